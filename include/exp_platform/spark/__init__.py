@@ -1,0 +1,1 @@
+"""Spark: how a session starts, and what makes a submitted stage start fast."""

@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# Make .venv with everything the platform needs. Usage: setup.sh [dev]; `dev` adds what the tests need.
+# Each step leaves a stamp of what it was made from and is skipped while that is unchanged.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+jars=${EXP_JARS_DIR:-$PWD/jars}
+
+say() { printf '==> %s\n' "$*"; }
+fail() { printf '%s\n' "$@" >&2; exit 1; }
+checksum() { "$python" -c 'import hashlib,sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())'; }
+current() { [ -f "$1" ] && [ "$(cat "$1")" = "$2" ]; }
+
+# --- Python and Java: the two things a machine must bring
+python=
+for candidate in .venv/bin/python "${PYTHON:-}" python3.13 python3.12 python3.11 python3; do
+    if [ -n "$candidate" ] && command -v "$candidate" >/dev/null 2>&1 &&
+        "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; then
+        python=$candidate
+        break
+    fi
+done
+[ -n "$python" ] || fail "Python 3.11, 3.12 or 3.13 is needed and none was found." \
+    "  Debian, Ubuntu: apt-get install python3 python3-venv     macOS: brew install python@3.13" \
+    "  Or name one: PYTHON=/path/to/python3.12 make setup"
+
+java=${JAVA_HOME:+$JAVA_HOME/bin/}java
+java_version=$("$java" -version 2>&1 </dev/null) || java_version=
+java_major=$(sed -nE '1,3s/.*version "([0-9]+).*/\1/p' <<<"$java_version" | head -n 1)
+case $java_major in
+    17 | 21) ;;
+    *) fail "Java 17 or 21 is needed (Spark runs on it); found: ${java_major:-none}." \
+        "  Debian, Ubuntu: apt-get install openjdk-17-jre-headless     macOS: brew install openjdk@17" \
+        "  Where several are installed, set JAVA_HOME to the right one." ;;
+esac
+
+# --- packages
+if [ ! -x .venv/bin/python ]; then
+    say "making .venv with $("$python" --version)"
+    "$python" -m venv .venv || fail "The environment could not be made. On Debian and Ubuntu: apt-get install python3-venv"
+fi
+python=.venv/bin/python
+
+requirements=(-r requirements.txt)
+stamp=.venv/.stamp-run
+wanted=$(cat requirements.txt pyproject.toml | checksum)
+if [ "${1:-}" = dev ]; then
+    requirements+=(-r requirements-dev.txt)
+    stamp=.venv/.stamp-dev
+    wanted=$(cat requirements.txt requirements-dev.txt pyproject.toml | checksum)
+fi
+if ! current "$stamp" "$wanted"; then
+    if ! .venv/bin/uv --version >/dev/null 2>&1; then
+        .venv/bin/pip install --quiet --disable-pip-version-check "$(grep '^uv==' requirements-dev.txt)" </dev/null
+    fi
+    say "installing packages (about 1.4 GB; a minute on a fast line)"
+    # Compiled now, so that no stage compiles at its start.
+    .venv/bin/uv pip install --quiet --python .venv/bin/python --compile-bytecode "${requirements[@]}" </dev/null
+    .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --editable . </dev/null
+    printf '%s' "$wanted" >"$stamp"
+    [ "${1:-}" = dev ] && cat requirements.txt pyproject.toml | checksum | tr -d '\n' >.venv/.stamp-run
+fi
+
+# --- jars
+wanted=$(checksum <jars/ivy.xml)
+if ! current "$jars/.stamp" "$wanted" || ! ls "$jars"/iceberg-spark-runtime-*.jar >/dev/null 2>&1; then
+    say "fetching the jars that Spark needs (60 MB)"
+    rm -f "$jars"/*.jar
+    scripts/fetch-jars.sh embedded >/dev/null
+    printf '%s' "$wanted" >"$jars/.stamp"
+fi
+
+# --- archives that halve Spark's start
+mkdir -p "$jars/conf"
+wanted=$({ printf '%s\n' "$java_version" "$PWD"; ls -l "$jars"/*.jar; grep -h '^pyspark' requirements.txt
+    cat include/exp_platform/spark/training.py; } | checksum)
+if ! current "$jars/.stamp-archives" "$wanted"; then
+    say "preparing Spark to start fast (half a minute)"
+    if $python -m exp_platform.spark.archive </dev/null >/dev/null; then
+        printf '%s' "$wanted" >"$jars/.stamp-archives"
+    else
+        echo "Spark will start more slowly; everything else works." >&2
+    fi
+fi
