@@ -1,0 +1,128 @@
+"""Aggregates: what the kernels hand to the analyses. One file a run, and the rows of `metric_aggregates_*`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal
+
+from exp_platform.stats.moments import Moments
+
+ALL = "all"  # the segment that holds everybody
+
+
+@dataclass(frozen=True)
+class Block:
+    """Moments of one metric in one variant and segment, with the columns named.
+
+    kind `total`: columns are `value`, for a ratio `value`, `denominator`; then the covariates by their ids.
+    kind `daily`: columns are `day-7` ... `day-1`, `day0` ... `day6`: the metric's value on that day since first
+    exposure (24-hour periods; a proportion's is 0 or 1 a day), over users whose days are all observed; never by segment.
+    """
+
+    kind: Literal["total", "daily"]
+    metric_id: str
+    variant_id: str
+    segment: str
+    segment_value: str
+    columns: tuple[str, ...]
+    moments: Moments
+    successes: int | None = None  # users with a value other than 0 (proportions: conversions)
+    median: float | None = (
+        None  # exact order statistics of the uncapped value; `total` blocks of segment `all` only
+    )
+    p95: float | None = None
+    capped_share: float | None = None  # of users, where the metric is winsorised
+
+
+@dataclass(frozen=True)
+class DailyRow:
+    """One metric on one local date in one variant: activity of the users exposed so far that day."""
+
+    local_date: date
+    variant_id: str
+    metric_id: str
+    new_users: int  # users whose first exposure is that date
+    active_users: int  # users with at least one event
+    value_sum: float  # sum of the metric's numerator
+    denominator_sum: float | None = None
+
+
+@dataclass(frozen=True)
+class Aggregates:
+    """Everything the analyses need of one as_of date. Counts are users after the first-exposure rule."""
+
+    as_of_date: date
+    assigned: dict[str, int]  # variant -> users assigned by first exposure, crossovers included
+    crossovers: dict[str, int]  # variant of first exposure -> users seen in several variants
+    blocks: tuple[Block, ...] = ()
+    daily: tuple[DailyRow, ...] = ()
+    caps: dict[str, tuple[float | None, float | None]] = field(default_factory=dict)  # metric -> lower, upper
+
+    def block(
+        self,
+        metric_id: str,
+        variant_id: str,
+        segment: str = ALL,
+        segment_value: str = ALL,
+        kind: str = "total",
+    ) -> Block | None:
+        """The block of that key, or None where no user falls into it."""
+        key = (kind, metric_id, variant_id, segment, segment_value)
+        return self._index().get(key)
+
+    def _index(self) -> dict[tuple[str, str, str, str, str], Block]:
+        cached: dict[tuple[str, str, str, str, str], Block] | None = self.__dict__.get("_by_key")
+        if cached is None:
+            cached = {(b.kind, b.metric_id, b.variant_id, b.segment, b.segment_value): b for b in self.blocks}
+            self.__dict__["_by_key"] = cached
+        return cached
+
+    def segment_values(self, segment: str) -> list[str]:
+        """The values a segment takes, sorted."""
+        return sorted({b.segment_value for b in self.blocks if b.segment == segment})
+
+
+def write_aggregates(path: Path, days: list[Aggregates]) -> None:
+    """Write one run's aggregates (one entry per as_of date) as JSON whose floats round-trip exactly."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Moments):
+            return value.to_json()
+        return value.isoformat()
+
+    def shallow(day: Aggregates) -> dict[str, Any]:
+        return {
+            "as_of_date": day.as_of_date,
+            "assigned": day.assigned,
+            "crossovers": day.crossovers,
+            "caps": day.caps,
+            "blocks": [b.__dict__ for b in day.blocks],
+            "daily": [asdict(r) for r in day.daily],
+        }
+
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps([shallow(d) for d in days], default=plain, allow_nan=False))
+    partial.replace(path)
+
+
+def read_aggregates(path: Path) -> list[Aggregates]:
+    """Read what `write_aggregates` wrote."""
+    return [
+        Aggregates(
+            as_of_date=date.fromisoformat(day["as_of_date"]),
+            assigned=day["assigned"],
+            crossovers=day["crossovers"],
+            caps={k: (v[0], v[1]) for k, v in day["caps"].items()},
+            blocks=tuple(
+                Block(**{**b, "columns": tuple(b["columns"]), "moments": Moments.from_json(b["moments"])})
+                for b in day["blocks"]
+            ),
+            daily=tuple(
+                DailyRow(**{**r, "local_date": date.fromisoformat(r["local_date"])}) for r in day["daily"]
+            ),
+        )
+        for day in json.loads(path.read_text())
+    ]

@@ -1,0 +1,299 @@
+"""What an experiment is once its spec has been resolved: the frozen types that every other room reads.
+
+People write a spec (`config.spec`); `ExperimentSpec.resolve()` fills every default and yields the `Experiment`
+below. Nothing here reads a file, a clock or the environment.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date, datetime, time, timedelta
+from enum import StrEnum
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+CONTROL_MEANS_FIRST = "the first variant is the control unless one says `control: true`"
+
+
+class MetricKind(StrEnum):
+    """How a metric is reduced to one number a user (two for a ratio)."""
+
+    PROPORTION = "proportion"  # share of users with at least one event
+    RETENTION = "retention"  # a proportion over a window of days after exposure
+    COUNT = "count"  # events a user
+    MEAN = "mean"  # sum of values a user
+    RATIO = "ratio"  # sum of numerators over sum of denominators (delta method)
+
+
+class Role(StrEnum):
+    """What a metric is for. Primary and secondary metrics form the family that is corrected."""
+
+    PRIMARY = "primary"
+    SECONDARY = "secondary"
+    GUARDRAIL = "guardrail"
+    INFORMATIONAL = "informational"
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A size of effect: `value` on the metric's own scale, or relative to control's mean (0.02 = 2 %)."""
+
+    value: float
+    scale: Literal["absolute", "relative"]
+
+
+@dataclass(frozen=True)
+class DayWindow:
+    """Days since a user's first exposure, [start, end), in periods of 24 hours; end None: to the experiment's end."""
+
+    start: int = 0
+    end: int | None = None
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One number a user: `sum` of the event's values, `count` of its rows, or `any` (0 or 1)."""
+
+    event: str
+    agg: Literal["sum", "count", "any"]
+
+
+@dataclass(frozen=True)
+class Winsorise:
+    """Caps at exact quantiles of the per-user values pooled over arms; None: that side is not capped."""
+
+    lower: float | None = None
+    upper: float | None = None
+
+
+@dataclass(frozen=True)
+class Guardrail:
+    """A non-inferiority margin, in the harmful direction, as a positive size."""
+
+    margin: Effect
+    severity: Literal["warning", "critical"]
+
+
+@dataclass(frozen=True)
+class Covariate:
+    """A pre-experiment measure of the user that CUPED regresses on (`id` is its column's name in the Moments)."""
+
+    id: str
+    measure: Measure
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric. `direction` is +1 where an increase is good and -1 where a decrease is."""
+
+    id: str
+    kind: MetricKind
+    role: Role
+    direction: Literal[1, -1]
+    numerator: Measure
+    denominator: Measure | None = None
+    window: DayWindow = DayWindow()
+    winsorise: Winsorise | None = None
+    missing: Literal["error", "zero", "exclude"] = "zero"
+    covariates: tuple[Covariate, ...] = ()
+    min_practical_effect: Effect | None = None
+    mde: Effect | None = None
+    baseline: float | None = None
+    guardrail: Guardrail | None = None
+
+
+@dataclass(frozen=True)
+class Variant:
+    """An arm with its planned share of users (the shares of all arms add up to 1)."""
+
+    id: str
+    share: float
+
+
+@dataclass(frozen=True)
+class Window:
+    """The planned window: exposures count on local dates start..end, both included."""
+
+    start: date
+    end: date
+    timezone: str = "UTC"
+
+    def starts_at(self) -> datetime:
+        """First instant of the window (aware)."""
+        return datetime.combine(self.start, time(), ZoneInfo(self.timezone))
+
+    def cutoff(self, as_of: date) -> datetime:
+        """First instant after local day `as_of` (aware): rows before it count at that as_of date."""
+        return datetime.combine(as_of + timedelta(days=1), time(), ZoneInfo(self.timezone))
+
+
+@dataclass(frozen=True)
+class TableSource:
+    """One input table: files (`path`, a file, folder or glob) or an Iceberg `table`; `columns` maps ours to theirs.
+
+    For exposures the keys are user_id, variant_id, exposed_at, event_id and `attributes` go by their own list;
+    for outcomes user_id, event, occurred_at, value, event_id.
+    """
+
+    format: Literal["parquet", "csv", "iceberg"]
+    location: str
+    columns: dict[str, str]
+
+
+@dataclass(frozen=True)
+class SyntheticSource:
+    """A complete synthetic spec (see `docs` on synthetic data); rows follow from (experiment_id, seed) alone."""
+
+    n_users: int
+    seed: int
+    days: int
+    pre_period_days: int
+    exposure_rate: float
+    base_conversion: float
+    effect_lift_conversion: tuple[float, ...]  # absolute, one a treatment
+    effect_lift_revenue: tuple[float, ...]  # relative change of order value, one a treatment
+    revenue_mean: float
+    revenue_sd: float
+    revenue_tail: Literal["normal", "lognormal"] = "normal"
+    propensity_sd: float = 1.0  # sd of the latent propensity on the logit scale; 0: pre-period and outcome independent
+    duplicate_share: float = 0.0
+    late_share: float = 0.0
+    crossover_share: float = 0.0
+    actual_shares: tuple[float, ...] | None = None  # a broken split: the shares really used
+    pre_trend: float = 0.0  # relative drift a day of treated users' activity before exposure
+    kind: Literal["synthetic"] = "synthetic"
+
+
+@dataclass(frozen=True)
+class EventsSource:
+    """Exposures and outcomes as two tables of events."""
+
+    exposures: TableSource
+    outcomes: TableSource
+    attributes: dict[str, str]  # attribute -> column of exposures
+    dedupe: Literal["event_id", "whole_row", "none"]
+    kind: Literal["events"] = "events"
+
+
+@dataclass(frozen=True)
+class UnitsSource:
+    """One row per user. Outcome and covariate columns become events of the same name; null is missing."""
+
+    table: TableSource  # columns: user_id (absent: the row number is the id), variant_id, exposed_at (absent: start)
+    variants: dict[str, str]  # value found in the variant column -> variant id
+    outcomes: tuple[str, ...]
+    covariates: tuple[str, ...]
+    attributes: dict[str, str]
+    kind: Literal["units"] = "units"
+
+
+Source = SyntheticSource | EventsSource | UnitsSource
+
+
+@dataclass(frozen=True)
+class QualityThresholds:
+    """Shares in [0, 1] beyond which a check fails; see the stage `quality`."""
+
+    max_duplicate_share: float = 0.01
+    max_null_share: float = 0.0
+    max_unexposed_share: float = 0.05  # warning
+    max_before_exposure_share: float = 1.0  # of outcomes inside the window; all of them: an error
+    max_crossover_share: float = 0.01  # warning
+    max_row_drop: float = 0.2  # against the last published run, error
+    max_stale_days: int = 1  # newest row against as_of, warning
+
+
+@dataclass(frozen=True)
+class AnalysisPlan:
+    """Which analyses run, and their windows in days."""
+
+    enabled: tuple[str, ...] = ("srm", "ab", "cuped", "did", "pretrends", "segments", "guardrails")
+    pre_period_days: int = 14
+    anchor: Literal["experiment_start", "first_exposure"] = "experiment_start"
+    did_days: int = 7  # N whole days before and after first exposure
+    crossovers: Literal["exclude", "first"] = "exclude"
+
+
+@dataclass(frozen=True)
+class DecisionPlan:
+    """How evidence becomes an action (docs: decision)."""
+
+    alpha: float = 0.05
+    sequential_share: float = 0.1  # of alpha, spent on always-valid evidence before the planned end
+    power: float = 0.8
+    estimate: Literal["ab", "cuped"] = "ab"
+    family: Literal["all", "primary_first"] = "all"
+    required_sample_size: int | None = None  # users in all arms together
+    daily_users: float | None = None
+
+    @property
+    def fixed_alpha(self) -> float:
+        """The share of alpha left for the fixed-horizon test at the planned end."""
+        return self.alpha * (1 - self.sequential_share)
+
+    @property
+    def sequential_alpha(self) -> float:
+        """The share of alpha spent on always-valid evidence."""
+        return self.alpha * self.sequential_share
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When the DAG runs; `cron` None: only by hand. Not part of the config hash."""
+
+    cron: str | None = "@daily"
+    grace_days: int = 2
+    active: bool = False
+    retries: int = 2
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One resolved experiment: all that a run needs to know. Shares are fractions, times are aware or local dates."""
+
+    id: str
+    owner: str
+    hypothesis: str
+    variants: tuple[Variant, ...]  # control first
+    window: Window
+    source: Source
+    metrics: tuple[Metric, ...]
+    segments: tuple[str, ...] = ()  # attributes recorded at or before first exposure
+    quality: QualityThresholds = QualityThresholds()
+    analyses: AnalysisPlan = AnalysisPlan()
+    decision: DecisionPlan = DecisionPlan()
+    schedule: Schedule = Schedule()
+    tags: tuple[str, ...] = ()
+    description: str = ""
+    spec_file: str = field(default="", compare=False)  # where it was written, for messages and memo
+
+    @property
+    def control(self) -> Variant:
+        """The arm the others are compared with."""
+        return self.variants[0]
+
+    @property
+    def treatments(self) -> tuple[Variant, ...]:
+        """All arms but the control, in the spec's order."""
+        return self.variants[1:]
+
+    def metric(self, metric_id: str) -> Metric:
+        """The metric of that id. Raises KeyError."""
+        return {m.id: m for m in self.metrics}[metric_id]
+
+    @property
+    def family(self) -> tuple[Metric, ...]:
+        """Primary and secondary metrics: those whose tests are corrected together."""
+        return tuple(m for m in self.metrics if m.role in (Role.PRIMARY, Role.SECONDARY))
+
+    @property
+    def last_as_of(self) -> date:
+        """The last useful as_of date: the window's last day plus the longest metric window."""
+        longest = max((m.window.end or 0 for m in self.metrics), default=0)
+        return self.window.end + timedelta(days=longest)
+
+    @property
+    def decision_date(self) -> date:
+        """The planned decision date: the window's last day plus the longest window of a metric that decides."""
+        longest = max((m.window.end or 0 for m in self.metrics if m.role != Role.INFORMATIONAL), default=0)
+        return self.window.end + timedelta(days=longest)

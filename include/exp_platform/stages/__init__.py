@@ -1,0 +1,1 @@
+"""What each stage of a run does, and the one list of them."""

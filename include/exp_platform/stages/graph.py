@@ -1,0 +1,59 @@
+"""The one list of stages. Both runners walk it: Airflow makes a task of each, `run_end_to_end` calls them in turn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from exp_platform.config.experiment import Experiment
+
+ANALYSES = ("srm", "ab", "cuped", "did", "pretrends", "segments", "guardrails")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage: what it needs, whether the run fails with it, and whether it starts a Spark session."""
+
+    name: str
+    needs: tuple[str, ...]
+    required: bool = True
+    spark_session: bool = False
+    doc: str = ""
+
+
+STAGES: tuple[Stage, ...] = (
+    Stage("synth", (), doc="Writes the synthetic raw data of a `synthetic` source."),
+    Stage("ingest", ("synth",), spark_session=True, doc="Stages raw data as bucketed Parquet and measures it."),
+    Stage("quality", ("ingest",), doc="Judges what ingest measured; an error keeps the data from being published."),
+    Stage("publish", ("quality",), doc="Replaces the experiment's exposures and outcomes, then its registry row."),
+    Stage("aggregates", ("publish",), spark_session=True, doc="One pass: per-user days and Moments."),
+    Stage("srm", ("aggregates",), doc="Sample ratio mismatch: were users split as planned?"),
+    Stage("ab", ("aggregates",), doc="Welch's t test for every metric."),
+    Stage("cuped", ("aggregates",), required=False, doc="The same with variance reduced by pre-period covariates."),
+    Stage("did", ("aggregates",), required=False, doc="Difference in differences, post minus pre a user and day."),
+    Stage("pretrends", ("aggregates",), required=False, doc="Were both arms on parallel trends before exposure?"),
+    Stage("segments", ("aggregates",), required=False, doc="Exploratory effects within pre-exposure segments."),
+    Stage("guardrails", ("aggregates",), doc="Non-inferiority of the metrics that must not get worse."),
+    Stage("decision", ANALYSES, doc="Winner, action and reasons; commits the run's results."),
+    Stage("memo", ("decision",), doc="The one-page memo and its JSON twin."),
+)
+
+
+def stages_of(experiment: Experiment) -> tuple[Stage, ...]:
+    """The stages of one experiment, in an order that respects `needs`; needs of absent stages are dropped."""
+
+    def applies(stage: Stage) -> bool:
+        if stage.name == "synth":
+            return experiment.source.kind == "synthetic"
+        if stage.name in ANALYSES:
+            return stage.name in experiment.analyses.enabled
+        return True
+
+    def is_required(stage: Stage) -> bool:
+        return stage.required or stage.name == experiment.decision.estimate
+
+    present = [s for s in STAGES if applies(s)]
+    names = {s.name for s in present}
+    return tuple(
+        Stage(s.name, tuple(n for n in s.needs if n in names), is_required(s), s.spark_session, s.doc)
+        for s in present
+    )

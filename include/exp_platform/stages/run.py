@@ -1,0 +1,91 @@
+"""A run: one experiment, frozen when it starts, with the folder its stages share; and the manifest each try leaves."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import TypeAdapter
+
+from exp_platform.config.experiment import Experiment
+from exp_platform.json_file import write_json
+
+
+@dataclass(frozen=True)
+class Run:
+    """What every stage of a run is given. `skipped` names stages whose stored results are used instead."""
+
+    run_id: str
+    experiment: Experiment
+    as_of_dates: tuple[date, ...]  # ascending; usually one
+    environment: str  # name of the environment file
+    folder: str  # <runs_dir>/<experiment_id>/<run_id>
+    config_hash: str
+    code_version: str
+    input_fingerprint: str
+    skipped: tuple[str, ...] = ()
+
+    @property
+    def path(self) -> Path:
+        """The run folder."""
+        return Path(self.folder)
+
+    @property
+    def as_of_date(self) -> date:
+        """The newest as_of date: the one the memo is about."""
+        return self.as_of_dates[-1]
+
+    def save(self) -> Path:
+        """Write `run.json` into the run folder and return its path."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        return write_json(self.path / "run.json", _RUN.dump_python(self, mode="json"))
+
+    @staticmethod
+    def load(path: str | Path) -> Run:
+        """Read a `run.json`."""
+        return _RUN.validate_json(Path(path).read_bytes())
+
+
+_RUN = TypeAdapter(Run)
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What a stage tells of itself; `details` are small and JSON."""
+
+    rows_in: int = 0
+    rows_out: int = 0
+    snapshots: dict[str, int] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One try of one stage, as XCom carries it."""
+
+    run_id: str
+    experiment_id: str
+    stage: str
+    try_number: int
+    status: Literal["success", "failed"]
+    started_at: str  # ISO 8601, UTC
+    seconds: float
+    rows_in: int = 0
+    rows_out: int = 0
+    snapshots: dict[str, int] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    details: dict[str, Any] = field(default_factory=dict)
+    error: str | None = None  # one line: what failed and the remedy
+    retryable: bool = True
+
+    def save(self, run: Run) -> Path:
+        """Write the manifest under its try number."""
+        return write_json(manifest_path(run.path, self.stage, self.try_number), asdict(self))
+
+
+def manifest_path(folder: Path, stage: str, try_number: int) -> Path:
+    """Where the manifest of one try of a stage is."""
+    return folder / "manifests" / f"{stage}.{try_number}.json"

@@ -1,0 +1,179 @@
+"""Planning: users needed, smallest detectable effect, power, and days, for the two-sided Welch test."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+from scipy import special
+
+from exp_platform.stats.intervals import t_critical
+
+MOST_USERS = 1e15
+
+# Per-user variances (control, treatment), in the metric's unit squared, if the absolute effect is as given.
+Variances = Callable[[float], tuple[float, float]]
+
+
+class PerArm(NamedTuple):
+    """Users needed in control and in one treatment, before rounding up."""
+
+    control: float
+    treatment: float
+
+    @property
+    def total(self) -> int:
+        """Whole users in both arms."""
+        return math.ceil(self.control) + math.ceil(self.treatment)
+
+
+def of_means(sd: float, sd_treatment: float | None = None) -> Variances:
+    """Variances of a mean per user with standard deviation `sd`, in its unit; ValueError unless positive."""
+    other = sd if sd_treatment is None else sd_treatment
+    if not (0 < sd < math.inf and 0 < other < math.inf):
+        raise ValueError(f"standard deviations must be positive, not {sd} and {other}")
+    return lambda effect: (sd**2, other**2)
+
+
+def of_proportions(baseline: float) -> Variances:
+    """Variances of a proportion: p (1 - p) of the baseline and of baseline + effect; ValueError outside (0, 1)."""
+    if not 0 < baseline < 1:
+        raise ValueError(f"the baseline of a proportion must lie between 0 and 1, not {baseline}")
+
+    def variances(effect: float) -> tuple[float, float]:
+        moved = baseline + effect
+        if not 0 <= moved <= 1:
+            raise ValueError(f"an effect of {effect} takes the proportion {baseline} out of [0, 1]")
+        return baseline * (1 - baseline), moved * (1 - moved)
+
+    return variances
+
+
+def of_ratio(variance: float) -> Variances:
+    """Variances of a ratio metric whose linearised value per user has this variance (`Arm.sd` squared)."""
+    if not 0 < variance < math.inf:
+        raise ValueError(f"the variance must be positive, not {variance}")
+    return lambda effect: (variance, variance)
+
+
+def power(effect: float, variances: Variances, n_control: float, n_treatment: float, alpha: float) -> float:
+    """The chance that a two-sided Welch test of level alpha rejects, either way, when the absolute effect is `effect`.
+
+    Raises ValueError below two users an arm or alpha outside (0, 1). Source: noncentral t (Johnson, Kotz and
+    Balakrishnan 1995, ch. 31) with Satterthwaite's degrees of freedom.
+    """
+    _require_users(n_control, n_treatment)
+    v0, v1 = (v / n for v, n in zip(variances(effect), (n_control, n_treatment), strict=True))
+    share = v0 / (v0 + v1)
+    df = 1 / (share**2 / (n_control - 1) + (1 - share) ** 2 / (n_treatment - 1))
+    shift = effect / math.sqrt(v0 + v1)
+    critical = t_critical(1 - alpha, df)
+    return min(1.0, _rejects_above(critical, df, shift) + _rejects_above(critical, df, -shift))
+
+
+def required_per_arm(
+    effect: float, variances: Variances, *, alpha: float, power: float = 0.8, ratio: float = 1.0
+) -> PerArm:
+    """Users an arm with which the absolute `effect` is found with this power; ratio is treatment's size over control's.
+
+    Raises ValueError for a zero effect, alpha, power or ratio out of range, power not above alpha, or more than 1e15 users.
+    """
+    _require_planned(alpha, power, ratio)
+    if effect == 0 or not math.isfinite(effect):
+        raise ValueError(f"the effect to detect must be finite and not zero: {effect}")
+
+    def short(n: float) -> bool:
+        return _power(effect, variances, n, max(2.0, n * ratio), alpha) < power
+
+    fewest = 2 * max(1.0, 1 / ratio)
+    most = fewest
+    while short(most):
+        most *= 2
+        if most > MOST_USERS:
+            raise ValueError(f"an effect of {effect} needs more than {MOST_USERS:.0e} users")
+    control = fewest if most == fewest else _boundary(short, most / 2, most)[1]
+    return PerArm(control, control * ratio)
+
+
+def mde(
+    variances: Variances,
+    n_control: float,
+    n_treatment: float,
+    *,
+    alpha: float,
+    power: float = 0.8,
+    sign: int = 1,
+) -> float:
+    """The smallest absolute effect found with this power, in the metric's unit; sign -1 for a decrease (then negative).
+
+    Raises ValueError below two users an arm, alpha or power out of range, or where no effect that the metric allows is found.
+    """
+    _require_planned(alpha, power)
+    _require_users(n_control, n_treatment)
+    if sign not in (1, -1):
+        raise ValueError(f"sign is 1 or -1, not {sign}")
+
+    def short(effect: float) -> bool:
+        return _power(sign * effect, variances, n_control, n_treatment, alpha) < power
+
+    v0, v1 = variances(0.0)
+    low, high = 0.0, math.sqrt(v0 / n_control + v1 / n_treatment)
+    while _possible(variances, sign * high) and short(high):
+        low, high = high, high * 2
+    if not _possible(variances, sign * high):
+        high, _ = _boundary(lambda effect: _possible(variances, sign * effect), low, high)
+        if short(high):
+            raise ValueError(
+                f"{n_control:g} and {n_treatment:g} users find no effect that the metric can have"
+            )
+    return sign * _boundary(short, low, high)[1]
+
+
+def days_needed(users: float, daily_users: float) -> int:
+    """Whole days until `users` more users arrive at `daily_users` a day; ValueError unless daily_users is positive."""
+    if not (daily_users > 0 and math.isfinite(users)):
+        raise ValueError(f"users must arrive: {daily_users} a day for {users}")
+    return max(0, math.ceil(users / daily_users))
+
+
+_power = power  # the functions above have a parameter of that name
+
+
+def _possible(variances: Variances, effect: float) -> bool:
+    try:
+        variances(effect)
+    except ValueError:
+        return False
+    return True
+
+
+def _boundary(holds: Callable[[float], bool], low: float, high: float) -> tuple[float, float]:
+    """The neighbouring floats between which a condition that holds at low and not at high changes, by bisection."""
+    while low < (middle := (low + high) / 2) < high:
+        low, high = (middle, high) if holds(middle) else (low, middle)
+    return low, high
+
+
+def _rejects_above(critical: float, df: float, shift: float) -> float:
+    """P(T > critical) for the noncentral t shifted by `shift`, as P(-T < -critical): small tails keep their digits."""
+    p = float(special.nctdtr(df, -shift, -critical))
+    if math.isfinite(p):
+        return p
+    if shift < 0:  # scipy gives NaN for tails below 1e-13 ...
+        return 0.0
+    return float(
+        special.chdtr(df, df * (shift / critical) ** 2)
+    )  # ... and for a shift that dwarfs the normal's noise
+
+
+def _require_users(n_control: float, n_treatment: float) -> None:
+    if not (2 <= n_control < math.inf and 2 <= n_treatment < math.inf):
+        raise ValueError(f"a test needs two users in every arm, not {n_control} and {n_treatment}")
+
+
+def _require_planned(alpha: float, power: float, ratio: float = 1.0) -> None:
+    if not 0 < alpha < power < 1:
+        raise ValueError(f"need 0 < alpha < power < 1, not {alpha} and {power}")
+    if not 0 < ratio < math.inf:
+        raise ValueError(f"the ratio of the arms must be positive, not {ratio}")

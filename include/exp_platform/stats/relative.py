@@ -1,0 +1,108 @@
+"""The relative effect, treatment / control - 1, and its interval."""
+
+from __future__ import annotations
+
+import math
+from enum import StrEnum
+from typing import NamedTuple
+
+from exp_platform.stats.arms import ROUNDING, Arm
+
+
+class Kind(StrEnum):
+    """The shape of the set of relative effects that the data do not reject."""
+
+    BOUNDED = "BOUNDED"  # an interval
+    COMPLEMENT = "COMPLEMENT"  # everything but a gap: control's mean may be zero, this gap is still rejected
+    UNBOUNDED = (
+        "UNBOUNDED"  # control's mean may be zero, and no gap is rejected (or one that reaches infinity)
+    )
+    UNDEFINED = "UNDEFINED"  # control is zero without variance, so nothing is relative to it
+    APPROXIMATE = "APPROXIMATE"  # an interval by the delta or the log method: need not agree with the test
+
+
+class RelativeInterval(NamedTuple):
+    """A relative effect as a fraction of control's mean, its bounds where the set is an interval, and the set's kind."""
+
+    point: float | None  # None where control's mean is exactly zero
+    low: float | None  # None unless BOUNDED or APPROXIMATE
+    high: float | None
+    kind: Kind
+    gap: tuple[float, float] | None = None  # what a COMPLEMENT leaves out
+    excludes_zero: bool = (
+        False  # Fieller: exactly where the test of the difference rejects at this critical value
+    )
+
+
+def fieller(control: Arm, treatment: Arm, critical: float) -> RelativeInterval:
+    """The set of relative effects r for which treatment - (1 + r) control is within `critical` standard errors of zero.
+
+    Arms are independent; `critical` is a t or normal critical value. Raises ValueError unless it is positive.
+    Source: Fieller 1954; von Luxburg and Franz 2009. The quadratic a r^2 - 2 b r + c <= 0 is solved in r itself,
+    where c > 0 is the test of the difference, so set and test agree to the last bit.
+    """
+    _require_critical(critical)
+    k2 = critical**2
+    v0, v1 = control.variance_of_mean, treatment.variance_of_mean
+    delta = treatment.mean - control.mean
+    point = delta / control.mean if control.mean != 0 else None
+    if point is None and v0 == 0:
+        return RelativeInterval(None, None, None, Kind.UNDEFINED)
+    a = control.mean**2 - k2 * v0
+    b = delta * control.mean + k2 * v0
+    c = delta**2 - k2 * (v0 + v1)
+    discriminant = k2 * (control.mean**2 * v1 + treatment.mean**2 * v0 - k2 * v0 * v1)
+    if (
+        discriminant < 0 or abs(a) <= ROUNDING * control.mean**2
+    ):  # the latter: one bound is as good as infinite
+        return RelativeInterval(point, None, None, Kind.UNBOUNDED, excludes_zero=c > 0)
+    q = b + math.copysign(math.sqrt(discriminant), b)
+    low, high = sorted((q / a, c / q if q != 0 else 0.0))
+    if a > 0:
+        return RelativeInterval(point, low, high, Kind.BOUNDED, excludes_zero=c > 0)
+    return RelativeInterval(point, None, None, Kind.COMPLEMENT, gap=(low, high), excludes_zero=c > 0)
+
+
+def delta(control: Arm, treatment: Arm, critical: float) -> RelativeInterval:
+    """The relative effect with its interval by the delta method: approximate, may disagree with the test.
+
+    Raises ValueError where control's mean is zero. Source: Deng, Knoblich and Lu 2018 (arXiv
+    1803.06336): the variance is (v1 + (m1 / m0)^2 v0) / m0^2, v each arm's own variance of its mean m.
+    """
+    _require_critical(critical)
+    error = delta_standard_error(control, treatment)
+    point = (treatment.mean - control.mean) / control.mean
+    return _approximate(point, point - critical * error, point + critical * error)
+
+
+def delta_standard_error(control: Arm, treatment: Arm) -> float:
+    """Standard error of the relative effect by the delta method; ValueError where control's mean is zero."""
+    if control.mean == 0:
+        raise ValueError("control's mean is zero, so no effect is relative to it")
+    ratio = treatment.mean / control.mean
+    return math.sqrt(treatment.variance_of_mean + ratio**2 * control.variance_of_mean) / abs(control.mean)
+
+
+def log_ratio(control: Arm, treatment: Arm, critical: float) -> RelativeInterval:
+    """The relative effect with its interval by the delta method on the log of the ratio: approximate.
+
+    Raises ValueError unless both means are of one sign. Source: the delta method: the log of m1 / m0 has
+    variance v0 / m0^2 + v1 / m1^2.
+    """
+    _require_critical(critical)
+    if not control.mean * treatment.mean > 0:
+        raise ValueError("the log of a ratio needs two means of one sign, neither of them zero")
+    ratio = treatment.mean / control.mean
+    spread = critical * math.sqrt(
+        control.variance_of_mean / control.mean**2 + treatment.variance_of_mean / treatment.mean**2
+    )
+    return _approximate(ratio - 1, ratio * math.exp(-spread) - 1, ratio * math.exp(spread) - 1)
+
+
+def _approximate(point: float, low: float, high: float) -> RelativeInterval:
+    return RelativeInterval(point, low, high, Kind.APPROXIMATE, excludes_zero=not low <= 0 <= high)
+
+
+def _require_critical(critical: float) -> None:
+    if not 0 < critical < math.inf:
+        raise ValueError(f"critical must be positive and finite, not {critical}")

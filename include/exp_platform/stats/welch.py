@@ -1,0 +1,56 @@
+"""Welch's test: the difference of two arms' means without assuming equal variances."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from exp_platform.stats.arms import Arm
+from exp_platform.stats.intervals import Interval, t_critical, t_two_sided
+
+
+class Difference(NamedTuple):
+    """Treatment minus control in the metric's unit, its standard error, and the two-sided test that it is zero."""
+
+    estimate: float
+    standard_error: float
+    degrees_of_freedom: float
+    statistic: float
+    p_value: float
+    log10_p: float
+
+    def interval(self, level: float) -> Interval:
+        """The two-sided t interval of coverage `level`; it excludes 0 exactly where p < 1 - level."""
+        half = t_critical(level, self.degrees_of_freedom) * self.standard_error
+        return Interval(self.estimate - half, self.estimate + half)
+
+
+def difference(control: Arm, treatment: Arm) -> Difference:
+    """Test treatment against control by Welch's t with Satterthwaite's degrees of freedom.
+
+    Raises ValueError below two users in an arm, or where neither arm varies. Source: Welch 1947, Satterthwaite
+    1946: df = (v0 + v1)^2 / (v0^2 / (n0 - 1) + v1^2 / (n1 - 1)), v the variances of the means.
+    """
+    _require_two_users(control, treatment)
+    variance = control.variance_of_mean + treatment.variance_of_mean
+    if not variance > 0:
+        raise ValueError("neither arm varies, so there is no test")
+    share = control.variance_of_mean / variance  # shares, not squared variances: those underflow
+    df = 1 / (share**2 / (control.n - 1) + (1 - share) ** 2 / (treatment.n - 1))
+    estimate = treatment.mean - control.mean
+    error = math.sqrt(variance)
+    tail = t_two_sided(estimate / error, df)
+    return Difference(estimate, error, df, estimate / error, tail.p, tail.log10_p)
+
+
+def mean_interval(arm: Arm, level: float) -> Interval:
+    """The two-sided t interval of one arm's mean, coverage `level`, n - 1 degrees of freedom; ValueError below two users."""
+    _require_two_users(arm)
+    half = t_critical(level, arm.n - 1) * math.sqrt(arm.variance_of_mean)
+    return Interval(arm.mean - half, arm.mean + half)
+
+
+def _require_two_users(*arms: Arm) -> None:
+    for arm in arms:
+        if arm.n < 2:
+            raise ValueError(f"a variance needs two users in every arm, not {arm.n}")

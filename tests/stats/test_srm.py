@@ -1,0 +1,142 @@
+"""Sample ratio mismatch against scipy.stats, plain enumeration, and the definition of an e-value."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from exp_platform.stats.srm import chi_square, exact, mismatch, sequential_e_value
+
+
+@pytest.mark.parametrize("counts, p", [((473661, 471485), 0.025204472), ((21, 26, 30), 0.452843906)])
+def test_equal_shares_from_an_independent_package(counts: tuple[int, ...], p: float) -> None:
+    found = mismatch(counts, [1] * len(counts))
+    assert found.p == pytest.approx(p, abs=5e-10)
+    assert (found.df, found.method) == (len(counts) - 1, "chi_square")
+
+
+@pytest.mark.parametrize(
+    "counts, shares", [((700, 310), (0.7, 0.3)), ((1000, 480, 530, 10), (2, 1, 1, 0.02))]
+)
+def test_peer_defect_planned_shares_need_not_be_equal(
+    counts: tuple[int, ...], shares: tuple[float, ...]
+) -> None:
+    expected = np.array(shares) / sum(shares) * sum(counts)
+    reference = stats.chisquare(counts, expected)
+    found = chi_square(counts, shares)
+    assert found.statistic == pytest.approx(reference.statistic, rel=1e-12)
+    assert found.p == pytest.approx(reference.pvalue, rel=1e-10)
+    assert found.p > 0.1, "a split as planned gives no alarm"
+
+
+def test_log_p_is_finite_for_a_badly_broken_split() -> None:
+    found = chi_square((600_000, 400_000), (1, 1))
+    assert found.p == 0.0
+    assert found.log10_p == pytest.approx((stats.norm.logsf(200) + math.log(2)) / math.log(10), rel=1e-12)
+
+
+@pytest.mark.parametrize("counts, share", [((3, 5), 0.5), ((0, 8), 0.5), ((9, 1), 0.7), ((2, 1500), 0.002)])
+def test_exact_test_of_two_arms_equals_scipys_binomial_test(counts: tuple[int, int], share: float) -> None:
+    found = mismatch(counts, (share, 1 - share))
+    assert found.method == "exact"
+    assert found.p == pytest.approx(stats.binomtest(counts[0], sum(counts), share).pvalue, rel=1e-9)
+
+
+@pytest.mark.parametrize("counts, shares", [((1, 4, 4), (1, 1, 1)), ((5, 0, 3, 2), (0.4, 0.3, 0.2, 0.1))])
+def test_exact_test_of_more_arms_equals_plain_enumeration(
+    counts: tuple[int, ...], shares: tuple[float, ...]
+) -> None:
+    n, planned = sum(counts), np.array(shares) / sum(shares)
+    law = stats.multinomial(n, planned)
+    every = [c for c in itertools.product(range(n + 1), repeat=len(counts)) if sum(c) == n]
+    seen = law.pmf(counts)
+    expected = sum(p for p in map(law.pmf, every) if p <= seen * (1 + 1e-7))
+    found = mismatch(counts, shares)
+    assert found.method == "exact"
+    assert found.p == pytest.approx(expected, rel=1e-9)
+    assert found.log10_p == pytest.approx(math.log10(expected), rel=1e-9, abs=1e-9)
+    assert found.statistic == pytest.approx(chi_square(counts, shares).statistic)
+
+
+def test_exact_log_p_is_finite_far_out() -> None:
+    found = exact((2000, 0), (1e-3, 1))
+    assert found.p == 0.0
+    assert found.log10_p == pytest.approx(2000 * math.log10(1e-3 / 1.001), rel=1e-9)
+
+
+def test_work_is_bounded_by_falling_back_to_chi_square() -> None:
+    shares = (0.0001, 1, 1, 1)
+    assert mismatch((1, 2000, 2000, 2000), shares).method == "chi_square"
+    assert mismatch((1, 50, 50, 50), shares).method == "exact"
+    with pytest.raises(ValueError, match="too many outcomes"):
+        exact((1, 2000, 2000, 2000), shares)
+
+
+@pytest.mark.parametrize(
+    "counts, e, digits",
+    [((100, 100), 0.0882921, 5e-8), ((300, 220), 26.1495, 5e-5), ((800, 600), 55689.32, 5e-3)],
+)
+def test_e_values_from_the_literature(counts: tuple[int, int], e: float, digits: float) -> None:
+    """Lindon and Malek's test, Dirichlet(1, 1) prior, at cumulative counts of three looks."""
+    found = sequential_e_value(counts, (1, 1))
+    assert found.e_value == pytest.approx(e, abs=digits)
+    assert found.log10_e == pytest.approx(math.log10(e), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "shares, concentration", [((1, 1, 1), 1.0), ((0.7, 0.2, 0.1), 1.0), ((0.5, 0.25, 0.25), 12.5)]
+)
+def test_under_the_plan_an_e_value_is_one_on_average(shares: tuple[float, ...], concentration: float) -> None:
+    n, law = 12, stats.multinomial(12, np.array(shares) / sum(shares))
+    every = [c for c in itertools.product(range(n + 1), repeat=3) if sum(c) == n]
+    mean = sum(law.pmf(c) * sequential_e_value(c, shares, concentration).e_value for c in every)
+    assert mean == pytest.approx(1.0, rel=1e-9)
+
+
+def test_looking_after_every_user_alarms_as_rarely_as_promised() -> None:
+    """The exact chance that e reaches 20 at any of 400 looks, by walking all paths of a fair split."""
+    alive, alarmed = np.array([1.0]), 0.0
+    for n in range(1, 401):
+        alive = (np.append(alive, 0) + np.append(0, alive)) / 2
+        for heads in np.flatnonzero(alive):
+            if sequential_e_value((int(heads), n - int(heads)), (1, 1)).e_value >= 20:
+                alarmed += alive[heads]
+                alive[heads] = 0.0
+    assert 0.005 < alarmed <= 0.05
+
+
+def test_e_values_neither_overflow_nor_need_users() -> None:
+    huge = sequential_e_value((10**6, 10**4), (1, 1))
+    assert math.isfinite(huge.e_value)
+    assert huge.log10_e > 1000
+    assert sequential_e_value((0, 0), (1, 1)).e_value == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    "counts, shares, message",
+    [
+        ((5,), (1,), "two or more"),
+        ((5, 6), (1, 1, 1), "two or more"),
+        ((5, 6), (1, 0), "positive"),
+        ((5, 6), (1, math.nan), "positive"),
+        ((5, -6), (1, 1), "whole numbers"),
+        ((5.5, 6), (1, 1), "whole numbers"),
+        ((5, math.nan), (1, 1), "whole numbers"),
+        ((0, 0), (1, 1), "no users"),
+    ],
+)
+def test_impossible_counts_and_shares_raise(
+    counts: tuple[int, ...], shares: tuple[float, ...], message: str
+) -> None:
+    for test in (mismatch, chi_square, exact):
+        with pytest.raises(ValueError, match=message):
+            test(counts, shares)
+
+
+def test_a_prior_must_be_positive() -> None:
+    with pytest.raises(ValueError, match="concentration"):
+        sequential_e_value((5, 6), (1, 1), concentration=0)
