@@ -12,8 +12,6 @@ from enum import StrEnum
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-CONTROL_MEANS_FIRST = "the first variant is the control unless one says `control: true`"
-
 
 class MetricKind(StrEnum):
     """How a metric is reduced to one number a user (two for a ratio)."""
@@ -155,7 +153,9 @@ class SyntheticSource:
     revenue_mean: float
     revenue_sd: float
     revenue_tail: Literal["normal", "lognormal"] = "normal"
-    propensity_sd: float = 1.0  # sd of the latent propensity on the logit scale; 0: pre-period and outcome independent
+    propensity_sd: float = (
+        1.0  # sd of the latent propensity on the logit scale; 0: pre-period and outcome independent
+    )
     duplicate_share: float = 0.0
     late_share: float = 0.0
     crossover_share: float = 0.0

@@ -1,0 +1,160 @@
+"""The experiments that one file holds: found, checked and resolved, each by itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from exp_platform.config.environment import project_root
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.faults import (
+    NOTHING,
+    TWICE,
+    UNKNOWN_KEY,
+    Fault,
+    Key,
+    SpecError,
+    Words,
+    faults_of,
+    render_found,
+    render_key,
+    suggest,
+)
+from exp_platform.config.spec import ExperimentSpec
+from exp_platform.config.spec_base import ID_PATTERN
+from exp_platform.config.spec_checks import spec_faults
+from exp_platform.config.spec_flat import FlatSpec
+from exp_platform.config.yaml_file import Document
+
+FOLDER = "experiments"  # its files hold one full spec each; any other file may hold entries
+ID_REMEDY = f"allowed: an id that matches {ID_PATTERN}"
+
+_ID = re.compile(ID_PATTERN)
+_FULL_KEYS = {"source", "variants", "metrics", "window"}  # any of them makes an entry a full spec
+_FILE_KEYS = ("environment", "experiments")
+_KINDS: dict[type, str] = {list: "a list", str: "text"}
+_ONCE = "a key may stand once: the second would silently win"
+
+
+def is_id(text: str) -> bool:
+    """Whether a text may be an experiment's id."""
+    return _ID.fullmatch(text) is not None
+
+
+@dataclass(frozen=True)
+class SpecFile:
+    """A file that was read; `document` is None where it is not YAML."""
+
+    path: Path
+    document: Document | None = None
+
+    @property
+    def name(self) -> str:
+        """As messages and memos show it: from the project's root where it lies there."""
+        path = self.path.resolve()
+        root = project_root()
+        return str(path.relative_to(root) if path.is_relative_to(root) else path)
+
+    def error(self, fault: Fault, experiment_id: str | None = None) -> SpecError:
+        """A fault of this file, with its line."""
+        line = self.document.line(fault.key) if self.document and fault.key else None
+        return SpecError(
+            self.name, render_key(fault.key), render_found(fault.found), fault.allowed, line, experiment_id
+        )
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One experiment as it stands in a file, unchecked; `key` is where it stands ((): it is the whole file)."""
+
+    file: SpecFile
+    document: Document
+    key: Key
+    id: Any
+    content: Any
+
+    def errors(self, faults: Iterable[Fault]) -> Iterator[SpecError]:
+        """Faults of this entry (keys relative to it) as faults of its file."""
+        known_id = self.id if isinstance(self.id, str) else None
+        for key, found, allowed in faults:
+            yield self.file.error(Fault((*self.key, *key), found, allowed), known_id)
+
+
+def entries_of(path: Path, text: bytes) -> tuple[list[Entry], list[SpecError]]:
+    """The experiments of one file, unchecked, and what is wrong with the file around them."""
+    try:
+        document = Document(text)
+    except (yaml.YAMLError, RecursionError) as error:
+        return [], [_not_yaml(SpecFile(path), error)]
+    file = SpecFile(path, document)
+    data = document.data
+    if not isinstance(data, dict):
+        found = "an empty file" if data is None else _KINDS.get(type(data), type(data).__name__)
+        return [], [file.error(Fault((), Words(found), "a mapping of keys to values is required"))]
+    if path.parent.name == FOLDER or "id" in data:
+        return [Entry(file, document, (), data.get("id"), data)], []
+    faults = [
+        Fault((key,), UNKNOWN_KEY, suggest(str(key), _FILE_KEYS)) for key in data if key not in _FILE_KEYS
+    ]
+    faults += [Fault(key, TWICE, _ONCE) for key in document.duplicates if len(key) == 1]
+    if not isinstance(data.get("environment", ""), str):
+        faults.append(Fault(("environment",), data["environment"], "allowed: the name of an environment"))
+    experiments = data.get("experiments", NOTHING)
+    if not isinstance(experiments, dict):
+        faults.append(
+            Fault(("experiments",), experiments, "a mapping of experiment ids to their keys is required")
+        )
+        experiments = {}
+    entries = [
+        Entry(file, document, ("experiments", key), key, content) for key, content in experiments.items()
+    ]
+    return entries, [file.error(fault) for fault in faults]
+
+
+def _not_yaml(file: SpecFile, error: Exception) -> SpecError:
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or str(error).partition("\n")[0]
+    line = None if mark is None else mark.line + 1
+    return SpecError(file.name, "", "text that is not YAML", problem, line)
+
+
+def resolve(entry: Entry) -> Experiment | list[Fault]:
+    """The experiment of one entry, or everything that is wrong with it."""
+    depth = len(entry.key)
+    faults = [
+        Fault(key[depth:], TWICE, _ONCE)
+        for key in entry.document.duplicates
+        if key[:depth] == entry.key and len(key) >= max(depth, 1)
+    ]
+    content = entry.content
+    if not isinstance(content, dict):
+        return [*faults, Fault((), content, "a mapping of keys is required")]
+    if entry.key:
+        if not isinstance(entry.id, str) or not is_id(entry.id):
+            faults.append(Fault((), entry.id, f"{ID_REMEDY} (quote it if it is a number)"))
+            content = {**content, "id": "_"}
+        elif content.get("id", entry.id) != entry.id:
+            faults.append(
+                Fault(("id",), content["id"], f"allowed: {entry.id}, the entry's own key, or leave it out")
+            )
+        content = {"id": entry.id, **content} if "id" not in content else content
+    flat = bool(entry.key) and not _FULL_KEYS & content.keys()
+    model = FlatSpec if flat else ExperimentSpec
+    try:
+        written = model.model_validate(content)
+    except ValidationError as error:
+        return [*faults, *faults_of(error, model)]
+    spec = written.spread() if isinstance(written, FlatSpec) else written
+    faults += [_flat_key(fault) if flat else fault for fault in spec_faults(spec)]
+    return faults or spec.resolve(entry.file.name)
+
+
+def _flat_key(fault: Fault) -> Fault:
+    """Flat keys stand where a full spec has `source` around them."""
+    return Fault(fault.key[1:] if fault.key[:1] == ("source",) else fault.key, fault.found, fault.allowed)

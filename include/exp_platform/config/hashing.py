@@ -1,0 +1,26 @@
+"""The hash of what an experiment computes: equal specs, equal hash, in any process."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from datetime import date
+
+from exp_platform.config.experiment import Experiment
+
+# Words for people and the timetable change no number.
+NOT_HASHED = ("owner", "description", "hypothesis", "tags", "schedule", "spec_file")
+
+
+def config_hash(experiment: Experiment) -> str:
+    """SHA-256 (64 hex digits) of the experiment's canonical JSON, without the fields of `NOT_HASHED`."""
+    content = {key: value for key, value in asdict(experiment).items() if key not in NOT_HASHED}
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), default=_plain, allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, date):
+        return value.isoformat()
+    raise TypeError(f"{type(value).__name__} in an experiment has no canonical form")

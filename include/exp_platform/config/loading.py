@@ -1,0 +1,195 @@
+"""Reads every spec of a folder of configs and tells all faults of all files at once.
+
+A folder holds `dev.yaml` (an environment's name and entries under `experiments:`) and `experiments/*.yaml` (one full
+spec a file). A broken entry never hurts another one. Imports neither NumPy nor Arrow: Airflow parses DAGs with it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from exp_platform.config.entries import FOLDER, ID_REMEDY, Entry, SpecFile, entries_of, is_id, resolve
+from exp_platform.config.environment import config_dir as default_config_dir
+from exp_platform.config.environment import project_root
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.faults import Fault, SpecError, Words, suggest
+from exp_platform.config.yaml_file import Document
+from exp_platform.errors import ConfigError
+
+MAIN_FILE = "dev.yaml"
+
+_SUFFIXES = (".yaml", ".yml")
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The experiments that may run, by id in the order of their files, and everything wrong with the others."""
+
+    experiments: dict[str, Experiment]
+    errors: tuple[SpecError, ...]
+
+
+def spec_files(config_dir: Path | None = None) -> tuple[Path, ...]:
+    """The files that may hold specs: `dev.yaml`, then `experiments/*.yaml` by name."""
+    return _files((config_dir or default_config_dir()) / MAIN_FILE)
+
+
+def load_all(config_dir: Path | None = None) -> Loaded:
+    """Read every spec of a folder (default: the project's); never raises for what a file holds."""
+    return _load(spec_files(config_dir))
+
+
+def load_experiment(experiment_id: str, config: Path | None = None) -> Experiment:
+    """One experiment; `config` is a file of entries, which counts together with the `experiments/` beside it.
+
+    Raises ConfigError with every fault of that experiment, or with the known ids where it is unknown.
+    """
+    if config is not None and not config.is_file():
+        raise ConfigError(
+            f"{config}: there is no such file; the default is {default_config_dir() / MAIN_FILE}"
+        )
+    return _pick(experiment_id, _load(_files(config) if config is not None else spec_files()))
+
+
+def load_one_for_parse(experiment_id: str, config_dir: Path | None = None) -> Experiment:
+    """One experiment, reading no more files than it takes to find it; raises as `load_experiment` does.
+
+    The file named `<experiment_id>.yaml` is tried first, then those whose text holds the id.
+    """
+    for path in _likely_files(experiment_id, config_dir) if is_id(experiment_id) else ():
+        try:
+            text = path.read_bytes()
+        except OSError:
+            continue
+        if experiment_id.encode() in text:
+            entries, _ = entries_of(path, text)
+            loaded = _check(entry for entry in entries if entry.id == experiment_id)
+            if loaded.experiments:
+                return loaded.experiments[experiment_id]
+    return _pick(experiment_id, load_all(config_dir))
+
+
+def named_environment(config: Path) -> str | None:
+    """The environment that a file of entries names, if it does. Raises ConfigError where that is no text."""
+    try:
+        data = Document(config.read_bytes()).data
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"{config}: cannot be read: {error}") from error
+    name = data.get("environment") if isinstance(data, dict) else None
+    if name is not None and not isinstance(name, str):
+        raise ConfigError(f"{config}: environment: found {name!r}; allowed: the name of an environment")
+    return name
+
+
+def expand_location(location: str, spec_file: str) -> str:
+    """Where files are: `${VARIABLES}` filled in, relative paths taken from the spec file's folder; URIs stay.
+
+    Raises ConfigError for a variable that is not set. Not for Iceberg tables, which have names instead.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        name = match[1]
+        if not os.environ.get(name):
+            raise ConfigError(
+                f"{spec_file}: source: {location} needs the environment variable {name}, which is not set; "
+                f"set it to where the data are: export {name}=..."
+            )
+        return os.environ[name]
+
+    expanded = _VARIABLE.sub(value, location)
+    return (
+        expanded
+        if "://" in expanded
+        else str((project_root() / spec_file).parent / Path(expanded).expanduser())
+    )
+
+
+def _likely_files(experiment_id: str, config_dir: Path | None) -> Iterator[Path]:
+    """The file named after the experiment, and only if that is not it (a generator) all the others."""
+    own = (config_dir or default_config_dir()) / FOLDER / f"{experiment_id}.yaml"
+    yield own
+    yield from (path for path in spec_files(config_dir) if path != own)
+
+
+def _files(main: Path) -> tuple[Path, ...]:
+    folder = main.parent / FOLDER
+    beside = [path for path in folder.iterdir() if _is_spec_file(path)] if folder.is_dir() else []
+    return (*((main,) if main.is_file() else ()), *sorted(beside))
+
+
+def _is_spec_file(path: Path) -> bool:
+    return path.suffix in _SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def _load(paths: Sequence[Path]) -> Loaded:
+    entries: list[Entry] = []
+    errors: list[SpecError] = []
+    for path in paths:
+        try:
+            text = path.read_bytes()
+        except OSError as error:
+            errors.append(
+                SpecFile(path).error(
+                    Fault((), Words(error.strerror or error), "a file that can be read is required")
+                )
+            )
+            continue
+        found, faults = entries_of(path, text)
+        entries += found
+        errors += faults
+    loaded = _check(entries)
+    errors += loaded.errors
+    order = {SpecFile(path).name: position for position, path in enumerate(paths)}
+    return Loaded(
+        loaded.experiments, tuple(sorted(errors, key=lambda error: (order[error.file], error.line or 0)))
+    )
+
+
+def _check(entries: Iterable[Entry]) -> Loaded:
+    """Check every entry; of several with one id, the file named after it has it, else the first."""
+    entries = list(entries)
+    owners: dict[str, Entry] = {}
+    for entry in sorted(entries, key=lambda entry: entry.file.path.stem != entry.id):
+        if isinstance(entry.id, str):
+            owners.setdefault(entry.id, entry)
+    experiments: dict[str, Experiment] = {}
+    errors: list[SpecError] = []
+    for entry in entries:
+        owner = owners.get(entry.id, entry) if isinstance(entry.id, str) else entry
+        if owner is not entry:
+            remedy = f"this id is taken by {owner.file.name}: ids are unique over all files"
+            errors += entry.errors([Fault(("id",) if entry.key == () else (), Words(repr(entry.id)), remedy)])
+            continue
+        result = resolve(entry)
+        if isinstance(result, Experiment):
+            experiments[result.id] = result
+        else:
+            errors += entry.errors(result)
+    return Loaded(experiments, tuple(errors))
+
+
+def _pick(experiment_id: str, loaded: Loaded) -> Experiment:
+    """That experiment, else a ConfigError that says why there is none."""
+    if experiment_id in loaded.experiments:
+        return loaded.experiments[experiment_id]
+    own = [str(error) for error in loaded.errors if error.experiment_id == experiment_id]
+    if own:
+        raise ConfigError("\n".join(own))
+    if not is_id(experiment_id):
+        raise ConfigError(f"experiment {experiment_id!r}: {ID_REMEDY}")
+    unread = [str(error) for error in loaded.errors if error.experiment_id is None]
+    raise ConfigError(
+        "\n".join(
+            [
+                f"experiment {experiment_id!r} is unknown; {suggest(experiment_id, loaded.experiments)}",
+                *unread,
+            ]
+        )
+    )

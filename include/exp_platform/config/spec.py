@@ -1,0 +1,188 @@
+"""The full spec of an experiment, as people write it in YAML, and how it becomes an `Experiment`.
+
+Each part checks itself (`spec_metrics`, `spec_sources`, `spec_plan`); what no part can see alone is in
+`spec_checks`. The files in `tests/config/specs/valid` show every key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator
+
+from exp_platform.config.experiment import Covariate, Experiment, Measure, Metric, Source, Variant
+from exp_platform.config.faults import Fault, Words, refuse
+from exp_platform.config.spec_base import Id, Items, Spec, Text
+from exp_platform.config.spec_metrics import GuardrailSpec, MetricSpec, Missing
+from exp_platform.config.spec_plan import (
+    AnalysesSpec,
+    DecisionSpec,
+    QualitySpec,
+    ScheduleSpec,
+    VariantSpec,
+    WindowSpec,
+)
+from exp_platform.config.spec_sources import SHARE_TOLERANCE, SourceSpec, SyntheticSpec, UnitsSpec
+
+SEGMENT_REMEDY = (
+    "a segment must be an attribute recorded at or before first exposure: the treatment changes behaviour during the "
+    "experiment, so its users would no longer be comparable (the power-user trap)"
+)
+
+
+def _checked_variants(variants: tuple[VariantSpec, ...]) -> tuple[VariantSpec, ...]:
+    refuse(_variant_faults(variants))
+    return variants
+
+
+def _variant_faults(variants: tuple[VariantSpec, ...]) -> Iterator[Fault]:
+    if len(variants) < 2:
+        yield Fault(
+            (), Words(f"{len(variants)} variant"), "at least two are required: a control and a treatment"
+        )
+    yield from repeated(tuple(variant.id for variant in variants), "id")
+    controls = [variant.id for variant in variants if variant.control]
+    if len(controls) != 1:
+        found = f"{len(controls)} controls" if controls else "no control"
+        yield Fault((), Words(found), "exactly one variant must say `control: true`")
+    shares = [variant.share for variant in variants if variant.share is not None]
+    if 0 < len(shares) < len(variants):
+        yield Fault(
+            (),
+            Words(f"{len(shares)} of {len(variants)} shares"),
+            "give every variant a share, or none for equal shares",
+        )
+    elif shares and abs(sum(shares) - 1) > SHARE_TOLERANCE:
+        yield Fault(
+            (),
+            Words(f"shares that add up to {sum(shares):.10g}"),
+            "they must add up to 1 (leave all out for equal shares)",
+        )
+
+
+def _checked_metrics(metrics: tuple[MetricSpec, ...]) -> tuple[MetricSpec, ...]:
+    faults = list(repeated(tuple(metric.id for metric in metrics), "id"))
+    if not any(metric.role == "primary" for metric in metrics):
+        faults.append(
+            Fault((), Words("no primary metric"), "at least one metric must say `role: primary`: it decides")
+        )
+    refuse(faults)
+    return metrics
+
+
+def _as_attribute(segment: Any) -> Any:
+    if isinstance(segment, dict):
+        refuse([Fault((), segment, SEGMENT_REMEDY)])
+    return segment
+
+
+def repeated(names: tuple[str, ...], key: str | None = None) -> Iterator[Fault]:
+    """A fault for each name that stands a second time in a list (of mappings, where `key` holds it)."""
+    for position, name in enumerate(names):
+        if name in names[:position]:
+            yield Fault(
+                (position, key) if key else (position,), name, "it is there already: each may occur once"
+            )
+
+
+Segment = Annotated[Text, BeforeValidator(_as_attribute)]
+
+
+class ExperimentSpec(Spec):
+    """One experiment as people write it."""
+
+    id: Id
+    owner: Text
+    hypothesis: Text
+    variants: Annotated[Items[VariantSpec], AfterValidator(_checked_variants)]
+    window: WindowSpec
+    source: SourceSpec
+    metrics: Annotated[Items[MetricSpec], AfterValidator(_checked_metrics)]
+    guardrails: Items[GuardrailSpec] = ()
+    segments: Items[Segment] = ()
+    quality: QualitySpec = QualitySpec()
+    analyses: AnalysesSpec = AnalysesSpec()
+    decision: DecisionSpec = DecisionSpec()
+    schedule: ScheduleSpec = ScheduleSpec()
+    tags: Items[Text] = ()
+    description: str = ""
+
+    @property
+    def variant_order(self) -> tuple[int, ...]:
+        """Positions in `variants`, the control's first, the others as written."""
+        return tuple(
+            sorted(range(len(self.variants)), key=lambda position: not self.variants[position].control)
+        )
+
+    @property
+    def observed_days(self) -> int:
+        """Days that the first exposed user is observed: the window and the longest metric window after it."""
+        ends = [metric.window.to_day or 0 for metric in self.metrics if metric.window]
+        return self.window.length + max(ends, default=0)
+
+    def idle_analyses(self) -> Iterator[str]:
+        """The analyses that this spec gives nothing to do."""
+        if not self.segments:
+            yield "segments"
+        if not self.guardrails:
+            yield "guardrails"
+        if self.analyses.pre_period_days == 0:
+            yield from ("cuped", "did", "pretrends")
+
+    def covariates_of(self, metric: MetricSpec) -> tuple[Covariate, ...]:
+        """The covariates of one metric: columns of a units source, else measures over the pre-period."""
+        if isinstance(self.source, UnitsSpec):
+            return tuple(Covariate(name, Measure(name, "sum")) for name in metric.covariates or ())
+        if metric.type == "ratio" or self.analyses.pre_period_days == 0:
+            return ()
+        measured = {other.id: other.measures[0] for other in self.metrics if other.measures}
+        names = (metric.id,) if metric.covariates is None else metric.covariates
+        return tuple(Covariate(f"pre_{name}", measured[name]) for name in names)
+
+    def resolve(self, spec_file: str = "") -> Experiment:
+        """Every default filled in. The spec must have passed `spec_checks.spec_faults`."""
+        return Experiment(
+            id=self.id,
+            owner=self.owner,
+            hypothesis=self.hypothesis,
+            variants=self._variants(),
+            window=self.window.resolve(),
+            source=self._source(),
+            metrics=self._metrics(),
+            segments=self.segments,
+            quality=self.quality.resolve(),
+            analyses=self.analyses.resolve(self.idle_analyses(), self.observed_days),
+            decision=self.decision.resolve(),
+            schedule=self.schedule.resolve(),
+            tags=self.tags,
+            description=self.description,
+            spec_file=spec_file,
+        )
+
+    def _variants(self) -> tuple[Variant, ...]:
+        ordered = [self.variants[position] for position in self.variant_order]
+        equal = 1 / len(ordered)
+        return tuple(Variant(variant.id, variant.share or equal) for variant in ordered)
+
+    def _metrics(self) -> tuple[Metric, ...]:
+        guardrails = {guardrail.metric: guardrail.resolve() for guardrail in self.guardrails}
+        missing: Missing = "error" if isinstance(self.source, UnitsSpec) else "zero"
+        return tuple(
+            metric.resolve(self.covariates_of(metric), metric.missing or missing, guardrails.get(metric.id))
+            for metric in self.metrics
+        )
+
+    def _source(self) -> Source:
+        measures = [measure for metric in self.metrics for measure in metric.measures]
+        if isinstance(self.source, SyntheticSpec):
+            return self.source.resolve(self.window.length, self.analyses.pre_period_days, self.variant_order)
+        if isinstance(self.source, UnitsSpec):
+            covariates = [covariate.id for metric in self.metrics for covariate in self.covariates_of(metric)]
+            return self.source.resolve_units(
+                variants={variant.value or variant.id: variant.id for variant in self.variants},
+                outcomes=tuple(dict.fromkeys(measure.event for measure in measures)),
+                covariates=tuple(dict.fromkeys(covariates)),
+                segments=self.segments,
+            )
+        return self.source.resolve(self.segments, any(measure.agg == "sum" for measure in measures))

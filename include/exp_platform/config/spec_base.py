@@ -1,0 +1,65 @@
+"""What all parts of a spec share: strict frozen models, and the small values people write."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import date, datetime
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
+
+from exp_platform.config.experiment import Effect
+from exp_platform.config.faults import Fault, refuse
+
+ID_PATTERN = r"^[a-z0-9_]{1,64}$"
+
+T = TypeVar("T")
+
+
+class Spec(BaseModel):
+    """A part of a spec: unknown keys and wrong types fail, nothing is converted silently."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+_YEARS = range(1970, 3000)  # others are typing errors, and sums of dates must not overflow
+
+
+def _as_date(value: Any) -> Any:
+    """YAML gives dates as dates; text is taken for those who quote it."""
+    if isinstance(value, str):
+        with suppress(ValueError):
+            value = date.fromisoformat(value)
+    if isinstance(value, date) and not isinstance(value, datetime) and value.year in _YEARS:
+        return value
+    return refuse([Fault((), value, "allowed: a date such as 2026-01-05")])
+
+
+_SIZES = "allowed: a positive size such as 2% (of control's mean), {relative: 0.02} or {absolute: 0.01}"
+
+
+def _as_effect(value: Any) -> Effect:
+    """`2%`, {relative: 0.02} or {absolute: 0.01}. A bare number is refused: it does not say what it is of."""
+    size: Any = None
+    scale = "relative"
+    if isinstance(value, Effect):
+        return value
+    if isinstance(value, str) and value.endswith("%"):
+        try:
+            size = float(value[:-1]) / 100
+        except ValueError:
+            size = None
+    elif isinstance(value, dict) and len(value) == 1:
+        scale, size = next(iter(value.items()))
+    is_number = isinstance(size, (int, float)) and not isinstance(size, bool)
+    if scale not in ("relative", "absolute") or not is_number or not 0 < size < float("inf"):
+        refuse([Fault((), value, _SIZES)])
+    return Effect(float(size), scale)  # type: ignore[arg-type]
+
+
+Id = Annotated[str, Field(pattern=ID_PATTERN)]
+Text = Annotated[str, Field(min_length=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Day = Annotated[date, BeforeValidator(_as_date)]
+EffectSize = Annotated[Effect, PlainValidator(_as_effect)]
+Items = Annotated[tuple[T, ...], Field(strict=False)]  # a YAML list

@@ -1,0 +1,193 @@
+"""What no part of a spec sees alone: that source, metrics, guardrails, segments and analyses fit together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from exp_platform.config.faults import NOTHING, Fault, Words, suggest
+from exp_platform.config.spec import SEGMENT_REMEDY, ExperimentSpec, repeated
+from exp_platform.config.spec_metrics import RESERVED_EVENT, MetricSpec
+from exp_platform.config.spec_sources import (
+    SYNTHETIC_ATTRIBUTES,
+    SYNTHETIC_EVENTS,
+    SyntheticSpec,
+    UnitsSpec,
+)
+
+_ALL = "all"  # the results' name for the segment of everybody
+_BLOCK_COLUMNS = ("value", "denominator")  # columns that the Moments have anyway
+
+
+def spec_faults(spec: ExperimentSpec) -> list[Fault]:
+    """All that does not fit together; empty for a spec that may be resolved."""
+    return [
+        *_variant_values(spec),
+        *_measures(spec),
+        *_covariates(spec),
+        *_guardrails(spec),
+        *_segments(spec),
+        *_analyses(spec),
+        *_synthetic(spec),
+    ]
+
+
+def _variant_values(spec: ExperimentSpec) -> Iterator[Fault]:
+    values = tuple(variant.value or variant.id for variant in spec.variants)
+    for position, variant in enumerate(spec.variants):
+        if variant.value is not None and not isinstance(spec.source, UnitsSpec):
+            remedy = f"only a units source maps values; {spec.source.kind} rows hold the variant's id"
+            yield Fault(("variants", position, "value"), variant.value, remedy)
+    if isinstance(spec.source, UnitsSpec):
+        yield from _under(("variants",), repeated(values, "value"))
+
+
+def _measures(spec: ExperimentSpec) -> Iterator[Fault]:
+    units = isinstance(spec.source, UnitsSpec)
+    wanted, other = ("column", "event") if units else ("event", "column")
+    for position, metric in enumerate(spec.metrics):
+        key = ("metrics", position)
+        if metric.type != "ratio" and getattr(metric, other) is not None:
+            yield Fault(
+                (*key, other),
+                getattr(metric, other),
+                f"the {spec.source.kind} source takes `{wanted}` instead",
+            )
+        elif metric.type != "ratio" and getattr(metric, wanted) is None:
+            yield Fault((*key, wanted), NOTHING, "this key is required: what the metric measures")
+        for side, measure in zip(metric.measure_keys, metric.measures, strict=True):
+            if measure.event == RESERVED_EVENT:
+                remedy = "this name is taken by the exposures themselves: rename the event"
+                yield Fault((*key, side), RESERVED_EVENT, remedy)
+            elif isinstance(spec.source, SyntheticSpec) and measure.event not in SYNTHETIC_EVENTS:
+                remedy = f"allowed in a synthetic source: {', '.join(SYNTHETIC_EVENTS)}"
+                yield Fault((*key, side), measure.event, remedy)
+        if units:
+            yield from _under(key, _units_metric(metric))
+        elif metric.missing is not None:
+            remedy = "only a units source has missing values: without events a user counts as zero"
+            yield Fault((*key, "missing"), metric.missing, remedy)
+
+
+def _units_metric(metric: MetricSpec) -> Iterator[Fault]:
+    if metric.type in ("count", "retention") or any(measure.agg == "count" for measure in metric.measures):
+        remedy = "a units source has one row a user: allowed are mean, proportion and ratios of sum or any"
+        yield Fault(("type",), Words("a count of rows") if metric.type == "ratio" else metric.type, remedy)
+    if metric.window is not None and metric.type != "retention":
+        yield Fault(("window",), Words("a window"), "a units source has no days after exposure: leave it out")
+
+
+def _covariates(spec: ExperimentSpec) -> Iterator[Fault]:
+    outcomes = {measure.event for metric in spec.metrics for measure in metric.measures}
+    measurable = [metric.id for metric in spec.metrics if metric.type != "ratio"]
+    for position, metric in enumerate(spec.metrics):
+        for item, name in enumerate(metric.covariates or ()):
+            key = ("metrics", position, "covariates", item)
+            if isinstance(spec.source, UnitsSpec):
+                if name in outcomes:
+                    yield Fault(key, name, "it is an outcome: a covariate is recorded before the experiment")
+                if name in _BLOCK_COLUMNS:
+                    yield Fault(key, name, "this name is taken: rename the column")
+            elif name not in measurable:
+                yield Fault(
+                    key,
+                    name,
+                    f"the pre-period value of a metric that is no ratio; {suggest(name, measurable)}",
+                )
+        if (
+            metric.covariates
+            and spec.analyses.pre_period_days == 0
+            and not isinstance(spec.source, UnitsSpec)
+        ):
+            yield Fault(
+                ("analyses", "pre_period_days"), 0, f"the covariates of {metric.id} need a pre-period"
+            )
+        yield from _under(("metrics", position, "covariates"), repeated(metric.covariates or ()))
+
+
+def _guardrails(spec: ExperimentSpec) -> Iterator[Fault]:
+    known = [metric.id for metric in spec.metrics]
+    guarded = tuple(guardrail.metric for guardrail in spec.guardrails)
+    for position, name in enumerate(guarded):
+        if name not in known:
+            yield Fault(
+                ("guardrails", position, "metric"), name, f"no metric has this id; {suggest(name, known)}"
+            )
+    yield from _under(("guardrails",), repeated(guarded, "metric"))
+    for position, metric in enumerate(spec.metrics):
+        if metric.role == "guardrail" and metric.id not in guarded:
+            remedy = (
+                f"say by how much it may get worse, under guardrails: {{metric: {metric.id}, margin: 5%}}"
+            )
+            yield Fault(("metrics", position, "role"), metric.role, remedy)
+
+
+def _segments(spec: ExperimentSpec) -> Iterator[Fault]:
+    behaviour = {metric.id for metric in spec.metrics}
+    behaviour |= {measure.event for metric in spec.metrics for measure in metric.measures}
+    for position, name in enumerate(spec.segments):
+        key = ("segments", position)
+        if name in behaviour:
+            yield Fault(key, name, f"it is an outcome; {SEGMENT_REMEDY}")
+        elif name == _ALL:
+            yield Fault(key, name, "this name is taken by the segment of everybody")
+        elif isinstance(spec.source, SyntheticSpec) and name not in SYNTHETIC_ATTRIBUTES:
+            yield Fault(key, name, f"allowed in a synthetic source: {', '.join(SYNTHETIC_ATTRIBUTES)}")
+    yield from _under(("segments",), repeated(spec.segments))
+    attributes = {} if isinstance(spec.source, SyntheticSpec) else spec.source.attributes
+    for attribute in attributes:
+        if attribute not in spec.segments:
+            remedy = "an attribute is read for a segment of its name: name it under segments, or leave it out"
+            yield Fault(("source", "attributes", attribute), Words("an unused attribute"), remedy)
+
+
+def _analyses(spec: ExperimentSpec) -> Iterator[Fault]:
+    analyses = spec.analyses
+    needs = {"segments": "name some under segments", "guardrails": "name some under guardrails"}
+    for name in spec.idle_analyses():
+        if getattr(analyses, name):
+            remedy = f"there is nothing for it to do: {needs.get(name, 'it needs pre_period_days above 0')}"
+            yield Fault(("analyses", name), True, remedy)
+    if spec.guardrails and analyses.guardrails is False:
+        yield Fault(
+            ("analyses", "guardrails"), False, "the spec has guardrails, and the decision rests on them"
+        )
+    if analyses.ab is False and spec.decision.estimate == "ab":
+        yield Fault(("analyses", "ab"), False, "decision.estimate is ab: it cannot be switched off")
+    yield from _did_days(spec)
+    if spec.decision.estimate == "cuped":
+        if analyses.cuped is False:
+            yield Fault(("analyses", "cuped"), False, "decision.estimate is cuped: it cannot be switched off")
+        for position, metric in enumerate(spec.metrics):
+            if metric.role == "primary" and not _has_covariates(spec, metric):
+                remedy = f"decision.estimate is cuped, so the primary metric {metric.id} needs covariates"
+                yield Fault(("metrics", position, "covariates"), NOTHING, remedy)
+
+
+def _has_covariates(spec: ExperimentSpec, metric: MetricSpec) -> bool:
+    if isinstance(spec.source, UnitsSpec):
+        return bool(metric.covariates)
+    return metric.type != "ratio" and metric.covariates != () and spec.analyses.pre_period_days > 0
+
+
+def _did_days(spec: ExperimentSpec) -> Iterator[Fault]:
+    days, pre = spec.analyses.did_days, spec.analyses.pre_period_days
+    if days is None or isinstance(spec.source, UnitsSpec):
+        return
+    if days > pre:
+        remedy = (
+            f"did compares as many days before as after exposure: allowed are up to pre_period_days ({pre})"
+        )
+        yield Fault(("analyses", "did_days"), days, remedy)
+    if days > spec.observed_days:
+        remedy = f"nobody is observed that long after exposure: allowed are up to {spec.observed_days}"
+        yield Fault(("analyses", "did_days"), days, remedy)
+
+
+def _synthetic(spec: ExperimentSpec) -> Iterator[Fault]:
+    if isinstance(spec.source, SyntheticSpec):
+        yield from _under(("source",), spec.source.faults(len(spec.variants)))
+
+
+def _under(key: tuple[str | int, ...], faults: Iterator[Fault]) -> Iterator[Fault]:
+    for fault in faults:
+        yield Fault((*key, *fault.key), fault.found, fault.allowed)

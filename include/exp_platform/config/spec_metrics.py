@@ -1,0 +1,218 @@
+"""The metrics and guardrails of a spec."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from exp_platform.config.experiment import (
+    Covariate,
+    DayWindow,
+    Guardrail,
+    Measure,
+    Metric,
+    MetricKind,
+    Role,
+    Winsorise,
+)
+from exp_platform.config.faults import NOTHING, Fault, Words, refuse
+from exp_platform.config.spec_base import EffectSize, Id, Items, Spec, Text
+
+Agg = Literal["sum", "count", "any"]
+Missing = Literal["error", "zero", "exclude"]
+Quantile = Annotated[float, Field(gt=0, lt=1)]
+
+RESERVED_EVENT = "exposure"  # `unit_days` counts each user's exposure under this name
+_AGG_OF_KIND: dict[str, Agg] = {"proportion": "any", "retention": "any", "count": "count", "mean": "sum"}
+
+
+class MeasureSpec(Spec):
+    """One side of a ratio: `{sum: purchase}`, `{count: purchase}` or `{any: purchase}`."""
+
+    sum: Text | None = None
+    count: Text | None = None
+    any: Text | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> MeasureSpec:
+        if len(self.model_dump(exclude_none=True)) != 1:
+            refuse([Fault((), self.model_dump(exclude_none=True), "one of sum, count, any is required")])
+        return self
+
+    def resolve(self) -> Measure:
+        """The one measure that is written."""
+        if self.sum is not None:
+            return Measure(self.sum, "sum")
+        return Measure(self.count, "count") if self.count is not None else Measure(self.any or "", "any")
+
+
+class DayWindowSpec(Spec):
+    """24-hour days since a user's first exposure, from_day included, to_day not: {from_day: 0, to_day: 7} is a week."""
+
+    from_day: int = 0
+    to_day: int | None = None  # absent: to the end of the experiment
+
+    @model_validator(mode="after")
+    def _check(self) -> DayWindowSpec:
+        if self.from_day < 0:
+            remedy = "allowed: 0 or more; earlier days overlap the pre-period, which covariates are made of"
+            refuse([Fault(("from_day",), self.from_day, remedy)])
+        if self.to_day is not None and self.to_day <= self.from_day:
+            refuse(
+                [
+                    Fault(
+                        ("to_day",),
+                        self.to_day,
+                        f"allowed: more than from_day ({self.from_day}): to_day is excluded",
+                    )
+                ]
+            )
+        return self
+
+    def resolve(self) -> DayWindow:
+        """The same, resolved."""
+        return DayWindow(self.from_day, self.to_day)
+
+
+class WinsoriseSpec(Spec):
+    """Caps at quantiles of the per-user values, such as {upper: 0.99}."""
+
+    lower: Quantile | None = None
+    upper: Quantile | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> WinsoriseSpec:
+        if self.lower is None and self.upper is None:
+            refuse([Fault((), NOTHING, "a quantile is required: lower, upper or both")])
+        if self.lower is not None and self.upper is not None and self.lower >= self.upper:
+            refuse([Fault(("lower",), self.lower, f"allowed: less than upper ({self.upper})")])
+        return self
+
+    def resolve(self) -> Winsorise:
+        """The same, resolved."""
+        return Winsorise(self.lower, self.upper)
+
+
+class MetricSpec(Spec):
+    """One metric: what is measured (an `event`, or a `column` of a `units` source), and what it is for."""
+
+    id: Id
+    type: Literal["proportion", "retention", "count", "mean", "ratio"]
+    event: Text | None = None
+    column: Text | None = None
+    numerator: MeasureSpec | None = None
+    denominator: MeasureSpec | None = None
+    role: Literal["primary", "secondary", "guardrail", "informational"] = "secondary"
+    direction: Literal["increase", "decrease"] = "increase"  # which of them is good
+    window: DayWindowSpec | None = None
+    winsorise: WinsoriseSpec | None = None
+    missing: Missing | None = None  # `units` only; absent: error
+    covariates: Items[Text] | None = None  # absent: an events metric's own pre-period value
+    mde: EffectSize | None = None
+    min_practical_effect: EffectSize | None = None
+    baseline: float | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> MetricSpec:
+        refuse([*self._measure_faults(), *self._kind_faults()])
+        return self
+
+    def _measure_faults(self) -> Iterator[Fault]:
+        if self.type == "ratio":
+            for side in ("numerator", "denominator"):
+                if getattr(self, side) is None:
+                    yield Fault(
+                        (side,), NOTHING, "a ratio requires it, such as {sum: purchase} or {count: purchase}"
+                    )
+            for key in ("event", "column"):
+                if getattr(self, key) is not None:
+                    yield Fault(
+                        (key,), getattr(self, key), "a ratio is made of numerator and denominator instead"
+                    )
+            return
+        for side in ("numerator", "denominator"):
+            if getattr(self, side) is not None:
+                yield Fault(
+                    (side,), Words("a measure"), f"only a ratio has one, and this metric is a {self.type}"
+                )
+        if self.event is not None and self.column is not None:
+            yield Fault(("column",), self.column, "allowed: event or column, not both")
+
+    def _kind_faults(self) -> Iterator[Fault]:
+        if self.type == "retention" and self.window is None:
+            yield Fault(
+                ("window",), NOTHING, "a retention requires its days, such as {from_day: 7, to_day: 8}"
+            )
+        if self.winsorise is not None and self.type not in ("mean", "count"):
+            yield Fault(
+                ("winsorise",), Words("a cap"), f"only a mean or a count is winsorised, never a {self.type}"
+            )
+        if self.type == "ratio" and self.covariates:
+            yield Fault(
+                ("covariates",), self.covariates, "CUPED does not adjust a ratio: leave the covariates out"
+            )
+        if self.type in ("proportion", "retention"):
+            if self.baseline is not None and not 0 < self.baseline < 1:
+                yield Fault(("baseline",), self.baseline, "allowed: a share between 0 and 1")
+            for key in ("mde", "min_practical_effect"):
+                size = getattr(self, key)
+                if size is not None and size.scale == "absolute" and size.value >= 1:
+                    yield Fault(
+                        (key,),
+                        size.value,
+                        f"allowed: less than 1, as a {self.type} is a share (0.01 is 1 point)",
+                    )
+
+    @property
+    def measure_keys(self) -> tuple[str, ...]:
+        """The keys that `measures` are written under."""
+        if self.type == "ratio":
+            return ("numerator", "denominator")
+        return tuple(key for key in ("event", "column") if getattr(self, key) is not None)
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """Numerator and, for a ratio, denominator; empty where the metric names neither event nor column."""
+        if self.type == "ratio":
+            return tuple(side.resolve() for side in (self.numerator, self.denominator) if side is not None)
+        name = self.event or self.column
+        return (Measure(name, _AGG_OF_KIND[self.type]),) if name else ()
+
+    def resolve(
+        self,
+        covariates: tuple[Covariate, ...],
+        missing: Missing,
+        guardrail: Guardrail | None,
+    ) -> Metric:
+        """The metric with what its source and the guardrails say of it."""
+        measures = self.measures
+        return Metric(
+            id=self.id,
+            kind=MetricKind(self.type),
+            role=Role(self.role),
+            direction=1 if self.direction == "increase" else -1,
+            numerator=measures[0],
+            denominator=measures[1] if self.type == "ratio" else None,
+            window=self.window.resolve() if self.window else DayWindow(),
+            winsorise=self.winsorise.resolve() if self.winsorise else None,
+            missing=missing,
+            covariates=covariates,
+            min_practical_effect=self.min_practical_effect,
+            mde=self.mde,
+            baseline=self.baseline,
+            guardrail=guardrail,
+        )
+
+
+class GuardrailSpec(Spec):
+    """A metric that must not get worse by more than `margin` in its harmful direction."""
+
+    metric: Id
+    margin: EffectSize
+    severity: Literal["warning", "critical"] = "warning"  # critical: a proven breach stops the treatment
+
+    def resolve(self) -> Guardrail:
+        """The same, resolved."""
+        return Guardrail(self.margin, self.severity)

@@ -1,0 +1,168 @@
+"""When an experiment runs, and what is judged, analysed and decided: the parts of a spec about the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date, timedelta
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import AfterValidator, Field, model_validator
+
+from exp_platform.config.cron import PRESETS, cron_fault
+from exp_platform.config.experiment import (
+    AnalysisPlan,
+    DecisionPlan,
+    QualityThresholds,
+    Schedule,
+    Window,
+)
+from exp_platform.config.faults import NOTHING, Fault, Words, refuse, suggest
+from exp_platform.config.spec_base import Day, Id, Share, Spec, Text
+
+LONGEST_WINDOW = 3660  # days: ten years; more is a typing error, and dates must not overflow
+
+_QUALITY = QualityThresholds()
+_ANALYSES = AnalysisPlan()
+_DECISION = DecisionPlan()
+_SCHEDULE = Schedule()
+
+
+def _known_timezone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):  # OSError: the name of a folder
+        hint = suggest(name, available_timezones()).partition("allowed:")[0]
+        refuse([Fault((), name, f"{hint}allowed: an IANA time zone such as UTC or Europe/Berlin")])
+    return name
+
+
+def _valid_cron(expression: str) -> str:
+    fault = cron_fault(expression)
+    if fault is not None:
+        remedy = f"{fault}; allowed: five cron fields, such as `0 5 * * *`, or one of {', '.join(PRESETS)}"
+        refuse([Fault((), expression, remedy)])
+    return expression
+
+
+TimeZone = Annotated[str, AfterValidator(_known_timezone)]
+Cron = Annotated[str, AfterValidator(_valid_cron)]
+
+
+class WindowSpec(Spec):
+    """The planned window: local days start..end, both included; `days` may stand for `end`."""
+
+    start: Day
+    end: Day | None = None
+    days: int | None = Field(default=None, ge=1, le=LONGEST_WINDOW)
+    timezone: TimeZone = "UTC"
+
+    @model_validator(mode="after")
+    def _check(self) -> WindowSpec:
+        if (self.end is None) == (self.days is None):
+            refuse(
+                [Fault((), NOTHING if self.end is None else Words("both"), "either end or days is required")]
+            )
+        if self.end is not None and self.end < self.start:
+            refuse([Fault(("end",), self.end, f"allowed: the start ({self.start}) or a later day")])
+        return self
+
+    @property
+    def last_day(self) -> date:
+        """The last local day on which exposures count."""
+        return self.end or self.start + timedelta(days=(self.days or 1) - 1)
+
+    @property
+    def length(self) -> int:
+        """Days from start to end, both included."""
+        return (self.last_day - self.start).days + 1
+
+    def resolve(self) -> Window:
+        """The same, resolved."""
+        return Window(self.start, self.last_day, self.timezone)
+
+
+class QualitySpec(Spec):
+    """Shares beyond which a quality check fails."""
+
+    max_duplicate_share: Share = _QUALITY.max_duplicate_share
+    max_null_share: Share = _QUALITY.max_null_share
+    max_unexposed_share: Share = _QUALITY.max_unexposed_share
+    max_before_exposure_share: Share = _QUALITY.max_before_exposure_share
+    max_crossover_share: Share = _QUALITY.max_crossover_share
+    max_row_drop: Share = _QUALITY.max_row_drop
+    max_stale_days: int = Field(default=_QUALITY.max_stale_days, ge=0)
+
+    def resolve(self) -> QualityThresholds:
+        """The same, resolved."""
+        return QualityThresholds(**self.model_dump())
+
+
+class AnalysesSpec(Spec):
+    """Which analyses run (absent: those with something to do), and their windows in days."""
+
+    srm: bool | None = None
+    ab: bool | None = None
+    cuped: bool | None = None
+    did: bool | None = None
+    pretrends: bool | None = None
+    segments: bool | None = None
+    guardrails: bool | None = None
+    pre_period_days: int = Field(default=_ANALYSES.pre_period_days, ge=0, le=365)
+    anchor: Literal["experiment_start", "first_exposure"] = _ANALYSES.anchor
+    did_days: int | None = Field(default=None, ge=1, le=LONGEST_WINDOW)
+    crossovers: Literal["exclude", "first"] = _ANALYSES.crossovers
+
+    def days_of_did(self, longest: int) -> int:
+        """As written, else a week or as much of it as pre-period and window leave."""
+        return self.did_days or max(1, min(_ANALYSES.did_days, self.pre_period_days, longest))
+
+    def resolve(self, idle: Iterable[str], window_days: int) -> AnalysisPlan:
+        """`idle` analyses have nothing to do: they run only where the spec says so."""
+        nothing_to_do = set(idle)
+        enabled = tuple(
+            name
+            for name in _ANALYSES.enabled
+            if (getattr(self, name) if getattr(self, name) is not None else name not in nothing_to_do)
+        )
+        return AnalysisPlan(
+            enabled, self.pre_period_days, self.anchor, self.days_of_did(window_days), self.crossovers
+        )
+
+
+class DecisionSpec(Spec):
+    """How evidence becomes an action."""
+
+    alpha: float = Field(default=_DECISION.alpha, gt=0, lt=1)
+    sequential_share: float = Field(default=_DECISION.sequential_share, ge=0, lt=1)
+    power: float = Field(default=_DECISION.power, gt=0, lt=1)
+    estimate: Literal["ab", "cuped"] = _DECISION.estimate
+    family: Literal["all", "primary_first"] = _DECISION.family
+    required_sample_size: int | None = Field(default=None, ge=1)  # users in all arms together
+    daily_users: float | None = Field(default=None, gt=0)
+
+    def resolve(self) -> DecisionPlan:
+        """The same, resolved."""
+        return DecisionPlan(**self.model_dump())
+
+
+class ScheduleSpec(Spec):
+    """When the DAG runs; `cron: null` means only by hand, `active: true` that it starts unpaused."""
+
+    cron: Cron | None = _SCHEDULE.cron
+    grace_days: int = Field(default=_SCHEDULE.grace_days, ge=0, le=LONGEST_WINDOW)
+    active: bool = _SCHEDULE.active
+    retries: int = Field(default=_SCHEDULE.retries, ge=0, le=10)
+
+    def resolve(self) -> Schedule:
+        """The same, resolved."""
+        return Schedule(**self.model_dump())
+
+
+class VariantSpec(Spec):
+    """An arm; exactly one says `control: true`. `value` is what a units table's variant column holds for it."""
+
+    id: Id
+    share: float | None = Field(default=None, gt=0, lt=1)  # absent in all: equal shares
+    control: bool = False
+    value: Text | None = None

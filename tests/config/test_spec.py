@@ -1,0 +1,236 @@
+"""A full spec resolves to the experiment that its text describes, every default filled in."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+from pydantic import TypeAdapter
+
+from exp_platform.config.experiment import (
+    AnalysisPlan,
+    Covariate,
+    DayWindow,
+    DecisionPlan,
+    Effect,
+    EventsSource,
+    Experiment,
+    Guardrail,
+    Measure,
+    Metric,
+    MetricKind,
+    QualityThresholds,
+    Role,
+    Schedule,
+    SyntheticSource,
+    TableSource,
+    UnitsSource,
+    Variant,
+    Window,
+    Winsorise,
+)
+from exp_platform.config.loading import load_all
+
+VALID = Path(__file__).parent / "specs" / "valid"
+
+
+def load(name: str, tmp_path: Path) -> Experiment:
+    folder = tmp_path / "experiments"
+    folder.mkdir(exist_ok=True)
+    shutil.copy(VALID / f"{name}.yaml", folder)
+    loaded = load_all(tmp_path)
+    assert [str(error) for error in loaded.errors] == []
+    return loaded.experiments[name]
+
+
+def test_a_first_spec_needs_thirteen_lines_and_gets_the_documented_defaults(tmp_path: Path) -> None:
+    experiment = load("first_own", tmp_path)
+
+    assert experiment.variants == (Variant("control", 0.5), Variant("short_form", 0.5))
+    assert experiment.window == Window(date(2026, 3, 2), date(2026, 3, 15), "UTC")
+    assert experiment.metrics == (
+        Metric(
+            id="signup",
+            kind=MetricKind.PROPORTION,
+            role=Role.PRIMARY,
+            direction=1,
+            numerator=Measure("signup", "any"),
+            covariates=(Covariate("pre_signup", Measure("signup", "any")),),
+        ),
+    )
+    assert experiment.source == EventsSource(
+        exposures=TableSource(
+            "parquet",
+            "${EXP_DATA_DIR}/exposures",
+            {"user_id": "user_id", "variant_id": "variant_id", "exposed_at": "exposed_at"},
+        ),
+        outcomes=TableSource(
+            "parquet",
+            "${EXP_DATA_DIR}/outcomes",
+            {"user_id": "user_id", "event": "event", "occurred_at": "occurred_at"},
+        ),
+        attributes={},
+        dedupe="none",
+    )
+    assert experiment.analyses == AnalysisPlan(enabled=("srm", "ab", "cuped", "did", "pretrends"))
+    assert experiment.quality == QualityThresholds()
+    assert experiment.decision == DecisionPlan()
+    assert experiment.schedule == Schedule(cron="@daily", grace_days=2, active=False, retries=2)
+
+
+def test_every_key_of_an_events_spec_reaches_the_experiment(tmp_path: Path) -> None:
+    experiment = load("events_full", tmp_path)
+
+    assert experiment.variants == (Variant("a", 0.5), Variant("b", 0.25), Variant("c", 0.25)), "control first"
+    assert experiment.window == Window(date(2026, 3, 2), date(2026, 3, 29), "Europe/Berlin")
+    assert experiment.window.starts_at().astimezone(UTC) == datetime(2026, 3, 1, 23, tzinfo=UTC)
+    assert experiment.source == EventsSource(
+        exposures=TableSource(
+            "iceberg",
+            "lake.exposures",
+            {"user_id": "uid", "variant_id": "arm", "exposed_at": "seen_at", "event_id": "eid"},
+        ),
+        outcomes=TableSource(
+            "csv",
+            "s3://lake/outcomes/",
+            {"user_id": "uid", "event": "event", "occurred_at": "ts", "value": "amount"},
+        ),
+        attributes={"country": "geo_country", "device": "device"},
+        dedupe="whole_row",
+    )
+    assert experiment.segments == ("country", "device")
+    assert experiment.quality == QualityThresholds(max_duplicate_share=0.02, max_stale_days=3)
+    assert experiment.analyses == AnalysisPlan(
+        enabled=("srm", "ab", "cuped", "pretrends", "segments", "guardrails"),
+        pre_period_days=28,
+        anchor="first_exposure",
+        did_days=10,
+        crossovers="first",
+    )
+    assert experiment.decision == DecisionPlan(0.1, 0.2, 0.9, "cuped", "primary_first", 50000, 2000.0)
+    assert experiment.schedule == Schedule("30 5 * * mon-fri", 5, True, 3)
+    assert experiment.tags == ("checkout", "wallet")
+    assert experiment.description == "Checkout with one page (b) and with a wallet (c)."
+
+
+def test_metrics_of_events_resolve_to_measures_windows_and_covariates(tmp_path: Path) -> None:
+    experiment = load("events_full", tmp_path)
+    purchases, revenue = Measure("purchase", "count"), Measure("purchase", "sum")
+
+    assert experiment.metric("conversion") == Metric(
+        id="conversion",
+        kind=MetricKind.PROPORTION,
+        role=Role.PRIMARY,
+        direction=1,
+        numerator=Measure("purchase", "any"),
+        window=DayWindow(0, 7),
+        covariates=(Covariate("pre_conversion", Measure("purchase", "any")),),
+        mde=Effect(0.05, "relative"),
+        baseline=0.1,
+    )
+    assert experiment.metric("revenue") == Metric(
+        id="revenue",
+        kind=MetricKind.MEAN,
+        role=Role.SECONDARY,
+        direction=1,
+        numerator=revenue,
+        winsorise=Winsorise(0.01, 0.99),
+        covariates=(Covariate("pre_revenue", revenue), Covariate("pre_visits", Measure("visit", "count"))),
+        min_practical_effect=Effect(0.25, "absolute"),
+        guardrail=Guardrail(Effect(0.02, "relative"), "warning"),
+    )
+    assert experiment.metric("visits").covariates == (), "an empty list means none"
+    order_value = experiment.metric("order_value")
+    assert (order_value.numerator, order_value.denominator) == (revenue, purchases)
+    assert order_value.covariates == ()
+    assert experiment.metric("back_on_day_7").window == DayWindow(7, 8)
+    errors = experiment.metric("errors")
+    assert (errors.role, errors.direction) == (Role.GUARDRAIL, -1)
+    assert errors.guardrail == Guardrail(Effect(0.1, "relative"), "critical")
+    assert [metric.id for metric in experiment.family] == [
+        "conversion",
+        "revenue",
+        "order_value",
+        "back_on_day_7",
+    ]
+    assert experiment.decision_date == date(2026, 4, 6), "eight days after the end: the retention's window"
+
+
+def test_event_ids_are_used_where_there_are_any_and_values_where_they_are_summed(tmp_path: Path) -> None:
+    (tmp_path / "experiments").mkdir()
+    text = (VALID / "first_own.yaml").read_text()
+    text = text.replace('outcomes"}', 'outcomes", columns: {event_id: id}}')
+    text += "  - {id: revenue, type: mean, event: purchase}\n"
+    (tmp_path / "experiments" / "first_own.yaml").write_text(text)
+
+    source = load_all(tmp_path).experiments["first_own"].source
+
+    assert isinstance(source, EventsSource)
+    assert source.dedupe == "event_id"
+    assert source.outcomes.columns == {
+        "user_id": "user_id",
+        "event": "event",
+        "occurred_at": "occurred_at",
+        "value": "value",
+        "event_id": "id",
+    }
+
+
+def test_columns_of_units_come_from_what_names_them(tmp_path: Path) -> None:
+    experiment = load("units_full", tmp_path)
+
+    assert experiment.window.start == date(2017, 1, 1), "a quoted date is a date"
+    assert experiment.source == UnitsSource(
+        table=TableSource(
+            "csv", "players.csv.gz", {"variant_id": "gate", "user_id": "userid", "exposed_at": "installed"}
+        ),
+        variants={"30": "gate_30", "40": "gate_40"},
+        outcomes=("retention_7", "rounds", "sessions"),
+        covariates=("age", "spend_before"),
+        attributes={"store": "app_store"},
+    )
+    kept, rounds, ratio = experiment.metrics
+    assert (kept.numerator, kept.missing) == (Measure("retention_7", "any"), "error")
+    assert kept.covariates == (Covariate("age", Measure("age", "sum")),)
+    assert rounds.missing == "zero"
+    assert (ratio.numerator, ratio.denominator) == (Measure("rounds", "sum"), Measure("sessions", "sum"))
+    assert ratio.missing == "exclude"
+
+
+def test_a_synthetic_spec_takes_days_and_order_from_the_spec_around_it(tmp_path: Path) -> None:
+    experiment = load("synthetic_full", tmp_path)
+
+    assert experiment.variants == (Variant("none", 0.5), Variant("low", 0.2), Variant("high", 0.3))
+    assert experiment.source == SyntheticSource(
+        n_users=9000,
+        seed=11,
+        days=10,
+        pre_period_days=5,
+        exposure_rate=1.0,
+        base_conversion=0.2,
+        effect_lift_conversion=(0.01, 0.02),
+        effect_lift_revenue=(0.05, 0.05),  # one number stands for both treatments
+        revenue_mean=20.0,
+        revenue_sd=4.0,
+        revenue_tail="lognormal",
+        propensity_sd=0.5,
+        duplicate_share=0.01,
+        late_share=0.02,
+        crossover_share=0.03,
+        actual_shares=(0.5, 0.1, 0.4),  # in the resolved order, control first
+        pre_trend=0.01,
+    )
+    assert experiment.analyses.did_days == 5, "a week, or as much of it as the pre-period has"
+
+
+@pytest.mark.parametrize("name", [path.stem for path in sorted(VALID.glob("*.yaml"))])
+def test_an_experiment_survives_json(name: str, tmp_path: Path) -> None:
+    experiment = load(name, tmp_path)
+    adapter = TypeAdapter(Experiment)
+
+    again = adapter.validate_json(adapter.dump_json(experiment))
+
+    assert again == experiment
+    assert again.spec_file == experiment.spec_file
