@@ -1,0 +1,280 @@
+"""The command `exp`: validate, list, run, results, memo, plan, unlock, delete."""
+
+from __future__ import annotations
+
+import json
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from exp_platform.config.environment import load_environment
+from exp_platform.config.loading import load_all, load_experiment
+from exp_platform.errors import ConfigError
+from exp_platform.pipelines import run_end_to_end as end_to_end
+
+if TYPE_CHECKING:
+    from exp_platform.report.content import Report
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="A/B experiments from raw data to decision. Start with: exp list",
+)
+console = Console()
+
+ExperimentId = Annotated[
+    str, typer.Argument(metavar="EXPERIMENT_ID", help="The experiment's id; see exp list.")
+]
+Day = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"])]
+
+
+@app.command()
+def validate() -> None:
+    """Check every config file and tell all errors of all files at once."""
+    loaded = load_all()
+    for error in loaded.errors:
+        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
+    files = {e.spec_file for e in loaded.experiments.values()}
+    console.print(
+        f"{len(loaded.experiments)} experiments in {len(files)} files are valid, {len(loaded.errors)} errors."
+    )
+    if loaded.errors:
+        raise typer.Exit(1)
+
+
+@app.command("list")
+def list_experiments() -> None:
+    """List the experiments with their newest decision."""
+    from exp_platform.results.reader import Results
+
+    loaded = load_all()
+    results = Results(load_environment())
+    table = Table()
+    for name in ("Experiment", "Source", "Window", "Primary metric", "As of", "Winner", "Action"):
+        table.add_column(name, no_wrap=name in ("Experiment", "Window", "As of"))
+    newest = results.newest_decisions()
+    for experiment in loaded.experiments.values():
+        stored = newest.get(experiment.id)
+        primary = ", ".join(m.id for m in experiment.metrics if m.role == "primary")
+        window = f"{experiment.window.start} to {experiment.window.end}"
+        found = (str(stored.as_of_date), stored.winner, stored.action) if stored else ("–", "–", "–")
+        table.add_row(experiment.id, experiment.source.kind, window, primary, *found)
+    console.print(table)
+    if loaded.errors:
+        console.print(
+            f"{len(loaded.errors)} config errors hide experiments: run exp validate", style="yellow"
+        )
+
+
+@app.command()
+def run(
+    experiment_id: ExperimentId,
+    config: end_to_end.ConfigOption = None,
+    as_of: end_to_end.AsOfOption = None,
+    first: Annotated[
+        datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First of several as_of days.")
+    ] = None,
+    last: Annotated[
+        datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Last of them; all in one pass.")
+    ] = None,
+    synth: Annotated[
+        bool,
+        typer.Option(
+            "--synth/--no-synth", help="Write a synthetic experiment's raw data first, or use what is there."
+        ),
+    ] = True,
+    force: end_to_end.ForceOption = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run; write nothing.")] = False,
+    skip_dq: end_to_end.SkipDq = False,
+    skip_metrics: end_to_end.SkipMetrics = False,
+    skip_ab: end_to_end.SkipAb = False,
+    skip_cuped: end_to_end.SkipCuped = False,
+    skip_did: end_to_end.SkipDid = False,
+    skip_pretrends: end_to_end.SkipPretrends = False,
+) -> None:
+    """Run an experiment here, without Airflow: the same stages in one Spark session."""
+    outcome = end_to_end.run_and_report(
+        experiment_id,
+        config,
+        _days(as_of, first, last),
+        force=force,
+        skipped=end_to_end.skipped_stages(
+            skip_dq, skip_metrics, skip_ab, skip_cuped, skip_did, skip_pretrends
+        ),
+        generate_synth=synth,
+        dry_run=dry_run,
+    )
+    if outcome is not None:
+        _show(experiment_id, None, "ab", config)
+
+
+def _days(as_of: datetime | None, first: datetime | None, last: datetime | None) -> list[date] | None:
+    if first is None and last is None:
+        return [as_of.date()] if as_of else None
+    if as_of is not None:
+        raise ConfigError("--as-of names one day and --from --to several: give one or the other")
+    if first is None or last is None:
+        raise ConfigError("--from and --to go together")
+    if last < first:
+        raise ConfigError(f"--to {last.date()} is before --from {first.date()}")
+    return [first.date() + timedelta(days=i) for i in range((last - first).days + 1)]
+
+
+@app.command()
+def results(
+    experiment_id: ExperimentId,
+    as_of: end_to_end.AsOfOption = None,
+    method: Annotated[str, typer.Option(help="ab, cuped, segments, guardrails.")] = "ab",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the memo's JSON twin.")] = False,
+) -> None:
+    """Show the decision and a table of results."""
+    day = as_of.date() if as_of else None
+    if as_json:
+        from exp_platform.report.memo import as_json as report_json
+
+        print(json.dumps(report_json(_report(experiment_id, day)), indent=1, default=str))
+        return
+    _show(experiment_id, day, method)
+
+
+def _show(experiment_id: str, as_of: date | None, method: str, config: Path | None = None) -> None:
+    from exp_platform.report.tables import decision_panel, results_table
+
+    report = _report(experiment_id, as_of, config)
+    console.print(decision_panel(report))
+    console.print(results_table(report, method))
+
+
+def _report(experiment_id: str, as_of: date | None, config: Path | None = None) -> Report:
+    from exp_platform.report.content import load_report
+    from exp_platform.results.reader import Results
+
+    return load_report(Results(load_environment()), load_experiment(experiment_id, config), as_of)
+
+
+@app.command()
+def memo(experiment_id: ExperimentId, as_of: end_to_end.AsOfOption = None) -> None:
+    """Print the memo, made afresh from the stored results."""
+    from exp_platform.report.memo import render
+
+    print(render(_report(experiment_id, as_of.date() if as_of else None)))
+
+
+@app.command()
+def plan(
+    experiment_id: ExperimentId,
+    metric: Annotated[str | None, typer.Option(help="Only this metric.")] = None,
+    users: Annotated[float | None, typer.Option(min=2, help="Users expected in all arms together.")] = None,
+    daily_users: Annotated[
+        float | None, typer.Option(min=0.001, help="New users a day; the spec's by default.")
+    ] = None,
+    baseline: Annotated[float | None, typer.Option(help="Control's expected mean (with --metric).")] = None,
+    sd: Annotated[
+        float | None, typer.Option(min=0, help="Standard deviation a user (with --metric).")
+    ] = None,
+) -> None:
+    """Plan: users needed for each metric's mde, the days they take, and the smallest effect that can be found."""
+    from exp_platform.planning import plan_metric
+    from exp_platform.report import numbers
+    from exp_platform.results.reader import Results
+
+    experiment = load_experiment(experiment_id)
+    if (baseline is not None or sd is not None) and metric is None:
+        raise ConfigError("--baseline and --sd are of one metric: name it with --metric")
+    known = [m.id for m in experiment.metrics]
+    if metric is not None and metric not in known:
+        raise ConfigError(f"--metric {metric}: {experiment_id} has the metrics {', '.join(known)}")
+    results = Results(load_environment())
+    newest = results.latest_decision(experiment_id)
+    stored = results.stored_aggregates(experiment_id, newest.as_of_date) if newest else None
+    daily = daily_users or experiment.decision.daily_users
+    days = (experiment.window.end - experiment.window.start).days + 1
+    expected = users or (daily * days if daily else None)
+    table = Table(
+        title=f"{experiment_id}: power {experiment.decision.power:.0%}, {days} days planned",
+        title_justify="left",
+    )
+    for name in (
+        "Metric",
+        "Baseline",
+        "SD",
+        "Alpha",
+        "MDE",
+        "Users needed",
+        "Days needed",
+        "Smallest effect found",
+    ):
+        table.add_column(name, justify="left" if name == "Metric" else "right")
+    table.add_column("Note")
+    for m in experiment.metrics if metric is None else [experiment.metric(metric)]:
+        p = plan_metric(
+            experiment, m, users=expected, daily_users=daily, baseline=baseline, sd=sd, stored=stored
+        )
+        wanted = (
+            numbers.DASH
+            if m.mde is None
+            else (
+                numbers.percent(m.mde.value)
+                if m.mde.scale == "relative"
+                else numbers.change(m.mde.value, m.kind)
+            )
+        )
+        base = numbers.level(p.baseline, m.kind) + (f" ({p.baseline_from})" if p.baseline_from else "")
+        table.add_row(
+            m.id,
+            base,
+            numbers.level(p.sd, "mean"),
+            f"{p.alpha:.4f}",
+            wanted,
+            numbers.count(p.required_users),
+            numbers.count(p.required_days),
+            numbers.change(p.smallest_effect, m.kind),
+            p.note,
+        )
+    console.print(table)
+    if expected is None:
+        console.print(
+            "Give --users or --daily-users (or decision.daily_users in the spec) for the smallest effect and the days."
+        )
+
+
+@app.command()
+def unlock(experiment_id: ExperimentId) -> None:
+    """Release the lease that a dead run of an experiment left behind."""
+    from exp_platform.tables.lease import force_release
+
+    load_experiment(experiment_id)
+    holder = force_release(load_environment(), experiment_id)
+    print(
+        f"{experiment_id} was held by {holder}; it is free now."
+        if holder
+        else f"{experiment_id} was not held."
+    )
+
+
+@app.command()
+def delete(
+    experiment_id: ExperimentId,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Delete an experiment's rows in every table, its raw data if synthetic, its runs and its memo."""
+    from exp_platform.tables.deletion import delete_experiment
+
+    if not yes:
+        typer.confirm(f"Delete all stored data of {experiment_id}? This cannot be undone", abort=True)
+    for line in delete_experiment(load_environment(), experiment_id):
+        print(line)
+
+
+def main() -> None:
+    """Entry point of the command `exp`."""
+    end_to_end.run_cli(app)
+
+
+if __name__ == "__main__":
+    main()

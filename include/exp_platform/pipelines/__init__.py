@@ -1,0 +1,1 @@
+"""Runner 2: the same stages in one Spark session."""

@@ -1,0 +1,170 @@
+"""`python -m exp_platform.pipelines.run_end_to_end`: one experiment from raw data to memo in one Spark session."""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import date, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from exp_platform.config.environment import load_environment
+from exp_platform.config.loading import load_experiment, named_environment
+from exp_platform.errors import ConfigError, ExpPlatformError
+from exp_platform.pipelines.progress import Stopwatch, console_observer
+from exp_platform.pipelines.runner import Outcome, run_experiment
+from exp_platform.stages.graph import stages_of
+from exp_platform.stages.start import start_run
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="A config file; the folder experiments/ beside it counts too.")
+]
+AsOfOption = Annotated[
+    datetime | None,
+    typer.Option(
+        "--as-of", formats=["%Y-%m-%d"], help="Count what happened up to the end of this local day."
+    ),
+]
+ForceOption = Annotated[bool, typer.Option("--force", help="Run although the stored results are up to date.")]
+SkipDq = Annotated[
+    bool,
+    typer.Option(
+        "--skip-dq", help="Do not judge the data: it is published as it is and no decision is trusted."
+    ),
+]
+SkipMetrics = Annotated[
+    bool, typer.Option("--skip-metrics", help="Use the stored metric_aggregates_overall of this as_of date.")
+]
+SkipAb = Annotated[bool, typer.Option("--skip-ab", help="Use the stored analysis_results rows of method ab.")]
+SkipCuped = Annotated[
+    bool, typer.Option("--skip-cuped", help="Use the stored analysis_results rows of method cuped.")
+]
+SkipDid = Annotated[bool, typer.Option("--skip-did", help="Use the stored did_results rows.")]
+SkipPretrends = Annotated[
+    bool,
+    typer.Option("--skip-pretrends", help="Use the stored did_pretrend_delta and did_pretrend_tests rows."),
+]
+
+
+def skipped_stages(
+    dq: bool, metrics: bool, ab: bool, cuped: bool, did: bool, pretrends: bool
+) -> tuple[str, ...]:
+    """The stages that the `--skip-*` flags name."""
+    flags = {
+        "quality": dq,
+        "aggregates": metrics,
+        "ab": ab,
+        "cuped": cuped,
+        "did": did,
+        "pretrends": pretrends,
+    }
+    return tuple(stage for stage, skip in flags.items() if skip)
+
+
+def run_and_report(
+    experiment_id: str,
+    config: Path | None,
+    as_of_dates: list[date] | None,
+    *,
+    force: bool,
+    skipped: tuple[str, ...],
+    generate_synth: bool,
+    dry_run: bool = False,
+) -> Outcome | None:
+    """Run an experiment with a progress display and say where its memo is; `dry_run` only says what would run."""
+    watch = Stopwatch()
+    experiment = load_experiment(experiment_id, config)
+    environment = load_environment(
+        os.environ.get("EXP_ENVIRONMENT") or (named_environment(config) if config else None)
+    )
+    if generate_synth and experiment.source.kind != "synthetic":
+        generate_synth = False
+    if dry_run:
+        plan = start_run(
+            experiment,
+            environment,
+            as_of_dates=as_of_dates,
+            force=force,
+            skipped=skipped,
+            generate_synth=generate_synth,
+            dry_run=True,
+        )
+        print(plan.message)
+        for stage in stages_of(experiment):
+            if stage.name != "synth" or generate_synth:
+                print(f"  {stage.name:<11} {'stored input instead' if stage.name in skipped else stage.doc}")
+        print("Dry run: nothing was read, run or written.")
+        return None
+    outcome = run_experiment(
+        experiment,
+        environment,
+        console_observer(),
+        as_of_dates=as_of_dates,
+        force=force,
+        skipped=skipped,
+        generate_synth=generate_synth,
+    )
+    if outcome.started.run is None:
+        print(outcome.started.message)
+    else:
+        print(f"Done in {watch}. Memo: {Path(environment.memos_dir) / (experiment_id + '.md')}")
+    return outcome
+
+
+def command(
+    experiment_id: Annotated[
+        str, typer.Option("--experiment-id", help="The experiment's id in the configs.")
+    ],
+    config: ConfigOption = None,
+    generate_synth: Annotated[
+        bool,
+        typer.Option(
+            "--generate-synth", help="Write the synthetic raw data first; without it, use what is there."
+        ),
+    ] = False,
+    as_of: AsOfOption = None,
+    force: ForceOption = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run; write nothing.")] = False,
+    skip_dq: SkipDq = False,
+    skip_metrics: SkipMetrics = False,
+    skip_ab: SkipAb = False,
+    skip_cuped: SkipCuped = False,
+    skip_did: SkipDid = False,
+    skip_pretrends: SkipPretrends = False,
+) -> None:
+    """Run one experiment from raw data to memo, all stages in one Spark session."""
+    if generate_synth and load_experiment(experiment_id, config).source.kind != "synthetic":
+        raise ConfigError(
+            f"--generate-synth: {experiment_id} has a source of its own; run it without the flag"
+        )
+    run_and_report(
+        experiment_id,
+        config,
+        [as_of.date()] if as_of else None,
+        force=force,
+        skipped=skipped_stages(skip_dq, skip_metrics, skip_ab, skip_cuped, skip_did, skip_pretrends),
+        generate_synth=generate_synth,
+        dry_run=dry_run,
+    )
+
+
+def run_cli(app: typer.Typer) -> None:
+    """Run a Typer app; a known error is one message on standard error and exit code 1, never a traceback."""
+    try:
+        app()
+    except ExpPlatformError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def main() -> None:
+    """Entry point of the module."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(command)
+    run_cli(app)
+
+
+if __name__ == "__main__":
+    main()

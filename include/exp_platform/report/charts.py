@@ -1,0 +1,126 @@
+"""The charts of a result, as Altair charts: the memo saves them as SVG, notebooks and pages show them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import altair as alt
+
+from exp_platform.analyses.rows import PretrendDeltaRow, ResultRow, Status
+
+Chart = alt.LayerChart | alt.FacetChart
+
+_GOOD, _BAD, _OPEN = "#1a7f5a", "#b3261e", "#5f6b7a"
+
+
+def effects(rows: Sequence[ResultRow], directions: Mapping[str, int]) -> Chart | None:
+    """Relative effects with their intervals, a line for each metric and treatment; None where no row has one."""
+    data = [
+        {
+            "label": f"{r.metric_id}: {r.treatment_id}",
+            "relative": r.relative,
+            "low": r.relative_low,
+            "high": r.relative_high,
+            "reading": _reading(r, directions.get(r.metric_id, 1)),
+        }
+        for r in rows
+        if r.status == Status.OK and r.relative is not None and r.relative_kind == "BOUNDED"
+    ]
+    if not data:
+        return None
+    base = alt.Chart(alt.InlineData(values=data)).encode(y=alt.Y("label:N", sort=None, title=None))
+    colour = alt.Color(
+        "reading:N",
+        title=None,
+        scale=alt.Scale(
+            domain=["significantly better", "significantly worse", "not significant"],
+            range=[_GOOD, _BAD, _OPEN],
+        ),
+    )
+    axis = alt.Axis(format="+.1%")
+    title = "Effect relative to control, with corrected interval"
+    bars = base.mark_rule(strokeWidth=2.5).encode(
+        x=alt.X("low:Q", title=title, axis=axis), x2="high:Q", color=colour
+    )
+    points = base.mark_point(filled=True, size=70, opacity=1).encode(x="relative:Q", color=colour)
+    zero = (
+        alt.Chart(alt.InlineData(values=[{"zero": 0}]))
+        .mark_rule(strokeDash=[4, 4], color="#888")
+        .encode(x="zero:Q")
+    )
+    return alt.layer(zero, bars, points).properties(width=520, height=alt.Step(26))
+
+
+def effect_over_time(rows: Sequence[ResultRow]) -> Chart | None:
+    """The absolute effect of one metric by as_of date, with the always-valid band; None below two dates."""
+    data = [
+        {
+            "as_of": r.as_of_date.isoformat(),
+            "treatment": r.treatment_id,
+            "estimate": r.estimate,
+            "low": r.always_valid_low,
+            "high": r.always_valid_high,
+        }
+        for r in rows
+        if r.status == Status.OK and r.estimate is not None
+    ]
+    if len({d["as_of"] for d in data}) < 2:
+        return None
+    base = alt.Chart(alt.InlineData(values=data)).encode(
+        x=alt.X("as_of:T", title="as of"), color=alt.Color("treatment:N", title=None)
+    )
+    band = (
+        base.transform_filter("isValid(datum.low) && isValid(datum.high)")
+        .mark_area(opacity=0.18)
+        .encode(y=alt.Y("low:Q", title="effect and always-valid band"), y2="high:Q")
+    )
+    line = base.mark_line(point=True).encode(y="estimate:Q")
+    zero = (
+        alt.Chart(alt.InlineData(values=[{"zero": 0}]))
+        .mark_rule(strokeDash=[4, 4], color="#888")
+        .encode(y="zero:Q")
+    )
+    return alt.layer(zero, band, line).properties(width=520, height=220)
+
+
+def pretrends(rows: Sequence[PretrendDeltaRow]) -> Chart | None:
+    """Daily differences before exposure against the reference day; None where there are none."""
+    data = [
+        {
+            "day": r.day,
+            "delta": r.delta_from_reference,
+            "low": r.ci_low,
+            "high": r.ci_high,
+            "treatment": r.treatment_id,
+        }
+        for r in rows
+        if r.status == Status.OK and r.delta_from_reference is not None
+    ]
+    if not data:
+        return None
+    base = alt.Chart(alt.InlineData(values=data)).encode(
+        x=alt.X("day:O", title="days since first exposure"), color=alt.Color("treatment:N", title=None)
+    )
+    bars = base.mark_rule(strokeWidth=2).encode(
+        y=alt.Y("low:Q", title="difference from reference day"), y2="high:Q"
+    )
+    points = base.mark_point(filled=True, size=50, opacity=1).encode(y="delta:Q")
+    zero = (
+        alt.Chart(alt.InlineData(values=[{"zero": 0}]))
+        .mark_rule(strokeDash=[4, 4], color="#888")
+        .encode(y="zero:Q")
+    )
+    return alt.layer(zero, bars, points).properties(width=520, height=200)
+
+
+def save(chart: Chart, path: Path) -> None:
+    """Write a chart as SVG, offline."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    chart.configure_view(stroke=None).save(str(path), format="svg")
+
+
+def _reading(row: ResultRow, direction: int) -> str:
+    if not row.significant and not row.always_valid_significant:
+        return "not significant"
+    return "significantly better" if (row.estimate or 0) * direction > 0 else "significantly worse"

@@ -1,0 +1,71 @@
+"""What a report is about: one experiment's stored results at one as_of date, read once for memo, charts and tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+from exp_platform.analyses.rows import DidRow, PretrendDeltaRow, PretrendTestRow, ResultRow
+from exp_platform.checks import CheckResult
+from exp_platform.config.experiment import Experiment
+from exp_platform.decision import Decision
+from exp_platform.errors import ExpPlatformError
+from exp_platform.results.reader import Results, StoredDecision
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything a report shows. `series` holds the ab rows of all as_of dates up to this one."""
+
+    experiment: Experiment
+    stored: StoredDecision
+    decision: Decision
+    rows: tuple[ResultRow, ...]
+    did: tuple[DidRow, ...]
+    deltas: tuple[PretrendDeltaRow, ...]
+    tests: tuple[PretrendTestRow, ...]
+    checks: tuple[CheckResult, ...]
+    series: tuple[ResultRow, ...]
+
+    @property
+    def as_of_date(self) -> date:
+        """The day the results are about."""
+        return self.stored.as_of_date
+
+    def of_method(self, method: str) -> list[ResultRow]:
+        """The rows of one method, in the order of the experiment's metrics and treatments."""
+        metrics = {m.id: i for i, m in enumerate(self.experiment.metrics)}
+        treatments = {v.id: i for i, v in enumerate(self.experiment.variants)}
+        rows = [r for r in self.rows if r.method == method]
+        return sorted(
+            rows,
+            key=lambda r: (
+                r.segment,
+                r.segment_value,
+                metrics.get(r.metric_id, -1),
+                treatments.get(r.treatment_id, -1),
+            ),
+        )
+
+
+def load_report(results: Results, experiment: Experiment, as_of: date | None = None) -> Report:
+    """Read one report; `as_of` None: the newest. Raises ExpPlatformError where no result is stored."""
+    stored = results.latest_decision(experiment.id, as_of)
+    if stored is None:
+        when = "" if as_of is None else f" as of {as_of}"
+        raise ExpPlatformError(
+            f"{experiment.id} has no stored result{when}: run its DAG exp__{experiment.id} or `exp run {experiment.id}`"
+        )
+    day = stored.as_of_date
+    series = results.analysis_rows(experiment.id, method="ab")
+    return Report(
+        experiment=experiment,
+        stored=stored,
+        decision=stored.decision,
+        rows=tuple(results.analysis_rows(experiment.id, day)),
+        did=tuple(results.did_rows(experiment.id, day)),
+        deltas=tuple(results.pretrend_deltas(experiment.id, day)),
+        tests=tuple(results.pretrend_tests(experiment.id, day)),
+        checks=tuple(results.checks(experiment.id, day)),
+        series=tuple(r for r in series if r.as_of_date <= day),
+    )

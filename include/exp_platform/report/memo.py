@@ -1,0 +1,194 @@
+"""The memo: one Markdown page with its charts, and the same as JSON for programs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from exp_platform.analyses.rows import ResultRow, Status
+from exp_platform.config.experiment import Role
+from exp_platform.json_file import write_json
+from exp_platform.report import numbers, wording
+from exp_platform.report.content import Report
+
+
+@dataclass(frozen=True)
+class MemoFiles:
+    """Where a memo was written."""
+
+    markdown: Path
+    json: Path
+
+
+def write_memo(report: Report, folder: Path) -> MemoFiles:
+    """Write `<experiment_id>.md`, its JSON twin and its charts; each file is replaced whole."""
+    experiment_id = report.experiment.id
+    drawn = _save_charts(report, folder)
+    markdown = folder / f"{experiment_id}.md"
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = markdown.with_name(f".{markdown.name}.partial")
+    partial.write_text(render(report, drawn), encoding="utf-8")
+    partial.replace(markdown)
+    return MemoFiles(markdown, write_json(folder / f"{experiment_id}.json", as_json(report)))
+
+
+def render(report: Report, drawn: dict[str, str] | None = None) -> str:
+    """The memo as Markdown; `drawn` maps a chart's name to its file's path relative to the memo."""
+    decision, stored = report.decision, report.stored
+    ab = report.of_method("ab")
+    plain = {(r.metric_id, r.treatment_id): r for r in ab}
+    context: dict[str, Any] = {
+        "e": report.experiment,
+        "decision": decision,
+        "as_of": report.as_of_date,
+        "headline": wording.headline(decision),
+        "why": wording.why(report),
+        "adequacy": wording.adequacy(decision),
+        "method_name": {"ab": "unadjusted", "cuped": "CUPED-adjusted"}[report.experiment.decision.estimate],
+        "users": {v.id: 0 for v in report.experiment.variants} | dict(stored.users),
+        "skipped": [f"{s}: {skip_note(s)}" for s in stored.skipped],
+        "significance": wording.significance(report),
+        "ab": ab,
+        "cuped": [(r, plain.get((r.metric_id, r.treatment_id))) for r in report.of_method("cuped")],
+        "did": report.did,
+        "did_windows": wording.did_windows(report),
+        "tests": report.tests,
+        "guardrails": report.of_method("guardrails"),
+        "segments": [r for r in report.of_method("segments") if r.role == Role.PRIMARY],
+        "srm": report.of_method("srm"),
+        "quality": wording.quality(report.checks),
+        "findings": [c for c in report.checks if c.status != "passed"],
+        "distributions": _distributions(ab),
+        "charts": dict.fromkeys(("effects", "over_time", "pretrends")) | (drawn or {}),
+        "provenance": stored,
+        "absent": lambda stage: wording.absent(report, stage),
+    }
+    return _template().render(context)
+
+
+def skip_note(stage: str) -> str:
+    """What stands in for a skipped stage."""
+    return {
+        "quality": "the data was not judged, so no decision can be trusted",
+        "aggregates": "the stored metric_aggregates_overall were used",
+    }.get(stage, "the stored rows were used")
+
+
+def as_json(report: Report) -> dict[str, Any]:
+    """The JSON twin: the decision's keys first, then every row behind it."""
+    decision = report.decision
+    return {
+        "experiment_id": report.experiment.id,
+        "as_of_date": report.as_of_date.isoformat(),
+        "winner": decision.winner,
+        "winning_variant": decision.winning_variant,
+        "confidence": decision.confidence,
+        "lift": decision.lift,
+        "action": decision.action,
+        "primary_metric": decision.decisive_metric,
+        "final": decision.final,
+        "reasons": [asdict(r) for r in decision.reasons],
+        "adequacy": asdict(decision.adequacy),
+        "metrics": _plain(report.of_method("ab")),
+        "cuped": _plain(report.of_method("cuped")),
+        "did": _plain(report.did),
+        "pretrends": _plain(report.tests),
+        "guardrails": _plain(report.of_method("guardrails")),
+        "segments": _plain(report.of_method("segments")),
+        "srm": _plain(report.of_method("srm")),
+        "data_quality": _plain(report.checks),
+        "skipped": list(report.stored.skipped),
+        "run_id": report.stored.run_id,
+        "config_hash": report.stored.config_hash,
+        "code_version": report.stored.code_version,
+        "computed_at": report.stored.computed_at,
+    }
+
+
+def _plain(rows: Any) -> list[dict[str, Any]]:
+    return json.loads(json.dumps([asdict(r) for r in rows], default=str))  # type: ignore[no-any-return]
+
+
+def _distributions(ab: list[ResultRow]) -> list[dict[str, Any]]:
+    """One entry for each metric and variant: control once, then each treatment."""
+    entries: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in ab:
+        if row.status != Status.OK:
+            continue
+        for side, variant in (("control", row.control_id), ("treatment", row.treatment_id)):
+            entries.setdefault(
+                (row.metric_id, variant),
+                {
+                    "metric": row.metric_id,
+                    "variant": variant,
+                    "kind": row.metric_kind,
+                    "n": getattr(row, f"n_{side}"),
+                    "mean": getattr(row, f"mean_{side}"),
+                    "low": getattr(row, f"mean_{side}_low"),
+                    "high": getattr(row, f"mean_{side}_high"),
+                    "median": getattr(row, f"median_{side}"),
+                    "p95": getattr(row, f"p95_{side}"),
+                    "capped": row.capped_share,
+                },
+            )
+    return list(entries.values())
+
+
+def _save_charts(report: Report, folder: Path) -> dict[str, str]:
+    from exp_platform.report import charts  # Altair takes a second to import
+
+    directions = {m.id: m.direction for m in report.experiment.metrics}
+    decisive = report.decision.decisive_metric
+    first = decisive or report.experiment.metrics[0].id
+    drawings = {
+        "effects": charts.effects(report.of_method("ab"), directions),
+        "over_time": charts.effect_over_time([r for r in report.series if r.metric_id == first]),
+        "pretrends": charts.pretrends([r for r in report.deltas if r.metric_id == first]),
+    }
+    drawn = {}
+    for name, chart in drawings.items():
+        path = folder / report.experiment.id / f"{name}.svg"
+        if chart is not None:
+            charts.save(chart, path)
+            drawn[name] = f"{report.experiment.id}/{name}.svg"
+        else:
+            path.unlink(missing_ok=True)  # of an earlier memo
+    return drawn
+
+
+def _one_cell(value: object) -> object:
+    """Whatever the data hold stays within its cell of a table."""
+    return value.replace("|", "\\|").replace("\n", " ") if isinstance(value, str) else value
+
+
+@cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("exp_platform.report"),
+        trim_blocks=True,
+        keep_trailing_newline=True,
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,  # Markdown, not HTML
+        finalize=_one_cell,
+    )
+    environment.filters.update(
+        level=numbers.level,
+        change=numbers.change,
+        percent=numbers.percent,
+        share=numbers.share,
+        count=numbers.count,
+    )
+    environment.globals.update(
+        interval=numbers.interval,
+        p_value=numbers.p_value,
+        relative=wording.relative,
+        verdict=wording.reading,
+        trend=wording.trend,
+        srm_line=wording.srm_line,
+    )
+    return environment.get_template("memo.md.j2")

@@ -1,0 +1,149 @@
+"""The sentences of a report: how a decision and a row are put into words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from exp_platform.analyses.rows import PretrendTestRow, ResultRow, Status
+from exp_platform.checks import CheckResult
+from exp_platform.decision import Decision
+from exp_platform.report import numbers
+from exp_platform.report.content import Report
+
+_ACTIONS = {
+    "ship": "ship",
+    "stop": "stop",
+    "extend": "keep running",
+    "investigate": "investigate before deciding",
+}
+
+
+def headline(decision: Decision) -> str:
+    """The decision in a few words."""
+    action = _ACTIONS[decision.action]
+    if decision.action == "ship" and decision.winning_variant:
+        return f"ship {decision.winning_variant}"
+    return f"{decision.winner}, {action}"
+
+
+def why(report: Report) -> str:
+    """One sentence that says what was found."""
+    decision = report.decision
+    row = decisive_row(report)
+    if row is None or row.estimate is None:
+        return f"No effect could be estimated as of {report.as_of_date}."
+    found = (
+        f"{row.metric_id} went from {numbers.level(row.mean_control, row.metric_kind)} to "
+        f"{numbers.level(row.mean_treatment, row.metric_kind)} ({relative(row)}) with {row.treatment_id}"
+    )
+    if decision.action == "ship":
+        return f"{found}: significantly better."
+    return f"{found}."
+
+
+def decisive_row(report: Report) -> ResultRow | None:
+    """The row of the metric and treatment that the decision rests on; of a losing test, the strongest primary one."""
+    decision = report.decision
+    method = report.experiment.decision.estimate
+    rows = [r for r in report.of_method(method) if r.metric_id == decision.decisive_metric]
+    wanted = [r for r in rows if r.treatment_id == decision.winning_variant]
+    candidates = wanted or [r for r in rows if r.status == Status.OK]
+    return min(candidates, key=lambda r: r.log10_p if r.log10_p is not None else 0.0, default=None)
+
+
+def relative(row: ResultRow) -> str:
+    """The relative effect with its interval, or why there is none."""
+    if row.relative is None:
+        return numbers.DASH
+    if row.relative_kind != "BOUNDED":
+        return f"{numbers.percent(row.relative)} (interval {(row.relative_kind or 'unknown').lower()})"
+    return f"{numbers.percent(row.relative)} {numbers.percent_interval(row.relative_low, row.relative_high)}"
+
+
+def reading(row: ResultRow) -> str:
+    """What may be concluded from a row."""
+    if row.status != Status.OK:
+        return f"{row.status}: {row.message}" if row.message else str(row.status)
+    if row.always_valid_significant:
+        return "significant (always-valid)"
+    if row.significant:
+        return "significant"
+    if row.significant_uncorrected:
+        return "only before correction"
+    return "not significant"
+
+
+def trend(row: PretrendTestRow) -> str:
+    """The verdict of a pre-trends test."""
+    if row.status != Status.OK:
+        return f"{row.status}: {row.message}" if row.message else str(row.status)
+    return "no evidence against parallel trends" if row.parallel else "**trends were not parallel**"
+
+
+def adequacy(decision: Decision) -> str:
+    """How far the experiment is along its plan."""
+    size = decision.adequacy
+    if size.required_users is None:
+        return f"{numbers.count(size.current_users)} users observed; no size was planned, so the window stands for it"
+    days = ""
+    if not size.planned_size_reached and size.days_remaining is not None:
+        days = f", about {size.days_remaining} days more"
+    of = f"{numbers.count(size.current_users)} of {numbers.count(size.required_users)} planned users observed"
+    basis = f" (to find an effect of {size.mde:.4g} on {size.metric_id})" if size.mde is not None else ""
+    return of + days + basis
+
+
+def significance(report: Report) -> str:
+    """What the columns p and verdict mean in this report."""
+    experiment = report.experiment
+    size = len(experiment.family) * len(experiment.treatments)
+    levels = {r.ci_level for r in report.of_method("ab") if r.ci_level is not None and r.role != "guardrail"}
+    shown = " and ".join(f"{level:.2%}" for level in sorted(levels))
+    corrected = (
+        f"{size} comparisons are corrected together (Bonferroni)"
+        if experiment.decision.family == "all"
+        else "primary metrics are tested first, secondary ones only where all of them are significant (Bonferroni in each)"
+    )
+    when = (
+        "The planned decision date has come, so the fixed-horizon test counts."
+        if report.decision.final
+        else "Before the planned decision date only always-valid evidence can be significant, however small p is."
+    )
+    alpha = experiment.decision
+    return (
+        f"Intervals have a coverage of {shown}: {corrected} at {alpha.fixed_alpha:.4g} of alpha {alpha.alpha:.4g}; "
+        f"{alpha.sequential_alpha:.4g} are for always-valid evidence. {when}"
+    )
+
+
+def did_windows(report: Report) -> str:
+    """Which days the difference in differences compares."""
+    row = next((r for r in report.did if r.pre_days is not None), None)
+    if row is None:
+        return ""
+    return (
+        f"The {row.post_days} whole days after each user's first exposure against the {row.pre_days} before it, "
+        "only for users whose days are over."
+    )
+
+
+def absent(report: Report, stage: str) -> str:
+    """Why a section is empty."""
+    if stage not in report.experiment.analyses.enabled:
+        return f"The experiment does not ask for `{stage}`, or gives it nothing to do."
+    return f"`{stage}` left no rows in this run; its task says why."
+
+
+def srm_line(row: ResultRow) -> str:
+    """One line on the split between the arms."""
+    p = numbers.p_value(row.p_value, row.log10_p)
+    evidence = f"p {p}" if row.p_value is not None else (row.message or str(row.status))
+    return f"Split of users ({row.segment_value}): {row.verdict or row.status}, {evidence}"
+
+
+def quality(checks: Sequence[CheckResult]) -> str:
+    """Which checks the data passed."""
+    if not checks:
+        return "**The data was not checked in this run.**"
+    passed = [c.check for c in checks if c.status == "passed"]
+    return f"{len(passed)} of {len(checks)} checks passed: {', '.join(passed)}."

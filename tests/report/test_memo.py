@@ -1,0 +1,106 @@
+"""The memo: the decision first, every section there, and a page that Markdown readers can show."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from exp_platform.checks import CheckResult
+from exp_platform.report.memo import as_json, render, write_memo
+from report.reports import report
+
+SECTIONS = (
+    "## Key lifts",
+    "## CUPED: the same effects with less noise",
+    "## Difference in differences",
+    "### Were the trends parallel before exposure?",
+    "## Guardrails",
+    "## Segments",
+    "## Data quality",
+    "## How to reproduce",
+)
+
+
+def test_the_decision_comes_first_with_its_reasons() -> None:
+    text = render(report())
+    assert text.startswith("# exp_test: ship t1\n")
+    assert "buys went from 10.00% to 15.00% (+50.0 %" in text.split("## Key lifts")[0]
+    assert "`SIGNIFICANTLY_BETTER`" in text.split("## Key lifts")[0]
+
+
+def test_all_sections_are_there_in_order() -> None:
+    text = render(report())
+    assert [text.index(section) for section in SECTIONS] == sorted(
+        text.index(section) for section in SECTIONS
+    )
+
+
+def test_every_table_is_one_that_markdown_shows() -> None:
+    """A table needs a blank line before it and the same number of cells in each of its rows."""
+    lines = render(report()).splitlines()
+    heads = [i for i, line in enumerate(lines) if re.fullmatch(r"\|(-+:?\|)+", line)]
+    assert len(heads) >= 6
+    for head in heads:
+        assert lines[head - 2] == "", f"no blank line before the table at line {head}"
+        columns = lines[head].count("|")
+        rows = [lines[head - 1]]
+        for line in lines[head + 1 :]:
+            if not line.startswith("|"):
+                break
+            rows.append(line)
+        assert len(rows) > 1, f"the table at line {head} is empty"
+        assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {columns}
+        # one segment is called "phone | tablet": what the data hold stays within its cell
+
+
+def test_no_effect_is_not_told_as_one() -> None:
+    text = render(report(lift=0.0))
+    assert text.startswith("# exp_test: inconclusive, ")
+    assert "significantly better" not in text.split("## Key lifts")[0]
+
+
+def test_a_failed_check_is_told_with_its_finding() -> None:
+    failed = CheckResult(report().as_of_date, "srm", "warning", "failed", 1e-9, 0.001, "control: 40 %")
+    text = render(report(checks=(failed,)))
+    assert "investigate" in text.splitlines()[0]
+    assert "| srm | warning | **failed** | control: 40 % |" in text
+
+
+def test_what_was_skipped_is_said() -> None:
+    text = render(report(skipped=("cuped",)))
+    assert "**Skipped in this run:** cuped: the stored rows were used" in text
+
+
+def test_segments_carry_the_warning() -> None:
+    text = render(report())
+    assert "**Exploratory.**" in text
+
+
+def test_files_are_written_whole_with_charts_and_a_json_twin(tmp_path: Path) -> None:
+    files = write_memo(report(days=3), tmp_path)
+    text = files.markdown.read_text()
+    pictures = re.findall(r"\]\((exp_test/\w+\.svg)\)", text)
+    assert {"exp_test/effects.svg", "exp_test/over_time.svg"} <= set(pictures)
+    assert all("<svg" in (tmp_path / picture).read_text() for picture in pictures)
+    twin = json.loads(files.json.read_text())
+    assert (twin["winner"], twin["action"], twin["winning_variant"]) == ("treatment", "ship", "t1")
+    assert twin["lift"] == pytest.approx(0.5)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_chart_of_an_earlier_memo_does_not_outlive_it(tmp_path: Path) -> None:
+    write_memo(report(days=3), tmp_path)
+    write_memo(report(days=1), tmp_path)
+    assert not (tmp_path / "exp_test" / "over_time.svg").exists()
+
+
+def test_the_twin_holds_the_numbers_of_the_page() -> None:
+    made = report()
+    twin = as_json(made)
+    buys = next(r for r in twin["metrics"] if r["metric_id"] == "buys")
+    assert (buys["mean_control"], buys["mean_treatment"]) == (pytest.approx(0.1), pytest.approx(0.15))
+    assert twin["confidence"] == made.decision.confidence
+    assert json.loads(json.dumps(twin, default=str))["reasons"][0]["code"]
