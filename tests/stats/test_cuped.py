@@ -48,8 +48,8 @@ def test_theta_and_reduction_equal_a_regression_with_arm_intercepts(
     found = adjust_all([Moments.of(a) for a in arms], covariates=covariates)
     theta, r_squared = least_squares(arms, covariates)
     np.testing.assert_allclose(found.theta, theta, rtol=1e-9)
-    assert found.variance_reduction == pytest.approx(r_squared, rel=1e-9)
-    assert found.variance_reduction == pytest.approx(found.rho**2, rel=1e-15)
+    assert found.variance_reduction == pytest.approx(r_squared, rel=1e-9, abs=0)
+    assert found.variance_reduction == pytest.approx(found.rho**2, rel=1e-15, abs=0)
     assert found.dropped == ()
 
 
@@ -60,12 +60,12 @@ def test_adjusted_arms_are_those_of_columns_adjusted_by_hand(arms: list[np.ndarr
     by_hand = [a[:, 0] - (a[:, [1, 2]] - centre) @ theta for a in arms]
     for adjusted, column in zip(found.arms, by_hand, strict=True):
         assert adjusted.n == len(column)
-        assert adjusted.mean == pytest.approx([column.mean()], rel=1e-11)
-        assert adjusted.covariance() == pytest.approx(np.array([[column.var(ddof=1)]]), rel=1e-10)
+        assert adjusted.mean == pytest.approx([column.mean()], rel=1e-11, abs=0)
+        assert adjusted.covariance() == pytest.approx(np.array([[column.var(ddof=1)]]), rel=1e-10, abs=0)
     expected = stats.ttest_ind(by_hand[1], by_hand[0], equal_var=False)
     d = difference(*map(arm_mean, found.arms[:2]))
-    assert d.p_value == pytest.approx(expected.pvalue, rel=1e-9)
-    assert d.degrees_of_freedom == pytest.approx(expected.df, rel=1e-10)
+    assert d.p_value == pytest.approx(expected.pvalue, rel=1e-9, abs=0)
+    assert d.degrees_of_freedom == pytest.approx(expected.df, rel=1e-10, abs=0)
 
 
 def test_two_arms_are_the_general_case(arms: list[np.ndarray]) -> None:
@@ -77,7 +77,9 @@ def test_two_arms_are_the_general_case(arms: list[np.ndarray]) -> None:
 
 def test_means_over_all_users_stay_on_the_metrics_scale(arms: list[np.ndarray]) -> None:
     found = adjust_all([Moments.of(a) for a in arms], covariates=[1, 2, 3])
-    assert Moments.merge_all(found.arms).mean[0] == pytest.approx(np.vstack(arms)[:, 0].mean(), rel=1e-12)
+    assert Moments.merge_all(found.arms).mean[0] == pytest.approx(
+        np.vstack(arms)[:, 0].mean(), rel=1e-12, abs=0
+    )
 
 
 def test_one_covariate_keeps_the_sign_of_its_correlation() -> None:
@@ -86,7 +88,7 @@ def test_one_covariate_keeps_the_sign_of_its_correlation() -> None:
         x[:, 1] *= -1
     within = np.concatenate([x - x.mean(axis=0) for x in (a, b)])
     found = adjust(Moments.of(a), Moments.of(b))
-    assert found.rho == pytest.approx(np.corrcoef(within.T)[0, 1], rel=1e-11)
+    assert found.rho == pytest.approx(np.corrcoef(within.T)[0, 1], rel=1e-11, abs=0)
     assert found.rho < -0.5
 
 
@@ -96,7 +98,7 @@ def test_pooling_within_arms_keeps_a_treatment_effect_out_of_theta() -> None:
     b[:, 1] += 0.5
     theta = adjust(Moments.of(a), Moments.of(b)).theta[0]
     naive = np.cov(np.vstack([a, b]), rowvar=False)
-    assert theta == pytest.approx(least_squares([a, b], [1])[0][0], rel=1e-9)
+    assert theta == pytest.approx(least_squares([a, b], [1])[0][0], rel=1e-9, abs=0)
     assert abs(naive[0, 1] / naive[1, 1] - theta) > 1
 
 
@@ -106,13 +108,13 @@ def test_peer_defect_reduction_is_rho_squared_not_the_rest() -> None:
     found = adjust(Moments.of(a), Moments.of(b))
     before = sum(Moments.of(x).m2[0, 0] for x in (a, b))
     after = sum(arm.m2[0, 0] for arm in found.arms)
-    assert found.variance_reduction == pytest.approx(1 - after / before, rel=1e-10)
+    assert found.variance_reduction == pytest.approx(1 - after / before, rel=1e-10, abs=0)
     assert found.variance_reduction > 0.6
     raw, adjusted = (
         difference(*map(arm_mean, pair)).standard_error
         for pair in ((Moments.of(a).select([0]), Moments.of(b).select([0])), found.arms)
     )
-    assert (adjusted / raw) ** 2 == pytest.approx(1 - found.variance_reduction, rel=0.01)
+    assert (adjusted / raw) ** 2 == pytest.approx(1 - found.variance_reduction, rel=0.01, abs=0)
 
 
 def test_peer_defect_an_unrelated_covariate_is_told_by_its_reduction() -> None:
@@ -136,7 +138,7 @@ def test_constant_and_collinear_covariates_are_dropped_by_name_of_column() -> No
     assert found.dropped == (1, 3, 5)
     theta, r_squared = least_squares(arms, [2, 4])
     np.testing.assert_allclose(found.theta, [0, theta[0], 0, theta[1], 0], rtol=1e-9)
-    assert found.variance_reduction == pytest.approx(r_squared, rel=1e-9)
+    assert found.variance_reduction == pytest.approx(r_squared, rel=1e-9, abs=0)
 
 
 def test_a_flag_that_is_constant_in_each_arm_is_dropped() -> None:
@@ -168,7 +170,7 @@ def test_the_covariates_unit_does_not_matter(
     assert moved.theta[0] * scale == pytest.approx(plain.theta[0], rel=1e-8, abs=1e-9)
     for was, now in zip(plain.arms, moved.arms, strict=True):
         assert now.mean[0] == pytest.approx(was.mean[0] + outcome_shift, rel=1e-8, abs=1e-8)
-        assert now.m2[0, 0] == pytest.approx(was.m2[0, 0], rel=1e-8)
+        assert now.m2[0, 0] == pytest.approx(was.m2[0, 0], rel=1e-8, abs=0)
 
 
 def test_what_cannot_be_adjusted_raises() -> None:

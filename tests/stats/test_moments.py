@@ -105,11 +105,11 @@ def test_peer_defect_variance_cancels_far_from_zero(mean: float) -> None:
     buckets = [Moments.merge_all(Moments.of(p) for p in np.array_split(v, 17)) for v in (x, y)]
     for v, merged in zip((x, y), buckets, strict=True):
         _, m2 = exact(v[:, None])
-        assert merged.m2[0, 0] == pytest.approx(m2[0, 0], rel=1e-8)
+        assert merged.m2[0, 0] == pytest.approx(m2[0, 0], rel=1e-8, abs=0)
     near_zero = difference(*(arm_mean(Moments.of(v - mean)) for v in (x, y)))
     found = difference(*(arm_mean(m) for m in buckets))
-    assert found.p_value == pytest.approx(near_zero.p_value, rel=1e-4)
-    assert found.standard_error == pytest.approx(near_zero.standard_error, rel=1e-8)
+    assert found.p_value == pytest.approx(near_zero.p_value, rel=1e-4, abs=0)
+    assert found.standard_error == pytest.approx(near_zero.standard_error, rel=1e-8, abs=0)
 
 
 def test_linear_equals_moments_of_the_combined_columns() -> None:
@@ -120,7 +120,7 @@ def test_linear_equals_moments_of_the_combined_columns() -> None:
     np.testing.assert_allclose(found.m2, expected.m2, rtol=1e-11)
     single = Moments.of(x).linear(weights[0])
     assert single.mean.shape == (1,)
-    assert single.m2 == pytest.approx(expected.m2[:1, :1], rel=1e-11)
+    assert single.m2 == pytest.approx(expected.m2[:1, :1], rel=1e-11, abs=0)
 
 
 def test_columns_that_cancel_have_exactly_zero_co_moments() -> None:

@@ -1,4 +1,4 @@
-"""Arm: what a test needs to know of one variant, a mean or a ratio of means with the variance of its estimate."""
+"""Arm: what a test needs of one variant, a mean or a ratio of means with the variance of its estimate."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ROUNDING = 64 * float(np.finfo(np.float64).eps)  # a spread below this share of 
 
 
 class Arm(NamedTuple):
-    """n users, an estimated mean (or ratio of means) and the sampling variance of that estimate, in its unit squared."""
+    """n users, an estimated mean (or ratio of means), and that estimate's variance in its unit squared."""
 
     n: int
     mean: float
@@ -40,8 +40,8 @@ def arm_mean(moments: Moments, column: int = 0) -> Arm:
 def arm_ratio(moments: Moments, num: int = 0, den: int = 1) -> Arm:
     """The ratio of two columns' means, with its variance by the delta method; degrees of freedom are n - 1.
 
-    Raises ValueError below two users or where the denominator's mean is zero. Source: Deng, Knoblich and Lu 2018
-    (arXiv 1803.06336): the variance of num - ratio x den, over n and the squared mean of den.
+    Raises ValueError below two users or where the denominator's mean is zero. Source: Deng, Knoblich and Lu
+    2018 (arXiv 1803.06336): the variance of num - ratio x den, over n and the squared mean of den.
     """
     denominator = float(moments.mean[den])
     if denominator == 0:

@@ -49,9 +49,9 @@ def adjust(
 def adjust_all(arms: Sequence[Moments], outcome: int = 0, covariates: Sequence[int] = (1,)) -> Adjusted:
     """Adjust the outcome column of all arms by one theta = Sxx^-1 Sxy, pooled within the arms.
 
-    Adjusted means are about the covariates' mean over all arms, so they stay on the metric's scale. Raises ValueError for
-    no arms or covariates, a constant outcome, or where no covariate varies. Source: Deng, Xu, Kohavi and
-    Walker 2013 (WSDM); pooling within arms keeps a treatment effect out of theta.
+    Adjusted means are about the covariates' mean over all arms, so they stay on the metric's scale. Raises
+    ValueError for no arms or covariates, a constant outcome, or where no covariate varies. Source: Deng, Xu,
+    Kohavi and Walker 2013 (WSDM); pooling within arms keeps a treatment effect out of theta.
     """
     if not arms or not covariates:
         raise ValueError("CUPED needs at least one arm and one covariate")
@@ -81,7 +81,7 @@ def _varies(pooled: Moments, within: Array, column: int) -> bool:
 
 
 def _independent(correlation: Array, columns: list[int]) -> list[int]:
-    """The columns that earlier ones do not explain: Cholesky of the correlations, pivoting the dependent ones out.
+    """The columns that earlier ones do not explain, by a Cholesky that pivots the dependent ones out.
 
     Limited pivoting, as in R's `lm`: the order given decides which of a collinear set stays, not rounding.
     """

@@ -61,8 +61,9 @@ def t_two_sided(t: float, df: float) -> Tail:
 def _log_t_tail(r: float, a: float) -> float:
     """Log of P(|T| > r sqrt(2a)) far out, T with 2a degrees of freedom.
 
-    With y = log(1 + u^2 / df) the tail is Gamma(a + 1/2) / (Gamma(a) sqrt(pi) a) e^(-a y0) times the integral over
-    s >= 0 of e^-s (1 - e^(-y0 - s / a))^(-1/2), whose second factor is nearly constant: Gauss-Laguerre is exact to rounding.
+    With y = log(1 + u^2 / df) the tail is Gamma(a + 1/2) / (Gamma(a) sqrt(pi) a) e^(-a y0) times the integral
+    over s >= 0 of e^-s (1 - e^(-y0 - s / a))^(-1/2), whose second factor is nearly constant: Gauss-Laguerre
+    is exact to rounding.
     """
     y0 = math.log1p(r * r) if r < 1e100 else 2 * math.log(r)
     integral = float(WEIGHTS @ (1 / np.sqrt(-np.expm1(-y0 - NODES / a))))
@@ -70,7 +71,7 @@ def _log_t_tail(r: float, a: float) -> float:
 
 
 def _log_gamma_half_step(a: float) -> float:
-    """Log of Gamma(a + 1/2) / Gamma(a) for a > 0 without the cancellation of two large logarithms (DLMF 5.11.13)."""
+    """Log of Gamma(a + 1/2) / Gamma(a), a > 0; two large logarithms would cancel (DLMF 5.11.13)."""
     if a < 50:
         return float(special.gammaln(a + 0.5) - special.gammaln(a))
     u = 1 / (a * a)
@@ -94,7 +95,7 @@ def chi2_sf(x: float, df: float) -> Tail:
 
 
 def _log_gamma_tail(a: float, x: float) -> float:
-    """Log of Gamma(a, x) / Gamma(a) for x far beyond a, by the continued fraction DLMF 8.9.2 (modified Lentz)."""
+    """Log of Gamma(a, x) / Gamma(a), x far beyond a: continued fraction DLMF 8.9.2, modified Lentz."""
     b = x + 1 - a
     c = 1e300
     d = 1 / b
@@ -117,9 +118,10 @@ def normal_quantile(probability: float) -> float:
 
 
 def t_quantile(probability: float, df: float) -> float:
-    """Value below which Student's t with df > 0 degrees of freedom (inf: the normal) falls with this probability.
+    """Value below which Student's t falls with this probability.
 
-    Raises ValueError for a probability outside (0, 1) or df not positive. For an interval's factor see `t_critical`.
+    df > 0 degrees of freedom (inf: the normal). Raises ValueError for a probability outside (0, 1) or df
+    not positive. For an interval's factor see `t_critical`.
     """
     _require_probability(probability=probability)
     _require_positive(df=df)
@@ -129,7 +131,7 @@ def t_quantile(probability: float, df: float) -> float:
 
 
 def normal_critical(level: float) -> float:
-    """Half width, in standard errors, of a two-sided normal interval of coverage `level`, 0.95 giving 1.96."""
+    """Half width, in standard errors, of a two-sided normal interval of coverage `level` (0.95: 1.96)."""
     _require_probability(level=level)
     return -normal_quantile((1 - level) / 2)
 

@@ -11,9 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 
-CANCELLED = (
-    1e-12  # a combination with less than this share of its terms' variance is constant but for rounding
-)
+CANCELLED = 1e-12  # a combination with less than this share of its terms' variance is rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +53,7 @@ class Moments:
         return Moments(0, np.zeros(k), np.zeros((k, k)))
 
     def merge(self, other: Moments) -> Moments:
-        """Moments of the union of two disjoint sets of users. Raises ValueError where the columns differ in number."""
+        """Moments of the union of two disjoint sets of users; ValueError where columns differ in number."""
         if len(self.mean) != len(other.mean):
             raise ValueError(f"cannot merge Moments of {len(self.mean)} and {len(other.mean)} columns")
         if self.n == 0:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def bonferroni(p: float, m: int) -> float:
-    """The p-value for m comparisons, at most 1; ValueError unless p is in [0, 1] and m >= 1. Source: Dunn 1961."""
+    """The p-value for m comparisons, at most 1; ValueError unless p is in [0, 1] and m >= 1 (Dunn 1961)."""
     _require_probabilities([p])
     if m < 1:
         raise ValueError(f"a family has at least one comparison, not {m}")
@@ -14,7 +14,10 @@ def bonferroni(p: float, m: int) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjusted p-values, in the order given, that control the family-wise error; ValueError outside [0, 1]. Source: Holm 1979."""
+    """Adjusted p-values, in the order given, that control the family-wise error.
+
+    Raises ValueError outside [0, 1]. Source: Holm 1979.
+    """
     _require_probabilities(p_values)
     adjusted = [0.0] * len(p_values)
     running = 0.0
@@ -25,9 +28,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
-    """Adjusted p-values, in the order given, that control the false discovery rate; ValueError outside [0, 1].
+    """Adjusted p-values, in the order given, that control the false discovery rate.
 
-    Source: Benjamini and Hochberg 1995.
+    Raises ValueError outside [0, 1]. Source: Benjamini and Hochberg 1995.
     """
     _require_probabilities(p_values)
     adjusted = [0.0] * len(p_values)

@@ -37,7 +37,7 @@ def of_means(sd: float, sd_treatment: float | None = None) -> Variances:
 
 
 def of_proportions(baseline: float) -> Variances:
-    """Variances of a proportion: p (1 - p) of the baseline and of baseline + effect; ValueError outside (0, 1)."""
+    """Variances of a proportion: p (1 - p) at baseline and baseline + effect; ValueError outside (0, 1)."""
     if not 0 < baseline < 1:
         raise ValueError(f"the baseline of a proportion must lie between 0 and 1, not {baseline}")
 
@@ -58,7 +58,7 @@ def of_ratio(variance: float) -> Variances:
 
 
 def power(effect: float, variances: Variances, n_control: float, n_treatment: float, alpha: float) -> float:
-    """The chance that a two-sided Welch test of level alpha rejects, either way, when the absolute effect is `effect`.
+    """The chance that a two-sided Welch test of level alpha rejects, either way, at this absolute effect.
 
     Raises ValueError below two users an arm or alpha outside (0, 1). Source: noncentral t (Johnson, Kotz and
     Balakrishnan 1995, ch. 31) with Satterthwaite's degrees of freedom.
@@ -75,9 +75,10 @@ def power(effect: float, variances: Variances, n_control: float, n_treatment: fl
 def required_per_arm(
     effect: float, variances: Variances, *, alpha: float, power: float = 0.8, ratio: float = 1.0
 ) -> PerArm:
-    """Users an arm with which the absolute `effect` is found with this power; ratio is treatment's size over control's.
+    """Users an arm with which the absolute `effect` is found with this power.
 
-    Raises ValueError for a zero effect, alpha, power or ratio out of range, power not above alpha, or more than 1e15 users.
+    `ratio` is treatment's size over control's. Raises ValueError for a zero effect, alpha, power or ratio
+    out of range, power not above alpha, or more than 1e15 users.
     """
     _require_planned(alpha, power, ratio)
     if effect == 0 or not math.isfinite(effect):
@@ -105,9 +106,10 @@ def mde(
     power: float = 0.8,
     sign: int = 1,
 ) -> float:
-    """The smallest absolute effect found with this power, in the metric's unit; sign -1 for a decrease (then negative).
+    """The smallest absolute effect found with this power, in the metric's unit.
 
-    Raises ValueError below two users an arm, alpha or power out of range, or where no effect that the metric allows is found.
+    `sign` -1 is for a decrease, given as a negative number. Raises ValueError below two users an arm, alpha
+    or power out of range, or where no effect that the metric allows is found.
     """
     _require_planned(alpha, power)
     _require_users(n_control, n_treatment)
@@ -131,7 +133,7 @@ def mde(
 
 
 def days_needed(users: float, daily_users: float) -> int:
-    """Whole days until `users` more users arrive at `daily_users` a day; ValueError unless daily_users is positive."""
+    """Whole days until `users` more arrive at `daily_users` a day; ValueError unless that is positive."""
     if not (daily_users > 0 and math.isfinite(users)):
         raise ValueError(f"users must arrive: {daily_users} a day for {users}")
     return max(0, math.ceil(users / daily_users))
@@ -149,22 +151,21 @@ def _possible(variances: Variances, effect: float) -> bool:
 
 
 def _boundary(holds: Callable[[float], bool], low: float, high: float) -> tuple[float, float]:
-    """The neighbouring floats between which a condition that holds at low and not at high changes, by bisection."""
+    """The neighbouring floats between which a condition, true at low and false at high, changes."""
     while low < (middle := (low + high) / 2) < high:
         low, high = (middle, high) if holds(middle) else (low, middle)
     return low, high
 
 
 def _rejects_above(critical: float, df: float, shift: float) -> float:
-    """P(T > critical) for the noncentral t shifted by `shift`, as P(-T < -critical): small tails keep their digits."""
+    """P(T > critical) of the noncentral t, as P(-T < -critical): small tails keep their digits."""
     p = float(special.nctdtr(df, -shift, -critical))
     if math.isfinite(p):
         return p
     if shift < 0:  # scipy gives NaN for tails below 1e-13 ...
         return 0.0
-    return float(
-        special.chdtr(df, df * (shift / critical) ** 2)
-    )  # ... and for a shift that dwarfs the normal's noise
+    # ... and for a shift that dwarfs the normal's noise: what is left varies by the chi-square alone.
+    return float(special.chdtr(df, df * (shift / critical) ** 2))
 
 
 def _require_users(n_control: float, n_treatment: float) -> None:

@@ -14,32 +14,28 @@ class Kind(StrEnum):
 
     BOUNDED = "BOUNDED"  # an interval
     COMPLEMENT = "COMPLEMENT"  # everything but a gap: control's mean may be zero, this gap is still rejected
-    UNBOUNDED = (
-        "UNBOUNDED"  # control's mean may be zero, and no gap is rejected (or one that reaches infinity)
-    )
+    UNBOUNDED = "UNBOUNDED"  # control's mean may be zero, and there is no gap, or it reaches infinity
     UNDEFINED = "UNDEFINED"  # control is zero without variance, so nothing is relative to it
     APPROXIMATE = "APPROXIMATE"  # an interval by the delta or the log method: need not agree with the test
 
 
 class RelativeInterval(NamedTuple):
-    """A relative effect as a fraction of control's mean, its bounds where the set is an interval, and the set's kind."""
+    """A relative effect as a fraction of control's mean, and the set of those that the data do not reject."""
 
     point: float | None  # None where control's mean is exactly zero
     low: float | None  # None unless BOUNDED or APPROXIMATE
     high: float | None
     kind: Kind
     gap: tuple[float, float] | None = None  # what a COMPLEMENT leaves out
-    excludes_zero: bool = (
-        False  # Fieller: exactly where the test of the difference rejects at this critical value
-    )
+    excludes_zero: bool = False  # Fieller: exactly where the test rejects at this critical value
 
 
 def fieller(control: Arm, treatment: Arm, critical: float) -> RelativeInterval:
-    """The set of relative effects r for which treatment - (1 + r) control is within `critical` standard errors of zero.
+    """The relative effects r at which treatment - (1 + r) control is within `critical` standard errors of 0.
 
     Arms are independent; `critical` is a t or normal critical value. Raises ValueError unless it is positive.
-    Source: Fieller 1954; von Luxburg and Franz 2009. The quadratic a r^2 - 2 b r + c <= 0 is solved in r itself,
-    where c > 0 is the test of the difference, so set and test agree to the last bit.
+    Source: Fieller 1954; von Luxburg and Franz 2009. The quadratic a r^2 - 2 b r + c <= 0 is solved in r
+    itself, where c > 0 is the test of the difference, so set and test agree to the last bit.
     """
     _require_critical(critical)
     k2 = critical**2
@@ -51,10 +47,9 @@ def fieller(control: Arm, treatment: Arm, critical: float) -> RelativeInterval:
     a = control.mean**2 - k2 * v0
     b = delta * control.mean + k2 * v0
     c = delta**2 - k2 * (v0 + v1)
-    discriminant = k2 * (control.mean**2 * v1 + treatment.mean**2 * v0 - k2 * v0 * v1)
-    if (
-        discriminant < 0 or abs(a) <= ROUNDING * control.mean**2
-    ):  # the latter: one bound is as good as infinite
+    discriminant = k2 * (a * v1 + treatment.mean**2 * v0)
+    at_infinity = abs(a) <= ROUNDING * control.mean**2  # where one bound is, as far as rounding can tell
+    if discriminant < 0 or at_infinity:
         return RelativeInterval(point, None, None, Kind.UNBOUNDED, excludes_zero=c > 0)
     q = b + math.copysign(math.sqrt(discriminant), b)
     low, high = sorted((q / a, c / q if q != 0 else 0.0))

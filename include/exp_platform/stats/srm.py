@@ -29,7 +29,7 @@ class Srm(NamedTuple):
 
 
 class EValue(NamedTuple):
-    """Evidence against the planned allocation: under it, e ever reaches 1 / alpha with probability at most alpha."""
+    """Evidence against the planned allocation; under it e ever reaches 1 / alpha with chance alpha at most."""
 
     e_value: float  # the largest float where it would overflow
     log10_e: float
@@ -38,8 +38,9 @@ class EValue(NamedTuple):
 def mismatch(counts: Sequence[int], shares: Sequence[float]) -> Srm:
     """Test counts, shape (k,), against planned shares, shape (k,), positive and in any unit.
 
-    Pearson's chi-square; the exact multinomial test where an expected count is below 5 and its outcomes can be enumerated
-    (a million at most: 1,400 users in three arms), else chi-square all the same. Raises ValueError as `chi_square` does.
+    Pearson's chi-square; the exact multinomial test where an expected count is below 5 and its outcomes can
+    be enumerated (a million at most: 1,400 users in three arms), else chi-square all the same. Raises
+    ValueError as `chi_square` does.
     """
     n, planned = _checked(counts, shares)
     if n.sum() * planned.min() < SMALL and _outcomes(n) <= ENUMERABLE:
@@ -50,8 +51,8 @@ def mismatch(counts: Sequence[int], shares: Sequence[float]) -> Srm:
 def chi_square(counts: Sequence[int], shares: Sequence[float]) -> Srm:
     """Pearson's goodness of fit of counts to shares, k - 1 degrees of freedom.
 
-    Raises ValueError for fewer than two arms, unequal lengths, a share that is not positive, a negative count, no users.
-    Source: Pearson 1900; Fabijan et al. 2019 for its use here.
+    Raises ValueError for fewer than two arms, unequal lengths, a share that is not positive, a negative
+    count, no users. Source: Pearson 1900; Fabijan et al. 2019 for its use here.
     """
     n, planned = _checked(counts, shares)
     statistic, df = _pearson(n, planned), len(n) - 1
@@ -61,8 +62,8 @@ def chi_square(counts: Sequence[int], shares: Sequence[float]) -> Srm:
 def exact(counts: Sequence[int], shares: Sequence[float]) -> Srm:
     """The exact multinomial test: the probability of all outcomes no likelier than the one seen.
 
-    Raises ValueError as `chi_square` does, and for more than a million outcomes. Source: the multinomial law, outcomes
-    ordered by their probability as in R's `binom.test`.
+    Raises ValueError as `chi_square` does, and for more than a million outcomes. Source: the multinomial law,
+    outcomes ordered by their probability as in R's `binom.test`.
     """
     n, planned = _checked(counts, shares)
     if _outcomes(n) > ENUMERABLE:
@@ -83,9 +84,10 @@ def exact(counts: Sequence[int], shares: Sequence[float]) -> Srm:
 def sequential_e_value(counts: Sequence[int], shares: Sequence[float], concentration: float = 1.0) -> EValue:
     """Evidence in cumulative counts, shape (k,), against the planned shares, valid at every look.
 
-    The Bayes factor of a Dirichlet(concentration, ...) mixture of allocations against the planned one; reject at level alpha
-    at the first look where it reaches 1 / alpha. Raises ValueError as `chi_square` does, but takes no users (e = 1).
-    Source: Lindon and Malek 2020 (arXiv 2011.03567): B(prior + counts) / B(prior) / product of shares^counts.
+    The Bayes factor of a Dirichlet(concentration, ...) mixture of allocations against the planned one; reject
+    at level alpha at the first look where it reaches 1 / alpha. Raises ValueError as `chi_square` does, but
+    takes no users (e = 1). Source: Lindon and Malek 2020 (arXiv 2011.03567): B(prior + counts) / B(prior) /
+    product of shares^counts.
     """
     n, planned = _checked(counts, shares, may_be_empty=True)
     if not concentration > 0:

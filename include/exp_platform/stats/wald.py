@@ -24,9 +24,9 @@ class Wald(NamedTuple):
 def joint(estimates: ArrayLike, covariance: ArrayLike) -> Wald:
     """Test that all estimates, shape (k,), are zero given their covariance, shape (k, k).
 
-    A singular covariance is inverted on its range and df is its rank. Raises ValueError for wrong shapes or numbers that are
-    not finite, where nothing varies, and where estimates differ from zero in a direction without variance.
-    Source: Wald 1943: b' V^- b, with Moore and Penrose's inverse where V is singular.
+    A singular covariance is inverted on its range and df is its rank. Raises ValueError for wrong shapes or
+    numbers that are not finite, where nothing varies, and where estimates differ from zero in a direction
+    without variance. Source: Wald 1943: b' V^- b, with Moore and Penrose's inverse where V is singular.
     """
     b = np.asarray(estimates, dtype=np.float64)
     v = np.asarray(covariance, dtype=np.float64)

@@ -10,7 +10,7 @@ from exp_platform.stats.intervals import Interval, t_critical, t_two_sided
 
 
 class Difference(NamedTuple):
-    """Treatment minus control in the metric's unit, its standard error, and the two-sided test that it is zero."""
+    """Treatment minus control in the metric's unit, its standard error, the two-sided test that it is 0."""
 
     estimate: float
     standard_error: float
@@ -28,8 +28,8 @@ class Difference(NamedTuple):
 def difference(control: Arm, treatment: Arm) -> Difference:
     """Test treatment against control by Welch's t with Satterthwaite's degrees of freedom.
 
-    Raises ValueError below two users in an arm, or where neither arm varies. Source: Welch 1947, Satterthwaite
-    1946: df = (v0 + v1)^2 / (v0^2 / (n0 - 1) + v1^2 / (n1 - 1)), v the variances of the means.
+    Raises ValueError below two users in an arm, or where neither arm varies. Source: Welch 1947,
+    Satterthwaite 1946: df = (v0 + v1)^2 / (v0^2 / (n0 - 1) + v1^2 / (n1 - 1)), v the variances of the means.
     """
     _require_two_users(control, treatment)
     variance = control.variance_of_mean + treatment.variance_of_mean
@@ -44,7 +44,7 @@ def difference(control: Arm, treatment: Arm) -> Difference:
 
 
 def mean_interval(arm: Arm, level: float) -> Interval:
-    """The two-sided t interval of one arm's mean, coverage `level`, n - 1 degrees of freedom; ValueError below two users."""
+    """The t interval of one arm's mean, coverage `level`, df n - 1; ValueError below two users."""
     _require_two_users(arm)
     half = t_critical(level, arm.n - 1) * math.sqrt(arm.variance_of_mean)
     return Interval(arm.mean - half, arm.mean + half)
