@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from exp_platform.aggregates import ALL
 from exp_platform.analyses.rows import PretrendTestRow, ResultRow, Status
 from exp_platform.checks import CheckResult
 from exp_platform.decision import Decision
@@ -42,13 +43,15 @@ def why(report: Report) -> str:
 
 
 def decisive_row(report: Report) -> ResultRow | None:
-    """The row of the metric and treatment that the decision rests on; of a losing test, the strongest primary one."""
+    """The row that the decision reports: of its metric and variant, by the estimate that decides or, failing that, ab."""
     decision = report.decision
-    method = report.experiment.decision.estimate
-    rows = [r for r in report.of_method(method) if r.metric_id == decision.decisive_metric]
-    wanted = [r for r in rows if r.treatment_id == decision.winning_variant]
-    candidates = wanted or [r for r in rows if r.status == Status.OK]
-    return min(candidates, key=lambda r: r.log10_p if r.log10_p is not None else 0.0, default=None)
+    rows = {
+        (r.method, r.treatment_id): r
+        for r in report.rows
+        if r.metric_id == decision.decisive_metric and r.segment == ALL and r.status == Status.OK
+    }
+    reported = decision.reported_variant
+    return None if reported is None else rows.get((decision.estimate, reported)) or rows.get(("ab", reported))
 
 
 def relative(row: ResultRow) -> str:

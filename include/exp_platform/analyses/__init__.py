@@ -1,0 +1,1 @@
+"""Experiment + Aggregates -> result rows; one file an analysis, one registry."""

@@ -1,0 +1,232 @@
+"""One treatment against control on one metric: the row that `ab`, `cuped`, `segments` and `guardrails` share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Literal, NamedTuple
+
+from exp_platform.aggregates import ALL, Aggregates, Block
+from exp_platform.analyses.family import Level
+from exp_platform.analyses.planned import PROPORTIONS, tuned_size
+from exp_platform.analyses.rows import ResultRow, Status
+from exp_platform.config.experiment import Experiment, Metric, MetricKind
+from exp_platform.stats.arms import Arm, arm_mean, arm_ratio
+from exp_platform.stats.intervals import t_critical
+from exp_platform.stats.moments import Moments
+from exp_platform.stats.relative import fieller
+from exp_platform.stats.sequential import half_width, rho
+from exp_platform.stats.welch import Difference, difference, mean_interval
+
+MIN_USERS = 100  # in both arms together
+MIN_USERS_ARM = 50
+START_USERS_ARM = 100  # always-valid evidence starts where an arm has these ...
+START_OUTCOMES = 10  # ... and so many successes and failures (proportions)
+START_NONZERO = 50  # ... or so many users with a value other than 0 (other kinds)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is compared and how it is tested: the key of a row and its levels."""
+
+    experiment: Experiment
+    as_of_date: date
+    method: str
+    metric: Metric
+    treatment_id: str
+    level: Level
+    final: bool  # the planned decision date has come
+    segment: str = ALL
+    segment_value: str = ALL
+    exploratory: bool = False
+
+    def row(self, status: Status, **numbers: Any) -> ResultRow:
+        """The row of this comparison with the numbers given."""
+        return ResultRow(
+            as_of_date=self.as_of_date,
+            method=self.method,
+            metric_id=self.metric.id,
+            metric_kind=str(self.metric.kind),
+            role=str(self.metric.role),
+            treatment_id=self.treatment_id,
+            control_id=self.experiment.control.id,
+            segment=self.segment,
+            segment_value=self.segment_value,
+            status=status,
+            exploratory=self.exploratory,
+            **numbers,
+        )
+
+
+class Pair(NamedTuple):
+    """The blocks of control and one treatment; one that no user falls into is empty."""
+
+    control: Block
+    treatment: Block
+
+    @property
+    def counts(self) -> dict[str, Any]:
+        """Users by the names of a row's columns."""
+        return {"n_control": self.control.moments.n, "n_treatment": self.treatment.moments.n}
+
+
+def pair_of(
+    aggregates: Aggregates,
+    metric: Metric,
+    control_id: str,
+    treatment_id: str,
+    segment: str = ALL,
+    segment_value: str = ALL,
+    kind: Literal["total", "daily"] = "total",
+) -> Pair:
+    """The two blocks that a comparison is made of."""
+
+    def side(variant_id: str) -> Block:
+        key = (metric.id, variant_id, segment, segment_value)
+        return aggregates.block(*key, kind=kind) or Block(kind, *key, (), Moments.empty(0))
+
+    return Pair(side(control_id), side(treatment_id))
+
+
+def too_small(n_control: int, n_treatment: int) -> str | None:
+    """Why two arms are too small to compare, or None where they are not."""
+    if n_control + n_treatment >= MIN_USERS and min(n_control, n_treatment) >= MIN_USERS_ARM:
+        return None
+    return (
+        f"{n_control} users in control and {n_treatment} in treatment: "
+        f"a comparison needs {MIN_USERS} in all and {MIN_USERS_ARM} an arm"
+    )
+
+
+def arm_of(metric: Metric, moments: Moments) -> Arm:
+    """The arm's mean (for a ratio, the ratio of means by the delta method); ValueError where a ratio divides by zero."""
+    return arm_ratio(moments) if metric.kind is MetricKind.RATIO else arm_mean(moments)
+
+
+def arms_of(metric: Metric, pair: Pair) -> tuple[Arm, Arm]:
+    """Both arms, control first; raises as `arm_of` does."""
+    return arm_of(metric, pair.control.moments), arm_of(metric, pair.treatment.moments)
+
+
+def compare(c: Comparison, pair: Pair, arms: tuple[Arm, Arm] | None = None, **also: Any) -> ResultRow:
+    """Welch's test of `treatment - control`, with intervals, relative effect and always-valid evidence.
+
+    `arms` replaces the arms' plain means (CUPED); `also` are further columns of an OK row. Too few users give
+    INSUFFICIENT_DATA and a metric that does not vary DEGENERATE, both with null numbers.
+    """
+    counts = pair.counts
+    message = too_small(**counts)
+    if message is not None:
+        return c.row(Status.INSUFFICIENT_DATA, message=message, **counts)
+    try:
+        plain = arms_of(c.metric, pair)
+    except ValueError as error:
+        return c.row(Status.DEGENERATE, message=str(error), **counts)
+    control, treatment = arms or plain
+    if control.variance_of_mean + treatment.variance_of_mean <= 0:
+        return c.row(Status.DEGENERATE, message=_why_constant(c.metric, control, treatment), **counts)
+    d = difference(control, treatment)
+    return c.row(
+        Status.OK,
+        **counts,
+        **_description(c, pair.control, plain[0], "control"),
+        **_description(c, pair.treatment, plain[1], "treatment"),
+        capped_share=_capped_share(pair.control, pair.treatment),
+        **_effect(c, control, treatment, d),
+        **_always_valid(c, pair, control, treatment, d.estimate),
+        **also,
+    )
+
+
+def _why_constant(metric: Metric, control: Arm, treatment: Arm) -> str:
+    cap = " once it is winsorised" if metric.winsorise is not None else ""
+    return f"the metric does not vary within an arm{cap}: {control.mean:.6g} in control, {treatment.mean:.6g} in treatment"
+
+
+def _description(c: Comparison, block: Block, arm: Arm, side: str) -> dict[str, Any]:
+    """One arm's own numbers: of the metric as it is, never adjusted."""
+    low, high = mean_interval(arm, 1 - c.level.alpha)
+    return {
+        f"mean_{side}": arm.mean,
+        f"mean_{side}_low": low,
+        f"mean_{side}_high": high,
+        f"sd_{side}": arm.sd,
+        f"median_{side}": block.median,
+        f"p95_{side}": block.p95,
+    }
+
+
+def _capped_share(control: Block, treatment: Block) -> float | None:
+    """Share of both arms' users whose value was capped."""
+    if control.capped_share is None or treatment.capped_share is None:
+        return None
+    n_control, n_treatment = control.moments.n, treatment.moments.n
+    return (control.capped_share * n_control + treatment.capped_share * n_treatment) / (
+        n_control + n_treatment
+    )
+
+
+def _effect(c: Comparison, control: Arm, treatment: Arm, d: Difference) -> dict[str, Any]:
+    level = 1 - c.level.alpha
+    critical = t_critical(level, d.degrees_of_freedom)
+    relative = fieller(control, treatment, critical)
+    return {
+        "estimate": d.estimate,
+        "standard_error": d.standard_error,
+        "degrees_of_freedom": d.degrees_of_freedom,
+        "statistic": d.statistic,
+        "p_value": d.p_value,
+        "log10_p": d.log10_p,
+        "p_adjusted": min(1.0, d.p_value * c.level.size),
+        "alpha": c.level.alpha,
+        "ci_level": level,
+        "ci_low": d.estimate - critical * d.standard_error,
+        "ci_high": d.estimate + critical * d.standard_error,
+        "relative": relative.point,
+        "relative_low": relative.low,
+        "relative_high": relative.high,
+        "relative_kind": str(relative.kind),
+        "significant": bool(c.final and d.p_value < c.level.alpha),
+        "significant_uncorrected": bool(c.final and d.p_value < c.level.family_alpha),
+    }
+
+
+def _always_valid(c: Comparison, pair: Pair, control: Arm, treatment: Arm, estimate: float) -> dict[str, Any]:
+    status = sequence_status(c, pair)
+    if status is not Status.OK:
+        return {"always_valid_status": status}
+    half = sequence_half_width(c, control, treatment)
+    low, high = estimate - half, estimate + half
+    return {
+        "always_valid_status": status,
+        "always_valid_low": low,
+        "always_valid_high": high,
+        "always_valid_significant": bool(low > 0 or high < 0),
+    }
+
+
+def sequence_status(c: Comparison, pair: Pair) -> Status:
+    """Whether always-valid evidence is asked for and has started: every arm has enough users and outcomes."""
+    if c.level.sequential_alpha <= 0:
+        return Status.NOT_APPLICABLE
+    return Status.OK if all(_has_started(c.metric, block) for block in pair) else Status.NOT_YET
+
+
+def _has_started(metric: Metric, block: Block) -> bool:
+    n, nonzero = block.moments.n, block.successes or 0
+    if n < START_USERS_ARM:
+        return False
+    if metric.kind in PROPORTIONS:
+        return min(nonzero, n - nonzero) >= START_OUTCOMES
+    return nonzero >= START_NONZERO
+
+
+def sequence_half_width(c: Comparison, control: Arm, treatment: Arm) -> float:
+    """Half width of the asymptotic confidence sequence of `treatment - control` (Waudby-Smith et al. 2021).
+
+    Both arms together are the sequence: n users, variance n (v_1 / n_1 + v_0 / n_0).
+    """
+    n = control.n + treatment.n
+    alpha = c.level.sequential_alpha
+    variance = n * (control.variance_of_mean + treatment.variance_of_mean)
+    return half_width(n, variance, rho(alpha, tuned_size(c.experiment, c.metric, c.treatment_id)), alpha)

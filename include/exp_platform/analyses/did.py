@@ -1,0 +1,88 @@
+"""Difference in differences: each user's days after first exposure minus the days before it, between the arms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from exp_platform.aggregates import Aggregates
+from exp_platform.analyses.comparison import pair_of, too_small
+from exp_platform.analyses.daily import day_weights, has_pre_period, why_not
+from exp_platform.analyses.rows import DidRow, Row, Status
+from exp_platform.config.experiment import Experiment, Metric
+from exp_platform.stats.arms import arm_mean
+from exp_platform.stats.moments import Moments
+from exp_platform.stats.welch import difference
+
+
+def analyse(experiment: Experiment, aggregates: Aggregates) -> list[Row]:
+    """One row per metric and treatment: Welch's test of (mean of N days after) - (mean of N days before) a user.
+
+    It equals the interaction of a regression of unit differences with HC2 errors (Angrist and Pischke 2009, section 8.1).
+    Context, not evidence: it decides nothing, so its interval is an uncorrected one at 1 - alpha.
+    """
+    return [
+        _row(experiment, aggregates, metric, treatment.id)
+        for metric in experiment.metrics
+        for treatment in experiment.treatments
+    ]
+
+
+def _row(experiment: Experiment, aggregates: Aggregates, metric: Metric, treatment_id: str) -> DidRow:
+    days = experiment.analyses.did_days
+
+    def row(status: Status, **numbers: Any) -> DidRow:
+        return DidRow(
+            as_of_date=aggregates.as_of_date,
+            metric_id=metric.id,
+            treatment_id=treatment_id,
+            control_id=experiment.control.id,
+            status=status,
+            pre_days=days,
+            post_days=days,
+            **numbers,
+        )
+
+    reason = why_not(experiment, metric)
+    if reason is not None:
+        return row(Status.NOT_APPLICABLE, message=reason)
+    pair = pair_of(aggregates, metric, experiment.control.id, treatment_id, kind="daily")
+    counts = pair.counts
+    message = too_small(**counts)
+    if message is not None:
+        return row(Status.INSUFFICIENT_DATA, message=message, **counts)
+    if not has_pre_period(pair, days):
+        return row(Status.NOT_APPLICABLE, message="no activity before first exposure", **counts)
+    periods = [_periods(block.moments, block.columns, days) for block in pair]
+    arms = [arm_mean(moments, 2) for moments in periods]
+    if arms[0].variance_of_mean + arms[1].variance_of_mean <= 0:
+        return row(Status.DEGENERATE, message="post minus pre does not vary within an arm", **counts)
+    d = difference(*arms)
+    level = 1 - experiment.decision.alpha
+    low, high = d.interval(level)
+    pre, post = zip(*[(float(m.mean[0]), float(m.mean[1])) for m in periods], strict=True)
+    return row(
+        Status.OK,
+        **counts,
+        pre_mean_control=pre[0],
+        pre_mean_treatment=pre[1],
+        post_mean_control=post[0],
+        post_mean_treatment=post[1],
+        estimate=d.estimate,
+        standard_error=d.standard_error,
+        degrees_of_freedom=d.degrees_of_freedom,
+        statistic=d.statistic,
+        p_value=d.p_value,
+        log10_p=d.log10_p,
+        ci_level=level,
+        ci_low=low,
+        ci_high=high,
+    )
+
+
+def _periods(moments: Moments, columns: tuple[str, ...], days: int) -> Moments:
+    """Moments of three columns a user: mean a day before, mean a day after, and their difference."""
+    before = day_weights(columns, range(-days, 0))
+    after = day_weights(columns, range(days))
+    return moments.linear(np.stack([before, after, after - before]))

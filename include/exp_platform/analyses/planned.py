@@ -1,0 +1,85 @@
+"""The planned size of an experiment: the users with which the smallest effect of interest would be found."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+from exp_platform.analyses.family import level_of
+from exp_platform.config.experiment import Effect, Experiment, Metric, MetricKind
+from exp_platform.stats.power import Variances, of_means, of_proportions, required_per_arm
+
+TUNED_USERS = 5000  # where confidence sequences are narrowest when no size was planned
+
+PROPORTIONS = (MetricKind.PROPORTION, MetricKind.RETENTION)
+
+
+def absolute(effect: Effect, control_mean: float) -> float:
+    """An effect's size on the metric's own scale."""
+    return effect.value if effect.scale == "absolute" else effect.value * abs(control_mean)
+
+
+def required_users(
+    experiment: Experiment,
+    metric: Metric,
+    baseline: float | None,
+    sd: float | None = None,
+    variance_reduction: float = 0.0,
+) -> int | None:
+    """Users in all arms together that find `metric.mde` at the corrected fixed-horizon level and planned power.
+
+    `baseline` is control's mean, `sd` the standard deviation a user (not needed for proportions); with several
+    treatments the one that needs most decides. None where the spec has no mde or a number it needs is missing.
+    """
+    proportion = metric.kind in PROPORTIONS
+    if metric.mde is None or baseline is None or (sd is None and not proportion):
+        return None
+    effect = metric.direction * absolute(metric.mde, baseline)
+    alpha = level_of(experiment, metric).alpha
+    shares = [t.share / experiment.control.share for t in experiment.treatments]
+    spread = None if proportion else sd
+    try:
+        in_control = max(
+            _users_in_control(
+                effect, baseline, spread, variance_reduction, alpha, experiment.decision.power, share
+            )
+            for share in shares
+        )
+    except ValueError:  # no such effect: a zero one, or one that takes a proportion out of [0, 1]
+        return None
+    return math.ceil(in_control / experiment.control.share)
+
+
+@lru_cache(maxsize=1024)
+def _users_in_control(
+    effect: float,
+    baseline: float,
+    sd: float | None,
+    reduction: float,
+    alpha: float,
+    power: float,
+    ratio: float,
+) -> float:
+    whole = of_proportions(baseline) if sd is None else of_means(sd)
+
+    def left(size: float) -> tuple[float, float]:
+        control, treatment = whole(size)
+        return control * (1 - reduction), treatment * (1 - reduction)
+
+    variances: Variances = left
+    return required_per_arm(effect, variances, alpha=alpha, power=power, ratio=ratio).control
+
+
+def tuned_size(experiment: Experiment, metric: Metric, treatment_id: str) -> float:
+    """Users of control and one treatment at which their confidence sequence is made narrowest.
+
+    Only the plan may enter, never the data, or the sequence would lose its coverage: the spec's required size,
+    else the one that follows from mde and planned baseline, else 5,000.
+    """
+    total = experiment.decision.required_sample_size
+    if total is None and metric.kind in PROPORTIONS:
+        total = required_users(experiment, metric, metric.baseline)
+    if total is None:
+        return TUNED_USERS
+    shares = {v.id: v.share for v in experiment.variants}
+    return total * (shares[experiment.control.id] + shares[treatment_id])

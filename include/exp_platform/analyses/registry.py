@@ -1,0 +1,22 @@
+"""The analyses by name: what the stages of these names call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from exp_platform.aggregates import Aggregates
+from exp_platform.analyses import ab, cuped, did, guardrails, pretrends, segments, srm
+from exp_platform.analyses.rows import Row
+from exp_platform.config.experiment import Experiment
+
+Analyse = Callable[[Experiment, Aggregates], list[Row]]
+
+ANALYSES: dict[str, Analyse] = {
+    "srm": srm.analyse,
+    "ab": ab.analyse,
+    "cuped": cuped.analyse,
+    "did": did.analyse,
+    "pretrends": pretrends.analyse,
+    "segments": segments.analyse,
+    "guardrails": guardrails.analyse,
+}

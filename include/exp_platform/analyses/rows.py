@@ -1,0 +1,215 @@
+"""Result rows: what an analysis returns and what the result tables hold. One type a table; TABLE names it.
+
+Failure is a status with null numbers, never p = 1. `experiment_id`, `run_id` and `computed_at` are added when
+the rows are committed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, ClassVar
+
+
+class Status(StrEnum):
+    """Whether a row's numbers can be read."""
+
+    OK = "OK"
+    INSUFFICIENT_DATA = "INSUFFICIENT_DATA"  # too few users or days
+    DEGENERATE = "DEGENERATE"  # a constant metric, or a cap that makes it so
+    NOT_APPLICABLE = "NOT_APPLICABLE"  # the experiment has no such input
+    NOT_YET = "NOT_YET"  # sequential evidence that has not started
+
+
+@dataclass(frozen=True)
+class ResultRow:
+    """One method, metric, treatment against control and segment at one as_of date (table `analysis_results`).
+
+    Means and the absolute effect are in the metric's unit, treatment minus control; relative effects are fractions
+    of control's mean. Intervals have coverage `ci_level`; `alpha` is this comparison's corrected level.
+    """
+
+    TABLE: ClassVar[str] = "analysis_results"
+
+    as_of_date: date
+    method: str  # ab, cuped, segments, guardrails, srm
+    metric_id: str  # "" for srm
+    metric_kind: str
+    role: str
+    treatment_id: str
+    control_id: str
+    segment: str
+    segment_value: str
+    status: Status
+    exploratory: bool = False
+    message: str | None = None  # why the status is not OK, or a warning
+    n_control: int | None = None
+    n_treatment: int | None = None
+    mean_control: float | None = None
+    mean_treatment: float | None = None
+    mean_control_low: float | None = None
+    mean_control_high: float | None = None
+    mean_treatment_low: float | None = None
+    mean_treatment_high: float | None = None
+    sd_control: float | None = None
+    sd_treatment: float | None = None
+    median_control: float | None = None
+    median_treatment: float | None = None
+    p95_control: float | None = None
+    p95_treatment: float | None = None
+    estimate: float | None = None
+    standard_error: float | None = None
+    degrees_of_freedom: float | None = None
+    statistic: float | None = None
+    p_value: float | None = None
+    log10_p: float | None = None  # stays finite where p underflows
+    p_adjusted: float | None = None
+    alpha: float | None = None
+    ci_level: float | None = None
+    ci_low: float | None = None
+    ci_high: float | None = None
+    relative: float | None = None
+    relative_low: float | None = None
+    relative_high: float | None = None
+    relative_kind: str | None = None  # BOUNDED, UNBOUNDED (Fieller's set is no interval)
+    significant: bool | None = None  # after correction, at the planned end only
+    significant_uncorrected: bool | None = None
+    always_valid_low: float | None = None  # asymptotic confidence sequence for the absolute effect
+    always_valid_high: float | None = None
+    always_valid_status: Status | None = None
+    always_valid_significant: bool | None = None
+    theta: float | None = None  # CUPED
+    rho: float | None = None
+    variance_reduction: float | None = None
+    covariates: str | None = None
+    adjusted_mean_control: float | None = None
+    adjusted_mean_treatment: float | None = None
+    verdict: str | None = (
+        None  # guardrails: proven_breach, observed_breach, non_inferior, unproven; srm: ok, mismatch
+    )
+    severity: str | None = None
+    margin: float | None = None  # absolute, signed on the metric's scale: beyond it the effect breaches
+    margin_relative: float | None = (
+        None  # the same as a signed fraction of control's mean, where the spec says so
+    )
+    e_value: float | None = None  # srm: evidence against the planned split, valid at every look
+    capped_share: float | None = None
+
+
+@dataclass(frozen=True)
+class DidRow:
+    """Difference in differences of one metric (table `did_results`): per user and day, post minus pre."""
+
+    TABLE: ClassVar[str] = "did_results"
+
+    as_of_date: date
+    metric_id: str
+    treatment_id: str
+    control_id: str
+    status: Status
+    message: str | None = None
+    pre_days: int | None = None
+    post_days: int | None = None
+    n_control: int | None = None
+    n_treatment: int | None = None
+    pre_mean_control: float | None = None
+    pre_mean_treatment: float | None = None
+    post_mean_control: float | None = None
+    post_mean_treatment: float | None = None
+    estimate: float | None = None
+    standard_error: float | None = None
+    degrees_of_freedom: float | None = None
+    statistic: float | None = None
+    p_value: float | None = None
+    log10_p: float | None = None
+    ci_level: float | None = None
+    ci_low: float | None = None
+    ci_high: float | None = None
+
+
+@dataclass(frozen=True)
+class PretrendDeltaRow:
+    """Treatment minus control on one day before exposure (table `did_pretrend_delta`)."""
+
+    TABLE: ClassVar[str] = "did_pretrend_delta"
+
+    as_of_date: date
+    metric_id: str
+    treatment_id: str
+    control_id: str
+    day: int  # days since first exposure, negative
+    reference_day: int
+    status: Status
+    n_control: int | None = None
+    n_treatment: int | None = None
+    mean_control: float | None = None
+    mean_treatment: float | None = None
+    delta: float | None = None  # difference of means on that day
+    delta_from_reference: float | None = None
+    standard_error: float | None = None  # of delta_from_reference; 0 on the reference day itself
+    ci_low: float | None = None
+    ci_high: float | None = None
+
+
+@dataclass(frozen=True)
+class PretrendTestRow:
+    """Joint Wald test that all daily deltas before exposure are equal (table `did_pretrend_tests`)."""
+
+    TABLE: ClassVar[str] = "did_pretrend_tests"
+
+    as_of_date: date
+    metric_id: str
+    treatment_id: str
+    control_id: str
+    status: Status
+    message: str | None = None
+    reference_day: int | None = None
+    days: int | None = None
+    wald: float | None = None
+    degrees_of_freedom: int | None = None
+    p_value: float | None = None
+    log10_p: float | None = None
+    parallel: bool | None = None  # not rejected at alpha
+
+
+Row = ResultRow | DidRow | PretrendDeltaRow | PretrendTestRow
+ROW_TYPES: tuple[type[Row], ...] = (ResultRow, DidRow, PretrendDeltaRow, PretrendTestRow)
+
+_STATUSES = ("status", "always_valid_status")
+
+
+def row_dict(row: Row) -> dict[str, Any]:
+    """A row as column -> plain value: dates stay dates, statuses become strings."""
+    plain = dict(vars(row))
+    for name in _STATUSES:
+        if plain.get(name) is not None:
+            plain[name] = str(plain[name])
+    return plain
+
+
+def write_rows(path: Path, rows: Sequence[Row]) -> None:
+    """Write rows as JSON whose floats round-trip exactly. Raises ValueError where a number is not finite."""
+
+    def entry(row: Row) -> dict[str, Any]:
+        columns = {k: v for k, v in row_dict(row).items() if v is not None}
+        return {"table": row.TABLE, **columns, "as_of_date": row.as_of_date.isoformat()}
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps([entry(row) for row in rows], allow_nan=False))
+    partial.replace(path)
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Read what `write_rows` wrote."""
+    types = {row_type.TABLE: row_type for row_type in ROW_TYPES}
+    rows: list[Row] = []
+    for entry in json.loads(path.read_text()):
+        row_type = types[entry.pop("table")]
+        statuses = {name: Status(entry[name]) for name in _STATUSES if name in entry}
+        rows.append(row_type(**{**entry, **statuses, "as_of_date": date.fromisoformat(entry["as_of_date"])}))
+    return rows

@@ -1,0 +1,97 @@
+"""Whether there are as many users as planned, and how long that would still take."""
+
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+
+from exp_platform.aggregates import Aggregates
+from exp_platform.analyses.planned import absolute, required_users
+from exp_platform.config.experiment import Experiment, Metric
+from exp_platform.decision.evidence import Case
+from exp_platform.decision.model import Adequacy
+from exp_platform.stats.power import days_needed
+
+RECENT_DAYS = 7
+
+
+def adequacy(case: Case) -> Adequacy:
+    """The adequacy of the primary metric that is furthest from its planned size.
+
+    Required users follow from the metric's mde at the corrected fixed-horizon level and planned power, else from the
+    spec's `required_sample_size`. With neither no size was planned: it then counts as reached once the planned
+    decision date has come, since waiting longer was never part of the plan.
+    """
+    daily_users = recent_users(case.experiment, case.aggregates)
+    of_metrics = [_of_metric(case, metric, daily_users) for metric in case.primaries]
+    return min(of_metrics, key=lambda a: a.current_users / a.required_users if a.required_users else math.inf)
+
+
+def _of_metric(case: Case, metric: Metric, daily_users: float | None) -> Adequacy:
+    experiment, aggregates = case.experiment, case.aggregates
+    current = sum(_users(aggregates, metric, v.id) for v in experiment.variants)
+    baseline, sd, reduction = _baseline(case, metric)
+    required = required_users(experiment, metric, baseline, sd, reduction)
+    found = required is not None
+    if required is None:
+        required = experiment.decision.required_sample_size
+    if required is None:
+        days_remaining: int | None = max(0, (experiment.decision_date - case.as_of_date).days)
+    else:
+        days_remaining = _days_remaining(experiment, aggregates, metric, required, current, daily_users)
+    return Adequacy(
+        metric_id=metric.id,
+        basis="mde" if found else "none" if required is None else "required_sample_size",
+        required_users=required,
+        current_users=current,
+        planned_size_reached=case.final if required is None else current >= required,
+        daily_users=daily_users,
+        days_remaining=days_remaining,
+        mde=None if metric.mde is None or baseline is None else absolute(metric.mde, baseline),
+        baseline=baseline,
+    )
+
+
+def _users(aggregates: Aggregates, metric: Metric, variant_id: str) -> int:
+    block = aggregates.block(metric.id, variant_id)
+    return 0 if block is None else block.moments.n
+
+
+def _baseline(case: Case, metric: Metric) -> tuple[float | None, float | None, float]:
+    """Control's mean (planned, else found), its standard deviation, and the share of variance that CUPED takes."""
+    rows = [case.estimate(metric, t.id) for t in case.experiment.treatments]
+    found = next((r for r in rows if r is not None and r.mean_control is not None), None)
+    if found is None:
+        return metric.baseline, None, 0.0
+    baseline = found.mean_control if metric.baseline is None else metric.baseline
+    return baseline, found.sd_control, found.variance_reduction or 0.0
+
+
+def _days_remaining(
+    experiment: Experiment,
+    aggregates: Aggregates,
+    metric: Metric,
+    required: int,
+    current: int,
+    daily_users: float | None,
+) -> int | None:
+    """Days until `required` users have been exposed and then observed for the metric's window."""
+    if current >= required:
+        return 0
+    excluded = aggregates.crossovers if experiment.analyses.crossovers == "exclude" else {}
+    exposed = sum(aggregates.assigned.values()) - sum(excluded.values())
+    observed = metric.window.end or 0
+    if exposed >= required:
+        return observed
+    return None if daily_users is None else days_needed(required - exposed, daily_users) + observed
+
+
+def recent_users(experiment: Experiment, aggregates: Aggregates) -> float | None:
+    """New users a day over the last 7 days on which users could arrive, else the spec's `daily_users`."""
+    last = min(aggregates.as_of_date, experiment.window.end)
+    first = max(last - timedelta(days=RECENT_DAYS - 1), experiment.window.start)
+    arrived = {
+        (r.local_date, r.variant_id): r.new_users for r in aggregates.daily if first <= r.local_date <= last
+    }
+    total, days = sum(arrived.values()), (last - first).days + 1  # rows repeat new users for every metric
+    return total / days if total > 0 and days > 0 else experiment.decision.daily_users

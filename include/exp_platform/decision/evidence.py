@@ -1,0 +1,160 @@
+"""What the primary metrics say of each treatment."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+
+from exp_platform.aggregates import ALL, Aggregates
+from exp_platform.analyses.family import is_final
+from exp_platform.analyses.rows import ResultRow, Row, Status
+from exp_platform.config.experiment import Effect, Experiment, Metric, Role
+from exp_platform.decision.model import Outcome
+
+
+@dataclass(frozen=True)
+class Case:
+    """One experiment at one as_of date with its result rows; rows of other dates do not count."""
+
+    experiment: Experiment
+    aggregates: Aggregates
+    rows: tuple[Row, ...]
+
+    @property
+    def as_of_date(self) -> date:
+        """The date that is decided on."""
+        return self.aggregates.as_of_date
+
+    @cached_property
+    def final(self) -> bool:
+        """Whether fixed-horizon tests count."""
+        return is_final(self.experiment, self.as_of_date)
+
+    @cached_property
+    def primaries(self) -> tuple[Metric, ...]:
+        """The metrics that decide, in the spec's order; every spec has one."""
+        return tuple(m for m in self.experiment.metrics if m.role is Role.PRIMARY)
+
+    @cached_property
+    def results(self) -> tuple[ResultRow, ...]:
+        """The rows of `analysis_results` of this date."""
+        return tuple(r for r in self.rows if isinstance(r, ResultRow) and r.as_of_date == self.as_of_date)
+
+    def row(self, method: str, metric_id: str, treatment_id: str) -> ResultRow | None:
+        """The row of one comparison over all users, or None."""
+        key = (method, metric_id, treatment_id, ALL)
+        return self._index.get(key)
+
+    @cached_property
+    def _index(self) -> dict[tuple[str, str, str, str], ResultRow]:
+        return {(r.method, r.metric_id, r.treatment_id, r.segment): r for r in self.results}
+
+    def estimate(self, metric: Metric, treatment_id: str) -> ResultRow | None:
+        """The row that decides: of the declared method, or the unadjusted one where no covariate can be used."""
+        row = self.row(self.experiment.decision.estimate, metric.id, treatment_id)
+        if row is not None and row.status is Status.NOT_APPLICABLE:
+            return self.row("ab", metric.id, treatment_id)
+        return row
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One primary metric of one treatment: the row that decides and what it says."""
+
+    metric: Metric
+    treatment_id: str
+    row: ResultRow | None
+    outcome: Outcome
+    confidence: float
+
+    @property
+    def effect(self) -> float | None:
+        """Treatment minus control in the metric's unit."""
+        return None if self.row is None else self.row.estimate
+
+    @property
+    def improvement(self) -> float:
+        """The effect in the metric's unit, more than 0 being better; 0 where there is none."""
+        return self.metric.direction * (self.effect or 0.0)
+
+    @property
+    def lift(self) -> float | None:
+        """The effect as a share of control's mean, more than 0 being better."""
+        if self.row is None or self.row.relative is None:
+            return None
+        return math.copysign(abs(self.row.relative), self.improvement)
+
+
+def findings(case: Case) -> list[Finding]:
+    """One finding per treatment and primary metric, in the spec's order."""
+    return [
+        _finding(case, metric, treatment.id)
+        for treatment in case.experiment.treatments
+        for metric in case.primaries
+    ]
+
+
+def _finding(case: Case, metric: Metric, treatment_id: str) -> Finding:
+    row = case.estimate(metric, treatment_id)
+    if row is None or row.status is not Status.OK or row.estimate is None:
+        return Finding(metric, treatment_id, row, "no_estimate", 0.0)
+    confidence = _confidence(case, row)
+    if confidence == 0:
+        outcome: Outcome = "not_significant"
+    elif metric.direction * row.estimate < 0:
+        outcome = "worse"
+    else:
+        outcome = "better" if is_practical(metric.min_practical_effect, row) else "below_practical"
+    return Finding(metric, treatment_id, row, outcome, confidence)
+
+
+def _confidence(case: Case, row: ResultRow) -> float:
+    """1 - adjusted p where significant, else 0.
+
+    A confidence sequence that excludes 0 has an adjusted always-valid p below the alpha spent on it: that bound is used.
+    """
+    if case.final and row.significant and row.p_adjusted is not None:
+        return 1 - row.p_adjusted
+    if row.always_valid_significant:
+        return 1 - case.experiment.decision.sequential_alpha
+    return 0.0
+
+
+def is_practical(smallest: Effect | None, row: ResultRow) -> bool:
+    """Whether the estimate is at least the smallest effect that matters."""
+    if smallest is None or row.estimate is None:
+        return True
+    if smallest.scale == "absolute":
+        return abs(row.estimate) >= smallest.value
+    return (
+        row.relative is None or abs(row.relative) >= smallest.value
+    )  # nothing is small beside a control of zero
+
+
+def excludes_mde(metric: Metric, row: ResultRow) -> bool:
+    """Whether the whole interval lies below an improvement of the metric's mde.
+
+    A relative mde is held against Fieller's interval, which excludes nothing where it is not bounded.
+    """
+    if metric.mde is None or row.status is not Status.OK:
+        return False
+    low, high, up = row.ci_low, row.ci_high, float(metric.direction)
+    if metric.mde.scale == "relative":
+        low, high = row.relative_low, row.relative_high
+        control = row.mean_control if row.adjusted_mean_control is None else row.adjusted_mean_control
+        up *= math.copysign(1.0, control or 0.0)
+    if low is None or high is None:
+        return False
+    return (high if up > 0 else -low) < metric.mde.value
+
+
+def leading(candidates: Iterable[Finding]) -> Finding | None:
+    """The finding of the largest improvement on the first metric of the spec that has any estimate."""
+    known = [f for f in candidates if f.effect is not None]
+    if not known:
+        return None
+    first = known[0].metric
+    return max((f for f in known if f.metric == first), key=lambda f: f.improvement)

@@ -1,0 +1,72 @@
+"""What the guardrails say of each treatment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from exp_platform.analyses.rows import ResultRow, Status
+from exp_platform.decision.evidence import Case
+from exp_platform.decision.model import Reason
+
+_WORDS = {
+    "proven_breach": ("GUARDRAIL_PROVEN_BREACH", "is proven to be beyond its margin"),
+    "observed_breach": ("GUARDRAIL_OBSERVED_BREACH", "is beyond its margin, which is not proven"),
+    "unproven": ("GUARDRAIL_UNPROVEN", "is within its margin, which is not proven"),
+}
+
+
+@dataclass(frozen=True)
+class Guardrails:
+    """Treatments with critical breaches, the reasons of all guardrails, and those that were not tested at all."""
+
+    proven: frozenset[str]
+    observed: frozenset[str]
+    reasons: tuple[Reason, ...]
+    untested: tuple[Reason, ...]
+
+
+def guardrails(case: Case) -> Guardrails:
+    """Read the guardrail rows: warnings and unproven ones are reasons only."""
+    proven, observed, reasons, untested = set(), set(), [], []
+    for metric in case.experiment.metrics:
+        if metric.guardrail is None:
+            continue
+        for treatment in case.experiment.treatments:
+            row = case.row("guardrails", metric.id, treatment.id)
+            if row is None:
+                untested.append(_untested(metric.id, treatment.id))
+                continue
+            reasons += _reasons(row, metric.guardrail.severity)
+            if metric.guardrail.severity == "critical" and row.verdict == "proven_breach":
+                proven.add(treatment.id)
+            elif metric.guardrail.severity == "critical" and row.verdict == "observed_breach":
+                observed.add(treatment.id)
+    return Guardrails(frozenset(proven), frozenset(observed), tuple(reasons), tuple(untested))
+
+
+def _untested(metric_id: str, treatment_id: str) -> Reason:
+    text = f"The guardrail {metric_id} was not tested for {treatment_id}."
+    return Reason("GUARDRAIL_NOT_TESTED", text, {"metric_id": metric_id, "treatment_id": treatment_id})
+
+
+def _reasons(row: ResultRow, severity: str) -> list[Reason]:
+    data = {
+        "metric_id": row.metric_id,
+        "treatment_id": row.treatment_id,
+        "severity": severity,
+        "estimate": row.estimate,
+        "margin": row.margin,
+    }
+    if row.status is not Status.OK:
+        text = (
+            f"The {severity} guardrail {row.metric_id} has no estimate for {row.treatment_id}: {row.message}."
+        )
+        return [Reason("GUARDRAIL_NO_ESTIMATE", text, data | {"status": str(row.status)})]
+    if row.verdict not in _WORDS:
+        return []
+    code, words = _WORDS[row.verdict]
+    text = (
+        f"The {severity} guardrail {row.metric_id} {words} for {row.treatment_id}: "
+        f"{row.estimate:+.6g} against a margin of {row.margin:+.6g}."
+    )
+    return [Reason(code, text, data)]

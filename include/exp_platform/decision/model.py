@@ -1,0 +1,106 @@
+"""What a decision is: the frozen types that `decide` returns and the reports read."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from datetime import date
+from typing import Any, Literal
+
+Winner = Literal["treatment", "control", "inconclusive", "guardrail-violated"]
+Action = Literal["ship", "stop", "extend", "investigate"]
+Trust = Literal["ok", "failed", "unknown"]
+Outcome = Literal[
+    "better", "worse", "below_practical", "not_significant", "breach", "observed_breach", "no_estimate"
+]
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One reason: a code for programs, a sentence for people, and the numbers it rests on."""
+
+    code: str
+    text: str
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Adequacy:
+    """Whether there are as many users as planned, for the primary metric that is furthest from it.
+
+    Users are of all arms together and only those whose outcome is observed in full. With no size planned,
+    `required_users` is None and `planned_size_reached` says whether the planned window is over.
+    """
+
+    metric_id: str
+    basis: Literal["mde", "required_sample_size", "none"]
+    required_users: int | None
+    current_users: int
+    planned_size_reached: bool
+    daily_users: float | None  # new users a day, lately
+    days_remaining: (
+        int | None
+    )  # until the planned size, else until the planned decision date; None: not known
+    mde: float | None = None  # on the metric's own scale
+    baseline: float | None = None  # planned, else control's mean
+
+
+@dataclass(frozen=True)
+class TreatmentVerdict:
+    """What is known of one treatment, and the primary metric and numbers that say so.
+
+    `effect` is treatment minus control in the metric's unit. `lift` is its share of control's mean, turned so that
+    more than 0 is better; None where control's mean is 0.
+    """
+
+    treatment_id: str
+    outcome: Outcome
+    metric_id: str
+    effect: float | None
+    lift: float | None
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The decision of one experiment at one as_of date.
+
+    `lift`, `effect` and `confidence` are those of `reported_variant` on `decisive_metric`: the winning treatment, or
+    without one the treatment that the verdict is about or that leads. `confidence` is 1 - adjusted p where significant
+    and 0 elsewhere; it is no chance of being better.
+    """
+
+    experiment_id: str
+    as_of_date: date
+    winner: Winner
+    action: Action
+    winning_variant: str | None  # a treatment, or the control where it wins
+    reported_variant: str | None
+    decisive_metric: str
+    estimate: Literal["ab", "cuped"]  # the method that decides
+    confidence: float
+    lift: float | None
+    effect: float | None
+    final: bool  # the planned decision date has come: fixed-horizon tests count
+    trust: Trust
+    reasons: tuple[Reason, ...]
+    adequacy: Adequacy
+    treatments: tuple[TreatmentVerdict, ...]
+    skipped: tuple[str, ...] = ()  # stages whose stored results were used
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object that `from_json` reads."""
+        return {**asdict(self), "as_of_date": self.as_of_date.isoformat()}
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> Decision:
+        """The inverse of `to_json`."""
+        return Decision(
+            **{
+                **data,
+                "as_of_date": date.fromisoformat(data["as_of_date"]),
+                "reasons": tuple(Reason(**r) for r in data["reasons"]),
+                "adequacy": Adequacy(**data["adequacy"]),
+                "treatments": tuple(TreatmentVerdict(**t) for t in data["treatments"]),
+                "skipped": tuple(data["skipped"]),
+            }
+        )

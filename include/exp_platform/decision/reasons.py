@@ -1,0 +1,105 @@
+"""The reasons that follow from effects, sizes and what was skipped, in words and as data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from exp_platform.analyses.rows import Status
+from exp_platform.decision.evidence import Case, Finding, excludes_mde
+from exp_platform.decision.model import Action, Adequacy, Reason
+from exp_platform.decision.standing import Standing
+
+_CODES = {
+    "better": ("SIGNIFICANTLY_BETTER", "significantly better than control"),
+    "worse": ("SIGNIFICANTLY_WORSE", "significantly worse than control"),
+    "below_practical": ("BELOW_PRACTICAL", "significantly better than control, by less than is worth having"),
+    "not_significant": ("NOT_SIGNIFICANT", "not significantly different from control"),
+}
+
+
+def of_treatment(case: Case, standing: Standing) -> list[Reason]:
+    """What each primary metric says of one treatment."""
+    reasons = [_of_finding(f) for f in standing.findings]
+    reasons += [
+        _fallback(f) for f in standing.findings if f.row and f.row.method != case.experiment.decision.estimate
+    ]
+    if {"better", "worse"} <= {f.outcome for f in standing.findings}:
+        text = f"{standing.treatment_id} is better on one primary metric and worse on another: it counts as worse."
+        reasons.append(Reason("PRIMARY_METRICS_DISAGREE", text, {"treatment_id": standing.treatment_id}))
+    return reasons
+
+
+def _of_finding(f: Finding) -> Reason:
+    data = {"metric_id": f.metric.id, "treatment_id": f.treatment_id}
+    if f.row is None or f.row.status is not Status.OK:
+        status, why = ("ABSENT", "no result") if f.row is None else (str(f.row.status), f.row.message)
+        text = f"{f.treatment_id} has no estimate on {f.metric.id}: {why}."
+        return Reason("NO_ESTIMATE", text, data | {"status": status})
+    code, words = _CODES[f.outcome]
+    effect = f"{f.row.estimate:+.4g}" if f.row.relative is None else f"{f.row.relative:+.2%}"
+    text = f"{f.treatment_id} is {words} on {f.metric.id} ({effect})."
+    numbers = {"effect": f.effect, "lift": f.lift, "p_adjusted": f.row.p_adjusted, "confidence": f.confidence}
+    return Reason(code, text, data | numbers)
+
+
+def _fallback(f: Finding) -> Reason:
+    text = f"No covariate can be used for {f.metric.id}, so its unadjusted estimate decides."
+    return Reason("UNADJUSTED_ESTIMATE", text, {"metric_id": f.metric.id, "treatment_id": f.treatment_id})
+
+
+def no_effect(left: Sequence[Standing]) -> list[Reason]:
+    """The findings whose interval leaves no room for the smallest effect that was looked for."""
+    return [
+        Reason(
+            "NO_EFFECT_OF_MDE",
+            f"{f.treatment_id} does not improve {f.metric.id} by as much as was looked for.",
+            {
+                "metric_id": f.metric.id,
+                "treatment_id": f.treatment_id,
+                "ci_low": f.row.ci_low,
+                "ci_high": f.row.ci_high,
+            },
+        )
+        for standing in left
+        for f in standing.findings
+        if f.row is not None and excludes_mde(f.metric, f.row)
+    ]
+
+
+def of_size(case: Case, size: Adequacy, action: Action) -> list[Reason]:
+    """How far the experiment is along its plan."""
+    data = {
+        "metric_id": size.metric_id,
+        "required_users": size.required_users,
+        "current_users": size.current_users,
+        "days_remaining": size.days_remaining,
+    }
+    if size.required_users is None:
+        reasons = [
+            Reason(
+                "NO_PLANNED_SIZE", "No size follows from the spec: the planned window stands for it.", data
+            )
+        ]
+    elif size.planned_size_reached:
+        text = f"{size.current_users:,} users of {size.required_users:,} planned ones are observed."
+        reasons = [Reason("PLANNED_SIZE_REACHED", text, data)]
+    else:
+        days = "" if size.days_remaining is None else f"; about {size.days_remaining} days more"
+        text = f"{size.current_users:,} users of {size.required_users:,} planned ones are observed{days}."
+        reasons = [Reason("PLANNED_SIZE_NOT_REACHED", text, data)]
+    planned_end = case.experiment.decision_date.isoformat()
+    if not case.final:
+        text = f"Until the planned decision date {planned_end} only always-valid evidence counts."
+        reasons.append(Reason("BEFORE_PLANNED_END", text, {"decision_date": planned_end}))
+    elif action == "extend":
+        text = f"The planned decision date {planned_end} has come: of a window extended now, only always-valid evidence counts."
+        reasons.append(Reason("AFTER_PLANNED_END", text, {"decision_date": planned_end}))
+    return reasons
+
+
+def of_skipped(skipped: Sequence[str]) -> list[Reason]:
+    """Which stages did not run."""
+    if not skipped:
+        return []
+    text = f"Not run this time: {', '.join(skipped)}; stored results stand in where there are any."
+    return [Reason("STAGES_SKIPPED", text, {"skipped": list(skipped)})]

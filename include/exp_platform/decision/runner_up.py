@@ -1,0 +1,70 @@
+"""Whether the winner among several treatments is really ahead of the next one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from exp_platform.analyses import cuped
+from exp_platform.analyses.comparison import (
+    Comparison,
+    arms_of,
+    pair_of,
+    sequence_half_width,
+    sequence_status,
+    too_small,
+)
+from exp_platform.analyses.family import level_of
+from exp_platform.analyses.rows import Status
+from exp_platform.decision.evidence import Case, Finding
+from exp_platform.decision.model import Reason
+from exp_platform.stats.arms import Arm
+from exp_platform.stats.welch import difference
+
+
+def runner_up(case: Case, winner: Finding, others: Iterable[Finding]) -> Reason | None:
+    """A reason where the winner is not significantly better than the next treatment, None where it is or is alone.
+
+    Tested as the decision is: Welch at the metric's corrected level from the planned end on, by a confidence sequence
+    before it.
+    """
+    rivals = [f for f in others if f.treatment_id != winner.treatment_id and f.effect is not None]
+    if not rivals:
+        return None
+    second = max(rivals, key=lambda f: f.improvement)
+    if _is_ahead(case, winner, second):
+        return None
+    data = {
+        "metric_id": winner.metric.id,
+        "treatment_id": winner.treatment_id,
+        "runner_up": second.treatment_id,
+        "effect": winner.effect,
+        "runner_up_effect": second.effect,
+    }
+    text = (
+        f"{winner.treatment_id} is not significantly better than {second.treatment_id} on {winner.metric.id}."
+    )
+    return Reason("RUNNER_UP_NOT_BEATEN", text, data)
+
+
+def _is_ahead(case: Case, winner: Finding, second: Finding) -> bool:
+    metric, level = winner.metric, level_of(case.experiment, winner.metric)
+    pair = pair_of(case.aggregates, metric, second.treatment_id, winner.treatment_id)
+    if too_small(**pair.counts) is not None:
+        return False
+    arms = _adjusted(case, winner, second) or arms_of(metric, pair)
+    if arms[0].variance_of_mean + arms[1].variance_of_mean <= 0:
+        return False
+    d = difference(*arms)
+    ahead = metric.direction * d.estimate
+    if case.final and ahead > 0 and d.p_value < level.alpha:
+        return True
+    c = Comparison(case.experiment, case.as_of_date, "", metric, winner.treatment_id, level, case.final)
+    return sequence_status(c, pair) is Status.OK and ahead > sequence_half_width(c, *arms)
+
+
+def _adjusted(case: Case, winner: Finding, second: Finding) -> tuple[Arm, Arm] | None:
+    """Both arms adjusted, where the decision rests on adjusted ones."""
+    if winner.row is None or winner.row.method != cuped.METHOD:
+        return None
+    found = cuped.adjustment(case.experiment, case.aggregates, winner.metric)
+    return None if found is None else found.pair(second.treatment_id, winner.treatment_id)

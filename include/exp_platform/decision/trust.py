@@ -1,0 +1,58 @@
+"""Whether the numbers can be believed at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from exp_platform.analyses import srm
+from exp_platform.analyses.rows import Status
+from exp_platform.checks import CheckResult
+from exp_platform.decision.evidence import Case
+from exp_platform.decision.model import Reason
+
+
+def failures(case: Case, checks: Sequence[CheckResult]) -> list[Reason]:
+    """What is known to be wrong: failed quality checks, a sample ratio mismatch, crossovers that favour an arm."""
+    reasons = [
+        Reason(
+            "CHECK_FAILED",
+            f"The quality check {check.check} failed: {check.message}",
+            {
+                "check": check.check,
+                "severity": check.severity,
+                "observed": check.observed,
+                "threshold": check.threshold,
+            },
+        )
+        for check in checks
+        if check.status == "failed"
+    ]
+    for row in case.results:
+        if row.method == srm.METHOD and row.verdict == "mismatch":
+            uneven = row.segment_value == srm.CROSSOVERS
+            code = "CROSSOVERS_UNEVEN" if uneven else "SRM_MISMATCH"
+            what = (
+                "lost unevenly to crossovers"
+                if uneven
+                else f"not split as planned ({row.segment_value} users)"
+            )
+            data = {"users": row.segment_value, "p_value": row.p_value, "e_value": row.e_value}
+            reasons.append(Reason(code, f"Users were {what}: {row.message}.", data))
+    return reasons
+
+
+def gaps(case: Case, checks: Sequence[CheckResult], skipped: Sequence[str]) -> list[Reason]:
+    """What is not known because it was not looked at: quality, the split, the estimates that decide."""
+    reasons = []
+    if "quality" in skipped or not checks:
+        reasons.append(Reason("CHECKS_SKIPPED", "The quality of the data was not checked."))
+    split = [r for r in case.results if r.method == srm.METHOD and r.segment_value == srm.ASSIGNED]
+    if not any(r.status is Status.OK for r in split):
+        reasons.append(Reason("SRM_NOT_TESTED", "It was not tested whether users were split as planned."))
+    for metric in case.primaries:
+        missing = [t.id for t in case.experiment.treatments if case.estimate(metric, t.id) is None]
+        if missing:
+            method = case.experiment.decision.estimate
+            text = f"There is no {method} result of {metric.id} for {', '.join(missing)}."
+            reasons.append(Reason("ESTIMATE_MISSING", text, {"metric_id": metric.id, "treatments": missing}))
+    return reasons

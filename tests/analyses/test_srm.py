@@ -1,0 +1,97 @@
+"""SRM rows agree with SciPy; while users arrive the sequential evidence decides, afterwards Pearson's test."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import numpy as np
+import pytest
+from scipy import special, stats
+
+from analyses.simulated import BEFORE_END, END, aggregates, experiment, metric
+from exp_platform.analyses import srm
+from exp_platform.analyses.rows import ResultRow, Status
+from exp_platform.config.experiment import AnalysisPlan, Experiment
+
+PLAN = experiment(metric(), shares=(0.5, 0.3, 0.2))
+
+
+def analyse(
+    assigned: dict[str, int], crossovers: dict[str, int], as_of: date = END, spec: Experiment = PLAN
+) -> dict[str, ResultRow]:
+    rows = srm.analyse(spec, aggregates([], as_of, assigned=assigned, crossovers=crossovers))
+    return {r.segment_value: r for r in rows if isinstance(r, ResultRow)}
+
+
+def test_assigned_and_analysed_users_against_the_plan_and_crossovers_against_the_assigned() -> None:
+    rows = analyse({"control": 5030, "t1": 2960, "t2": 2010}, {"control": 60, "t1": 20, "t2": 25})
+    expected = {
+        "assigned": stats.chisquare([5030, 2960, 2010], [5000, 3000, 2000]),
+        "analysed": stats.chisquare([4970, 2940, 1985], np.array([0.5, 0.3, 0.2]) * 9895),
+        "crossovers": stats.chisquare([60, 20, 25], np.array([5030, 2960, 2010]) * 105 / 10000),
+    }
+    assert rows.keys() == expected.keys()
+    for value, row in rows.items():
+        assert row.statistic == pytest.approx(expected[value].statistic, rel=1e-9)
+        assert row.p_value == pytest.approx(expected[value].pvalue, rel=1e-9)
+        assert (row.degrees_of_freedom, row.verdict, row.alpha) == (2, "ok", 0.001)
+    assert (rows["assigned"].n_control, rows["assigned"].n_treatment) == (5030, 4970)
+    assert "control: 5,030 (50.30%, expected 50.00%)" in str(rows["assigned"].message)
+
+
+def test_the_e_value_is_the_bayes_factor_of_a_uniform_prior() -> None:
+    row = analyse({"control": 260, "t1": 150, "t2": 90}, {})["assigned"]
+    n, shares = np.array([260, 150, 90]), np.array([0.5, 0.3, 0.2])
+    log_marginal = special.gammaln(3) + special.gammaln(n + 1).sum() - special.gammaln(n.sum() + 3)
+    assert row.e_value == pytest.approx(np.exp(log_marginal - n @ np.log(shares)), rel=1e-9)
+
+
+def test_p_below_a_thousandth_is_a_mismatch_once_all_users_are_in_and_not_before() -> None:
+    counts = {"control": 5190, "t1": 2910, "t2": 1900}
+    late, early = analyse(counts, {}, END)["assigned"], analyse(counts, {}, BEFORE_END)["assigned"]
+    assert late.p_value == early.p_value
+    assert late.p_value is not None
+    assert late.e_value is not None
+    assert late.p_value < 0.001
+    assert late.e_value < 1000
+    assert (late.verdict, early.verdict) == ("mismatch", "ok")
+
+
+def test_overwhelming_evidence_is_a_mismatch_at_any_time() -> None:
+    assert (
+        analyse({"control": 6000, "t1": 2500, "t2": 1500}, {}, BEFORE_END)["assigned"].verdict == "mismatch"
+    )
+
+
+def test_losing_crossovers_of_one_arm_shows_after_exclusion() -> None:
+    rows = analyse({"control": 5000, "t1": 3000, "t2": 2000}, {"control": 500})
+    assert [r.verdict for r in rows.values()] == ["ok", "mismatch", "mismatch"]
+
+
+def test_crossovers_that_are_kept_are_not_taken_away() -> None:
+    spec = experiment(metric(), shares=(0.5, 0.3, 0.2), analyses=AnalysisPlan(crossovers="first"))
+    rows = analyse({"control": 5000, "t1": 3000, "t2": 2000}, {"control": 5}, spec=spec)
+    assert list(rows) == ["assigned", "crossovers"]
+
+
+def test_small_counts_are_tested_exactly() -> None:
+    spec = experiment(metric(), shares=(0.9, 0.1))
+    row = analyse({"control": 12, "t1": 8}, {}, spec=spec)["assigned"]
+    assert row.p_value == pytest.approx(stats.binomtest(8, 20, 0.1).pvalue, rel=1e-9)
+
+
+def test_an_arm_without_users_is_a_mismatch_and_has_no_crossovers_to_compare() -> None:
+    rows = analyse({"control": 500}, {})
+    assert rows["assigned"].verdict == "mismatch"
+    assert "crossovers" not in rows
+
+
+def test_nobody_is_no_evidence() -> None:
+    rows = analyse({}, {})
+    assert {r.status for r in rows.values()} == {Status.INSUFFICIENT_DATA}
+    assert {(r.p_value, r.verdict) for r in rows.values()} == {(None, None)}
+
+
+def test_no_crossovers_are_no_evidence_about_crossovers() -> None:
+    row = analyse({"control": 5000, "t1": 3000, "t2": 2000}, {})["crossovers"]
+    assert (row.status, row.verdict) == (Status.INSUFFICIENT_DATA, None)

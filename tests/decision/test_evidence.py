@@ -1,0 +1,52 @@
+"""When an interval excludes the smallest effect that was looked for: both directions, both scales, both signs."""
+
+from __future__ import annotations
+
+import pytest
+
+from decision.cases import effect, metric
+from exp_platform.analyses.rows import Status
+from exp_platform.config.experiment import Effect
+from exp_platform.decision.evidence import excludes_mde, is_practical
+
+
+@pytest.mark.parametrize(
+    ("direction", "estimate", "excluded"),
+    [
+        (1, 0.05, True),
+        (1, 0.2, False),
+        (1, -3.0, True),
+        (-1, -0.05, True),
+        (-1, -0.2, False),
+        (-1, 3.0, True),
+    ],
+)
+@pytest.mark.parametrize("mde", [Effect(0.3, "absolute"), Effect(0.03, "relative")])
+def test_only_the_side_of_improvement_counts(
+    direction: int, estimate: float, excluded: bool, mde: Effect
+) -> None:
+    """The interval is the estimate +- 0.2, control's mean 10."""
+    assert excludes_mde(metric("orders", direction=direction, mde=mde), effect(estimate=estimate)) is excluded
+
+
+def test_relative_effects_turn_with_the_sign_of_control() -> None:
+    """Control -10, treatment -9.99: an improvement of 0.1 % of control's size, and a relative effect of -0.1 %."""
+    m = metric("profit", mde=Effect(0.01, "relative"))
+    row = effect(mean_control=-10.0, estimate=0.01, relative=-0.001, relative_low=-0.003, relative_high=0.2)
+    assert excludes_mde(m, row) is True
+    assert excludes_mde(m, effect(mean_control=-10.0, relative_low=-0.02, relative_high=0.0)) is False
+
+
+def test_an_unbounded_relative_interval_excludes_nothing() -> None:
+    m = metric("orders", mde=Effect(0.01, "relative"))
+    assert excludes_mde(m, effect(relative_low=None, relative_high=None)) is False
+
+
+def test_without_mde_or_numbers_nothing_is_excluded() -> None:
+    assert excludes_mde(metric("orders"), effect(estimate=-5.0)) is False
+    unread = effect(status=Status.DEGENERATE)
+    assert excludes_mde(metric("orders", mde=Effect(0.1, "absolute")), unread) is False
+
+
+def test_without_a_smallest_effect_every_effect_is_practical() -> None:
+    assert is_practical(None, effect(estimate=1e-9)) is True

@@ -1,0 +1,97 @@
+"""Rule 1: numbers that cannot be believed overrule everything, and what was not looked at is not believed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from decision.cases import (
+    BEFORE_END,
+    GUARDED,
+    PASSED,
+    TWO,
+    Given,
+    codes,
+    effect,
+    guard_row,
+    outcome,
+    split,
+)
+from exp_platform.checks import CheckResult
+
+
+def test_a_failed_check_overrules_a_clear_win() -> None:
+    failed = CheckResult(
+        BEFORE_END, "crossovers", "warning", "failed", 0.03, 0.01, "3 % of users are in two arms"
+    )
+    d = Given([effect()], checks=[PASSED, failed]).decide()
+    assert outcome(d) == ("inconclusive", "investigate", None)
+    assert (d.trust, d.confidence) == ("failed", 0.0)
+    assert d.reasons[0].code == "CHECK_FAILED"
+    assert d.reasons[0].data == {
+        "check": "crossovers",
+        "severity": "warning",
+        "observed": 0.03,
+        "threshold": 0.01,
+    }
+
+
+@pytest.mark.parametrize(
+    ("of", "code"),
+    [("assigned", "SRM_MISMATCH"), ("analysed", "SRM_MISMATCH"), ("crossovers", "CROSSOVERS_UNEVEN")],
+)
+def test_a_split_that_was_not_planned(of: str, code: str) -> None:
+    d = Given([effect()], split=[split(), split("mismatch", users=of)]).decide()
+    assert outcome(d) == ("inconclusive", "investigate", None)
+    assert (d.trust, codes(d)[0]) == ("failed", code)
+
+
+def test_skipped_checks_are_unknown_trust() -> None:
+    d = Given([effect()], skipped=("quality",)).decide()
+    assert outcome(d) == ("inconclusive", "investigate", None)
+    assert d.trust == "unknown"
+    assert codes(d)[0] == "CHECKS_SKIPPED"
+    assert codes(d)[-1] == "STAGES_SKIPPED"
+    assert d.skipped == ("quality",)
+
+
+def test_no_checks_at_all_are_unknown_trust_too() -> None:
+    assert Given([effect()], checks=[]).decide().trust == "unknown"
+
+
+def test_a_check_that_had_nothing_to_look_at_costs_nothing() -> None:
+    idle = replace(PASSED, check="row_count_drop", status="skipped")
+    assert Given([effect()], checks=[PASSED, idle]).decide().action == "ship"
+
+
+def test_a_split_that_was_not_tested() -> None:
+    d = Given([effect()], split=[]).decide()
+    assert (d.action, d.trust, codes(d)[0]) == ("investigate", "unknown", "SRM_NOT_TESTED")
+
+
+def test_a_split_of_another_day_is_not_tested() -> None:
+    assert Given([effect()], split=[split(as_of=BEFORE_END)]).decide().trust == "unknown"
+
+
+def test_no_result_of_the_estimate_that_decides() -> None:
+    d = Given([effect(method="cuped")]).decide()
+    assert (d.action, d.trust, codes(d)[0]) == ("investigate", "unknown", "ESTIMATE_MISSING")
+    assert (d.lift, d.decisive_metric, d.treatments[0].outcome) == (None, "orders", "no_estimate")
+
+
+def test_a_guardrail_that_was_not_tested() -> None:
+    d = Given([effect()], GUARDED).decide()
+    assert (d.action, d.trust, codes(d)[0]) == ("investigate", "unknown", "GUARDRAIL_NOT_TESTED")
+
+
+def test_a_critical_breach_is_still_told() -> None:
+    d = Given([effect(), guard_row("proven_breach")], GUARDED, split=[split("mismatch")]).decide()
+    assert outcome(d) == ("inconclusive", "investigate", None)
+    assert "GUARDRAIL_PROVEN_BREACH" in codes(d)
+    assert d.treatments[0].outcome == "breach"
+
+
+def test_the_leading_treatment_is_reported_without_confidence() -> None:
+    d = Given([effect("t1", 0.5), effect("t2", 0.7)], TWO, split=[split("mismatch")]).decide()
+    assert (d.reported_variant, d.lift, d.confidence) == ("t2", pytest.approx(0.07), 0.0)
