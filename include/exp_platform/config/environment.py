@@ -108,7 +108,8 @@ class Environment(_Frozen):
     def spark_properties(self) -> dict[str, str]:
         """Spark properties of the catalog `iceberg`: the tables that `pyiceberg_properties` opens."""
         catalog = self.catalog
-        settings = {"warehouse": self.warehouse, "uri": catalog.uri}
+        # PyIceberg commits: a table that Spark keeps for 30 s would hide what a run has just written.
+        settings = {"warehouse": self.warehouse, "uri": catalog.uri, "cache-enabled": "false"}
         if catalog.kind == "rest":
             settings["type"] = "rest"
         else:

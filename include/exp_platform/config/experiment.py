@@ -153,9 +153,9 @@ class SyntheticSource:
     revenue_mean: float
     revenue_sd: float
     revenue_tail: Literal["normal", "lognormal"] = "normal"
-    propensity_sd: float = (
-        1.0  # sd of the latent propensity on the logit scale; 0: pre-period and outcome independent
-    )
+    # sd of the latent propensity on the logit scale; 0: pre-period and outcome independent; at 2.5 they correlate by
+    # .3 to .5 for conversion and revenue, .75 for pageviews
+    propensity_sd: float = 2.5
     duplicate_share: float = 0.0
     late_share: float = 0.0
     crossover_share: float = 0.0

@@ -148,7 +148,7 @@ class SyntheticSettings(Spec):
     revenue_mean: float = Field(default=12.5, gt=0)
     revenue_sd: float = Field(default=3.0, ge=0)
     revenue_tail: Literal["normal", "lognormal"] = "normal"
-    propensity_sd: float = Field(default=1.0, ge=0)
+    propensity_sd: float = Field(default=2.5, ge=0)
     duplicate_share: Share = 0.0
     late_share: Share = 0.0
     crossover_share: Share = 0.0

@@ -1,0 +1,149 @@
+"""One bucket's aggregates at one as_of date: Moments of every metric, variant and segment, and the daily series."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import date
+
+import numpy as np
+
+from exp_platform.aggregates import ALL, Aggregates, Block
+from exp_platform.config.experiment import Experiment, Metric, MetricKind
+from exp_platform.kernels.daily import daily_rows
+from exp_platform.kernels.quantiles import Caps, Distribution
+from exp_platform.kernels.unit_days import Floats, UnitDays
+from exp_platform.kernels.user_values import WITH_DAILY_BLOCK, MetricValues, Snapshot
+from exp_platform.kernels.users import Codes, Users
+from exp_platform.stats.moments import Moments
+
+NO_CAPS: Caps = (None, None)
+
+
+@dataclass(frozen=True)
+class BucketAggregates:
+    """What one bucket gives for one as_of date: aggregates to merge, and the values that global quantiles need.
+
+    `distributions` are of uncapped values by (metric, variant), ratios left out.
+    """
+
+    aggregates: Aggregates
+    distributions: dict[tuple[str, str], Distribution]
+
+
+@dataclass(frozen=True, eq=False)
+class _Group:
+    """The analysed users of one variant and segment value, by position."""
+
+    variant: str
+    segment: str
+    value: str
+    users: Codes
+
+
+def aggregate(users: Users, days: UnitDays, experiment: Experiment, as_of: date) -> BucketAggregates:
+    """Everything of one bucket that needs no caps: all but the `total` blocks of winsorised metrics.
+
+    Those need quantiles over all buckets: see `winsorised_blocks`.
+    """
+    now = Snapshot(users, days, experiment, as_of)
+    groups = list(_groups(now))
+    blocks: list[Block] = []
+    distributions: dict[tuple[str, str], Distribution] = {}
+    for metric in experiment.metrics:
+        values = now.values(metric)
+        if metric.winsorise is None:
+            blocks += _total_blocks(metric, values, groups)
+        if metric.kind is not MetricKind.RATIO:
+            distributions |= {
+                (metric.id, g.variant): Distribution.of(
+                    values.columns[0][g.users[values.population[g.users]]]
+                )
+                for g in groups
+                if g.segment == ALL
+            }
+        if _has_daily_block(metric, experiment):
+            blocks += _daily_blocks(metric, now.daily(metric), groups)
+    assigned, crossed = now.variants, now.variants[now.crossover]
+    return BucketAggregates(
+        Aggregates(
+            as_of_date=as_of,
+            assigned={v.id: int((assigned == i).sum()) for i, v in enumerate(experiment.variants)},
+            crossovers={v.id: int((crossed == i).sum()) for i, v in enumerate(experiment.variants)},
+            blocks=tuple(blocks),
+            daily=tuple(daily_rows(now)),
+        ),
+        distributions,
+    )
+
+
+def winsorised_blocks(
+    users: Users, days: UnitDays, experiment: Experiment, as_of: date, caps: Mapping[str, Caps]
+) -> tuple[Block, ...]:
+    """The `total` blocks of the winsorised metrics: the second round, with caps by metric id."""
+    now = Snapshot(users, days, experiment, as_of)
+    groups = list(_groups(now))
+    blocks: list[Block] = []
+    for metric in experiment.metrics:
+        if metric.winsorise is not None:
+            blocks += _total_blocks(metric, now.values(metric), groups, caps.get(metric.id, NO_CAPS))
+    return tuple(blocks)
+
+
+def add_blocks(part: BucketAggregates, blocks: tuple[Block, ...]) -> BucketAggregates:
+    """One bucket's first round completed by its second."""
+    return replace(part, aggregates=replace(part.aggregates, blocks=part.aggregates.blocks + blocks))
+
+
+def _groups(now: Snapshot) -> Iterator[_Group]:
+    """Analysed users by variant, then by variant and value of each segment."""
+    included = np.flatnonzero(now.analysed)
+    names = [v.id for v in now.experiment.variants]
+    for variant, users in zip(names, _split(now.variants[included], len(names), included), strict=True):
+        yield _Group(variant, ALL, ALL, users)
+    for segment in now.experiment.segments:
+        attribute = now.users.attributes[segment]
+        code = now.variants[included] * len(attribute.values) + attribute.codes[included]
+        keys = [(variant, value) for variant in names for value in attribute.values]
+        for (variant, value), users in zip(keys, _split(code, len(keys), included), strict=True):
+            yield _Group(variant, segment, value, users)
+
+
+def _split(codes: Codes, n_codes: int, users: Codes) -> list[Codes]:
+    """Users by code, each part in their order."""
+    small = codes.astype(np.uint16 if n_codes <= 1 << 16 else np.int64)  # 16 bits are sorted by radix
+    order = np.argsort(small, kind="stable")
+    return np.split(users[order], np.cumsum(np.bincount(codes, minlength=n_codes))[:-1])
+
+
+def _total_blocks(
+    metric: Metric, values: MetricValues, groups: list[_Group], caps: Caps = NO_CAPS
+) -> Iterator[Block]:
+    columns = (
+        np.clip(values.columns[0], *caps) if caps != NO_CAPS else values.columns[0],
+        *values.columns[1:],
+    )
+    for group in groups:
+        users = group.users[values.population[group.users]]
+        if len(users):
+            yield Block(
+                "total", metric.id, group.variant, group.segment, group.value, values.names,
+                _moments(columns, users), successes=int(np.count_nonzero(values.columns[0][users])),
+            )  # fmt: skip
+
+
+def _has_daily_block(metric: Metric, experiment: Experiment) -> bool:
+    wanted = {"did", "pretrends"} & set(experiment.analyses.enabled)
+    return bool(wanted) and experiment.source.kind != "units" and metric.kind in WITH_DAILY_BLOCK
+
+
+def _daily_blocks(metric: Metric, values: MetricValues, groups: list[_Group]) -> Iterator[Block]:
+    for group in groups:
+        users = group.users[values.population[group.users]]
+        if group.segment == ALL and len(users):
+            moments = _moments(values.columns, users)
+            yield Block("daily", metric.id, group.variant, ALL, ALL, values.names, moments)
+
+
+def _moments(columns: tuple[Floats, ...], users: Codes) -> Moments:
+    return Moments.of(np.stack([column[users] for column in columns]).T)

@@ -1,0 +1,282 @@
+"""One bucket's raw rows -> the rows to stage, and what quality judges.
+
+A bucket holds all rows of its users. Raw tables have our column names, `attribute.<name>` for attributes and, in
+units, `outcome.<name>` and `covariate.<name>`; their types are as found, and may differ from table to table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from exp_platform.config.experiment import Experiment, UnitsSource
+from exp_platform.kernels.conform import Conformed, instants, number, string_map, text
+from exp_platform.kernels.local_days import DAY
+from exp_platform.kernels.measure import measure
+from exp_platform.kernels.measured import Counts, Measured
+
+ATTRIBUTE, OUTCOME, COVARIATE = "attribute.", "outcome.", "covariate."
+
+_KIND = {"exposed_at": "time", "occurred_at": "time", "value": "number"}
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """Staged rows of a bucket, in the order of the raw rows, without the constants experiment_id and bucket."""
+
+    exposures: pa.Table
+    outcomes: pa.Table
+    measured: Measured
+
+
+@dataclass
+class _Tally:
+    rows_in: Counts = field(default_factory=dict)
+    nulls: Counts = field(default_factory=dict)
+    malformed: Counts = field(default_factory=dict)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+    duplicates: Counts = field(default_factory=dict)
+
+
+def clean_bucket(raw: Mapping[str, Sequence[pa.Table]], experiment: Experiment, now: datetime) -> Cleaned:
+    """Cast, deduplicate and measure one bucket; a pure function.
+
+    `raw` maps exposures and outcomes, or units, to their parts in a fixed order. Rows without a user, a time, a
+    variant or an event are dropped and counted; so are duplicates, and outcomes of users without any exposure or
+    from before the history that an analysis can reach. `now` is when the run began.
+    """
+    tally = _Tally()
+    if isinstance(experiment.source, UnitsSource):
+        exposures, outcomes = _units(
+            _conformed("units", raw.get("units", ()), experiment, tally), experiment, tally
+        )
+    else:
+        exposures, outcomes = _events(raw, experiment, tally)
+    seen = pc.unique(exposures["user_id"])
+    exposed = pc.is_in(outcomes["user_id"], value_set=seen)
+    judged = measure(exposures, outcomes, exposed, experiment, now)
+    recent = pc.greater_equal(outcomes["occurred_at"], _history(experiment))
+    outcomes = outcomes.filter(pc.and_(exposed, recent))
+    return Cleaned(
+        exposures,
+        outcomes,
+        judged.merge(
+            Measured(**tally.__dict__, rows_out={"exposures": len(exposures), "outcomes": len(outcomes)})
+        ),
+    )
+
+
+def _history(experiment: Experiment) -> pa.Scalar:
+    """The earliest instant that a covariate, DiD or a pre-trend looks at, and a day for changes of the clock."""
+    days = max(experiment.analyses.pre_period_days, experiment.analyses.did_days) + 1
+    return pa.scalar(experiment.window.starts_at() - timedelta(days=days), pa.timestamp("us", "UTC"))
+
+
+def _events(
+    raw: Mapping[str, Sequence[pa.Table]], experiment: Experiment, tally: _Tally
+) -> tuple[pa.Table, pa.Table]:
+    by = getattr(experiment.source, "dedupe", "event_id")  # synthetic rows have event ids
+    tables = {}
+    for name, required in (
+        ("exposures", ("user_id", "variant_id", "exposed_at")),
+        ("outcomes", ("user_id", "event", "occurred_at")),
+    ):
+        table = _conformed(name, raw.get(name, ()), experiment, tally, required)
+        _count_missing_values(name, table, experiment, tally)
+        table = _complete(table, required)
+        tables[name] = _deduplicated(name, table, _key(table, by), tally)
+    return _exposures(tables["exposures"]), _outcomes(tables["outcomes"])
+
+
+def _units(table: pa.Table, experiment: Experiment, tally: _Tally) -> tuple[pa.Table, pa.Table]:
+    source = experiment.source
+    assert isinstance(source, UnitsSource)
+    if "exposed_at" not in table.column_names:
+        start = pa.scalar(experiment.window.starts_at(), pa.timestamp("us", "UTC"))
+        table = table.append_column("exposed_at", pa.chunked_array([pa.repeat(start, len(table))]))
+    variant = table["variant_id"].combine_chunks()
+    known = pc.index_in(variant, value_set=pa.array(list(source.variants), pa.string()))
+    mapped = pc.coalesce(pa.array(list(source.variants.values()), pa.string()).take(known), variant)
+    table = table.set_column(table.column_names.index("variant_id"), "variant_id", pa.chunked_array([mapped]))
+    table = _complete(table, ("user_id", "variant_id", "exposed_at"))
+    table = _deduplicated("units", table, table["user_id"], tally)
+    before = pc.subtract(table["exposed_at"], pa.scalar(DAY, pa.duration("us")))
+    parts = [
+        _unit_events(table, prefix + name, name, time)
+        for prefix, names, time in (
+            (OUTCOME, source.outcomes, table["exposed_at"]),
+            (COVARIATE, source.covariates, before),
+        )
+        for name in names
+    ]
+    return _exposures(table), _outcomes(pa.concat_tables(parts) if parts else table.slice(0, 0))
+
+
+def _unit_events(table: pa.Table, column: str, event: str, time: Any) -> pa.Table:
+    """The values of one column as events of its name; a missing value makes none."""
+    rows = pa.table(
+        {
+            "user_id": table["user_id"],
+            "event": pa.repeat(pa.scalar(event), len(table)),
+            "occurred_at": time,
+            "value": table[column],
+        }
+    )
+    return rows.filter(table[column].is_valid()) if table[column].null_count else rows
+
+
+def _conformed(
+    name: str,
+    parts: Sequence[pa.Table],
+    experiment: Experiment,
+    tally: _Tally,
+    required: tuple[str, ...] = ("user_id", "variant_id"),
+) -> pa.Table:
+    """All parts in their staged types, counting what is missing or cannot be read."""
+    alike: dict[Any, list[pa.Table]] = {}
+    for part in parts:
+        alike.setdefault(tuple(zip(part.schema.names, part.schema.types, strict=True)), []).append(part)
+    done = [_conform(name, pa.concat_tables(group), experiment, tally) for group in alike.values()]
+    table = pa.concat_tables(done) if done else _empty(name, required, experiment)
+    tally.rows_in[name] = len(table)
+    for column in table.column_names:
+        if column in (*required, "exposed_at") or column.startswith(OUTCOME):
+            key = f"{name}.{_plain(column)}"
+            tally.nulls[key] = table[column].null_count - tally.malformed.get(key, 0)
+    return table
+
+
+def _conform(name: str, table: pa.Table, experiment: Experiment, tally: _Tally) -> pa.Table:
+    columns = {}
+    for column in table.column_names:
+        found = table[column]
+        if _KIND.get(column) == "time":
+            conformed = instants(found, experiment.window.timezone)
+        elif _KIND.get(column) == "number" or column.startswith((OUTCOME, COVARIATE)):
+            conformed = number(found)
+        else:
+            conformed = Conformed(text(found))
+        columns[column] = conformed.values
+        if conformed.malformed:
+            key = f"{name}.{_plain(column)}"
+            tally.malformed[key] = tally.malformed.get(key, 0) + conformed.malformed
+            tally.examples.setdefault(key, []).extend(conformed.examples)
+    return pa.table(columns)
+
+
+def _plain(column: str) -> str:
+    for prefix in (ATTRIBUTE, OUTCOME, COVARIATE):
+        column = column.removeprefix(prefix)
+    return column
+
+
+def _empty(name: str, required: tuple[str, ...], experiment: Experiment) -> pa.Table:
+    columns: dict[str, Any] = {column: pa.array([], pa.string()) for column in required}
+    columns |= {c: pa.array([], pa.timestamp("us", "UTC")) for c in required if _KIND.get(c) == "time"}
+    source = experiment.source
+    if isinstance(source, UnitsSource):
+        columns |= {OUTCOME + c: pa.array([], pa.float64()) for c in source.outcomes}
+        columns |= {COVARIATE + c: pa.array([], pa.float64()) for c in source.covariates}
+    return pa.table({column: pa.chunked_array([values]) for column, values in columns.items()})
+
+
+def _count_missing_values(name: str, table: pa.Table, experiment: Experiment, tally: _Tally) -> None:
+    """A null `value` is a fault only where a metric or covariate sums that event's values."""
+    if name != "outcomes" or "value" not in table.column_names or not table["value"].null_count:
+        return
+    measures = [m for metric in experiment.metrics for m in (metric.numerator, metric.denominator) if m]
+    summed = pa.array(sorted({m.event for m in measures if m.agg == "sum"}), pa.string())
+    missing = pc.and_(table["value"].is_null(), pc.is_in(table["event"], value_set=summed))
+    malformed = tally.malformed.get("outcomes.value", 0)
+    tally.nulls["outcomes.value"] = max(pc.sum(missing).as_py() - malformed, 0)
+
+
+def _complete(table: pa.Table, required: tuple[str, ...]) -> pa.Table:
+    if not any(table[column].null_count for column in required):
+        return table
+    complete = np.logical_and.reduce([_bools(table[column].is_valid()) for column in required])
+    return table.filter(pa.array(complete))
+
+
+def _key(table: pa.Table, by: str) -> Any | None:
+    """What equal rows of one user have in common; None: nothing is a duplicate."""
+    if by == "event_id":
+        return table["event_id"] if "event_id" in table.column_names else None
+    if by == "whole_row":
+        columns = [_plain_text(table[column]) for column in table.column_names]
+        return pc.binary_join_element_wise(*columns, "\x1f", null_handling="replace", null_replacement="\x00")
+    return None
+
+
+def _plain_text(column: Any) -> Any:
+    return (column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column).cast(pa.string())
+
+
+def _deduplicated(name: str, table: pa.Table, key: Any | None, tally: _Tally) -> pa.Table:
+    """One row of each (user, key): the earliest. Rows without a key stay.
+
+    Only within a user, who is always in one bucket: so the number of buckets cannot matter.
+    """
+    dropped = np.zeros(len(table), dtype=bool)
+    if key is not None and len(table):
+        codes = key.combine_chunks().dictionary_encode().indices
+        code = codes.fill_null(-1).to_numpy()
+        repeated = np.bincount(code[code >= 0], minlength=1) > 1
+        suspects = np.flatnonzero((code >= 0) & repeated[code])  # few, so what follows costs little
+        if len(suspects):
+            dropped[suspects[_later(table.take(pa.array(suspects)), code[suspects])]] = True
+    tally.duplicates[name] = int(dropped.sum())
+    return table.filter(pa.array(~dropped)) if dropped.any() else table
+
+
+def _later(rows: pa.Table, code: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Positions of the rows that follow another one of the same user and key."""
+    time = "exposed_at" if "exposed_at" in rows.column_names else "occurred_at"
+    rest = [column for column in rows.column_names if column not in ("user_id", time)]
+    keys = [(column, "ascending") for column in ("code", "user_id", time, *rest)]
+    order = pc.sort_indices(rows.append_column("code", pa.array(code)), sort_keys=keys).to_numpy()
+    user = rows["user_id"].combine_chunks().dictionary_encode().indices.to_numpy()[order]
+    same = (user[1:] == user[:-1]) & (code[order][1:] == code[order][:-1])
+    return np.asarray(order[1:][same], dtype=np.int64)
+
+
+def _exposures(table: pa.Table) -> pa.Table:
+    names = [c for c in table.column_names if c.startswith(ATTRIBUTE)]
+    attributes = string_map({_plain(c): table[c] for c in names}, len(table))
+    return pa.table(
+        {
+            "user_id": table["user_id"],
+            "variant_id": table["variant_id"],
+            "exposed_at": table["exposed_at"],
+            "event_id": _optional(table, "event_id", pa.string()),
+            "attributes": attributes,
+        }
+    )
+
+
+def _outcomes(table: pa.Table) -> pa.Table:
+    return pa.table(
+        {
+            "user_id": table["user_id"],
+            "event": _optional(table, "event", pa.string()),
+            "occurred_at": _optional(table, "occurred_at", pa.timestamp("us", "UTC")),
+            "value": _optional(table, "value", pa.float64()),
+            "event_id": _optional(table, "event_id", pa.string()),
+            "properties": string_map({}, len(table)),
+        }
+    )
+
+
+def _optional(table: pa.Table, column: str, kind: pa.DataType) -> Any:
+    return table[column] if column in table.column_names else pa.nulls(len(table), kind)
+
+
+def _bools(column: Any) -> NDArray[np.bool_]:
+    return np.asarray(column.to_numpy())

@@ -1,0 +1,97 @@
+"""Counting, in one bucket's clean rows, what quality judges: assignments, crossovers, order in time, stray rows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from exp_platform.config.experiment import Experiment
+from exp_platform.kernels.local_days import Dates, Ints, LocalDays, date_of, instant, instants
+from exp_platform.kernels.measured import Counts, Measured, most_frequent
+from exp_platform.kernels.users import NEVER, Users, first_exposures
+
+_STATES = ("after", "before", "unexposed")
+
+
+def measure(
+    exposures: pa.Table, outcomes: pa.Table, exposed: Any, experiment: Experiment, now: datetime
+) -> Measured:
+    """Measure staged rows of one bucket, nulls in required columns already gone; `now` is when the run began.
+
+    `outcomes` still has the rows of users without exposure: those where `exposed` (booleans, a row each) is false.
+    """
+    window = experiment.window
+    start, end = instant(window.starts_at()), instant(window.cutoff(window.end))
+    users = first_exposures(exposures, replace(experiment, segments=()), window.end)
+    days = LocalDays.covering(window, start, experiment.last_as_of)
+    exposed_at, occurred_at = instants(exposures["exposed_at"]), instants(outcomes["occurred_at"])
+    outside = (exposed_at < start) | (exposed_at >= end)
+    crossed = users.crossed_at != NEVER
+    names = [variant.id for variant in experiment.variants]
+    latest = instant(now + timedelta(days=1))
+    return Measured(
+        future={"exposures": int((exposed_at > latest).sum()), "outcomes": int((occurred_at > latest).sum())},
+        ignored={
+            "exposures outside the window": int(outside.sum()),
+            "outcomes of users without exposure": int((~np.asarray(exposed)).sum()),
+        },
+        unknown_variants=_unknown_variants(exposures.filter(pa.array(~outside)), names),
+        users=_by_date(users.exposed_on, users.variants, names),
+        crossovers=_by_date(days.dates(users.crossed_at[crossed]), users.variants[crossed], names),
+        outcomes=_outcomes(outcomes["user_id"], occurred_at, np.asarray(exposed), users, days, start),
+        newest={
+            "exposures": _newest(exposed_at, latest, experiment),
+            "outcomes": _newest(occurred_at, latest, experiment),
+        },
+    )
+
+
+def _outcomes(
+    user_id: Any, occurred_at: Ints, exposed: NDArray[np.bool_], users: Users, days: LocalDays, start: int
+) -> dict[str, Counts]:
+    inside = (occurred_at >= start) & (occurred_at < days.starts[-1])
+    position = pc.index_in(user_id, value_set=users.ids).fill_null(-1).to_numpy()
+    state = np.where(
+        exposed, -1, _STATES.index("unexposed")
+    )  # users exposed outside the window only: neither
+    assigned = position >= 0
+    on = days.dates(np.where(inside, occurred_at, start))
+    on[assigned] = np.maximum(on[assigned], users.exposed_on[position[assigned]])
+    state[assigned] = occurred_at[assigned] < users.exposed_at[position[assigned]]
+    kept = inside & (state >= 0)
+    return _by_date(on[kept], state[kept], list(_STATES))
+
+
+def _by_date(dates: Dates, codes: NDArray[np.int64], names: list[str]) -> dict[str, Counts]:
+    """Date -> name -> rows; names without any are left out."""
+    counted: dict[str, Counts] = {}
+    if not len(dates):
+        return counted
+    first = int(dates.min())
+    rows = np.bincount((dates - first) * len(names) + codes)
+    for pair in np.flatnonzero(rows):
+        day, code = divmod(int(pair), len(names))
+        counted.setdefault(date_of(first + day).isoformat(), {})[names[code]] = int(rows[pair])
+    return counted
+
+
+def _unknown_variants(exposures: pa.Table, names: list[str]) -> Counts:
+    stray = exposures["variant_id"].filter(
+        pc.invert(pc.is_in(exposures["variant_id"], value_set=pa.array(names)))
+    )
+    found = stray.value_counts()
+    return most_frequent(dict(zip(found.field(0).to_pylist(), found.field(1).to_pylist(), strict=True)))
+
+
+def _newest(moments: Ints, latest: int, experiment: Experiment) -> str:
+    past = moments[moments <= latest]
+    if not len(past):
+        return ""
+    newest = pa.scalar(int(past.max()), pa.timestamp("us", experiment.window.timezone))
+    return str(newest.as_py().date().isoformat())

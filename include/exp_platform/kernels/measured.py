@@ -1,0 +1,107 @@
+"""What ingest measures for quality to judge: counts that add up over buckets, so any split gives the same total."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields
+from datetime import date
+from typing import Any
+
+Counts = dict[str, int]
+
+MAX_EXAMPLES = 3  # of malformed values of a column
+MAX_VALUES = 20  # of unknown variants; the rest are counted together
+OTHERS = "(others)"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Counts of rows unless said otherwise. A table is exposures, outcomes or units; a column is `table.column`.
+
+    Dates are local dates in ISO format. Users are those assigned by their first exposure inside the window.
+    """
+
+    rows_in: Counts = field(default_factory=dict)  # table -> read
+    rows_out: Counts = field(default_factory=dict)  # exposures, outcomes -> staged
+    nulls: Counts = field(default_factory=dict)  # column -> missing values, malformed ones not among them
+    malformed: Counts = field(default_factory=dict)  # column -> values that cannot be read
+    examples: dict[str, list[str]] = field(default_factory=dict)  # column -> some malformed values
+    duplicates: Counts = field(default_factory=dict)  # table -> dropped
+    future: Counts = field(default_factory=dict)  # table -> later than a day after the run began
+    ignored: Counts = field(default_factory=dict)  # reason -> rows that no analysis can use
+    unknown_variants: Counts = field(default_factory=dict)  # value -> exposures inside the window
+    users: dict[str, Counts] = field(default_factory=dict)  # date of first exposure -> variant -> users
+    # Date of the first exposure to another variant -> first variant -> users
+    crossovers: dict[str, Counts] = field(default_factory=dict)
+    # Date from which outcome and first exposure are both known -> after, before (the exposure), unexposed
+    outcomes: dict[str, Counts] = field(default_factory=dict)
+    newest: dict[str, str] = field(
+        default_factory=dict
+    )  # table -> local date of its newest row, future ones left out
+
+    def merge(self, other: Measured) -> Measured:
+        """What two disjoint sets of users give together."""
+        both = {f.name: _add(getattr(self, f.name), getattr(other, f.name)) for f in fields(self)}
+        both["newest"] = {
+            table: max(self.newest.get(table, ""), other.newest.get(table, "")) for table in both["newest"]
+        }
+        both["examples"] = {
+            name: sorted(set(values))[:MAX_EXAMPLES] for name, values in both["examples"].items()
+        }
+        return Measured(**both)
+
+    @staticmethod
+    def merge_all(parts: Iterable[Measured]) -> Measured:
+        """Everything together; the order does not matter."""
+        total = Measured()
+        for part in parts:
+            total = total.merge(part)
+        return total
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> Measured:
+        """The inverse of `to_json`."""
+        return Measured(**data)
+
+    def users_at(self, as_of: date) -> Counts:
+        """Variant -> users first exposed up to the end of `as_of`."""
+        return _until(self.users, as_of)
+
+    def crossovers_at(self, as_of: date) -> Counts:
+        """First variant -> users who have seen another one by the end of `as_of`."""
+        return _until(self.crossovers, as_of)
+
+    def outcomes_at(self, as_of: date) -> Counts:
+        """after, before, unexposed -> outcomes inside the window up to the end of `as_of`."""
+        return _until(self.outcomes, as_of)
+
+
+def most_frequent(counts: Counts) -> Counts:
+    """At most MAX_VALUES values, the most frequent; what the others count is under OTHERS."""
+    ranked = sorted(
+        (item for item in counts.items() if item[0] != OTHERS), key=lambda item: (-item[1], item[0])
+    )
+    rest = sum(n for _, n in ranked[MAX_VALUES:]) + counts.get(OTHERS, 0)
+    return dict(ranked[:MAX_VALUES]) | ({OTHERS: rest} if rest else {})
+
+
+def _until(by_date: dict[str, Counts], as_of: date) -> Counts:
+    total: Counts = {}
+    for day, counts in by_date.items():
+        if day <= as_of.isoformat():
+            total = _add(total, counts)
+    return total
+
+
+def _add(one: Any, other: Any) -> Any:
+    if isinstance(one, dict):
+        keys = [*one, *(key for key in other if key not in one)]
+        return {
+            k: _add(one[k], other[k]) if k in one and k in other else (one if k in one else other)[k]
+            for k in keys
+        }
+    return one + other  # counts, lists of examples; of texts the caller keeps what is right

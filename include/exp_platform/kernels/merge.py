@@ -1,0 +1,115 @@
+"""The merge of disjoint buckets: Moments add up, quantiles come from the pooled distributions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from exp_platform.aggregates import ALL, Aggregates, Block, DailyRow
+from exp_platform.config.experiment import Experiment
+from exp_platform.kernels.aggregate import NO_CAPS, BucketAggregates
+from exp_platform.kernels.quantiles import Caps, Distribution
+from exp_platform.stats.moments import Moments
+
+
+def caps_of(parts: Sequence[BucketAggregates], experiment: Experiment) -> dict[str, Caps]:
+    """Caps of the winsorised metrics at one as_of date: exact quantiles pooled over all buckets and variants."""
+    return {
+        metric.id: Distribution.pooled(
+            part.distributions[metric.id, variant.id] for part in parts for variant in experiment.variants
+        ).caps(metric.winsorise)
+        for metric in experiment.metrics
+        if metric.winsorise is not None
+    }
+
+
+def merge_aggregates(
+    parts: Sequence[BucketAggregates], experiment: Experiment, caps: dict[str, Caps] | None = None
+) -> Aggregates:
+    """Merge one as_of date's disjoint buckets, in the order given: the same buckets give the same bits.
+
+    `caps` are those the winsorised blocks were made with. Raises ValueError without parts, or where their dates differ.
+    """
+    dates = {part.aggregates.as_of_date for part in parts}
+    if len(dates) != 1:
+        raise ValueError(f"parts of one as_of date are needed, not of {sorted(dates)}")
+    caps = caps or {}
+    quantiles = _Quantiles(parts, experiment, caps)
+    return Aggregates(
+        as_of_date=dates.pop(),
+        assigned=_sum(part.aggregates.assigned for part in parts),
+        crossovers=_sum(part.aggregates.crossovers for part in parts),
+        blocks=tuple(quantiles.added_to(block) for block in _blocks(parts)),
+        daily=_daily(parts),
+        caps=caps,
+    )
+
+
+class _Quantiles:
+    """Median, 95th percentile and capped share of each metric and variant."""
+
+    def __init__(
+        self, parts: Sequence[BucketAggregates], experiment: Experiment, caps: dict[str, Caps]
+    ) -> None:
+        keys = parts[0].distributions
+        self._pooled = {key: Distribution.pooled(part.distributions[key] for part in parts) for key in keys}
+        self._winsorised = {
+            m.id: caps.get(m.id, NO_CAPS) for m in experiment.metrics if m.winsorise is not None
+        }
+
+    def added_to(self, block: Block) -> Block:
+        values = self._pooled.get((block.metric_id, block.variant_id))
+        if values is None or block.kind != "total" or block.segment != ALL:
+            return block
+        caps = self._winsorised.get(block.metric_id)
+        return replace(
+            block,
+            median=values.quantile(0.5),
+            p95=values.quantile(0.95),
+            capped_share=None if caps is None else values.share_beyond(caps),
+        )
+
+
+def _blocks(parts: Sequence[BucketAggregates]) -> Iterable[Block]:
+    """Blocks merged by key, sorted by it: the order must not depend on which bucket has which segment value."""
+    found: dict[tuple[str, str, str, str, str], list[Block]] = {}
+    for part in parts:
+        for block in part.aggregates.blocks:
+            key = (block.kind, block.metric_id, block.variant_id, block.segment, block.segment_value)
+            found.setdefault(key, []).append(block)
+    for _, blocks in sorted(found.items()):
+        successes = [b.successes for b in blocks if b.successes is not None]
+        yield replace(
+            blocks[0],
+            moments=Moments.merge_all(b.moments for b in blocks),
+            successes=sum(successes) if successes else None,
+        )
+
+
+def _daily(parts: Sequence[BucketAggregates]) -> tuple[DailyRow, ...]:
+    total: dict[tuple[str, str, str], DailyRow] = {}
+    for part in parts:
+        for row in part.aggregates.daily:
+            key = (row.metric_id, row.variant_id, row.local_date.isoformat())
+            before = total.get(key)
+            total[key] = row if before is None else _added(before, row)
+    return tuple(total.values())
+
+
+def _added(a: DailyRow, b: DailyRow) -> DailyRow:
+    both = a.denominator_sum is not None and b.denominator_sum is not None
+    return replace(
+        a,
+        new_users=a.new_users + b.new_users,
+        active_users=a.active_users + b.active_users,
+        value_sum=a.value_sum + b.value_sum,
+        denominator_sum=(a.denominator_sum or 0.0) + (b.denominator_sum or 0.0) if both else None,
+    )
+
+
+def _sum(counts: Iterable[dict[str, int]]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for count in counts:
+        for variant, users in count.items():
+            total[variant] = total.get(variant, 0) + users
+    return total

@@ -1,0 +1,130 @@
+"""One number a user: metrics and covariates of the users assigned by one as_of date."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exp_platform.config.experiment import Covariate, DayWindow, Experiment, Measure, Metric, MetricKind
+from exp_platform.kernels.local_days import DAY, date_number, instant
+from exp_platform.kernels.unit_days import EventDays, Floats, UnitDays
+from exp_platform.kernels.users import Users
+
+Mask = NDArray[np.bool_]
+
+WITH_DAILY_BLOCK = (MetricKind.PROPORTION, MetricKind.COUNT, MetricKind.MEAN)
+
+
+@dataclass(frozen=True, eq=False)
+class MetricValues:
+    """One metric's columns, each of shape (users,), and which users are in its population."""
+
+    names: tuple[str, ...]
+    columns: tuple[Floats, ...]
+    population: Mask
+
+
+class Snapshot:
+    """Users and unit days as they were at the end of one as_of date: a prefix of the users, rows up to that date."""
+
+    def __init__(self, users: Users, days: UnitDays, experiment: Experiment, as_of: date) -> None:
+        self.users, self.experiment = users, experiment
+        self.is_units = experiment.source.kind == "units"
+        self.window_end = date_number(min(as_of, experiment.window.end))
+        self.as_of = date_number(as_of)
+        self.cutoff = instant(experiment.window.cutoff(as_of))
+        self.n = int(np.searchsorted(users.exposed_at, self.cutoff))  # users assigned by then
+        self.variants = users.variants[: self.n]
+        self.crossover: Mask = users.crossed_at[: self.n] < self.cutoff
+        keep = experiment.analyses.crossovers == "first"
+        self.analysed: Mask = np.ones(self.n, dtype=np.bool_) if keep else ~self.crossover
+        self._days = days
+        self._in_window: dict[tuple[Measure, DayWindow], EventDays] = {}
+
+    def rows(self, measure: Measure) -> EventDays:
+        """What a measure reads: its event's rows up to the as_of date. A zero in a units table is no event."""
+        rows = self._rows(measure.event)
+        return rows.where(rows.value != 0) if self.is_units and measure.agg == "any" else rows
+
+    def in_window(self, measure: Measure, window: DayWindow) -> EventDays:
+        """A measure's rows in a metric's window; one without an end closes with the experiment."""
+        key = (measure, window)
+        if key not in self._in_window:
+            rows = self.rows(measure)
+            until = rows.date <= self.window_end if window.end is None else rows.day < window.end
+            self._in_window[key] = rows.where((rows.day >= window.start) & until)
+        return self._in_window[key]
+
+    def before(self, rows: EventDays) -> EventDays:
+        """The rows in the pre-period; of a units table, the one row before exposure that holds the column."""
+        plan = self.experiment.analyses
+        if self.is_units:
+            return rows.where(rows.day < 0)
+        if plan.anchor == "first_exposure":
+            return rows.where((rows.day >= -plan.pre_period_days) & (rows.day < 0))
+        start = date_number(self.experiment.window.start)
+        return rows.where((rows.date >= start - plan.pre_period_days) & (rows.date < start))
+
+    def mature(self, days: int) -> Mask:
+        """Users of whom so many days of 24 hours since exposure are over, shape (users,)."""
+        return self.users.exposed_at[: self.n] + days * DAY <= self.cutoff
+
+    def values(self, metric: Metric) -> MetricValues:
+        """A metric's columns as `Block` names them, not capped, and its population; crossovers are not judged here.
+
+        In a units table, users without a value are outside it, unless the metric takes missing for zero.
+        """
+        measures = [("value", metric.numerator)]
+        if metric.denominator is not None:
+            measures.append(("denominator", metric.denominator))
+        end = metric.window.end
+        population = np.ones(self.n, dtype=np.bool_) if end is None else self.mature(end)
+        columns: dict[str, Floats] = {}
+        for name, measure in measures:
+            columns[name] = per_user(self.in_window(measure, metric.window), measure, self.n)
+            if self.is_units and metric.missing != "zero":
+                population &= self._present(measure, metric.window)
+        for covariate in metric.covariates:
+            columns |= self._covariate(covariate)
+        return MetricValues(tuple(columns), tuple(columns.values()), population)
+
+    def daily(self, metric: Metric) -> MetricValues:
+        """A metric's value on each day from -N to N - 1 since first exposure, of users whose N days are over."""
+        each_side = self.experiment.analyses.did_days
+        rows = self.rows(metric.numerator)
+        rows = rows.where((rows.day >= -each_side) & (rows.day < each_side))
+        days = range(-each_side, each_side)
+        cell = EventDays((rows.day + each_side) * self.n + rows.user, rows.date, rows.day, rows.n, rows.value)
+        grid = per_user(cell, metric.numerator, self.n * len(days)).reshape(len(days), self.n)
+        return MetricValues(tuple(f"day{day}" for day in days), tuple(grid), self.mature(each_side))
+
+    def _rows(self, event: str) -> EventDays:
+        rows = self._days.events[event].of_first(self.n)
+        return rows.where(rows.date <= self.as_of)
+
+    def _covariate(self, covariate: Covariate) -> dict[str, Floats]:
+        measure = covariate.measure
+        columns = {covariate.id: per_user(self.before(self.rows(measure)), measure, self.n)}
+        if self.is_units:
+            columns[f"{covariate.id}_missing"] = 1.0 - _seen(self.before(self._rows(measure.event)), self.n)
+        return columns
+
+    def _present(self, measure: Measure, window: DayWindow) -> Mask:
+        return _seen(self.in_window(Measure(measure.event, "count"), window), self.n) > 0
+
+
+def per_user(rows: EventDays, measure: Measure, users: int) -> Floats:
+    """Reduce rows to one number a user, shape (users,); 0 where there is no row."""
+    if measure.agg == "any":
+        return _seen(rows, users)
+    addends: Floats = rows.value if measure.agg == "sum" else rows.n.astype(np.float64)
+    return np.asarray(np.bincount(rows.user, weights=addends, minlength=users), dtype=np.float64)
+
+
+def _seen(rows: EventDays, users: int) -> Floats:
+    seen = np.zeros(users)
+    seen[rows.user] = 1.0
+    return seen

@@ -1,0 +1,1 @@
+"""Reading results without a JVM: for the memo, the command line, notebooks and pages."""

@@ -1,0 +1,171 @@
+"""Reading results without a JVM, and never half a run: a row counts only if `decisions` names its run for its day."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from datetime import date
+from typing import Any, TypeVar
+
+import numpy as np
+from pyiceberg.catalog import Catalog
+from pyiceberg.exceptions import NoSuchTableError
+from pyiceberg.expressions import AlwaysTrue, BooleanExpression
+
+from exp_platform.aggregates import Aggregates, Block, DailyRow
+from exp_platform.analyses.rows import DidRow, PretrendDeltaRow, PretrendTestRow, ResultRow, Status
+from exp_platform.checks import CheckResult
+from exp_platform.config.environment import Environment, load_environment
+from exp_platform.errors import DataError
+from exp_platform.results.stored import StoredDecision
+from exp_platform.stats.moments import Moments
+from exp_platform.tables.catalog import existing_catalog, table
+from exp_platform.tables.selection import selection
+
+__all__ = ["Results", "StoredDecision"]
+
+RowT = TypeVar("RowT", ResultRow, DidRow, PretrendDeltaRow, PretrendTestRow, CheckResult, DailyRow)
+
+_RACES = 20  # how often a reader starts again because a run superseded what it was reading
+
+
+class Results:
+    """The stored results of an environment. Writes nothing; where nothing is stored, there is nothing to read.
+
+    `as_of` None means all days, except for `latest_decision` and `stored_aggregates`. Rows come in no order.
+    """
+
+    def __init__(self, environment: Environment | None = None) -> None:
+        self.environment = environment or load_environment()
+
+    def decisions(self, experiment_id: str) -> list[StoredDecision]:
+        """The decisions of an experiment, by as_of date."""
+        rows = self._scan("decisions", selection({"experiment_id": experiment_id}))
+        return sorted((StoredDecision.of(row) for row in rows), key=lambda decision: decision.as_of_date)
+
+    def latest_decision(self, experiment_id: str, as_of: date | None = None) -> StoredDecision | None:
+        """The decision of that day, or of the newest day; None where there is none."""
+        found = [d for d in self.decisions(experiment_id) if as_of is None or d.as_of_date == as_of]
+        return found[-1] if found else None
+
+    def newest_decisions(self) -> dict[str, StoredDecision]:
+        """The newest decision of every experiment that has one."""
+        rows = sorted(self._scan("decisions", AlwaysTrue()), key=lambda row: row["as_of_date"])
+        return {row["experiment_id"]: StoredDecision.of(row) for row in rows}
+
+    def experiments(self) -> list[dict[str, Any]]:
+        """What is published: the rows of `experiment_registry`."""
+        return sorted(
+            self._scan("experiment_registry", AlwaysTrue()), key=lambda row: str(row["experiment_id"])
+        )
+
+    def analysis_rows(
+        self, experiment_id: str, as_of: date | None = None, method: str | None = None
+    ) -> list[ResultRow]:
+        """Rows of `analysis_results`, of one method or all: ab, cuped, segments, guardrails, srm."""
+        where = {} if method is None else {"method": method}
+        return [_typed(ResultRow, row) for row in self._rows(ResultRow.TABLE, experiment_id, as_of, where)]
+
+    def did_rows(self, experiment_id: str, as_of: date | None = None) -> list[DidRow]:
+        """Rows of `did_results`."""
+        return [_typed(DidRow, row) for row in self._rows(DidRow.TABLE, experiment_id, as_of)]
+
+    def pretrend_deltas(self, experiment_id: str, as_of: date | None = None) -> list[PretrendDeltaRow]:
+        """Rows of `did_pretrend_delta`."""
+        rows = self._rows(PretrendDeltaRow.TABLE, experiment_id, as_of)
+        return [_typed(PretrendDeltaRow, row) for row in rows]
+
+    def pretrend_tests(self, experiment_id: str, as_of: date | None = None) -> list[PretrendTestRow]:
+        """Rows of `did_pretrend_tests`."""
+        rows = self._rows(PretrendTestRow.TABLE, experiment_id, as_of)
+        return [_typed(PretrendTestRow, row) for row in rows]
+
+    def checks(self, experiment_id: str, as_of: date | None = None) -> list[CheckResult]:
+        """The quality checks of the runs that decided."""
+        return [_typed(CheckResult, row) for row in self._rows(CheckResult.TABLE, experiment_id, as_of)]
+
+    def daily(self, experiment_id: str, as_of: date | None = None) -> list[DailyRow]:
+        """Each metric on each local date, as the newest day (or `as_of`) knows them."""
+        decision = self.latest_decision(experiment_id, as_of)
+        if decision is None:
+            return []
+        rows = self._rows("metric_aggregates_daily", experiment_id, decision.as_of_date)
+        return [_typed(DailyRow, row) for row in rows]
+
+    def stored_aggregates(self, experiment_id: str, as_of: date) -> Aggregates:
+        """The aggregates that the decision of that day rests on. Raises DataError where there is none."""
+        for _ in range(_RACES):
+            decision = self.latest_decision(experiment_id, as_of)
+            if decision is None:
+                raise DataError(
+                    f"{experiment_id} has no stored aggregates as of {as_of}: run it once without skipping"
+                )
+            blocks = self._rows("metric_aggregates_overall", experiment_id, as_of)
+            daily = self.daily(experiment_id, as_of)
+            if self.latest_decision(experiment_id, as_of) == decision:
+                return Aggregates(
+                    as_of_date=as_of,
+                    assigned=decision.users,
+                    crossovers=decision.crossovers,
+                    blocks=tuple(_block(row) for row in blocks),
+                    daily=tuple(daily),
+                    caps=decision.caps,
+                )
+        raise DataError(_too_busy(experiment_id))
+
+    def _rows(
+        self, name: str, experiment_id: str, as_of: date | None, where: dict[str, Any] | None = None
+    ) -> list[dict[str, Any]]:
+        """Rows of the runs that `decisions` names; again if one of those was superseded while we read."""
+        runs = self._runs(experiment_id, as_of)
+        for _ in range(_RACES):
+            if not runs:
+                return []
+            key = {"experiment_id": experiment_id, "run_id": sorted(set(runs.values())), **(where or {})}
+            rows = [r for r in self._scan(name, selection(key)) if runs.get(r["as_of_date"]) == r["run_id"]]
+            before, runs = runs, self._runs(experiment_id, as_of)
+            if runs == before:
+                return rows
+        raise DataError(_too_busy(experiment_id))
+
+    def _runs(self, experiment_id: str, as_of: date | None) -> dict[date, str]:
+        key = {"experiment_id": experiment_id} | ({} if as_of is None else {"as_of_date": as_of})
+        rows = self._scan("decisions", selection(key), ("as_of_date", "run_id"))
+        return {row["as_of_date"]: row["run_id"] for row in rows}
+
+    def _scan(
+        self, name: str, where: BooleanExpression, columns: Sequence[str] = ("*",)
+    ) -> list[dict[str, Any]]:
+        catalog: Catalog | None = existing_catalog(self.environment)
+        if catalog is None:
+            return []
+        try:
+            stored = table(catalog, name)
+        except NoSuchTableError:
+            return []
+        rows: list[dict[str, Any]] = (
+            stored.scan(row_filter=where, selected_fields=tuple(columns)).to_arrow().to_pylist()
+        )
+        return rows
+
+
+def _typed(row_type: type[RowT], row: dict[str, Any]) -> RowT:
+    values: dict[str, Any] = {f.name: row.get(f.name) for f in fields(row_type)}
+    for name in ("status", "always_valid_status"):
+        if name in values and values[name] is not None and row_type is not CheckResult:
+            values[name] = Status(values[name])
+    return row_type(**values)
+
+
+def _block(row: dict[str, Any]) -> Block:
+    columns = tuple(row["columns"])
+    k = len(columns)
+    moments = Moments(row["n"], np.asarray(row["mean"], float), np.asarray(row["m2"], float).reshape(k, k))
+    same: dict[str, Any] = {
+        f.name: row.get(f.name) for f in fields(Block) if f.name not in ("columns", "moments")
+    }
+    return Block(columns=columns, moments=moments, **same)
+
+
+def _too_busy(experiment_id: str) -> str:
+    return f"the results of {experiment_id} were replaced again and again while they were read; try again"

@@ -1,0 +1,161 @@
+"""Stage aggregates: one pass over the published exposures and outcomes, a bucket of users a task.
+
+Each task reads its bucket as Arrow, writes its unit days and returns small aggregates, which are merged here. Winsorised
+metrics take a second pass over the buckets, because their caps are quantiles over all of them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import partial
+from typing import Any, TypeVar
+
+from exp_platform.aggregates import Block, write_aggregates
+from exp_platform.config.environment import Environment, load_environment
+from exp_platform.config.experiment import Experiment
+from exp_platform.errors import DataError
+from exp_platform.kernels.aggregate import BucketAggregates, add_blocks, aggregate, winsorised_blocks
+from exp_platform.kernels.merge import caps_of, merge_aggregates
+from exp_platform.kernels.quantiles import Caps
+from exp_platform.kernels.unit_days import UnitDays, unit_day_rows, unit_days
+from exp_platform.kernels.users import Users, first_exposures
+from exp_platform.stages.run import Run, StageResult
+from exp_platform.tables.catalog import open_catalog
+from exp_platform.tables.files import BucketFiles, Writer, plan_buckets, task_writer
+from exp_platform.tables.schemas import arrow_schema
+from exp_platform.tables.write import replace_files
+
+EXPOSURE_COLUMNS = ("user_id", "variant_id", "exposed_at")
+OUTCOME_COLUMNS = ("user_id", "event", "occurred_at", "value")
+ROWS_THAT_FILL_A_BUCKET = 1000  # with so many rows a bucket on average, none is empty by chance
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """What one task reads; pickles to a few kilobytes."""
+
+    number: int
+    exposures: BucketFiles
+    outcomes: BucketFiles | None
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """What the first round returns of one bucket: the file it wrote, and a part for each as_of date."""
+
+    path: str
+    unit_days: int
+    parts: list[BucketAggregates]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every task of a run needs beside its bucket."""
+
+    experiment: Experiment
+    as_of_dates: tuple[date, ...]
+    writer: Writer
+
+    def first_round(self, bucket: Bucket) -> Reduced:
+        """Write the bucket's unit days as of the newest date, and aggregate all that needs no caps."""
+        users, days = self._reduce(bucket)
+        rows = unit_day_rows(users, days, self.experiment)
+        parts = [aggregate(users, days, self.experiment, as_of) for as_of in self.as_of_dates]
+        return Reduced(self.writer.write(bucket.number, rows), rows.num_rows, parts)
+
+    def second_round(self, bucket: Bucket, caps: list[dict[str, Caps]]) -> list[tuple[Block, ...]]:
+        """The winsorised metrics' blocks, for each as_of date."""
+        users, days = self._reduce(bucket)
+        return [
+            winsorised_blocks(users, days, self.experiment, as_of, c)
+            for as_of, c in zip(self.as_of_dates, caps, strict=True)
+        ]
+
+    def _reduce(self, bucket: Bucket) -> tuple[Users, UnitDays]:
+        newest = self.as_of_dates[-1]
+        users = first_exposures(bucket.exposures.read(), self.experiment, newest)
+        names = OUTCOME_COLUMNS
+        outcomes = (
+            bucket.outcomes.read()
+            if bucket.outcomes
+            else arrow_schema("outcomes").empty_table().select(names)
+        )
+        return users, unit_days(users, outcomes, self.experiment, newest)
+
+
+def run(run: Run) -> StageResult:
+    """Reduce the published snapshots: commits `unit_days`, and leaves `aggregates.json` in the run folder.
+
+    Raises DataError where the snapshots have no exposures or another number of buckets than was published.
+    """
+    environment = load_environment(run.environment)
+    published = json.loads((run.path / "publish.json").read_text())
+    buckets = _plan(run, environment, published)
+    job = Job(
+        run.experiment, run.as_of_dates, task_writer(environment, "unit_days", run.experiment.id, run.run_id)
+    )
+    each = partial(_each, environment, buckets)
+    reduced = each(job.first_round)
+    by_date = [list(parts) for parts in zip(*(r.parts for r in reduced), strict=True)]
+    caps = [caps_of(parts, run.experiment) for parts in by_date]
+    if any(caps):
+        second = zip(*each(partial(job.second_round, caps=caps)), strict=True)
+        pairs = [zip(parts, blocks, strict=True) for parts, blocks in zip(by_date, second, strict=True)]
+        by_date = [[add_blocks(part, blocks) for part, blocks in pair] for pair in pairs]
+    merged = [merge_aggregates(parts, run.experiment, c) for parts, c in zip(by_date, caps, strict=True)]
+    snapshot = replace_files(
+        open_catalog(environment), "unit_days", run.experiment.id, [r.path for r in reduced], run.run_id
+    )
+    write_aggregates(run.path / "aggregates.json", merged)
+    return StageResult(
+        rows_in=sum(b.exposures.rows + (b.outcomes.rows if b.outcomes else 0) for b in buckets),
+        rows_out=sum(r.unit_days for r in reduced),
+        snapshots={**published["snapshots"], "unit_days": snapshot},
+        details={
+            "buckets": len(buckets),
+            "assigned": merged[-1].assigned,
+            "crossovers": merged[-1].crossovers,
+        },
+    )
+
+
+def _each(environment: Environment, buckets: Sequence[Bucket], work: Callable[[Bucket], R]) -> list[R]:
+    """The results of `work` on every bucket, in their order."""
+    if len(buckets) == 1:  # one task gains nothing from Spark, and would wait seconds for a session
+        return [work(buckets[0])]
+    from exp_platform.spark.session import build_spark_session
+
+    context = build_spark_session("aggregates", environment).sparkContext
+    results: list[R] = context.parallelize(buckets, len(buckets)).map(work).collect()
+    return results
+
+
+def _plan(run: Run, environment: Environment, published: dict[str, Any]) -> list[Bucket]:
+    attributes = ("attributes",) if run.experiment.segments else ()
+    columns = {"exposures": (*EXPOSURE_COLUMNS, *attributes), "outcomes": OUTCOME_COLUMNS}
+    plans = {
+        name: plan_buckets(environment, name, run.experiment.id, published["snapshots"][name], columns[name])
+        for name in columns
+    }
+    exposures, outcomes = plans["exposures"], plans["outcomes"]
+    if not exposures:
+        raise DataError("the published exposures are empty: check the source, then run from `ingest` again")
+    _check_buckets(exposures, outcomes, published["buckets"])
+    return [Bucket(number, exposures[number], outcomes.get(number)) for number in sorted(exposures)]
+
+
+def _check_buckets(exposures: dict[int, BucketFiles], outcomes: dict[int, BucketFiles], buckets: int) -> None:
+    """Refuse files split by another number of buckets: a user's rows would then lie in two of them."""
+    expected = set(range(buckets))
+    found = set(exposures) | set(outcomes)
+    crowded = sum(files.rows for files in exposures.values()) >= buckets * ROWS_THAT_FILL_A_BUCKET
+    if found - expected or (crowded and expected - set(exposures)):
+        raise DataError(
+            f"the published snapshots have files of buckets {sorted(found)}, but the registry says {buckets} "
+            "buckets; run the experiment from `ingest` again"
+        )

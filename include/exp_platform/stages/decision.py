@@ -1,0 +1,163 @@
+"""Stage decision: decides every as_of date of the run and commits the run's results.
+
+The order of the commits is what makes a run visible all at once: the new rows, which nobody reads yet; then the
+`decisions` rows, which make them the ones that count; then the end of the rows they supersede. A retry does all of
+it again, and a rerun finishes what a killed run left.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, date, datetime
+from typing import Any
+
+from pyiceberg.catalog import Catalog
+
+from exp_platform.aggregates import Aggregates, Block, read_aggregates
+from exp_platform.analyses.rows import Row, read_rows, row_dict
+from exp_platform.checks import CheckResult
+from exp_platform.config.environment import load_environment
+from exp_platform.decision import Decision, decide
+from exp_platform.errors import DataError
+from exp_platform.json_file import write_json
+from exp_platform.stages.analyse import rows_path
+from exp_platform.stages.graph import ANALYSES, stages_of
+from exp_platform.stages.quality import read_checks
+from exp_platform.stages.run import Run, StageResult
+from exp_platform.tables.catalog import open_catalog
+from exp_platform.tables.schemas import RESULT_TABLES
+from exp_platform.tables.selection import selection
+from exp_platform.tables.write import delete_rows, delete_superseded, replace_rows
+
+TableRows = dict[str, list[dict[str, Any]]]
+
+
+def run(run: Run) -> StageResult:
+    """Decide, commit, and leave `decision.json` in the run folder, one entry an as_of date.
+
+    Raises DataError when a required analysis left no rows file; a best-effort one is a warning.
+    """
+    days = read_aggregates(run.path / "aggregates.json")
+    checks = read_checks(run.path / "quality.json")
+    rows, warnings = _analysed(run)
+    decisions = [
+        decide(
+            run.experiment,
+            day,
+            [row for row in rows if row.as_of_date == day.as_of_date],
+            [check for check in checks if check.as_of_date == day.as_of_date],
+            run.skipped,
+        )
+        for day in days
+    ]
+    results = _table_rows(days, rows, checks)
+    snapshot = _commit(run, results, _decision_rows(run, days, decisions, checks))
+    write_json(run.path / "decision.json", [decision.to_json() for decision in decisions])
+    last = decisions[-1]
+    return StageResult(
+        rows_in=len(rows),
+        rows_out=sum(len(of_table) for of_table in results.values()) + len(decisions),
+        snapshots={"decisions": snapshot},
+        warnings=tuple(warnings),
+        details={"winner": last.winner, "action": last.action, "as_of_date": last.as_of_date.isoformat()},
+    )
+
+
+def _analysed(run: Run) -> tuple[list[Row], list[str]]:
+    rows: list[Row] = []
+    warnings = []
+    for stage in stages_of(run.experiment):
+        if stage.name not in ANALYSES:
+            continue
+        path = rows_path(run, stage.name)
+        if path.is_file():
+            rows += read_rows(path)
+        elif stage.required:
+            raise DataError(f"the required stage {stage.name} left no rows; run it before `decision`")
+        else:
+            warnings.append(f"{stage.name} left no rows: its results are missing from this run")
+    return rows, warnings
+
+
+def _commit(run: Run, results: TableRows, decisions: Sequence[dict[str, Any]]) -> int:
+    catalog = open_catalog(load_environment(run.environment))
+    stamp = {"run_id": run.run_id, "computed_at": datetime.now(UTC)}
+    for name in RESULT_TABLES:
+        _replace_rows_of_run(catalog, name, run, [{**row, **stamp} for row in results[name]])
+    days = [row["as_of_date"] for row in decisions]
+    key = {"experiment_id": run.experiment.id, "as_of_date": days}
+    snapshot = replace_rows(catalog, "decisions", key, [{**row, **stamp} for row in decisions], run.run_id)
+    for name in RESULT_TABLES:
+        delete_superseded(catalog, name, run.experiment.id, days, run.run_id)
+    return snapshot
+
+
+def _replace_rows_of_run(catalog: Catalog, name: str, run: Run, rows: list[dict[str, Any]]) -> None:
+    key = {"experiment_id": run.experiment.id, "run_id": run.run_id}
+    if rows:
+        replace_rows(catalog, name, key, rows, run.run_id)
+    else:
+        delete_rows(catalog, name, selection(key), run.run_id)  # of an earlier try; usually there are none
+
+
+def _table_rows(days: Sequence[Aggregates], rows: Sequence[Row], checks: Sequence[CheckResult]) -> TableRows:
+    results: TableRows = defaultdict(list)
+    for row in rows:
+        results[row.TABLE].append(row_dict(row))
+    results[CheckResult.TABLE] = [asdict(check) for check in checks]
+    for day in days:
+        results["metric_aggregates_overall"] += [_block_row(day.as_of_date, block) for block in day.blocks]
+        results["metric_aggregates_daily"] += [
+            {"as_of_date": day.as_of_date, **asdict(row)} for row in day.daily
+        ]
+    return results
+
+
+def _block_row(as_of_date: date, block: Block) -> dict[str, Any]:
+    columns = {key: value for key, value in vars(block).items() if key != "moments"}
+    moments = block.moments
+    return {
+        **columns,
+        "as_of_date": as_of_date,
+        "n": moments.n,
+        "mean": moments.mean.tolist(),
+        "m2": moments.m2.ravel().tolist(),
+    }
+
+
+def _decision_rows(
+    run: Run, days: Sequence[Aggregates], decisions: Sequence[Decision], checks: Sequence[CheckResult]
+) -> list[dict[str, Any]]:
+    published = json.loads((run.path / "publish.json").read_text())["snapshots"]
+    return [
+        {
+            "as_of_date": decision.as_of_date,
+            "winner": decision.winner,
+            "action": decision.action,
+            "winning_variant": decision.winning_variant,
+            "confidence": decision.confidence,
+            "lift": decision.lift,
+            "effect": decision.effect,
+            "final": decision.final,
+            "reasons": _json([asdict(reason) for reason in decision.reasons]),
+            "decision": _json(decision.to_json()),
+            "checks": _json([asdict(check) for check in checks if check.as_of_date == day.as_of_date]),
+            "skipped": _json(decision.skipped),
+            "assigned": _json(day.assigned),
+            "crossovers": _json(day.crossovers),
+            "caps": _json(day.caps),
+            "config_hash": run.config_hash,
+            "input_fingerprint": run.input_fingerprint,
+            "code_version": run.code_version,
+            "exposures_snapshot": published["exposures"],
+            "outcomes_snapshot": published["outcomes"],
+        }
+        for day, decision in zip(days, decisions, strict=True)
+    ]
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, default=str, allow_nan=False)

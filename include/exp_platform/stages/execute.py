@@ -1,0 +1,66 @@
+"""Carrying out one try of one stage: whatever happens, it ends in a manifest."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import time
+from datetime import UTC, datetime
+
+from exp_platform.errors import ConfigError, DataError, ExpPlatformError
+from exp_platform.stages.graph import ANALYSES
+from exp_platform.stages.run import Manifest, Run, StageResult
+
+log = logging.getLogger(__name__)
+
+
+def execute(run: Run, stage: str, try_number: int) -> Manifest:
+    """Run a stage, or put its stored results in its place where the run skips it, and save and return its manifest.
+
+    Raises nothing that the stage raises: a failure is a manifest of status `failed`, which is not retryable where the
+    data or the config are at fault. The traceback of an unexpected error goes to the log.
+    """
+    began, clock = datetime.now(UTC), time.monotonic()
+    result, error, retryable = StageResult(), None, True
+    try:
+        result = _run(run, stage)
+    except Exception as failure:
+        retryable = not isinstance(failure, (ConfigError, DataError))
+        error = _told(failure, stage)
+    manifest = Manifest(
+        run_id=run.run_id,
+        experiment_id=run.experiment.id,
+        stage=stage,
+        try_number=try_number,
+        status="success" if error is None else "failed",
+        started_at=began.isoformat(),
+        seconds=round(time.monotonic() - clock, 3),
+        error=error,
+        retryable=retryable,
+        **vars(result),
+    )
+    manifest.save(run)
+    return manifest
+
+
+def _run(run: Run, stage: str) -> StageResult:
+    # Each stage is imported only when it runs: what a process imports is most of what a small stage costs.
+    if stage in run.skipped:
+        from exp_platform.stages.stored import use_stored
+
+        return use_stored(run, stage)
+    if stage in ANALYSES:
+        from exp_platform.stages.analyse import run_analysis
+
+        return run_analysis(run, stage)
+    result: StageResult = importlib.import_module(f"exp_platform.stages.{stage}").run(run)
+    return result
+
+
+def _told(failure: Exception, stage: str) -> str:
+    """The failure in one line. What the platform does not report itself is unexpected: its traceback is logged."""
+    said = "; ".join(line.strip() for line in str(failure).splitlines() if line.strip())
+    if isinstance(failure, ExpPlatformError):
+        return said
+    log.error("stage %s failed unexpectedly", stage, exc_info=failure)
+    return f"{type(failure).__name__}: {said}; see the traceback above. If a retry fails too, this is a fault"

@@ -1,0 +1,73 @@
+"""What a run's result depends on besides its config: the state of its input and the version of the code."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import asdict
+from functools import lru_cache
+from pathlib import Path
+
+import exp_platform
+from exp_platform.config.environment import CATALOG, Environment
+from exp_platform.config.experiment import Experiment
+from exp_platform.stages.sources import Reading, file_system, readings, source_files
+
+
+def input_fingerprint(experiment: Experiment, environment: Environment, *, generate_synth: bool) -> str:
+    """A hash that changes when the raw data change: files by path, size and modification time.
+
+    For an Iceberg source its data files; for data that the run will generate, the spec that they follow from. A file
+    that does not exist is simply not among those hashed: it is for `ingest` to say what is missing. Raises
+    ConfigError where a location names a variable that is not set.
+    """
+    if experiment.source.kind == "synthetic" and generate_synth:
+        return _hash(f"{experiment.id} {sorted(asdict(experiment.source).items())}")
+    states = [
+        f"{reading.table}|{state}"
+        for reading in readings(experiment, environment)
+        for state in _states(reading, environment)
+    ]
+    return _hash("\n".join(sorted(states)))
+
+
+@lru_cache(maxsize=1)
+def code_version() -> str:
+    """The package's version and a hash of its files, however they were installed."""
+    root = Path(exp_platform.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(p for p in root.rglob("*") if p.is_file() and "__pycache__" not in p.parts):
+        digest.update(f"{path.relative_to(root).as_posix()}\n".encode())
+        digest.update(path.read_bytes())
+    return f"{exp_platform.__version__}+{digest.hexdigest()[:12]}"
+
+
+def _states(reading: Reading, environment: Environment) -> Iterator[str]:
+    source = reading.source
+    if source.format == "iceberg":
+        yield from _data_files(source.location, environment)
+        return
+    files, path = file_system(source.location, environment)
+    for info in source_files(path, source.format, files):
+        yield f"{info.path}|{info.size}|{info.mtime_ns}"
+
+
+def _data_files(name: str, environment: Environment) -> Iterator[str]:
+    """Files of a table in the same catalog: its snapshot id changes with every commit, they only with its rows."""
+    from pyiceberg.exceptions import NoSuchTableError
+
+    from exp_platform.tables.catalog import existing_catalog
+
+    catalog = existing_catalog(environment)
+    if catalog is None:
+        return
+    try:
+        table = catalog.load_table(name.removeprefix(f"{CATALOG}."))
+    except NoSuchTableError:
+        return
+    for task in table.scan().plan_files():
+        yield "|".join([task.file.file_path, *sorted(deletes.file_path for deletes in task.delete_files)])
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,98 @@
+"""The stage `ingest`: raw data -> Parquet bucketed by user under the tables' own locations, and what quality judges.
+
+Nothing is committed here: the files become readable when `publish` commits their paths.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from pydantic import TypeAdapter
+
+from exp_platform.config.environment import Environment, load_environment
+from exp_platform.config.experiment import Experiment
+from exp_platform.json_file import write_json
+from exp_platform.kernels.measured import Measured
+from exp_platform.results.reader import Results
+from exp_platform.stages.quality import failures_of, refuse
+from exp_platform.stages.run import Run, StageResult
+from exp_platform.stages.shards import Staged, clean_and_write, read_and_split
+from exp_platform.stages.sources import Plan, Problem, plan_reading
+from exp_platform.tables.files import task_writer
+
+BUCKET_USERS = 300_000  # a bucket must fit a core's memory
+BUCKET_OUTCOMES = 5_000_000
+TABLES = ("exposures", "outcomes")
+
+
+def run(run: Run) -> StageResult:
+    """Stage and measure the raw data, and leave `ingest.json` in the run folder.
+
+    Raises DataError, its check recorded, for data that cannot be read at all: a missing file or column, a wrong type.
+    """
+    environment = load_environment(run.environment)
+    now = datetime.now(UTC)
+    plan = plan_reading(run.experiment, environment)
+    _refuse(run, plan.problems)
+    buckets = bucket_count(plan)
+    done = _in_spark(run, environment, plan, buckets, now)
+    _refuse(run, [Problem("source", problem) for part in done for problem in part.problems])
+    measured = Measured.merge_all(part.measured for part in done)
+    staged = {name: [part.files[name] for part in done if name in part.files] for name in TABLES}
+    write_json(
+        run.path / "ingest.json",
+        {
+            "measured": measured.to_json(),
+            "staged": staged,
+            "buckets": buckets,
+            "started_at": now.isoformat(),
+            "published_rows": published_rows(run.experiment, environment),
+        },
+    )
+    return StageResult(
+        rows_in=sum(measured.rows_in.values()),
+        rows_out=sum(measured.rows_out.values()),
+        details={"buckets": buckets, "files": {name: len(paths) for name, paths in staged.items()}},
+    )
+
+
+def bucket_count(plan: Plan) -> int:
+    """Into how many buckets the users are split: from the data alone, never from cores or memory found."""
+    users, outcomes = plan.rows("exposures", "units"), plan.rows("outcomes")
+    return max(1, math.ceil(users / BUCKET_USERS), math.ceil(outcomes / BUCKET_OUTCOMES))
+
+
+def published_rows(experiment: Experiment, environment: Environment) -> int | None:
+    """Exposures of the last publication; None where there is none, or it had another source."""
+    source = TypeAdapter(Experiment).dump_python(experiment, mode="json")["source"]
+    for row in Results(environment).experiments():
+        if row["experiment_id"] == experiment.id and json.loads(row["spec"])["source"] == source:
+            return int(row["exposures_rows"])
+    return None
+
+
+def _in_spark(run: Run, environment: Environment, plan: Plan, buckets: int, now: datetime) -> list[Staged]:
+    """Two rounds of tasks: pieces are read and split by user, then each bucket is cleaned and written."""
+    from exp_platform.spark.session import build_spark_session
+
+    if not plan.pieces:
+        return []
+    experiment = run.experiment
+    writers = {name: task_writer(environment, name, experiment.id, run.run_id) for name in TABLES}
+    context = build_spark_session(f"ingest {experiment.id}", environment).sparkContext
+    tasks = min(len(plan.pieces), 4 * context.defaultParallelism)
+    numbered = list(enumerate(plan.pieces))
+    spread = [
+        piece for task in range(tasks) for piece in numbered[task::tasks]
+    ]  # large and small tables alike
+    shards = context.parallelize(spread, tasks).mapPartitions(lambda pieces: read_and_split(pieces, buckets))
+    by_bucket = shards.partitionBy(buckets, int)
+    return by_bucket.mapPartitions(lambda dealt: clean_and_write(dealt, experiment, now, writers)).collect()
+
+
+def _refuse(run: Run, problems: Sequence[Problem]) -> None:
+    if problems:
+        refuse(run, failures_of(run, [(problem.check, problem.message) for problem in problems]))

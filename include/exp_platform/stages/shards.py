@@ -1,0 +1,128 @@
+"""The two kinds of Spark task of ingest: read a piece and split it by user, then clean a bucket and write its files.
+
+Between them rows travel as Arrow in bytes, never as Python rows. Only what a finished task returns counts.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from exp_platform.config.experiment import Experiment
+from exp_platform.kernels.clean import clean_bucket
+from exp_platform.kernels.conform import text
+from exp_platform.kernels.measured import Measured
+from exp_platform.kernels.sql import query
+from exp_platform.stages.pieces import Part, Piece
+from exp_platform.tables.files import Writer
+
+_COMPRESSION = pa.ipc.IpcWriteOptions(compression="lz4")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Rows of one bucket from one batch of one piece, or why that piece could not be read."""
+
+    piece: int
+    batch: int
+    table: str
+    rows: bytes = b""  # an Arrow stream
+    bad_rows: int = 0
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Staged:
+    """What one bucket gives: the files written, and what was measured."""
+
+    files: dict[str, str]  # table -> path; a table without rows has none
+    measured: Measured = field(default_factory=Measured)
+    problems: tuple[str, ...] = ()
+
+
+def read_and_split(pieces: Iterable[tuple[int, Piece]], buckets: int) -> Iterator[tuple[int, Shard]]:
+    """Read pieces and deal their rows out to buckets; a piece that is not readable becomes a problem."""
+    for number, piece in pieces:
+        first_row = piece.first_row
+        try:
+            for batch, part in enumerate(piece.parts()):
+                table = _with_user_ids(part.rows, first_row)
+                first_row += len(table)
+                yield from _split(table, buckets, number, batch, piece.table, part)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+            if isinstance(error, OSError) and "://" in piece.place:
+                raise  # a store that does not answer now may do so at the next try
+            yield 0, Shard(number, 0, piece.table, problem=f"{piece.place}: {str(error).splitlines()[0]}")
+
+
+def clean_and_write(
+    shards: Iterable[tuple[int, Shard]],
+    experiment: Experiment,
+    now: datetime,
+    writers: dict[str, Writer],
+) -> Iterator[Staged]:
+    """Clean one bucket and write its files: all shards must be of the same bucket."""
+    dealt = list(shards)
+    if not dealt:
+        return
+    bucket = dealt[0][0]
+    problems = tuple(f"{s.table}: {s.problem}" for _, s in dealt if s.problem)
+    if problems:
+        yield Staged({}, problems=problems)
+        return
+    raw: dict[str, list[pa.Table]] = defaultdict(list)
+    bad: dict[str, int] = defaultdict(int)
+    for _, shard in sorted(dealt, key=lambda item: (item[1].piece, item[1].batch)):
+        raw[shard.table].append(pa.ipc.open_stream(shard.rows).read_all())
+        bad[shard.table] += shard.bad_rows
+    del dealt
+    cleaned = clean_bucket(raw, experiment, now)
+    staged = {"exposures": cleaned.exposures, "outcomes": cleaned.outcomes}
+    files = {name: writers[name].write(bucket, rows) for name, rows in staged.items() if len(rows)}
+    skipped = {name: n for name, n in bad.items() if n}
+    whole = Measured(rows_in=skipped, malformed={f"{name}.(whole row)": n for name, n in skipped.items()})
+    yield Staged(files, cleaned.measured.merge(whole))
+
+
+def _with_user_ids(rows: pa.Table, first_row: int) -> pa.Table:
+    """User ids as text, of which the bucket is made; in units without any, the row's number from 1."""
+    if "user_id" not in rows.column_names:
+        return rows.append_column(
+            "user_id", pa.array(np.arange(first_row + 1, first_row + len(rows) + 1)).cast(pa.string())
+        )
+    return rows.set_column(rows.column_names.index("user_id"), "user_id", text(rows["user_id"]))
+
+
+def _split(
+    table: pa.Table, buckets: int, piece: int, batch: int, name: str, part: Part
+) -> Iterator[tuple[int, Shard]]:
+    if buckets == 1:
+        yield 0, Shard(piece, batch, name, _bytes(table), part.bad_rows)
+        return
+    bucket = _bucket_of(table["user_id"], buckets)
+    order = np.argsort(bucket, kind="stable")
+    dealt = table.take(pa.array(order))
+    ends = np.cumsum(np.bincount(bucket, minlength=buckets))
+    for number, (start, end) in enumerate(zip([0, *ends], ends, strict=False)):
+        if end > start or number == 0:
+            rows = dealt.slice(start, end - start)
+            yield number, Shard(piece, batch, name, _bytes(rows), part.bad_rows if number == 0 else 0)
+
+
+def _bucket_of(user_ids: Any, buckets: int) -> Any:
+    """The buckets of users, by a hash that a run computes nowhere else; rows without a user go to the first."""
+    sql = f"SELECT coalesce(hash(id) % {buckets}, 0)::USMALLINT AS bucket FROM found"
+    return query(sql, pa.table({"id": user_ids}))["bucket"].to_numpy()
+
+
+def _bytes(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema, options=_COMPRESSION) as stream:
+        stream.write_table(table)
+    return bytes(sink.getvalue())

@@ -1,0 +1,122 @@
+"""How a run starts: its days, whether anything changed since the stored results, and the folder that freezes it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from exp_platform.config.environment import Environment, load_environment
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.hashing import config_hash
+from exp_platform.errors import ConfigError
+from exp_platform.results.reader import Results, StoredDecision
+from exp_platform.stages.fingerprint import code_version, input_fingerprint
+from exp_platform.stages.graph import stages_of
+from exp_platform.stages.run import Run
+
+
+@dataclass(frozen=True)
+class Started:
+    """What `start_run` found: a run to carry out, or none where the results are up to date or only a plan was wanted."""
+
+    run: Run | None
+    up_to_date: bool
+    message: str
+
+
+def start_run(
+    experiment: Experiment,
+    environment: Environment | None = None,
+    *,
+    as_of_dates: Sequence[date] | None = None,
+    force: bool = False,
+    skipped: Sequence[str] = (),
+    generate_synth: bool = True,
+    dry_run: bool = False,
+    now: datetime | None = None,
+) -> Started:
+    """Freeze a run in a folder of its own, unless every day's stored decision has the same config, code and input.
+
+    The caller holds the experiment's lease. `as_of_dates` None: the last complete local day before `now`; days after
+    the last useful one become that one. `force` runs all the same; `dry_run` writes nothing and returns no run.
+    Raises ConfigError for a day before the window or not over yet, or an experiment that has not begun.
+    """
+    environment = environment or load_environment()
+    now = now or datetime.now(UTC)
+    days = as_of_days(
+        experiment, as_of_dates if as_of_dates is not None else [default_as_of(experiment, now)], now
+    )
+    run_id = f"{now.astimezone(UTC):%Y%m%dT%H%M%S.%f}Z-{secrets.token_hex(3)}"  # sorts by time
+    run = Run(
+        run_id=run_id,
+        experiment=experiment,
+        as_of_dates=days,
+        environment=environment.name,
+        folder=str(environment.runs_dir / experiment.id / run_id),
+        config_hash=config_hash(experiment),
+        code_version=code_version(),
+        input_fingerprint=input_fingerprint(experiment, environment, generate_synth=generate_synth),
+        skipped=tuple(stage.name for stage in stages_of(experiment) if stage.name in skipped),
+    )
+    when = str(days[0]) if len(days) == 1 else f"{days[0]} to {days[-1]} ({len(days)} days)"
+    if not force and _up_to_date(run, Results(environment).decisions(experiment.id)):
+        return Started(
+            None, True, f"{experiment.id} as of {when} is up to date: same config, code and input."
+        )
+    if dry_run:
+        return Started(None, False, f"{experiment.id} would be run as of {when}.")
+    run.save()
+    return Started(run, False, f"{experiment.id} as of {when}: run {run_id}.")
+
+
+def default_as_of(experiment: Experiment, now: datetime) -> date:
+    """The last complete local day before an aware instant, at most the last useful one.
+
+    Raises ConfigError before the first day of the window is over.
+    """
+    day = _last_complete_day(experiment, now)
+    if day < experiment.window.start:
+        raise ConfigError(
+            f"{experiment.id} begins on {experiment.window.start} ({experiment.window.timezone}): there is nothing to "
+            f"analyse before the end of that day"
+        )
+    return min(day, experiment.last_as_of)
+
+
+def as_of_days(experiment: Experiment, days: Sequence[date], now: datetime) -> tuple[date, ...]:
+    """The days in order, each once; those after the last useful one become that one.
+
+    Raises ConfigError for a day before the window, or one that is not over at the aware instant `now`: its results
+    would be stored as if it were.
+    """
+    first, last = experiment.window.start, _last_complete_day(experiment, now)
+    useful = [min(day, experiment.last_as_of) for day in days]
+    wrong = [day for day in useful if not first <= day <= last]
+    if wrong or not days:
+        found = ", ".join(map(str, wrong)) or "none"
+        raise ConfigError(
+            f"as_of: found {found}; allowed are days from {first}, when {experiment.id} begins, to {last}, the last "
+            f"complete day ({experiment.window.timezone})"
+        )
+    return tuple(sorted(set(useful)))
+
+
+def _last_complete_day(experiment: Experiment, now: datetime) -> date:
+    return now.astimezone(ZoneInfo(experiment.window.timezone)).date() - timedelta(days=1)
+
+
+def _up_to_date(run: Run, stored: Sequence[StoredDecision]) -> bool:
+    by_day = {decision.as_of_date: decision for decision in stored}
+    return all(day in by_day and _same_inputs(run, by_day[day]) for day in run.as_of_dates)
+
+
+def _same_inputs(run: Run, stored: StoredDecision) -> bool:
+    return (run.config_hash, run.code_version, run.input_fingerprint, set(run.skipped)) == (
+        stored.config_hash,
+        stored.code_version,
+        stored.input_fingerprint,
+        set(stored.skipped),
+    )

@@ -1,0 +1,20 @@
+"""The stage `synth`: write the raw data of a synthetic experiment."""
+
+from __future__ import annotations
+
+from exp_platform.config.environment import load_environment
+from exp_platform.stages.run import Run, StageResult
+from exp_platform.stages.sources import file_system, raw_folder
+from exp_platform.synth.files import write_raw
+
+
+def run(run: Run) -> StageResult:
+    """Replace `<raw_dir>/exp_platform/<experiment_id>`; the same rows for the same experiment."""
+    environment = load_environment(run.environment)
+    folder = raw_folder(run.experiment, environment)
+    files, path = file_system(folder, environment)
+    written = write_raw(run.experiment, files, path)
+    return StageResult(
+        rows_out=written.exposures + written.outcomes,
+        details={"folder": folder, "exposures": written.exposures, "outcomes": written.outcomes},
+    )

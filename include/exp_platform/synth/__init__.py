@@ -1,0 +1,1 @@
+"""Synthetic raw data with a known truth: users with a latent propensity, their exposures and their outcomes."""

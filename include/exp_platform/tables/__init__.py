@@ -1,0 +1,1 @@
+"""Iceberg tables: schemas, catalog, the replace-by-key write, leases, maintenance."""

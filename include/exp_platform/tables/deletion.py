@@ -1,0 +1,71 @@
+"""Forgetting an experiment: its rows in every table, its raw data, runs and memo."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+
+from exp_platform.config.environment import Environment
+from exp_platform.errors import ConfigError
+from exp_platform.tables.catalog import open_catalog, table
+from exp_platform.tables.folders import delete_folder
+from exp_platform.tables.lease import held_lease
+from exp_platform.tables.maintenance import KEEP
+from exp_platform.tables.schemas import TABLES
+from exp_platform.tables.selection import selection
+from exp_platform.tables.write import delete_rows
+
+_ID = re.compile(r"[a-z0-9_]{1,64}")  # what an id may be; it becomes part of paths here
+
+
+def delete_experiment(environment: Environment, experiment_id: str) -> list[str]:
+    """Delete all that is stored of an experiment, and tell in lines what was deleted. Its spec stays.
+
+    `decisions` go first, so that no reader meets half of it. Raises LeaseError while the experiment is being run,
+    ConfigError for what cannot be an id.
+    """
+    if not _ID.fullmatch(experiment_id):
+        raise ConfigError(f"experiment id: found {experiment_id!r}; allowed are 1 to 64 of a-z, 0-9 and _")
+    with held_lease(environment, experiment_id, f"exp delete on {socket.gethostname()} pid {os.getpid()}"):
+        told = _delete_rows(environment, experiment_id)
+        if delete_folder(environment, f"{environment.raw_dir}/exp_platform/{experiment_id}"):
+            told.append(f"raw data in {environment.raw_dir}/exp_platform/{experiment_id}")
+        runs = environment.runs_dir / experiment_id
+        if runs.is_dir():
+            told.append(f"{sum(path.is_dir() for path in runs.iterdir())} runs in {runs}")
+            shutil.rmtree(runs)
+        told += _delete_memo(environment, experiment_id)
+    if not told:
+        return [f"nothing was stored of {experiment_id}"]
+    return [
+        *told,
+        f"(deleted rows stay in older snapshots and files until maintenance, {KEEP.days} days from now)",
+    ]
+
+
+def _delete_rows(environment: Environment, experiment_id: str) -> list[str]:
+    catalog = open_catalog(environment)
+    where = selection({"experiment_id": experiment_id})
+    told = []
+    for name in ("decisions", *(name for name in TABLES if name != "decisions")):
+        rows = sum(task.file.record_count for task in table(catalog, name).scan(where).plan_files())
+        delete_rows(catalog, name, where, "delete")
+        if rows:
+            told.append(f"{rows} rows of {name}")
+    return told
+
+
+def _delete_memo(environment: Environment, experiment_id: str) -> list[str]:
+    told = []
+    for suffix in (".md", ".json"):
+        path = environment.memos_dir / f"{experiment_id}{suffix}"
+        if path.is_file():
+            path.unlink()
+            told.append(str(path))
+    charts = environment.memos_dir / experiment_id
+    if charts.is_dir():
+        shutil.rmtree(charts)
+        told.append(str(charts))
+    return told

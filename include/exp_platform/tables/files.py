@@ -1,0 +1,162 @@
+"""Files of the data tables as Spark tasks write and read them: Arrow in, Arrow out, no session and no commit.
+
+The driver makes a `Writer` or a plan and sends it to the tasks; both pickle to a few kilobytes. A written file
+counts only once `write.replace_files` has committed its path.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyiceberg.expressions import AlwaysTrue
+from pyiceberg.io import FileIO
+from pyiceberg.io.pyarrow import ArrowScan, schema_to_pyarrow
+from pyiceberg.schema import Schema
+from pyiceberg.table import FileScanTask, Table
+from pyiceberg.table.metadata import TableMetadata
+
+from exp_platform.config.environment import Environment
+from exp_platform.errors import DataError
+from exp_platform.tables.catalog import open_catalog, table
+from exp_platform.tables.schemas import arrow_schema
+from exp_platform.tables.selection import selection
+
+
+@dataclass(frozen=True)
+class Writer:
+    """Writes one experiment's rows of one table for one run."""
+
+    io: FileIO
+    folder: str
+    schema: pa.Schema  # the table's columns with their Iceberg field ids
+    experiment_id: str
+    run_id: str
+
+    def write(self, bucket: int, rows: pa.Table) -> str:
+        """Write one bucket's rows as one Parquet file and return its path, which no other attempt shares.
+
+        `rows` has the table's columns in any order; `experiment_id` and `bucket` may be absent, as they are
+        constants. Raises pyarrow's errors when a column is missing or cannot be cast.
+        """
+        rows = self._with_constants(bucket, rows).select(self.schema.names).cast(self.schema)
+        path = f"{self.folder}/{self.run_id}-{bucket:05d}-{secrets.token_hex(4)}.parquet"
+        with self.io.new_output(path).create() as stream:
+            pq.write_table(rows, stream, compression="zstd")
+        return path
+
+    def _with_constants(self, bucket: int, rows: pa.Table) -> pa.Table:
+        for name, value in (("experiment_id", self.experiment_id), ("bucket", bucket)):
+            if name in self.schema.names and name not in rows.column_names:
+                field = self.schema.field(name)
+                rows = rows.append_column(name, pa.repeat(pa.scalar(value, field.type), len(rows)))
+        return rows
+
+
+def task_writer(environment: Environment | None, table_name: str, experiment_id: str, run_id: str) -> Writer:
+    """A picklable Writer for the tasks of one run."""
+    return writer_of(table(open_catalog(environment), table_name), experiment_id, run_id)
+
+
+def writer_of(target: Table, experiment_id: str, run_id: str) -> Writer:
+    """The Writer of an opened table."""
+    return Writer(
+        io=target.io,
+        folder=experiment_folder(target, experiment_id),
+        schema=_file_schema(target.name()[-1], target.schema()),
+        experiment_id=experiment_id,
+        run_id=run_id,
+    )
+
+
+def experiment_folder(target: Table, experiment_id: str) -> str:
+    """Where all files of one experiment lie, whoever wrote them: Spark and PyIceberg name partitions like this."""
+    return f"{target.location()}/data/experiment_id={experiment_id}"
+
+
+def _file_schema(table_name: str, schema: Schema) -> pa.Schema:
+    """Our Arrow types with the Iceberg table's field ids, so that a later rename cannot confuse a reader."""
+    with_ids = schema_to_pyarrow(schema)
+    return pa.schema([_with_ids(field, with_ids.field(field.name)) for field in arrow_schema(table_name)])
+
+
+def _with_ids(field: pa.Field, source: pa.Field) -> pa.Field:
+    kind = field.type
+    if pa.types.is_map(kind):
+        kind = pa.map_(
+            _with_ids(kind.key_field, source.type.key_field),
+            _with_ids(kind.item_field, source.type.item_field),
+        )
+    elif pa.types.is_list(kind):
+        kind = pa.list_(_with_ids(kind.value_field, source.type.value_field))
+    return field.with_type(kind).with_metadata(source.metadata)
+
+
+@dataclass(frozen=True)
+class BucketFiles:
+    """The files of one bucket at one snapshot; pickles to a few kilobytes."""
+
+    tasks: tuple[FileScanTask, ...]
+    metadata: TableMetadata
+    io: FileIO
+    projection: Schema
+    types: pa.Schema
+    rows: int
+
+    def read(self) -> pa.Table:
+        """All rows of the bucket with the planned columns, in the table's Arrow types."""
+        scan = ArrowScan(self.metadata, self.io, self.projection, AlwaysTrue())
+        return scan.to_table(self.tasks).select(self.types.names).cast(self.types)
+
+
+def plan_buckets(
+    environment: Environment | None,
+    table_name: str,
+    experiment_id: str,
+    snapshot_id: int,
+    columns: Sequence[str],
+) -> dict[int, BucketFiles]:
+    """The files of one experiment at a snapshot, by bucket; buckets without rows are absent.
+
+    Raises DataError when the snapshot has expired.
+    """
+    source = table(open_catalog(environment), table_name)
+    if source.snapshot_by_id(snapshot_id) is None:
+        raise DataError(
+            f"{table_name}: snapshot {snapshot_id} has expired; run the experiment from `ingest` again"
+        )
+    scan = source.scan(
+        row_filter=selection({"experiment_id": experiment_id}),
+        selected_fields=tuple(columns),
+        snapshot_id=snapshot_id,
+    )
+    by_bucket: dict[int, list[FileScanTask]] = defaultdict(list)
+    position = [field.name for field in source.spec().fields].index("bucket")
+    for task in scan.plan_files():
+        by_bucket[task.file.partition[position]].append(task)
+    known = arrow_schema(table_name)
+    # A reader of planned files needs no history, which would make every task carry hundreds of snapshots.
+    metadata = source.metadata.model_copy(
+        update={
+            "snapshots": [],
+            "snapshot_log": [],
+            "metadata_log": [],
+            "refs": {},
+            "current_snapshot_id": None,
+        }
+    )
+    return {
+        bucket: BucketFiles(
+            tasks=tuple(tasks),
+            metadata=metadata,
+            io=source.io,
+            projection=scan.projection(),
+            types=pa.schema([known.field(column) for column in columns]),
+            rows=sum(task.file.record_count for task in tasks),
+        )
+        for bucket, tasks in sorted(by_bucket.items())
+    }

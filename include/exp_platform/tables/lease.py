@@ -1,0 +1,210 @@
+"""One run of an experiment at a time: a row in the catalog's own SQL database, kept alive by a heartbeat.
+
+Imports neither PyIceberg nor pyarrow, so that a scheduler's thread can beat at little cost.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from exp_platform.config.environment import Environment
+from exp_platform.errors import LeaseError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+log = logging.getLogger(__name__)
+
+DEFAULT_TTL = 300.0  # seconds without a heartbeat after which a lease may be taken over
+HEARTBEAT_EVERY = 30.0  # seconds
+
+_CREATE = """
+CREATE TABLE IF NOT EXISTS exp_leases (
+    experiment_id VARCHAR(64) PRIMARY KEY,
+    holder VARCHAR(255) NOT NULL,
+    acquired_at DOUBLE PRECISION NOT NULL,
+    heartbeat_at DOUBLE PRECISION NOT NULL
+)"""
+# One statement, so that of two that try at once exactly one sees its row. A holder may acquire again (a task's retry).
+_ACQUIRE = """
+INSERT INTO exp_leases (experiment_id, holder, acquired_at, heartbeat_at)
+VALUES (:experiment_id, :holder, :now, :now)
+ON CONFLICT (experiment_id) DO UPDATE
+SET holder = excluded.holder, acquired_at = excluded.acquired_at, heartbeat_at = excluded.heartbeat_at
+WHERE exp_leases.heartbeat_at < :expired OR exp_leases.holder = excluded.holder"""
+_READ = "SELECT holder, acquired_at, heartbeat_at FROM exp_leases WHERE experiment_id = :experiment_id"
+_BEAT = "UPDATE exp_leases SET heartbeat_at = :now WHERE experiment_id = :experiment_id AND holder = :holder"
+_RELEASE = "DELETE FROM exp_leases WHERE experiment_id = :experiment_id AND holder = :holder"
+
+
+@dataclass(frozen=True)
+class Held:
+    """Who holds an experiment; times are aware, in UTC."""
+
+    holder: str
+    since: datetime
+    heartbeat: datetime
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to run one experiment, for one holder: a run's own name, never shared by two runs."""
+
+    experiment_id: str
+    holder: str
+    environment: Environment
+    ttl: float = DEFAULT_TTL
+
+    def acquire(self) -> None:
+        """Take the lease, or one whose last heartbeat is older than `ttl` seconds.
+
+        Raises LeaseError, which names the holder and the remedy.
+        """
+        now = time.time()
+        values = {
+            "experiment_id": self.experiment_id,
+            "holder": self.holder,
+            "now": now,
+            "expired": now - self.ttl,
+        }
+        if _execute(self.environment, _ACQUIRE, values) == 0:
+            raise LeaseError(self.refusal())
+
+    def heartbeat(self) -> None:
+        """Say that the holder is alive. Raises LeaseError when the lease has been lost meanwhile."""
+        values = {"experiment_id": self.experiment_id, "holder": self.holder, "now": time.time()}
+        if _execute(self.environment, _BEAT, values) == 0:
+            raise LeaseError(f"{self.holder} has lost the lease of {self.experiment_id}: {self.refusal()}")
+
+    def release(self) -> None:
+        """Give the lease back; nothing happens where it is another's or nobody's."""
+        _execute(self.environment, _RELEASE, {"experiment_id": self.experiment_id, "holder": self.holder})
+
+    def refusal(self) -> str:
+        """Who holds the lease instead, since when, and what to do about it."""
+        held = holder_of(self.environment, self.experiment_id)
+        if held is None:
+            return f"nobody holds {self.experiment_id} now; try again"
+        return (
+            f"{self.experiment_id} is being run by {held.holder} since {held.since:%Y-%m-%d %H:%M:%S} UTC "
+            f"(last heartbeat {held.heartbeat:%H:%M:%S}). Wait for it; if it is dead, run "
+            f"`exp unlock {self.experiment_id}`"
+        )
+
+
+def holder_of(environment: Environment, experiment_id: str) -> Held | None:
+    """Who holds the lease of an experiment, alive or dead; None for nobody."""
+    from sqlalchemy import text
+
+    with _engine(_uri(environment)).connect() as connection:
+        row = connection.execute(text(_READ), {"experiment_id": experiment_id}).one_or_none()
+    if row is None:
+        return None
+    return Held(
+        row.holder,
+        datetime.fromtimestamp(row.acquired_at, UTC),
+        datetime.fromtimestamp(row.heartbeat_at, UTC),
+    )
+
+
+def force_release(environment: Environment, experiment_id: str) -> str | None:
+    """Take the lease from whoever holds it, and return the holder's name; None for nobody."""
+    held = holder_of(environment, experiment_id)
+    if held is None:
+        return None
+    Lease(experiment_id, held.holder, environment).release()
+    return held.holder
+
+
+@contextmanager
+def held_lease(environment: Environment, experiment_id: str, holder: str) -> Iterator[Lease]:
+    """Hold an experiment's lease, beating, for the length of a `with` block in the main thread.
+
+    Raises LeaseError at once where another run holds it, and from within the block when another has taken it.
+    """
+    lease = Lease(experiment_id, holder, environment)
+    lease.acquire()
+    lost: list[str] = []
+
+    def stop() -> None:
+        lost.append("the lease was taken")
+        os.kill(os.getpid(), signal.SIGINT)  # the one thing that ends a call into the JVM
+
+    try:
+        with beating(lease, stop):
+            yield lease
+    except KeyboardInterrupt:
+        if lost:
+            raise LeaseError(f"stopped: {lease.refusal()}") from None
+        raise
+    finally:
+        lease.release()
+
+
+@contextmanager
+def beating(lease: Lease, lost: Callable[[], None], every: float = HEARTBEAT_EVERY) -> Iterator[None]:
+    """Beat the lease every `every` seconds from a daemon thread for the length of a `with` block.
+
+    `lost` is called, in that thread, once another run has taken the lease. A database that does not answer is only
+    logged: the lease outlives some missed beats.
+    """
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(every):
+            try:
+                lease.heartbeat()
+            except LeaseError as error:
+                log.error("%s", error)
+                lost()
+                return
+            except Exception as error:
+                log.warning(
+                    "the lease of %s could not be renewed, trying again: %s", lease.experiment_id, error
+                )
+
+    thread = threading.Thread(target=beat, name=f"lease-{lease.experiment_id}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(timeout=every)
+
+
+def _execute(environment: Environment, statement: str, values: dict[str, Any]) -> int:
+    from sqlalchemy import text
+
+    with _engine(_uri(environment)).begin() as connection:
+        return int(connection.execute(text(statement), values).rowcount)
+
+
+def _uri(environment: Environment) -> str:
+    if environment.catalog.kind == "rest":  # such a catalog has no database of its own to share
+        return f"sqlite:///{environment.state_dir}/leases.db?timeout=30"
+    environment.prepare()
+    return environment.pyiceberg_properties()["uri"]
+
+
+@lru_cache(maxsize=8)
+def _engine(uri: str) -> Engine:
+    from sqlalchemy import NullPool, create_engine, text
+
+    engine = create_engine(
+        uri, poolclass=NullPool
+    )  # a beat in half a minute needs no pool, and a fork none to share
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":  # two CREATE ... IF NOT EXISTS at once collide there
+            connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('exp_leases'))"))
+        connection.execute(text(_CREATE))
+    return engine

@@ -1,0 +1,272 @@
+"""Every table of the platform, each defined once: its columns, how it is partitioned, its properties.
+
+Adding a column later is adding a line here: `catalog.open_catalog` adds what a table lacks. Columns are never
+renamed or retyped in place, and all are nullable, so older files stay readable.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from datetime import date, datetime
+from functools import cache
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import pyarrow as pa
+
+from exp_platform.aggregates import DailyRow
+from exp_platform.analyses.rows import ROW_TYPES
+from exp_platform.checks import CheckResult
+
+if TYPE_CHECKING:
+    from pyiceberg.partitioning import PartitionSpec
+    from pyiceberg.schema import Schema
+
+NAMESPACE = "exp"
+
+STRING = pa.string()
+DATE = pa.date32()
+INSTANT = pa.timestamp("us", tz="UTC")
+INT = pa.int32()
+LONG = pa.int64()
+DOUBLE = pa.float64()
+BOOLEAN = pa.bool_()
+STRINGS = pa.map_(pa.string(), pa.string())
+
+
+@dataclass(frozen=True)
+class TableDefinition:
+    """One table: columns in order as Arrow types, and the columns whose identity partitions it."""
+
+    name: str
+    columns: tuple[tuple[str, pa.DataType], ...]
+    partition_by: tuple[str, ...] = ("experiment_id",)
+
+    @property
+    def arrow_schema(self) -> pa.Schema:
+        """The Arrow schema of its rows."""
+        return pa.schema(list(self.columns))
+
+
+_USER = (("experiment_id", STRING), ("bucket", INT), ("user_id", STRING))
+_BY_BUCKET = ("experiment_id", "bucket")
+_RUN = (("experiment_id", STRING), ("run_id", STRING), ("computed_at", INSTANT))
+
+_EXPOSURES = TableDefinition(
+    "exposures",
+    (*_USER, ("variant_id", STRING), ("exposed_at", INSTANT), ("event_id", STRING), ("attributes", STRINGS)),
+    _BY_BUCKET,
+)
+_OUTCOMES = TableDefinition(
+    "outcomes",
+    (
+        *_USER,
+        ("event", STRING),
+        ("occurred_at", INSTANT),
+        ("value", DOUBLE),
+        ("event_id", STRING),
+        ("properties", STRINGS),
+    ),
+    _BY_BUCKET,
+)
+# One row a user, local date, day since first exposure and event; and one event `exposure` a user, on its day 0.
+_UNIT_DAYS = TableDefinition(
+    "unit_days",
+    (
+        *_USER,
+        ("variant_id", STRING),
+        ("local_date", DATE),
+        ("day", INT),
+        ("event", STRING),
+        ("n", LONG),  # rows
+        ("value", DOUBLE),  # their sum
+    ),
+    _BY_BUCKET,
+)
+# What is published: readers of exposures and outcomes use only the two snapshots named here.
+_REGISTRY = TableDefinition(
+    "experiment_registry",
+    (
+        ("experiment_id", STRING),
+        ("owner", STRING),
+        ("window_start", DATE),
+        ("window_end", DATE),
+        ("timezone", STRING),
+        ("spec", STRING),  # the resolved experiment as JSON
+        ("config_hash", STRING),
+        ("input_fingerprint", STRING),
+        ("exposures_snapshot", LONG),
+        ("outcomes_snapshot", LONG),
+        ("exposures_rows", LONG),
+        ("outcomes_rows", LONG),
+        ("buckets", INT),
+        ("run_id", STRING),
+        ("published_at", INSTANT),
+    ),
+)
+# One row an as_of date. A result row counts only when it carries the run_id that stands here.
+_DECISIONS = TableDefinition(
+    "decisions",
+    (
+        *_RUN,
+        ("as_of_date", DATE),
+        ("winner", STRING),
+        ("action", STRING),
+        ("winning_variant", STRING),
+        ("confidence", DOUBLE),
+        ("lift", DOUBLE),
+        ("effect", DOUBLE),
+        ("final", BOOLEAN),
+        ("reasons", STRING),  # JSON
+        ("decision", STRING),  # JSON: all that the decision says
+        ("checks", STRING),  # JSON
+        ("skipped", STRING),  # JSON: stages whose stored results were used
+        ("assigned", STRING),  # JSON: variant -> users, crossovers included
+        ("crossovers", STRING),  # JSON: variant of first exposure -> users
+        ("caps", STRING),  # JSON: metric -> [lower, upper]
+        ("config_hash", STRING),
+        ("input_fingerprint", STRING),
+        ("code_version", STRING),
+        ("exposures_snapshot", LONG),
+        ("outcomes_snapshot", LONG),
+    ),
+)
+_OVERALL = TableDefinition(
+    "metric_aggregates_overall",
+    (
+        *_RUN,
+        ("as_of_date", DATE),
+        ("kind", STRING),
+        ("metric_id", STRING),
+        ("variant_id", STRING),
+        ("segment", STRING),
+        ("segment_value", STRING),
+        ("columns", pa.list_(STRING)),
+        ("n", LONG),
+        ("mean", pa.list_(DOUBLE)),  # one a column
+        ("m2", pa.list_(DOUBLE)),  # centred co-moments, row by row
+        ("successes", LONG),
+        ("median", DOUBLE),
+        ("p95", DOUBLE),
+        ("capped_share", DOUBLE),
+    ),
+)
+
+
+def _arrow_type(annotation: Any) -> pa.DataType:
+    """The column type of a row dataclass's annotation; `X | None` is X, as all columns are nullable."""
+    if get_origin(annotation) in (Union, UnionType):
+        return _arrow_type(next(a for a in get_args(annotation) if a is not type(None)))
+    if get_origin(annotation) is Literal:
+        return STRING
+    known = ((bool, BOOLEAN), (int, LONG), (float, DOUBLE), (str, STRING), (datetime, INSTANT), (date, DATE))
+    for python_type, arrow_type in known:
+        if issubclass(annotation, python_type):
+            return arrow_type
+    raise TypeError(f"no column type for {annotation!r}")
+
+
+def _of_rows(name: str, row_type: type, first: tuple[tuple[str, pa.DataType], ...] = _RUN) -> TableDefinition:
+    hints = get_type_hints(row_type)
+    return TableDefinition(name, (*first, *((f.name, _arrow_type(hints[f.name])) for f in fields(row_type))))
+
+
+RESULT_TABLES: tuple[str, ...] = (
+    *(str(row_type.TABLE) for row_type in ROW_TYPES),
+    CheckResult.TABLE,
+    _OVERALL.name,
+    "metric_aggregates_daily",
+)  # rows carry run_id and as_of_date, and count when `decisions` names that run for that date
+DATA_TABLES: tuple[str, ...] = ("exposures", "outcomes", "unit_days")  # large, partitioned by bucket as well
+
+TABLES: dict[str, TableDefinition] = {
+    definition.name: definition
+    for definition in (
+        _EXPOSURES,
+        _OUTCOMES,
+        _UNIT_DAYS,
+        _REGISTRY,
+        _DECISIONS,
+        _OVERALL,
+        _of_rows("metric_aggregates_daily", DailyRow, (*_RUN, ("as_of_date", DATE))),
+        *(_of_rows(row_type.TABLE, row_type) for row_type in (*ROW_TYPES, CheckResult)),
+    )
+}
+
+PROPERTIES: dict[str, str] = {
+    "format-version": "2",
+    "write.parquet.compression-codec": "zstd",
+    "write.distribution-mode": "none",
+    # Hundreds of commits a night on shared tables: wait for each other, keep manifests and metadata few.
+    "commit.retry.num-retries": "20",
+    "commit.retry.min-wait-ms": "50",
+    "commit.retry.max-wait-ms": "2000",
+    "commit.manifest-merge.enabled": "true",
+    "commit.manifest.min-count-to-merge": "20",
+    "write.metadata.delete-after-commit.enabled": "true",
+    "write.metadata.previous-versions-max": "20",
+    # Bounds are cut to 16 characters by default, and then nobody can tell that a file holds one experiment only:
+    # a delete by key would rewrite files that it may simply drop.
+    "write.metadata.metrics.column.experiment_id": "full",
+    "write.metadata.metrics.column.run_id": "full",
+}
+
+
+def arrow_schema(name: str) -> pa.Schema:
+    """The Arrow schema of a table's rows. Raises KeyError for an unknown table."""
+    return TABLES[name].arrow_schema
+
+
+@cache
+def iceberg_schema(name: str) -> Schema:
+    """The Iceberg schema with which a table is created: field ids count from 1, top level first."""
+    from pyiceberg.schema import Schema
+    from pyiceberg.types import NestedField
+
+    definition = TABLES[name]
+    nested_ids = iter(range(len(definition.columns) + 1, 10_000))
+    return Schema(
+        *(
+            NestedField(position, column, iceberg_type(arrow_type, nested_ids), required=False)
+            for position, (column, arrow_type) in enumerate(definition.columns, start=1)
+        )
+    )
+
+
+def iceberg_type(arrow_type: pa.DataType, ids: Any) -> Any:
+    """The Iceberg type of a column's Arrow type; `ids` yields the field ids of nested fields."""
+    from pyiceberg import types
+
+    if pa.types.is_map(arrow_type):
+        return types.MapType(
+            key_id=next(ids),
+            key_type=types.StringType(),
+            value_id=next(ids),
+            value_type=types.StringType(),
+            value_required=False,
+        )
+    if pa.types.is_list(arrow_type):
+        return types.ListType(next(ids), iceberg_type(arrow_type.value_type, ids), element_required=False)
+    return {
+        STRING: types.StringType(),
+        INT: types.IntegerType(),
+        LONG: types.LongType(),
+        DOUBLE: types.DoubleType(),
+        BOOLEAN: types.BooleanType(),
+        DATE: types.DateType(),
+        INSTANT: types.TimestamptzType(),
+    }[arrow_type]
+
+
+def partition_spec(name: str) -> PartitionSpec:
+    """The partition spec of a table: identity of its `partition_by` columns."""
+    from pyiceberg.partitioning import PartitionField, PartitionSpec
+    from pyiceberg.transforms import IdentityTransform
+
+    schema = iceberg_schema(name)
+    return PartitionSpec(
+        *(
+            PartitionField(schema.find_field(column).field_id, 1000 + position, IdentityTransform(), column)
+            for position, column in enumerate(TABLES[name].partition_by)
+        )
+    )

@@ -1,0 +1,27 @@
+"""Conditions on rows, written as mappings from columns to values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import reduce
+from typing import Any
+
+from pyiceberg import expressions
+from pyiceberg.expressions import AlwaysTrue, BooleanExpression
+
+# mypy's pydantic plugin expects fields where these classes have constructors of their own.
+_equal_to: Any = expressions.EqualTo
+_not_equal_to: Any = expressions.NotEqualTo
+_in: Any = expressions.In
+_and: Any = expressions.And
+
+
+def selection(where: Mapping[str, Any], but_not: Mapping[str, Any] | None = None) -> BooleanExpression:
+    """Rows whose columns have these values (a list: one of them), and do not have those of `but_not`."""
+    terms = [
+        _in(column, value) if isinstance(value, (list, tuple)) else _equal_to(column, value)
+        for column, value in where.items()
+    ]
+    terms += [_not_equal_to(column, value) for column, value in (but_not or {}).items()]
+    chosen: BooleanExpression = reduce(_and, terms, AlwaysTrue())
+    return chosen

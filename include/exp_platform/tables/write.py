@@ -1,0 +1,131 @@
+"""The one way to write Iceberg tables: replace what a key selects, in one commit, beside other writers.
+
+Every write names its experiment, so it can never touch another one's rows. A commit that meets another is planned
+again on the table's newest state. Doing the same write twice gives the same table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import Any
+
+import pyarrow as pa
+import tenacity
+from pyiceberg.catalog import Catalog
+from pyiceberg.exceptions import CommitFailedException, ValidationException
+from pyiceberg.expressions import BooleanExpression
+from pyiceberg.table import Transaction
+from pyiceberg.table.metadata import TableMetadata
+from pyiceberg.table.update import TableUpdate, update_table_metadata
+from sqlalchemy.exc import OperationalError
+
+from exp_platform.tables.catalog import table
+from exp_platform.tables.files import writer_of
+from exp_platform.tables.schemas import arrow_schema
+from exp_platform.tables.selection import selection
+
+again = tenacity.retry(
+    # Others' commits, and a database that stayed locked for longer than its busy timeout.
+    retry=tenacity.retry_if_exception_type((CommitFailedException, ValidationException, OperationalError)),
+    wait=tenacity.wait_random_exponential(multiplier=0.05, max=2),
+    stop=tenacity.stop_after_attempt(20),
+    reraise=True,
+)
+
+
+def replace_files(
+    catalog: Catalog, table_name: str, experiment_id: str, paths: Sequence[str], run_id: str
+) -> int:
+    """Make files that a Writer wrote the whole content of one experiment, and return the snapshot that says so."""
+    return _replace(catalog, table_name, selection({"experiment_id": experiment_id}), list(paths), run_id)
+
+
+def replace_rows(
+    catalog: Catalog,
+    table_name: str,
+    where: Mapping[str, Any],
+    rows: Sequence[Mapping[str, Any]],
+    run_id: str,
+) -> int:
+    """Replace the rows that `where` selects by `rows`, and return the snapshot.
+
+    `where` maps columns to a value or to a list of values, and must give one `experiment_id`. Columns with one value
+    may be left out of the rows. Raises ValueError for a row outside `where` or a column that the table lacks.
+    """
+    experiment_id = where["experiment_id"]
+    complete = [_within(where, row) for row in rows]
+    schema = arrow_schema(table_name)
+    if unknown := {key for row in complete for key in row} - set(schema.names):
+        raise ValueError(f"{table_name} has no column {', '.join(sorted(unknown))}")
+    paths = []
+    if complete:
+        writer = writer_of(table(catalog, table_name), experiment_id, run_id)
+        paths.append(writer.write(0, pa.Table.from_pylist(complete, schema)))
+    return _replace(catalog, table_name, selection(where), paths, run_id)
+
+
+def delete_rows(catalog: Catalog, table_name: str, where: BooleanExpression, run_id: str) -> None:
+    """Delete the rows of a condition; commits nothing where no file can hold such a row."""
+
+    @again
+    def attempt() -> None:
+        target = table(catalog, table_name)
+        if any(True for _ in target.scan(where).plan_files()):
+            with _Transaction(target) as change:
+                change.delete(where, snapshot_properties={"run_id": run_id})
+
+    attempt()
+
+
+def delete_superseded(
+    catalog: Catalog, table_name: str, experiment_id: str, as_of_dates: Sequence[date], run_id: str
+) -> None:
+    """Delete the rows that other runs than `run_id` left for these as_of dates, killed runs' among them."""
+    days = {"experiment_id": experiment_id, "as_of_date": list(as_of_dates)}
+    delete_rows(catalog, table_name, selection(days, but_not={"run_id": run_id}), run_id)
+
+
+def _within(where: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
+    constants = {column: value for column, value in where.items() if not isinstance(value, (list, tuple))}
+    complete = {**constants, **row}
+    for column, value in where.items():
+        allowed = value if isinstance(value, (list, tuple)) else [value]
+        if complete.get(column) not in allowed:
+            raise ValueError(f"{column}: found {complete.get(column)!r}, the rows to replace have {value!r}")
+    return complete
+
+
+@again
+def _replace(
+    catalog: Catalog, table_name: str, where: BooleanExpression, paths: list[str], run_id: str
+) -> int:
+    target = table(catalog, table_name)
+    properties = {"run_id": run_id}
+    with _Transaction(target) as change:
+        # PyIceberg warns about a delete that matches nothing, and a first run has nothing to delete.
+        if any(True for _ in target.scan(where).plan_files()):
+            change.delete(where, snapshot_properties=properties)
+        change.add_files(
+            paths, snapshot_properties=properties, check_duplicate_files=False
+        )  # names are unique
+    snapshot = target.current_snapshot()  # the delete and the addition are two; the last one stands for both
+    assert snapshot is not None
+    return snapshot.snapshot_id
+
+
+class _Transaction(Transaction):
+    """A transaction that works out its metadata once a state.
+
+    PyIceberg's own copies the table's whole history on each of some forty accesses a commit: at 200 snapshots a
+    commit takes 0.43 s of CPU, with this 0.08 s.
+    """
+
+    _state: tuple[TableMetadata, tuple[TableUpdate, ...], TableMetadata] | None = None
+
+    @property
+    def table_metadata(self) -> TableMetadata:
+        base, updates = self._table.metadata, self._updates
+        if self._state is None or self._state[0] is not base or self._state[1] is not updates:
+            self._state = (base, updates, update_table_metadata(base, updates) if updates else base)
+        return self._state[2]

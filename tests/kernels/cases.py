@@ -1,0 +1,184 @@
+"""Small experiments and the tables that kernels read, for the tests of this folder."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pyarrow as pa
+
+from exp_platform.aggregates import Aggregates
+from exp_platform.config.experiment import (
+    AnalysisPlan,
+    Covariate,
+    DayWindow,
+    EventsSource,
+    Experiment,
+    Measure,
+    Metric,
+    MetricKind,
+    Role,
+    TableSource,
+    UnitsSource,
+    Variant,
+    Window,
+    Winsorise,
+)
+from exp_platform.kernels.aggregate import add_blocks, aggregate, winsorised_blocks
+from exp_platform.kernels.merge import caps_of, merge_aggregates
+from exp_platform.kernels.unit_days import unit_days
+from exp_platform.kernels.users import first_exposures
+
+INSTANT = pa.timestamp("us", "UTC")
+TABLE = TableSource("parquet", "nowhere", {})
+EVENTS = EventsSource(TABLE, TABLE, {"device": "device", "tier": "tier"}, "none")
+
+
+@dataclass(frozen=True)
+class Exposure:
+    user: str
+    variant: str
+    at: datetime
+    attributes: dict[str, str | None] | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    user: str
+    event: str
+    at: datetime
+    value: float | None = None
+
+
+@dataclass
+class Data:
+    exposures: list[Exposure] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+
+
+def exposures_table(rows: Iterable[Exposure]) -> pa.Table:
+    listed = list(rows)
+    return pa.table(
+        {
+            "user_id": pa.array([r.user for r in listed], pa.string()),
+            "variant_id": pa.array([r.variant for r in listed], pa.string()),
+            "exposed_at": pa.array([r.at.astimezone(UTC) for r in listed], INSTANT),
+            "attributes": pa.array(
+                [None if r.attributes is None else list(r.attributes.items()) for r in listed],
+                pa.map_(pa.string(), pa.string()),
+            ),
+        }
+    )
+
+
+def outcomes_table(rows: Iterable[Outcome]) -> pa.Table:
+    listed = list(rows)
+    return pa.table(
+        {
+            "user_id": pa.array([r.user for r in listed], pa.string()),
+            "event": pa.array([r.event for r in listed], pa.string()),
+            "occurred_at": pa.array([r.at.astimezone(UTC) for r in listed], INSTANT),
+            "value": pa.array([r.value for r in listed], pa.float64()),
+        }
+    )
+
+
+def aggregates_of(
+    data: Data, experiment: Experiment, as_of: list[date], buckets: int = 1
+) -> list[Aggregates]:
+    """Both rounds of a run over users dealt to buckets; one entry per as_of date, ascending."""
+    reduced = []
+    for bucket in range(buckets):
+        mine = [e for e in data.exposures if zlib.crc32(e.user.encode()) % buckets == bucket]
+        users = first_exposures(exposures_table(mine), experiment, as_of[-1])
+        reduced.append((users, unit_days(users, outcomes_table(data.outcomes), experiment, as_of[-1])))
+    merged = []
+    for day in as_of:
+        parts = [aggregate(users, days, experiment, day) for users, days in reduced]
+        caps = caps_of(parts, experiment)
+        blocks = [winsorised_blocks(users, days, experiment, day, caps) for users, days in reduced]
+        complete = [add_blocks(part, more) for part, more in zip(parts, blocks, strict=True)]
+        merged.append(merge_aggregates(complete, experiment, caps))
+    return merged
+
+
+def metric(name: str, kind: MetricKind, numerator: Measure, **rest: Any) -> Metric:
+    return Metric(name, kind, Role.SECONDARY, 1, numerator, **rest)
+
+
+ORDERS = Measure("order", "count")
+REVENUE = Measure("purchase", "sum")
+ANY_VIEW = Measure("view", "any")
+
+EVENT_METRICS = (
+    metric("converted", MetricKind.PROPORTION, ANY_VIEW, covariates=(Covariate("pre_converted", ANY_VIEW),)),
+    metric(
+        "orders",
+        MetricKind.COUNT,
+        ORDERS,
+        window=DayWindow(0, 3),
+        covariates=(Covariate("pre_orders", ORDERS),),
+    ),
+    metric("revenue", MetricKind.MEAN, REVENUE, covariates=(Covariate("pre_revenue", REVENUE),)),
+    metric("returned", MetricKind.RETENTION, ANY_VIEW, window=DayWindow(1, 3)),
+    metric("order_value", MetricKind.RATIO, REVENUE, denominator=ORDERS, window=DayWindow(0, 2)),
+    metric("capped", MetricKind.MEAN, REVENUE, winsorise=Winsorise(0.3, 0.7)),
+)
+
+
+def events_experiment(
+    start: date = date(2025, 3, 27), days: int = 6, timezone: str = "Europe/Berlin", **rest: Any
+) -> Experiment:
+    plan = AnalysisPlan(pre_period_days=4, did_days=3)
+    made = Experiment(
+        id="small",
+        owner="",
+        hypothesis="",
+        variants=(Variant("control", 0.4), Variant("blue", 0.3), Variant("amber", 0.3)),
+        window=Window(start, start + timedelta(days=days - 1), timezone),
+        source=EVENTS,
+        metrics=EVENT_METRICS,
+        segments=("device", "tier"),
+        analyses=plan,
+    )
+    return replace(made, **rest)
+
+
+def units_experiment(missing: str) -> Experiment:
+    covariates = (Covariate("history", Measure("history", "sum")),)
+    return replace(
+        events_experiment(),
+        source=UnitsSource(TABLE, {}, ("visit", "spend"), ("history",), {}),
+        segments=(),
+        metrics=(
+            metric(
+                "visit",
+                MetricKind.PROPORTION,
+                Measure("visit", "any"),
+                missing=missing,
+                covariates=covariates,
+            ),
+            metric("spend", MetricKind.MEAN, Measure("spend", "sum"), missing=missing, covariates=covariates),
+            metric(
+                "spend_a_visit",
+                MetricKind.RATIO,
+                Measure("spend", "sum"),
+                denominator=Measure("visit", "sum"),
+                missing=missing,
+            ),
+        ),
+    )
+
+
+def local(experiment: Experiment, day: int, hours: float = 12.0, microseconds: int = 0) -> datetime:
+    """A moment of the window's day `day` (0: the first): so many hours of real time after that day's local midnight."""
+    midnight = experiment.window.cutoff(experiment.window.start + timedelta(days=day - 1)).astimezone(UTC)
+    return midnight + timedelta(hours=hours, microseconds=microseconds)
+
+
+def zone(experiment: Experiment) -> ZoneInfo:
+    return ZoneInfo(experiment.window.timezone)

@@ -1,0 +1,155 @@
+"""The same semantics once more, user by user and row by row with datetimes: what the kernels are compared with.
+
+Written from the rules, shares no code with the kernels: no unit days, no day numbers, no vectors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from functools import cache
+
+from exp_platform.config.experiment import Experiment, Measure, Metric
+from kernels.cases import Data, Exposure, Outcome, zone
+
+DAY = timedelta(days=1)
+
+
+@dataclass
+class User:
+    id: str
+    variant: str
+    exposed_at: datetime
+    crossover: bool
+    attributes: dict[str, str]
+    outcomes: list[Outcome]
+
+
+class Naive:
+    """An experiment's users and their values at the end of one as_of date."""
+
+    def __init__(self, data: Data, experiment: Experiment, as_of: date) -> None:
+        self.experiment, self.as_of = experiment, as_of
+        local = zone(experiment)
+        self.date = cache(lambda moment: moment.astimezone(local).date())
+        self.everybody = [
+            user
+            for name in sorted({e.user for e in data.exposures})
+            if (user := self._user(name, [e for e in data.exposures if e.user == name], data.outcomes))
+            is not None
+        ]
+        keep = experiment.analyses.crossovers == "first"
+        self.users = [u for u in self.everybody if keep or not u.crossover]
+
+    def _user(self, name: str, exposures: list[Exposure], outcomes: list[Outcome]) -> User | None:
+        window = self.experiment.window
+        known = [v.id for v in self.experiment.variants]
+        seen = [e for e in exposures if window.start <= self.date(e.at) <= min(self.as_of, window.end)]
+        if not seen:
+            return None
+        first_at = min(e.at for e in seen)
+        firsts = [e for e in seen if e.at == first_at]
+        variants = [v for v in known if v in {e.variant for e in firsts}]
+        if not variants:
+            return None
+        return User(
+            name,
+            variants[0],
+            first_at,
+            len({e.variant for e in seen} & set(known)) > 1,
+            {
+                s: self._attribute(s, [e for e in firsts if e.variant == variants[0]])
+                for s in self.experiment.segments
+            },
+            [o for o in outcomes if o.user == name and self.date(o.at) <= self.as_of],
+        )
+
+    @staticmethod
+    def _attribute(name: str, firsts: list[Exposure]) -> str:
+        values = [v for e in firsts if (v := (e.attributes or {}).get(name)) is not None]
+        return min(values, default="unknown")
+
+    def _over(self, user: User, days: int) -> bool:
+        """Whether so many days of the user's are over when as_of ends: its last microsecond is past them."""
+        return self.date(user.exposed_at + days * DAY - timedelta(microseconds=1)) <= self.as_of
+
+    def _reduce(self, outcomes: list[Outcome], measure: Measure) -> float:
+        values = [o.value or 0.0 for o in outcomes if o.event == measure.event]
+        if measure.agg == "sum":
+            return sum(values)
+        if measure.agg == "count":
+            return float(len(values))
+        if self.experiment.source.kind == "units":
+            return float(any(value != 0 for value in values))
+        return float(len(values) > 0)
+
+    def _in_window(self, user: User, metric: Metric) -> list[Outcome]:
+        start = user.exposed_at + metric.window.start * DAY
+        after = [o for o in user.outcomes if o.at >= start]
+        if metric.window.end is None:
+            return [o for o in after if self.date(o.at) <= self.experiment.window.end]
+        return [o for o in after if o.at < user.exposed_at + metric.window.end * DAY]
+
+    def _before(self, user: User) -> list[Outcome]:
+        plan, start = self.experiment.analyses, self.experiment.window.start
+        if self.experiment.source.kind == "units":
+            return [o for o in user.outcomes if o.at == user.exposed_at - DAY]
+        if plan.anchor == "first_exposure":
+            return [
+                o
+                for o in user.outcomes
+                if user.exposed_at - plan.pre_period_days * DAY <= o.at < user.exposed_at
+            ]
+        return [o for o in user.outcomes if start - plan.pre_period_days * DAY <= self.date(o.at) < start]
+
+    def row(self, user: User, metric: Metric) -> tuple[float, ...] | None:
+        """The columns of a `total` block for one user; None outside the metric's population."""
+        if metric.window.end is not None and not self._over(user, metric.window.end):
+            return None
+        inside = self._in_window(user, metric)
+        measures = [m for m in (metric.numerator, metric.denominator) if m is not None]
+        units = self.experiment.source.kind == "units"
+        if (
+            units
+            and metric.missing != "zero"
+            and not all(any(o.event == m.event for o in inside) for m in measures)
+        ):
+            return None
+        row = [self._reduce(inside, m) for m in measures]
+        for covariate in metric.covariates:
+            before = [o for o in self._before(user) if o.event == covariate.measure.event]
+            row.append(self._reduce(before, covariate.measure))
+            if units:
+                row.append(float(not before))
+        return tuple(row)
+
+    def daily(self, user: User, metric: Metric) -> tuple[float, ...] | None:
+        """The columns of a `daily` block for one user; None where their days are not over."""
+        n = self.experiment.analyses.did_days
+        if not self._over(user, n):
+            return None
+        starts = [user.exposed_at + day * DAY for day in range(-n, n)]
+        return tuple(
+            self._reduce([o for o in user.outcomes if s <= o.at < s + DAY], metric.numerator) for s in starts
+        )
+
+    def series(self, metric: Metric, variant: str, day: date) -> tuple[int, int, float, float | None]:
+        """One daily row: new users, active users, sums of numerator and denominator on that local date."""
+        users = [u for u in self.users if u.variant == variant]
+        measures = [m for m in (metric.numerator, metric.denominator) if m is not None]
+        active, sums = 0, [0.0] * len(measures)
+        for user in users:
+            counted = {m: [o for o in self._in_window(user, metric) if self._counts(o, m)] for m in measures}
+            active += any(self.date(o.at) == day for rows in counted.values() for o in rows)
+            for i, measure in enumerate(measures):
+                rows = counted[measure]
+                if measure.agg == "any":
+                    sums[i] += bool(rows) and min(self.date(o.at) for o in rows) == day
+                else:
+                    sums[i] += self._reduce([o for o in rows if self.date(o.at) == day], measure)
+        new = sum(self.date(u.exposed_at) == day for u in users)
+        return new, active, sums[0], sums[1] if len(sums) > 1 else None
+
+    def _counts(self, outcome: Outcome, measure: Measure) -> bool:
+        zero = self.experiment.source.kind == "units" and measure.agg == "any" and outcome.value == 0
+        return outcome.event == measure.event and not zero

@@ -1,0 +1,190 @@
+"""The kernels say what the rules say: every block equals that of a naive reading, user by user."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from exp_platform.aggregates import ALL, Aggregates
+from exp_platform.config.experiment import AnalysisPlan, Experiment, Metric, MetricKind
+from exp_platform.stats.moments import Moments
+from kernels.cases import (
+    Data,
+    Exposure,
+    Outcome,
+    aggregates_of,
+    events_experiment,
+    local,
+    units_experiment,
+)
+from kernels.naive import Naive
+
+# The window of each holds a change of clocks; at Sao Paulo and Apia's it takes midnight, or a whole day, away.
+ZONES = {
+    "UTC": date(2025, 3, 27),
+    "Europe/Berlin": date(2025, 3, 27),
+    "America/New_York": date(2024, 11, 1),
+    "America/Sao_Paulo": date(2018, 11, 2),
+    "Pacific/Apia": date(2011, 12, 28),
+}
+DAY = timedelta(days=1)
+MICROSECOND = timedelta(microseconds=1)
+USERS = ["a", "b", "c", "d"]
+DEVICES = st.sampled_from([None, "mobile", "desktop"])
+
+
+@st.composite
+def moments(draw: st.DrawFn, experiment: Experiment) -> datetime:
+    """A moment around the window, often on the border of a local day or a microsecond beside it."""
+    day = draw(st.integers(-6, 9))
+    hours = draw(st.sampled_from([0.0, 0.0, 1.5, 2.5, 12.0, 22.5, 23.5]))
+    return local(experiment, day, hours) + draw(st.sampled_from([-1, 0, 0, 1])) * MICROSECOND
+
+
+@st.composite
+def event_data(draw: st.DrawFn, experiment: Experiment) -> Data:
+    variants = st.sampled_from(["control", "control", "blue", "amber", "ghost"])
+    attributes = st.none() | st.fixed_dictionaries(
+        {"device": DEVICES}, optional={"tier": st.sampled_from("xyz")}
+    )
+    exposure = st.builds(Exposure, st.sampled_from(USERS), variants, moments(experiment), attributes)
+    exposures = draw(st.lists(exposure, max_size=7))
+    if exposures:  # exact duplicates and contradictions at the same instant
+        for seen in draw(st.lists(st.sampled_from(exposures), max_size=2)):
+            exposures.append(replace(seen, variant=draw(variants), attributes=draw(attributes)))
+    at = moments(experiment)
+    if exposures:  # on the border of a day since exposure
+        steps = st.builds(
+            lambda day, step: day * DAY + step * MICROSECOND, st.integers(-5, 5), st.integers(-1, 1)
+        )
+        at = at | st.builds(lambda e, step: e.at + step, st.sampled_from(exposures), steps)
+    events = st.sampled_from(["view", "order", "purchase", "unrelated"])
+    values = st.none() | st.sampled_from([0.0, 0.1, 0.2, 0.3, 1e9, -7.7])
+    outcome = st.builds(Outcome, st.sampled_from([*USERS, "stranger"]), events, at, values)
+    return Data(exposures, draw(st.lists(outcome, max_size=14)))
+
+
+def assert_equal(got: Aggregates, expected: Naive) -> None:
+    experiment = expected.experiment
+    variants = [v.id for v in experiment.variants]
+    everybody = Counter(u.variant for u in expected.everybody)
+    crossed = Counter(u.variant for u in expected.everybody if u.crossover)
+    assert got.assigned == {v: everybody[v] for v in variants}
+    assert got.crossovers == {v: crossed[v] for v in variants}
+    found = 0
+    for metric in experiment.metrics:
+        rows = {u.id: row for u in expected.users if (row := expected.row(u, metric)) is not None}
+        lower, upper = got.caps.get(metric.id, (None, None))
+        if metric.winsorise is not None and rows:
+            pooled = [row[0] for row in rows.values()]
+            assert lower == np.quantile(pooled, metric.winsorise.lower, method="inverted_cdf")
+            assert upper == np.quantile(pooled, metric.winsorise.upper, method="inverted_cdf")
+        for user in expected.users:
+            for segment, value in [(ALL, ALL), *user.attributes.items()]:
+                block = got.block(metric.id, user.variant, segment, value)
+                same = [
+                    rows[u.id]
+                    for u in expected.users
+                    if u.variant == user.variant
+                    and u.id in rows
+                    and ({ALL: ALL} | u.attributes)[segment] == value
+                ]
+                assert (block is None) == (not same)
+                if block is not None:
+                    x = np.array(same)
+                    assert block.successes == np.count_nonzero(x[:, 0])
+                    if segment == ALL and metric.kind is not MetricKind.RATIO:
+                        assert block.median == np.quantile(x[:, 0], 0.5)
+                        assert block.p95 == np.quantile(x[:, 0], 0.95)
+                        assert (block.capped_share is None) == (metric.winsorise is None)
+                    if metric.winsorise is not None:
+                        x[:, 0] = np.clip(x[:, 0], lower, upper)
+                    assert_moments(block.moments, x)
+        found += assert_daily_blocks(got, expected, metric)
+    assert found == sum(b.kind == "daily" for b in got.blocks)
+    assert_daily_rows(got, expected)
+
+
+def assert_daily_blocks(got: Aggregates, expected: Naive, metric: Metric) -> int:
+    found = 0
+    for variant in {u.variant for u in expected.users}:
+        days = [
+            d for u in expected.users if u.variant == variant and (d := expected.daily(u, metric)) is not None
+        ]
+        block = got.block(metric.id, variant, kind="daily")
+        expects = expected.experiment.source.kind != "units" and metric.kind not in ("ratio", "retention")
+        assert (block is not None) == (expects and len(days) > 0)
+        if block is not None:
+            assert block.columns == ("day-3", "day-2", "day-1", "day0", "day1", "day2")
+            assert_moments(block.moments, np.array(days))
+            found += 1
+    return found
+
+
+def assert_daily_rows(got: Aggregates, expected: Naive) -> None:
+    experiment = expected.experiment
+    start = experiment.window.start
+    rows = {(r.metric_id, r.variant_id, r.local_date): r for r in got.daily}
+    days = [start + i * DAY for i in range((got.as_of_date - start).days + 1)]
+    assert len(got.daily) == len(rows) == len(days) * len(experiment.metrics) * len(experiment.variants)
+    for metric in experiment.metrics:
+        for variant in experiment.variants:
+            for day in days:
+                row = rows[metric.id, variant.id, day]
+                new, active, value, base = expected.series(metric, variant.id, day)
+                assert (row.new_users, row.active_users) == (new, active)
+                assert row.value_sum == pytest.approx(value, abs=1e-6)
+                assert row.denominator_sum == base
+
+
+def assert_moments(got: Moments, x: np.ndarray) -> None:
+    assert got.n == len(x)
+    scale = np.abs(x).max(axis=0)
+    scale[scale == 0] = 1.0
+    np.testing.assert_allclose(got.mean / scale, x.mean(axis=0) / scale, rtol=0, atol=1e-12)
+    m2 = np.cov(x.T, ddof=0).reshape(got.m2.shape) * len(x)
+    np.testing.assert_allclose(
+        got.m2 / np.outer(scale, scale), m2 / np.outer(scale, scale), rtol=0, atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("timezone", ZONES)
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_events_equal_the_naive_reading(timezone: str, data: st.DataObject) -> None:
+    plan = AnalysisPlan(
+        pre_period_days=4,
+        did_days=3,
+        anchor=data.draw(st.sampled_from(["experiment_start", "first_exposure"])),
+        crossovers=data.draw(st.sampled_from(["exclude", "first"])),
+    )
+    experiment = events_experiment(ZONES[timezone], timezone=timezone, analyses=plan)
+    rows = data.draw(event_data(experiment))
+    as_of = experiment.window.start + timedelta(days=data.draw(st.integers(0, 8)))
+    assert_equal(aggregates_of(rows, experiment, [as_of])[0], Naive(rows, experiment, as_of))
+
+
+@pytest.mark.parametrize("missing", ["zero", "exclude"])
+@settings(max_examples=50, deadline=None)
+@given(data=st.data())
+def test_units_equal_the_naive_reading(missing: str, data: st.DataObject) -> None:
+    experiment = units_experiment(missing)
+    rows = Data()
+    number = st.none() | st.sampled_from([0.0, 1.0, 2.5, -3.0])
+    for user in data.draw(st.lists(st.sampled_from("abcdefgh"), unique=True)):
+        at = experiment.window.starts_at() + data.draw(st.integers(0, 3)) * DAY
+        rows.exposures.append(Exposure(user, data.draw(st.sampled_from(["control", "blue"])), at))
+        values = {"visit": data.draw(number), "spend": data.draw(number), "history": data.draw(number)}
+        rows.outcomes += [
+            Outcome(user, column, at - DAY if column == "history" else at, value)
+            for column, value in values.items()
+            if value is not None
+        ]
+    as_of = experiment.window.end
+    assert_equal(aggregates_of(rows, experiment, [as_of])[0], Naive(rows, experiment, as_of))

@@ -1,0 +1,363 @@
+"""One bucket: what is dropped, what is kept, and every count that quality judges."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from exp_platform.config.experiment import Experiment, UnitsSource
+from exp_platform.kernels.clean import Cleaned, clean_bucket
+from exp_platform.kernels.measured import MAX_VALUES, OTHERS, Measured, most_frequent
+from kernels.cases import EVENTS, TABLE, events_experiment, units_experiment
+
+NOW = datetime(2025, 5, 1, tzinfo=UTC)
+SPEC = replace(
+    events_experiment(timezone="UTC"), source=replace(EVENTS, dedupe="event_id")
+)  # 27 March to 1 April
+FIRST = "2025-03-28 12:00"
+
+
+def rows(names: str, *values: tuple[Any, ...]) -> pa.Table:
+    columns = names.split()
+    return pa.table({name: pa.array([row[i] for row in values]) for i, name in enumerate(columns)})
+
+
+def exposures(*values: tuple[Any, ...], names: str = "user_id variant_id exposed_at event_id") -> pa.Table:
+    return rows(names, *values)
+
+
+def outcomes(*values: tuple[Any, ...]) -> pa.Table:
+    return rows("user_id event occurred_at value event_id", *values)
+
+
+def cleaned(
+    exposed: pa.Table | list[pa.Table],
+    happened: pa.Table | list[pa.Table] | None = None,
+    spec: Experiment = SPEC,
+) -> Cleaned:
+    parts = {"exposures": exposed, "outcomes": happened if happened is not None else []}
+    raw = {name: part if isinstance(part, list) else [part] for name, part in parts.items()}
+    return clean_bucket(raw, spec, NOW)
+
+
+def deduped(by: Any) -> Experiment:
+    return replace(SPEC, source=replace(EVENTS, dedupe=by))
+
+
+ONE = exposures(("u1", "control", FIRST, "x1"))
+
+
+def test_good_rows_are_staged_as_they_are() -> None:
+    done = cleaned(
+        rows(
+            "user_id variant_id exposed_at event_id attribute.device attribute.tier",
+            ("u1", "control", FIRST, "x1", "phone", None),
+            ("u2", "blue", "2025-03-29T08:00:00+02:00", "x2", "tablet", "free"),
+        ),
+        outcomes(
+            ("u1", "order", "2025-03-28 13:00", 2.5, "o1"), ("u2", "view", "2025-03-27 13:00", None, "o2")
+        ),
+    )
+    assert done.exposures.to_pylist() == [
+        {
+            "user_id": "u1",
+            "variant_id": "control",
+            "exposed_at": datetime(2025, 3, 28, 12, tzinfo=UTC),
+            "event_id": "x1",
+            "attributes": [("device", "phone"), ("tier", None)],
+        },
+        {
+            "user_id": "u2",
+            "variant_id": "blue",
+            "exposed_at": datetime(2025, 3, 29, 6, tzinfo=UTC),
+            "event_id": "x2",
+            "attributes": [("device", "tablet"), ("tier", "free")],
+        },
+    ]
+    assert done.outcomes["value"].to_pylist() == [2.5, None]
+    assert done.outcomes["properties"].to_pylist() == [None, None]
+    assert done.measured == Measured(
+        rows_in={"exposures": 2, "outcomes": 2},
+        rows_out={"exposures": 2, "outcomes": 2},
+        nulls={
+            "exposures.user_id": 0,
+            "exposures.variant_id": 0,
+            "exposures.exposed_at": 0,
+            "outcomes.user_id": 0,
+            "outcomes.event": 0,
+            "outcomes.occurred_at": 0,
+            "outcomes.value": 0,  # a view's value is summed by no metric
+        },
+        duplicates={"exposures": 0, "outcomes": 0},
+        future={"exposures": 0, "outcomes": 0},
+        ignored={"exposures outside the window": 0, "outcomes of users without exposure": 0},
+        users={"2025-03-28": {"control": 1}, "2025-03-29": {"blue": 1}},
+        outcomes={"2025-03-28": {"after": 1}, "2025-03-29": {"before": 1}},
+        newest={"exposures": "2025-03-29", "outcomes": "2025-03-28"},
+    )
+
+
+def test_rows_without_a_required_value_are_dropped_and_counted() -> None:
+    done = cleaned(
+        exposures(
+            ("u1", "control", FIRST, "x1"),
+            (None, "control", FIRST, "x2"),
+            ("u3", "", FIRST, "x3"),
+            ("u4", "control", None, "x4"),
+            ("u5", "control", "soon", None),
+        )
+    )
+    assert done.exposures["user_id"].to_pylist() == ["u1"]
+    nulls = done.measured.nulls
+    assert [nulls[f"exposures.{c}"] for c in ("user_id", "variant_id", "exposed_at")] == [1, 1, 1]
+    assert done.measured.malformed == {"exposures.exposed_at": 1}
+    assert done.measured.examples == {"exposures.exposed_at": ["soon"]}
+
+
+def test_a_missing_value_counts_only_where_values_are_summed() -> None:
+    done = cleaned(
+        ONE,
+        outcomes(
+            ("u1", "view", FIRST, None, "o1"),  # counted by a proportion
+            ("u1", "purchase", FIRST, None, "o2"),  # summed
+            ("u1", "purchase", FIRST, 3.0, "o3"),
+        ),
+    )
+    assert done.measured.nulls["outcomes.value"] == 1
+    assert len(done.outcomes) == 3
+
+
+def test_parts_of_different_types_are_read_together() -> None:
+    at = datetime(2025, 3, 28, 12, tzinfo=UTC)
+    done = cleaned([ONE, exposures(("u2", "blue", at, "x2")), exposures(("u3", "blue", at.date(), "x3"))])
+    assert done.exposures["exposed_at"].to_pylist() == [at, at, at.replace(hour=0)]
+
+
+def test_duplicates_by_event_id_leave_the_earliest_of_each_user() -> None:
+    late, early = "2025-03-29 09:00", "2025-03-28 09:00"
+    again = outcomes(
+        ("u1", "order", late, 2.0, "o1"),
+        ("u1", "order", early, 1.0, "o1"),
+        ("u1", "order", late, 2.0, "o1"),
+        ("u2", "order", late, 5.0, "o1"),  # another user's: ids are only unique for a user
+        ("u1", "order", late, 2.0, None),  # without an id nothing is known
+        ("u1", "order", late, 2.0, None),
+    )
+    done = cleaned(exposures(("u1", "control", FIRST, "x1"), ("u2", "blue", FIRST, "x1")), again)
+    assert done.measured.duplicates == {"exposures": 0, "outcomes": 2}
+    assert done.outcomes["value"].to_pylist() == [1.0, 5.0, 2.0, 2.0]
+
+
+def test_duplicates_do_not_depend_on_the_order_of_rows() -> None:
+    times = ["2025-03-29 09:00", "2025-03-28 09:00", "2025-03-30 09:00"]
+    values = [("u1", "order", at, float(i), "o1") for i, at in enumerate(times)]
+    kept = {
+        tuple(cleaned(ONE, outcomes(*order)).outcomes["value"].to_pylist())
+        for order in (values, values[::-1])
+    }
+    assert kept == {(1.0,)}
+
+
+def test_whole_rows_are_duplicates_only_if_the_spec_says_so() -> None:
+    twice = rows(
+        "user_id variant_id exposed_at attribute.device",
+        ("u1", "control", FIRST, "phone"),
+        ("u1", "control", FIRST, "phone"),
+        ("u1", "control", FIRST, None),
+        ("u1", "control", FIRST, None),
+    )
+    orders = outcomes(("u1", "order", FIRST, 1.0, "o1"), ("u1", "order", FIRST, 1.0, "o1"))
+    whole = cleaned(twice, orders, deduped("whole_row"))
+    assert whole.measured.duplicates == {"exposures": 2, "outcomes": 1}
+    assert whole.exposures["attributes"].to_pylist() == [[("device", "phone")], [("device", None)]]
+    assert cleaned(twice, orders, deduped("none")).measured.duplicates == {"exposures": 0, "outcomes": 0}
+
+
+def test_outcomes_of_strangers_and_from_long_ago_are_left_out() -> None:
+    done = cleaned(
+        ONE,
+        outcomes(
+            ("u1", "view", "2025-03-22 12:00", None, "o1"),  # 4 days of pre-period and one more
+            ("u1", "view", "2025-03-21 12:00", None, "o2"),
+            ("u9", "view", "2025-03-29 12:00", None, "o3"),
+            ("u9", "view", "2025-03-20 12:00", None, "o4"),  # before the window: no sign of a lost exposure
+        ),
+    )
+    assert done.outcomes["event_id"].to_pylist() == ["o1"]
+    assert done.measured.rows_out == {"exposures": 1, "outcomes": 1}
+    assert done.measured.ignored["outcomes of users without exposure"] == 2
+    assert done.measured.outcomes == {"2025-03-29": {"unexposed": 1}}
+
+
+def test_outcomes_are_counted_when_exposure_and_outcome_are_both_known() -> None:
+    done = cleaned(
+        ONE,
+        outcomes(
+            ("u1", "view", "2025-03-27 00:00", None, "o1"),  # first instant of the window
+            ("u1", "view", "2025-03-26 23:59", None, "o2"),
+            ("u1", "view", "2025-03-28 11:59", None, "o3"),
+            ("u1", "view", "2025-03-28 12:00", None, "o4"),  # the instant of the exposure counts
+            ("u1", "view", "2025-04-04 23:59", None, "o5"),  # the last day of the longest metric window
+            ("u1", "view", "2025-04-05 00:00", None, "o6"),
+        ),
+    )
+    assert done.measured.outcomes == {"2025-03-28": {"before": 2, "after": 1}, "2025-04-04": {"after": 1}}
+    assert done.measured.outcomes_at(SPEC.window.end) == {"before": 2, "after": 1}
+    assert done.measured.outcomes_at(SPEC.window.start) == {}
+
+
+def test_assignment_is_the_first_exposure_inside_the_window() -> None:
+    done = cleaned(
+        exposures(
+            ("u1", "control", "2025-03-26 12:00", "x1"),  # before the window: ignored
+            ("u1", "blue", "2025-03-27 12:00", "x2"),
+            ("u1", "blue", "2025-03-28 12:00", "x3"),
+            ("u2", "amber", "2025-03-28 12:00", "x4"),
+            ("u2", "control", "2025-03-30 12:00", "x5"),  # a crossover from that day on
+            ("u3", "control", "2025-04-02 00:00", "x6"),  # after the window
+            ("u4", "green", "2025-03-28 12:00", "x7"),  # unknown
+        )
+    )
+    measured = done.measured
+    assert measured.users == {"2025-03-27": {"blue": 1}, "2025-03-28": {"amber": 1}}
+    assert measured.crossovers == {"2025-03-30": {"amber": 1}}
+    assert measured.ignored["exposures outside the window"] == 2
+    assert measured.unknown_variants == {"green": 1}
+    day = SPEC.window.start + timedelta(days=1)
+    assert measured.users_at(day) == {"blue": 1, "amber": 1}
+    assert (measured.crossovers_at(day), measured.crossovers_at(day + timedelta(days=2))) == (
+        {},
+        {"amber": 1},
+    )
+
+
+def test_local_dates_are_those_of_the_experiments_zone() -> None:
+    spec = replace(events_experiment(timezone="America/New_York"), source=SPEC.source)
+    done = cleaned(exposures(("u1", "blue", "2025-03-28T03:30:00Z", "x1")), spec=spec)
+    assert done.measured.users == {"2025-03-27": {"blue": 1}}
+    assert done.measured.newest["exposures"] == "2025-03-27"
+
+
+def test_future_rows_are_counted_and_are_not_the_newest() -> None:
+    done = cleaned(
+        ONE,
+        outcomes(
+            ("u1", "view", "2025-05-02 00:00", None, "o1"), ("u1", "view", "2025-05-02 00:01", None, "o2")
+        ),
+    )
+    assert done.measured.future == {"exposures": 0, "outcomes": 1}
+    assert done.measured.newest["outcomes"] == "2025-05-02"
+
+
+def test_no_rows_at_all() -> None:
+    for spec in (SPEC, units_experiment("error")):
+        done = clean_bucket({}, spec, NOW)
+        assert (len(done.exposures), len(done.outcomes)) == (0, 0)
+        assert done.measured.users == {}
+        assert set(done.measured.rows_in.values()) == {0}
+
+
+def test_what_buckets_measure_adds_up() -> None:
+    """However users are dealt to buckets the sum is that of one bucket."""
+    people = [
+        (f"u{i}", ("control", "blue", "green")[i % 3], f"2025-03-{27 + i % 4} {i % 24:02d}:00", f"x{i % 50}")
+        for i in range(60)
+    ]
+    people += [(f"u{i}", "amber", "2025-03-31 12:00", "again") for i in range(0, 60, 7)]
+    events = [
+        (
+            f"u{i % 70}",
+            ("view", "purchase")[i % 2],
+            f"2025-03-{25 + i % 6} {i % 24:02d}:30",
+            None,
+            f"o{i % 140}",
+        )
+        for i in range(200)
+    ]
+    whole = cleaned(exposures(*people), outcomes(*events)).measured
+    parts = [
+        cleaned(
+            exposures(*[p for p in people if int(p[0][1:]) % 3 == bucket]),
+            outcomes(*[e for e in events if int(e[0][1:]) % 3 == bucket]),
+        ).measured
+        for bucket in range(3)
+    ]
+    for order in (parts, parts[::-1]):
+        assert Measured.merge_all(order) == Measured().merge(whole)
+    assert Measured.from_json(whole.to_json()) == whole
+    assert whole.duplicates["outcomes"] > 0
+    assert whole.crossovers
+
+
+def test_unknown_variants_are_capped() -> None:
+    counts = {f"v{i:02d}": i + 1 for i in range(30)}
+    few = most_frequent(counts)
+    assert len(few) == MAX_VALUES + 1
+    assert few["v29"] == 30
+    assert few[OTHERS] == sum(range(1, 11))
+    assert sum(most_frequent(few).values()) == sum(counts.values())
+
+
+# ---- units
+
+UNITS = replace(
+    units_experiment("exclude"),
+    source=UnitsSource(
+        TABLE, {"A": "control", "B": "blue", "C": "amber"}, ("visit", "spend"), ("history",), {}
+    ),
+)
+
+
+def units(*values: tuple[Any, ...], spec: Experiment = UNITS) -> Cleaned:
+    names = "user_id variant_id outcome.visit outcome.spend covariate.history"
+    return clean_bucket({"units": [rows(names, *values)]}, spec, NOW)
+
+
+def test_units_become_exposures_and_events() -> None:
+    done = units(("1", "A", "TRUE", "2.5", "10"), ("2", "B", "FALSE", None, None))
+    start = UNITS.window.starts_at()
+    assert done.exposures.select(["user_id", "variant_id", "exposed_at"]).to_pylist() == [
+        {"user_id": "1", "variant_id": "control", "exposed_at": start},
+        {"user_id": "2", "variant_id": "blue", "exposed_at": start},
+    ]
+    assert [tuple(r.values())[:4] for r in done.outcomes.to_pylist()] == [
+        ("1", "visit", start, 1.0),
+        ("2", "visit", start, 0.0),
+        ("1", "spend", start, 2.5),
+        ("1", "history", start - timedelta(days=1), 10.0),
+    ]
+    assert done.measured.rows_in == {"units": 2}
+    assert done.measured.nulls == {
+        "units.user_id": 0,
+        "units.variant_id": 0,
+        "units.visit": 0,
+        "units.spend": 1,
+    }
+    assert done.measured.users == {"2025-03-27": {"control": 1, "blue": 1}}
+
+
+def test_equal_units_are_different_users_but_a_repeated_id_is_counted() -> None:
+    done = units(("1", "A", "1", "0", "3"), ("2", "A", "1", "0", "3"), ("1", "B", "1", "0", "3"))
+    assert done.measured.duplicates == {"units": 1}
+    assert len(done.exposures) == 2
+
+
+def test_units_of_an_unknown_variant_and_unreadable_outcomes() -> None:
+    done = units(("1", "A", "maybe", "1", "1"), ("2", "Z", "1", "1", "1"))
+    assert done.measured.unknown_variants == {"Z": 1}
+    assert done.measured.malformed == {"units.visit": 1}
+    assert done.measured.nulls["units.visit"] == 0
+
+
+@pytest.mark.parametrize("at", ["2025-03-28 10:00", datetime(2025, 3, 28, 9, tzinfo=UTC)])
+def test_units_may_have_their_time_of_exposure(at: Any) -> None:
+    names = "user_id variant_id exposed_at outcome.visit outcome.spend covariate.history"
+    done = clean_bucket({"units": [rows(names, ("1", "A", at, 1.0, 1.0, 1.0))]}, UNITS, NOW)
+    assert done.exposures["exposed_at"].to_pylist() == [datetime(2025, 3, 28, 9, tzinfo=UTC)]
+    assert done.outcomes["occurred_at"].to_pylist() == [
+        datetime(2025, 3, day, 9, tzinfo=UTC) for day in (28, 28, 27)
+    ]

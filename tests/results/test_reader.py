@@ -1,0 +1,154 @@
+"""Readers get what the stages stored, exactly, of the run that decided, and never half of one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import date
+from typing import Any
+
+import numpy as np
+import pytest
+
+from exp_platform.aggregates import read_aggregates
+from exp_platform.config.environment import Environment
+from exp_platform.decision import Decision
+from exp_platform.errors import DataError
+from exp_platform.results import reader
+from exp_platform.results.reader import Results
+from exp_platform.tables.catalog import open_catalog
+from exp_platform.tables.write import delete_superseded, replace_rows
+from stages.frozen_runs import D1, D2, D3, a_run, an_experiment, carry_out
+
+
+def test_on_a_fresh_machine_there_is_nothing_to_read_and_reading_makes_nothing(
+    environment: Environment,
+) -> None:
+    results = Results(environment)
+    assert results.latest_decision("exp_a") is None
+    assert results.decisions("exp_a") == results.analysis_rows("exp_a") == results.daily("exp_a") == []
+    assert results.newest_decisions() == {}
+    assert results.experiments() == []
+    with pytest.raises(DataError, match="exp_a has no stored aggregates as of 2025-03-14"):
+        results.stored_aggregates("exp_a", D3)
+    assert not environment.state_dir.exists()
+
+
+def test_decisions_come_by_day_and_by_experiment(environment: Environment) -> None:
+    carry_out(a_run(environment, "r1", (D1, D3)))
+    carry_out(a_run(environment, "r2", (D2,)))
+    carry_out(a_run(environment, "r3", (D1,), of=an_experiment("exp_b")))
+    results = Results(environment)
+    assert [(d.as_of_date, d.run_id) for d in results.decisions("exp_a")] == [
+        (D1, "r1"),
+        (D2, "r2"),
+        (D3, "r1"),
+    ]
+    assert results.latest_decision("exp_a") == results.decisions("exp_a")[-1]
+    assert results.latest_decision("exp_a", D2).run_id == "r2"  # type: ignore[union-attr]
+    assert results.latest_decision("exp_a", date(2025, 3, 11)) is None
+    assert {id: (d.as_of_date, d.run_id) for id, d in results.newest_decisions().items()} == {
+        "exp_a": (D3, "r1"),
+        "exp_b": (D1, "r3"),
+    }
+    assert [row["experiment_id"] for row in results.experiments()] == ["exp_a", "exp_b"]
+
+
+def test_a_stored_decision_is_the_one_that_was_made(environment: Environment) -> None:
+    run = a_run(environment, "r1", (D3,))
+    carry_out(run)
+    stored = Results(environment).latest_decision("exp_a")
+    assert stored is not None
+    (made,) = json.loads((run.path / "decision.json").read_text())
+    assert stored.decision == Decision.from_json(made)
+    assert (stored.users, stored.crossovers) == ({"control": 400, "t1": 400}, {"control": 1, "t1": 2})
+    assert stored.caps == {"orders": (None, 31.0 / 3.0)}
+    assert stored.skipped == ()
+    assert stored.computed_at.utcoffset() is not None
+
+
+def test_rows_can_be_chosen_by_day_and_method(environment: Environment) -> None:
+    carry_out(a_run(environment, "r1", (D1, D2, D3)))
+    results = Results(environment)
+    assert {row.method for row in results.analysis_rows("exp_a", D1)} == {"srm", "ab", "cuped"}
+    assert {(row.as_of_date, row.method) for row in results.analysis_rows("exp_a", method="ab")} == {
+        (day, "ab") for day in (D1, D2, D3)
+    }
+    assert {row.as_of_date for row in results.did_rows("exp_a", D2)} == {D2}
+    assert {row.local_date for row in results.daily("exp_a")} == {D3}  # as the newest day knows it
+    assert {row.local_date for row in results.daily("exp_a", D1)} == {D1}
+
+
+def test_stored_aggregates_are_those_of_the_run_to_the_last_bit(environment: Environment) -> None:
+    run = a_run(environment, "r1", (D1, D3))
+    carry_out(run)
+    stored = Results(environment).stored_aggregates("exp_a", D1)
+    (made,) = [day for day in read_aggregates(run.path / "aggregates.json") if day.as_of_date == D1]
+    assert (stored.as_of_date, stored.assigned, stored.crossovers, stored.caps) == (
+        made.as_of_date,
+        made.assigned,
+        made.crossovers,
+        made.caps,
+    )
+    assert sorted(stored.daily, key=repr) == sorted(made.daily, key=repr)
+    assert len(stored.blocks) == len(made.blocks)
+    for block in made.blocks:
+        twin = stored.block(block.metric_id, block.variant_id, block.segment, block.segment_value, block.kind)
+        assert twin is not None
+        described = ("columns", "successes", "median", "p95", "capped_share")
+        assert [getattr(twin, name) for name in described] == [getattr(block, name) for name in described]
+        assert twin.moments.n == block.moments.n
+        assert np.array_equal(twin.moments.mean, block.moments.mean)
+        assert np.array_equal(twin.moments.m2, block.moments.m2)
+
+
+def test_rows_that_are_superseded_while_they_are_read_are_read_again(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    carry_out(a_run(environment, "r1", (D3,), seed=1))
+    results = Results(environment)
+    old = results.analysis_rows("exp_a", D3, method="ab")
+    runs = Results._runs
+    overtaken = False
+
+    def overtaking(self: Results, *args: Any) -> dict[date, str]:
+        nonlocal overtaken
+        found = runs(self, *args)
+        if not overtaken:  # just after the reader has learnt which run counts, another one replaces it
+            overtaken = True
+            carry_out(a_run(environment, "r2", (D3,), seed=2))
+        return found
+
+    monkeypatch.setattr(Results, "_runs", overtaking)
+    new = results.analysis_rows("exp_a", D3, method="ab")
+    assert len(new) == len(old) == 2
+    assert {row.estimate for row in new}.isdisjoint({row.estimate for row in old})
+
+
+def test_a_reader_that_is_overtaken_for_ever_says_so(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    carry_out(a_run(environment, "r1", (D3,)))
+    changing = iter(range(1000))
+    monkeypatch.setattr(Results, "_runs", lambda self, *args: {D3: f"r{next(changing)}"})
+    with pytest.raises(DataError, match="replaced again and again while they were read; try again"):
+        Results(environment).analysis_rows("exp_a")
+
+
+def test_rows_of_a_run_that_has_not_decided_are_not_seen(environment: Environment) -> None:
+    carry_out(a_run(environment, "r1", (D3,)))
+    before = Results(environment).analysis_rows("exp_a")
+    key = {"experiment_id": "exp_a", "run_id": "r2"}
+    half = [{"as_of_date": D3, "method": "ab", "metric_id": "orders", "status": "OK"}]
+    replace_rows(open_catalog(environment), "analysis_results", key, half, "r2")
+    assert Results(environment).analysis_rows("exp_a") == before
+    delete_superseded(open_catalog(environment), "analysis_results", "exp_a", [D3], "r1")
+    assert Results(environment).analysis_rows("exp_a") == before
+
+
+def test_reading_starts_no_jvm_and_imports_no_spark() -> None:
+    code = "import sys, exp_platform.results.reader; print([m for m in ('pyspark', 'pandas', 'scipy.stats') if m in sys.modules])"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert printed.strip() == "[]"
+    assert reader.__all__ == ["Results", "StoredDecision"]

@@ -1,0 +1,148 @@
+"""The stage reads the published snapshots, commits unit days and leaves the run's aggregates."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from dataclasses import replace
+from datetime import date, timedelta
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from exp_platform.aggregates import Aggregates, read_aggregates
+from exp_platform.config.environment import Environment
+from exp_platform.errors import DataError
+from exp_platform.json_file import write_json
+from exp_platform.stages import aggregates as stage
+from exp_platform.stages import publish
+from exp_platform.stages.run import Run, StageResult
+from exp_platform.tables.catalog import open_catalog, table
+from exp_platform.tables.files import task_writer
+from kernels.cases import (
+    Data,
+    Exposure,
+    Outcome,
+    aggregates_of,
+    events_experiment,
+    exposures_table,
+    local,
+    outcomes_table,
+)
+
+SPEC = events_experiment()
+DAYS = [SPEC.window.start + timedelta(days=day) for day in (2, 5)]
+
+
+def some_data(users: int = 40) -> Data:
+    data = Data()
+    for i in range(users):
+        first = local(SPEC, i % 5, i % 24)
+        data.exposures.append(
+            Exposure(f"u{i}", SPEC.variants[i % 3].id, first, {"device": "mobile" if i % 2 else "desktop"})
+        )
+        if i % 10 == 0:
+            data.exposures.append(
+                Exposure(f"u{i}", SPEC.variants[(i + 1) % 3].id, first + timedelta(hours=9))
+            )
+        for k in range(i % 4):
+            at = first + timedelta(hours=30 * k - 30)
+            data.outcomes.append(Outcome(f"u{i}", ("view", "order", "purchase")[k % 3], at, float(i + k)))
+    return data
+
+
+def published(
+    environment: Environment, data: Data, buckets: int, run_id: str = "r1", days: list[date] = DAYS
+) -> Run:
+    """A run whose data are published in so many buckets, by the same rule as `kernels.cases`."""
+    run = Run(
+        run_id, SPEC, tuple(days), environment.name, str(environment.runs_dir / SPEC.id / run_id), "", "", ""
+    )
+    run.save()
+    staged = {
+        "exposures": _write(
+            environment, run, "exposures", exposures_table(data.exposures), "attributes", buckets
+        ),
+        "outcomes": _write(
+            environment, run, "outcomes", outcomes_table(data.outcomes), "properties", buckets
+        ),
+    }
+    write_json(run.path / "ingest.json", {"staged": staged, "buckets": buckets})
+    publish.run(run)
+    return run
+
+
+def _write(
+    environment: Environment, run: Run, name: str, rows: pa.Table, maps: str, buckets: int
+) -> list[str]:
+    rows = rows.append_column("event_id", pa.nulls(len(rows), pa.string()))
+    if maps not in rows.column_names:
+        rows = rows.append_column(maps, pa.nulls(len(rows), pa.map_(pa.string(), pa.string())))
+    writer = task_writer(environment, name, run.experiment.id, run.run_id)
+    bucket = pa.array([zlib.crc32(user.encode()) % buckets for user in rows["user_id"].to_pylist()])
+    parts = {number: rows.filter(pc.equal(bucket, number)) for number in range(buckets)}
+    return [writer.write(number, part) for number, part in parts.items() if len(part)]
+
+
+def contents(days: list[Aggregates]) -> list[object]:
+    """All of them in a form that compares by value."""
+    blocks = [{**b.__dict__, "moments": b.moments.to_json()} for day in days for b in day.blocks]
+    return [[replace(day, blocks=()) for day in days], blocks]
+
+
+def test_one_bucket_is_reduced_without_a_session(environment: Environment) -> None:
+    data = some_data()
+    run = published(environment, data, buckets=1)
+    result = stage.run(run)
+    left = read_aggregates(run.path / "aggregates.json")
+    assert contents(left) == contents(aggregates_of(data, SPEC, DAYS))
+    assert [sum(day.assigned.values()) for day in left] == [24, 40]
+    assert result.rows_in == len(data.exposures) + len(data.outcomes)
+    assert set(result.snapshots) == {"exposures", "outcomes", "unit_days"}
+    rows = (
+        table(open_catalog(environment), "unit_days")
+        .scan(snapshot_id=result.snapshots["unit_days"])
+        .to_arrow()
+    )
+    assert rows.num_rows == result.rows_out
+    assert pc.sum(pc.equal(rows["event"], "exposure")).as_py() == 40
+    assert set(rows["experiment_id"].to_pylist()) == {SPEC.id}
+
+
+def test_a_rerun_replaces_its_unit_days_and_no_other_experiments(environment: Environment) -> None:
+    first = stage.run(published(environment, some_data(40), buckets=1))
+    again: StageResult = stage.run(published(environment, some_data(12), buckets=1, run_id="r2"))
+    rows = table(open_catalog(environment), "unit_days").scan().to_arrow()
+    assert rows.num_rows == again.rows_out < first.rows_out
+
+
+@pytest.mark.parametrize(("split", "registered"), [(2, 1), (1, 2)])
+def test_files_of_another_number_of_buckets_are_refused(
+    environment: Environment, split: int, registered: int
+) -> None:
+    run = published(environment, some_data(2000), buckets=split)
+    write_json(
+        run.path / "publish.json",
+        json.loads((run.path / "publish.json").read_text()) | {"buckets": registered},
+    )
+    with pytest.raises(DataError, match=f"registry says {registered} buckets"):
+        stage.run(run)
+    assert not (run.path / "aggregates.json").exists()
+
+
+def test_no_exposures_are_refused(environment: Environment) -> None:
+    with pytest.raises(DataError, match="exposures are empty"):
+        stage.run(published(environment, Data(), buckets=1))
+
+
+@pytest.mark.spark
+def test_buckets_on_spark_equal_the_kernels(environment: Environment) -> None:
+    data = some_data(60)
+    run = published(environment, data, buckets=3)
+    result = stage.run(run)
+    left = read_aggregates(run.path / "aggregates.json")
+    assert contents(left) == contents(aggregates_of(data, SPEC, DAYS, buckets=3))
+    rows = table(open_catalog(environment), "unit_days").scan(snapshot_id=result.snapshots["unit_days"])
+    assert len(list(rows.plan_files())) == 3
+    assert rows.to_arrow().num_rows == result.rows_out

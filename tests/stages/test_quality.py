@@ -1,0 +1,249 @@
+"""Each check on counts made by hand: where it passes, where it fails, and what it says; then the stage's verdict."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exp_platform.checks import CheckResult
+from exp_platform.config.environment import Environment
+from exp_platform.config.experiment import Experiment, QualityThresholds
+from exp_platform.errors import DataError
+from exp_platform.json_file import write_json
+from exp_platform.kernels.measured import Measured
+from exp_platform.stages import quality
+from exp_platform.stages.quality import failures_of, read_checks, refuse
+from exp_platform.stages.quality_checks import Evidence, judge
+from exp_platform.tables.catalog import open_catalog, table
+from stages.raw_data import END, START, events_experiment, frozen, units_experiment
+
+EVENTS = events_experiment(Path("unused"))
+UNITS = units_experiment(Path("unused"))
+DAY = timedelta(days=1)
+
+GOOD = Measured(
+    rows_in={"exposures": 1000, "outcomes": 5000},
+    rows_out={"exposures": 1000, "outcomes": 5000},
+    nulls={"exposures.user_id": 0, "outcomes.event": 0},
+    duplicates={"exposures": 0, "outcomes": 0},
+    future={"exposures": 0, "outcomes": 0},
+    users={START.isoformat(): {"control": 480, "treatment": 500}, END.isoformat(): {"control": 20}},
+    outcomes={START.isoformat(): {"after": 4000, "before": 900, "unexposed": 100}},
+    newest={"exposures": END.isoformat(), "outcomes": END.isoformat()},
+)
+GOOD_UNITS = Measured(
+    rows_in={"units": 1000},
+    rows_out={"exposures": 1000, "outcomes": 3000},
+    nulls={"units.user_id": 0, "units.visited": 0, "units.spent": 30},
+    duplicates={"units": 0},
+    future={"exposures": 0, "outcomes": 0},
+    users={START.isoformat(): {"control": 500, "treatment": 500}},
+    outcomes={START.isoformat(): {"after": 2000}},
+    newest={"exposures": START.isoformat(), "outcomes": START.isoformat()},
+)
+
+
+def judged(
+    measured: Measured = GOOD,
+    experiment: Experiment = EVENTS,
+    as_of: date = END,
+    published: int | None = None,
+) -> dict[str, CheckResult]:
+    checks = judge(Evidence(experiment, as_of, measured, published))
+    assert len({check.check for check in checks}) == len(checks) == 15
+    return {check.check: check for check in checks}
+
+
+def allowing(**limits: Any) -> Experiment:
+    return replace(EVENTS, quality=QualityThresholds(**limits))
+
+
+@pytest.mark.parametrize(("measured", "experiment"), [(GOOD, EVENTS), (GOOD_UNITS, UNITS)])
+def test_good_data_pass(measured: Measured, experiment: Experiment) -> None:
+    checks = judged(measured, experiment)
+    assert {check.status for check in checks.values()} == {"passed", "skipped"}
+    skipped = {name for name, check in checks.items() if check.status == "skipped"}
+    always = {"row_drop"}
+    assert skipped == always | (
+        {"missing_values"} if experiment is EVENTS else {"unexposed_outcomes", "time_order", "freshness"}
+    )
+
+
+WARNINGS = {"unexposed_outcomes", "crossovers", "srm", "freshness"}
+
+FAULTS: dict[str, tuple[str, dict[str, Any], float | None, str]] = {
+    # name: check, what is measured, observed, a piece of the message
+    "no rows": ("empty", {"rows_in": {"exposures": 1000, "outcomes": 0}}, None, "no rows in outcomes"),
+    "nobody in the window": ("empty", {"users": {}}, 0, "window, time zone or variants"),
+    "nulls": ("nulls", {"nulls": {"exposures.user_id": 20, "outcomes.event": 50}}, 0.02, "20 rows of exposures.user_id (2.00%)"),
+    "malformed": (
+        "malformed",
+        {"malformed": {"outcomes.value": 5}, "examples": {"outcomes.value": ["1,5"]}},
+        0.001,
+        "such as '1,5'",
+    ),
+    "duplicates": ("duplicates", {"duplicates": {"exposures": 11, "outcomes": 0}}, 0.011, "allowed 1.00%"),
+    "unknown": ("unknown_variants", {"unknown_variants": {"Treatment": 7}}, 7, "'Treatment' (7): the spec has control, treatment"),
+    "one arm": ("missing_arm", {"users": {START.isoformat(): {"control": 50}}}, 1, "no users in treatment, 50 in the others"),
+    "strangers": ("unexposed_outcomes", {"outcomes": {START.isoformat(): {"after": 94, "unexposed": 6}}}, 0.06, "same user ids"),
+    "all before": ("time_order", {"outcomes": {START.isoformat(): {"before": 40}}}, 1.0, "clocks and time zones"),
+    "crossovers": ("crossovers", {"crossovers": {START.isoformat(): {"control": 11}}}, 0.011, "control 11, treatment 0"),
+    "srm": ("srm", {"users": {START.isoformat(): {"control": 600, "treatment": 400}}}, 2.5396e-10, "60.00%"),
+    "stale": ("freshness", {"newest": {"exposures": "2025-04-02", "outcomes": "2025-04-04"}}, 2, "2 days before 2025-04-06"),
+    "future": ("future_dates", {"future": {"exposures": 1, "outcomes": 0}}, 0.001, "more than a day after the run began"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_fails_its_own_check(fault: str) -> None:
+    name, change, observed, message = FAULTS[fault]
+    checks = judged(replace(GOOD, **change))
+    failed = {check.check for check in checks.values() if check.status == "failed"}
+    assert failed - {"srm"} == {name} - {"srm"}
+    assert name in failed
+    assert checks[name].severity == ("warning" if name in WARNINGS else "error")
+    assert message in checks[name].message
+    if observed is not None:
+        assert checks[name].observed == pytest.approx(observed, rel=1e-4)
+
+
+BORDERS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    ("nulls", {"nulls": {"exposures.user_id": 20}}, {"max_null_share": 0.02}),
+    ("malformed", {"malformed": {"exposures.exposed_at": 20}}, {"max_null_share": 0.02}),
+    ("future_dates", {"future": {"exposures": 20}}, {"max_null_share": 0.02}),
+    ("duplicates", {"duplicates": {"exposures": 10}}, {}),
+    ("crossovers", {"crossovers": {START.isoformat(): {"control": 10}}}, {}),
+    ("unexposed_outcomes", {"outcomes": {START.isoformat(): {"after": 95, "unexposed": 5}}}, {}),
+    ("time_order", {"outcomes": {START.isoformat(): {"after": 1, "before": 999}}}, {}),
+    (
+        "time_order",
+        {"outcomes": {START.isoformat(): {"after": 9, "before": 1}}},
+        {"max_before_exposure_share": 0.1},
+    ),
+    ("freshness", {"newest": {"outcomes": (END - DAY).isoformat()}}, {}),
+]
+
+
+@pytest.mark.parametrize(("name", "change", "limits"), BORDERS)
+def test_a_limit_itself_is_allowed(name: str, change: dict[str, Any], limits: dict[str, Any]) -> None:
+    assert judged(replace(GOOD, **change), allowing(**limits))[name].status == "passed"
+
+
+def test_time_order_keeps_to_a_lower_limit() -> None:
+    some = replace(GOOD, outcomes={START.isoformat(): {"after": 80, "before": 20}})
+    assert judged(some, allowing(max_before_exposure_share=0.1))["time_order"].status == "failed"
+
+
+@pytest.mark.parametrize(("users", "status"), [(9, "passed"), (10, "failed")])
+def test_an_arm_may_be_empty_by_chance_while_users_are_few(users: int, status: str) -> None:
+    """Half of the users in each arm: 1 in 512 of such starts, then 1 in 1024, below one in a thousand."""
+    few = replace(GOOD, users={START.isoformat(): {"control": users}})
+    assert judged(few)["missing_arm"].status == status
+
+
+@pytest.mark.parametrize(
+    ("rows", "status"), [(1000, "passed"), (800, "passed"), (799, "failed"), (2000, "passed")]
+)
+def test_row_drop(rows: int, status: str) -> None:
+    check = judged(replace(GOOD, rows_out={"exposures": rows}), published=1000)["row_drop"]
+    assert (check.status, check.severity) == (status, "error")
+    assert check.observed == pytest.approx(1 - rows / 1000)
+
+
+def test_what_happened_after_the_day_does_not_count() -> None:
+    late = {
+        "users": {START.isoformat(): {"control": 500, "treatment": 500}, END.isoformat(): {"control": 900}},
+        "crossovers": {END.isoformat(): {"control": 900}},
+        "outcomes": {START.isoformat(): {"after": 1}, END.isoformat(): {"unexposed": 900}},
+    }
+    measured = replace(GOOD, **late)
+    assert {c.check for c in judged(measured, as_of=END - DAY).values() if c.status == "failed"} == set()
+    at_the_end = {c.check for c in judged(measured).values() if c.status == "failed"}
+    assert at_the_end == {"crossovers", "srm", "unexposed_outcomes"}
+
+
+def test_srm_asks_for_more_evidence_while_users_arrive() -> None:
+    """600 to 480: p = .0003, but the sequential e-value (Lindon and Malek 2020) is 30, of 1000."""
+    users = {START.isoformat(): {"control": 600, "treatment": 480}}
+    assert judged(replace(GOOD, users=users), as_of=END - DAY)["srm"].status == "passed"
+    assert judged(replace(GOOD, users=users))["srm"].status == "failed"
+
+
+UNIT_FAULTS: list[tuple[str, dict[str, Any], str]] = [
+    ("duplicates", {"duplicates": {"units": 1}}, "repeat a user_id, allowed 0.00%: deliver one row a user"),
+    ("missing_values", {"nulls": {"units.visited": 1}}, "1 rows of units.visited (0.10%) are null"),
+    ("nulls", {"nulls": {"units.user_id": 1}}, "units.user_id"),
+    ("empty", {"rows_in": {"units": 0}}, "no rows in units"),
+    ("malformed", {"malformed": {"units.spent": 1}}, "units.spent"),
+]
+
+
+@pytest.mark.parametrize(("name", "change", "message"), UNIT_FAULTS)
+def test_a_fault_of_units_fails_its_own_check(name: str, change: dict[str, Any], message: str) -> None:
+    checks = judged(replace(GOOD_UNITS, **change), UNITS)
+    assert {check.check for check in checks.values() if check.status == "failed"} == {name}
+    assert message in checks[name].message
+
+
+# ---- the stage
+
+
+def measured_run(
+    environment: Environment, measured: Measured, *as_of: date, published: int | None = None
+) -> Any:
+    run = frozen(environment, EVENTS, "r1", *as_of)
+    write_json(run.path / "ingest.json", {"measured": measured.to_json(), "published_rows": published})
+    return run
+
+
+def test_a_warning_travels_and_every_check_is_left(environment: Environment) -> None:
+    run = measured_run(environment, replace(GOOD, **FAULTS["stale"][1]), END - DAY, END)
+    result = quality.run(run)
+    (warning,) = result.warnings
+    assert warning.startswith("freshness: the newest row is of 2025-04-04")
+    checks = read_checks(run.path / "quality.json")
+    assert [check.as_of_date for check in checks] == [END - DAY] * 15 + [END] * 15
+    assert result.details["checks"] == {"passed": 25, "failed": 1, "skipped": 4}
+    assert not Path(environment.catalog.uri).exists()  # no table is opened while all is well
+
+
+def test_an_error_refuses_the_data_and_is_recorded(environment: Environment) -> None:
+    faults = {**FAULTS["nulls"][1], **FAULTS["duplicates"][1], **FAULTS["stale"][1]}
+    run = measured_run(environment, replace(GOOD, **faults))
+    for _ in range(2):  # a second try records nothing twice
+        with pytest.raises(DataError) as refused:
+            quality.run(run)
+    assert "nulls: 20 rows of exposures.user_id" in str(refused.value)
+    assert "duplicates: 11 rows of exposures" in str(refused.value)
+    assert "freshness" not in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert len(json.loads((run.path / "quality.json").read_text())) == 15
+    rows = table(open_catalog(environment), "data_quality_results").scan().to_arrow().to_pylist()
+    assert sorted(row["check"] for row in rows) == ["duplicates", "freshness", "nulls"]
+    assert {(row["experiment_id"], row["run_id"], row["status"]) for row in rows} == {
+        ("shop", "r1", "failed")
+    }
+
+
+def test_an_error_of_an_older_day_costs_that_day_its_trust_only(environment: Environment) -> None:
+    """Nobody was exposed on the first day: the days after it can be decided."""
+    later = replace(GOOD, users={END.isoformat(): {"control": 500, "treatment": 500}})
+    run = measured_run(environment, later, START, END)
+    quality.run(run)
+    failed = [c for c in read_checks(run.path / "quality.json") if c.status == "failed"]
+    assert [(check.check, check.as_of_date) for check in failed] == [("empty", START)]
+
+
+def test_data_that_could_not_be_measured_fail_on_every_day(environment: Environment) -> None:
+    run = frozen(environment, EVENTS, "r1", START, END)
+    checks = failures_of(run, [("schema", "no column arm")])
+    with pytest.raises(DataError, match="schema: no column arm") as refused:
+        refuse(run, checks)
+    assert str(refused.value).count("no column arm") == 1
+    assert read_checks(run.path / "quality.json") == checks
+    assert [check.as_of_date for check in checks] == [START, END]

@@ -1,0 +1,183 @@
+"""A run starts on the right days, only when something changed, and a dry run leaves no trace."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+
+from exp_platform.config.environment import Environment
+from exp_platform.config.experiment import DayWindow, EventsSource, Experiment, TableSource, Window
+from exp_platform.errors import ConfigError
+from exp_platform.stages.fingerprint import code_version, input_fingerprint
+from exp_platform.stages.run import Run
+from exp_platform.stages.start import Started, as_of_days, default_as_of, start_run
+from stages.frozen_runs import D1, D2, D3, a_run, an_experiment, carry_out
+
+LONG_AFTER = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def experiment(tmp_path: Path) -> Experiment:
+    """Two files of events; the window is 1 to 14 March 2025."""
+    sources = []
+    for name in ("exposures", "outcomes"):
+        folder = tmp_path / "input" / name
+        folder.mkdir(parents=True)
+        (folder / "part-0.parquet").write_bytes(b"some rows")
+        sources.append(TableSource("parquet", str(folder), {}))
+    return replace(an_experiment(), source=EventsSource(*sources, {}, "none"))
+
+
+def store(environment: Environment, started: Started) -> Run:
+    """Carry out a started run on made-up aggregates."""
+    assert started.run is not None
+    made_up = a_run(environment, "made up", started.run.as_of_dates)
+    for part in ("ingest.json", "quality.json", "aggregates.json"):
+        (started.run.path / part).write_text((made_up.path / part).read_text())
+    carry_out(started.run)
+    return started.run
+
+
+def test_the_default_day_is_the_last_one_complete_where_the_experiment_is(experiment: Experiment) -> None:
+    tokyo = replace(experiment, window=Window(date(2025, 3, 1), date(2025, 3, 14), "Asia/Tokyo"))
+    late_evening_in_utc = datetime(2025, 3, 9, 15, 0, tzinfo=UTC)  # 10 March 00:00 in Tokyo
+    assert default_as_of(tokyo, late_evening_in_utc) == date(2025, 3, 9)
+    assert default_as_of(tokyo, datetime(2025, 3, 9, 14, 59, 59, tzinfo=UTC)) == date(2025, 3, 8)
+    assert default_as_of(experiment, late_evening_in_utc) == date(2025, 3, 8)
+
+
+def test_the_default_day_stops_at_the_windows_end_plus_the_longest_metric_window(
+    experiment: Experiment,
+) -> None:
+    assert default_as_of(experiment, LONG_AFTER) == date(2025, 3, 14)
+    slow = replace(experiment.metrics[0], window=DayWindow(0, 7))
+    assert default_as_of(replace(experiment, metrics=(slow,)), LONG_AFTER) == date(2025, 3, 21)
+
+
+def test_an_experiment_whose_first_day_is_not_over_cannot_run(experiment: Experiment) -> None:
+    assert default_as_of(experiment, datetime(2025, 3, 2, tzinfo=UTC)) == date(2025, 3, 1)
+    with pytest.raises(ConfigError, match="exp_a begins on 2025-03-01"):
+        default_as_of(experiment, datetime(2025, 3, 1, 23, 59, tzinfo=UTC))
+
+
+def test_days_are_ordered_clamped_and_counted_once(experiment: Experiment) -> None:
+    asked = [date(2025, 3, 20), D2, date(2025, 3, 14), D1]
+    assert as_of_days(experiment, asked, LONG_AFTER) == (D1, D2, D3)
+    for wrong in ([date(2025, 2, 28), D1], []):
+        with pytest.raises(ConfigError, match="allowed are days from 2025-03-01"):
+            as_of_days(experiment, wrong, LONG_AFTER)
+
+
+def test_a_day_that_is_not_over_is_refused_since_its_results_would_pass_for_whole(
+    experiment: Experiment,
+) -> None:
+    noon = datetime(2025, 3, 10, 12, tzinfo=UTC)
+    assert as_of_days(experiment, [date(2025, 3, 9)], noon) == (date(2025, 3, 9),)
+    with pytest.raises(ConfigError, match=r"found 2025-03-10; allowed are .* to 2025-03-09, the last complete"):
+        as_of_days(experiment, [date(2025, 3, 9), date(2025, 3, 10)], noon)
+
+
+def test_a_run_is_frozen_with_all_that_its_result_depends_on(
+    environment: Environment, experiment: Experiment
+) -> None:
+    started = start_run(experiment, environment, as_of_dates=[D2, D1], skipped=("did", "nonsense"))
+    run = started.run
+    assert run is not None
+    assert Run.load(run.path / "run.json") == run
+    assert run.experiment == experiment
+    assert (run.as_of_dates, run.as_of_date) == ((D1, D2), D2)
+    assert run.skipped == ("did",)
+    assert run.path == environment.runs_dir / "exp_a" / run.run_id
+    assert run.code_version == code_version()
+    assert run.code_version.startswith("0.1.0+")
+
+
+def test_run_ids_are_unique_and_sort_by_time(environment: Environment, experiment: Experiment) -> None:
+    moments = [datetime(2026, 1, 1, hour, tzinfo=UTC) for hour in (0, 0, 9, 10)]
+    ids = [start_run(experiment, environment, now=moment).run.run_id for moment in moments]  # type: ignore[union-attr]
+    assert len(set(ids)) == 4
+    assert sorted(ids[1:]) == ids[1:]
+
+
+def test_the_same_config_code_and_input_are_up_to_date_until_forced(
+    environment: Environment, experiment: Experiment
+) -> None:
+    store(environment, start_run(experiment, environment, as_of_dates=[D1, D2]))
+    again = start_run(experiment, environment, as_of_dates=[D2])
+    assert (again.run, again.up_to_date) == (None, True)
+    assert again.message == "exp_a as of 2025-03-13 is up to date: same config, code and input."
+    renamed = replace(experiment, owner="somebody else", description="in other words")
+    assert start_run(renamed, environment, as_of_dates=[D1, D2]).up_to_date
+    assert not start_run(experiment, environment, as_of_dates=[D2], force=True).up_to_date
+
+
+def test_a_new_day_config_code_or_skipped_stage_is_run(
+    environment: Environment, experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(environment, start_run(experiment, environment, as_of_dates=[D1]))
+    assert start_run(experiment, environment, as_of_dates=[D1, D2]).run is not None
+    changed = replace(experiment, metrics=experiment.metrics[:1])
+    assert start_run(changed, environment, as_of_dates=[D1]).run is not None
+    assert start_run(experiment, environment, as_of_dates=[D1], skipped=["cuped"]).run is not None
+    monkeypatch.setattr("exp_platform.stages.start.code_version", lambda: "0.1.0+other")
+    assert start_run(experiment, environment, as_of_dates=[D1]).run is not None
+
+
+def test_the_fingerprint_follows_the_files_and_nothing_else(
+    environment: Environment, experiment: Experiment, tmp_path: Path
+) -> None:
+    def fingerprint() -> str:
+        return input_fingerprint(experiment, environment, generate_synth=True)
+
+    first = fingerprint()
+    assert fingerprint() == first
+    file = tmp_path / "input" / "outcomes" / "part-0.parquet"
+    os.utime(file, ns=(1, 2))
+    touched = fingerprint()
+    file.with_name("part-1.parquet").write_bytes(b"late rows")
+    added = fingerprint()
+    file.with_name("_SUCCESS").write_bytes(b"")
+    assert fingerprint() == added
+    file.unlink()
+    assert len({first, touched, added, fingerprint()}) == 4
+
+
+def test_generated_data_are_as_new_as_their_spec_and_found_data_as_their_files(
+    environment: Environment,
+) -> None:
+    from exp_platform.config.loading import load_experiment
+
+    synthetic = load_experiment("exp_checkout_button_001")
+    other_seed = replace(synthetic, source=replace(synthetic.source, seed=43))  # type: ignore[type-var]
+    generated = input_fingerprint(synthetic, environment, generate_synth=True)
+    assert generated != input_fingerprint(other_seed, environment, generate_synth=True)
+    empty = input_fingerprint(synthetic, environment, generate_synth=False)
+    raw = Path(environment.raw_dir, "exp_platform", synthetic.id, "exposures", "part-0.parquet")
+    raw.parent.mkdir(parents=True)
+    raw.write_bytes(b"rows")
+    assert generated == input_fingerprint(synthetic, environment, generate_synth=True)
+    assert len({empty, generated, input_fingerprint(synthetic, environment, generate_synth=False)}) == 3
+
+
+def test_a_dry_run_leaves_no_trace_on_a_fresh_machine(
+    environment: Environment, experiment: Experiment
+) -> None:
+    started = start_run(experiment, environment, as_of_dates=[D1], dry_run=True)
+    assert (started.run, started.up_to_date) == (None, False)
+    assert started.message == "exp_a would be run as of 2025-03-12."
+    assert not environment.state_dir.exists()
+
+
+def test_a_dry_run_knows_what_is_up_to_date_and_writes_nothing(
+    environment: Environment, experiment: Experiment
+) -> None:
+    store(environment, start_run(experiment, environment, as_of_dates=[D1]))
+    before = {path: path.stat().st_mtime_ns for path in environment.state_dir.rglob("*") if path.is_file()}
+    assert start_run(experiment, environment, as_of_dates=[D1], dry_run=True).up_to_date
+    assert not start_run(experiment, environment, as_of_dates=[D2], dry_run=True).up_to_date
+    after = {path: path.stat().st_mtime_ns for path in environment.state_dir.rglob("*") if path.is_file()}
+    assert after == before

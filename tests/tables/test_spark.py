@@ -1,0 +1,92 @@
+"""Spark reads what PyIceberg commits, and what Spark compacts PyIceberg replaces as before."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from exp_platform.config.environment import Environment
+from exp_platform.results.reader import Results
+from exp_platform.tables.catalog import open_catalog, table
+from exp_platform.tables.files import plan_buckets, task_writer
+from exp_platform.tables.schemas import RESULT_TABLES, TABLES
+from exp_platform.tables.write import replace_files
+from stages.frozen_runs import D1, D3, a_run, an_experiment, carry_out
+
+pytestmark = [pytest.mark.spark, pytest.mark.slow]
+
+
+def everything(environment: Environment) -> dict[str, list[str]]:
+    different = (
+        "run_id",
+        "computed_at",
+        "published_at",
+        "input_fingerprint",
+        "exposures_snapshot",
+        "outcomes_snapshot",
+    )
+    return {
+        name: sorted(
+            str({key: value for key, value in row.items() if key not in different})
+            for row in table(open_catalog(environment), name).scan().to_arrow().to_pylist()
+        )
+        for name in (*RESULT_TABLES, "decisions", "experiment_registry")
+    }
+
+
+def store_unit_days(environment: Environment, experiment_id: str, run_id: str) -> None:
+    writer = task_writer(environment, "unit_days", experiment_id, run_id)
+    columns: dict[str, Any] = {"variant_id": ["c"], "event": ["e"], "n": [1], "value": [0.5], "day": [0]}
+    paths = [
+        writer.write(b, pa.table({"user_id": [f"u{b}"], "local_date": [D1], **columns})) for b in range(2)
+    ]
+    replace_files(open_catalog(environment), "unit_days", experiment_id, paths, run_id)
+
+
+def test_spark_counts_every_table_and_a_rerun_after_its_compaction_changes_nothing(
+    environment: Environment,
+) -> None:
+    from exp_platform.spark.session import build_spark_session
+
+    for experiment_id in ("exp_a_with_a_long_name_1", "exp_a_with_a_long_name_2"):
+        for run_id, days in (("r1", (D1, D3)), ("r2", (D1, D3))):
+            carry_out(a_run(environment, run_id, days, of=an_experiment(experiment_id)))
+            store_unit_days(environment, experiment_id, run_id)
+    before = everything(environment)
+
+    spark = build_spark_session("test_spark", environment)
+    counted = {name: spark.table(f"iceberg.exp.{name}").count() for name in TABLES}
+    assert counted == {name: table(open_catalog(environment), name).scan().count() for name in TABLES}
+    assert all(counted.values()), counted
+    row = (
+        spark.table("iceberg.exp.metric_aggregates_overall")
+        .where("kind = 'total' and metric_id = 'orders'")
+        .first()
+    )
+    assert row is not None
+    assert (row["columns"], len(row["mean"]), len(row["m2"])) == (["value", "pre_orders"], 2, 4)
+    exposure = spark.table("iceberg.exp.exposures").first()
+    assert exposure is not None
+    assert (exposure["user_id"][:3], exposure["attributes"]) == ("r2-", {})
+
+    store_unit_days(environment, "exp_c", "r1")  # at once, while a cache would still hold the table
+    assert spark.table("iceberg.exp.unit_days").count() == counted["unit_days"] + 2
+
+    for name in TABLES:
+        options = "map('rewrite-all', 'true')"
+        spark.sql(
+            f"CALL iceberg.system.rewrite_data_files(table => 'iceberg.exp.{name}', options => {options})"
+        )
+        spark.sql(f"CALL iceberg.system.rewrite_manifests('iceberg.exp.{name}')")
+    assert everything(environment) == before
+
+    carry_out(a_run(environment, "r3", (D3,), of=an_experiment("exp_a_with_a_long_name_1")))
+    store_unit_days(environment, "exp_a_with_a_long_name_1", "r3")
+    assert {name: rows for name, rows in everything(environment).items() if rows != before[name]} == {}
+    registered = Results(environment).experiments()[0]
+    plan = plan_buckets(
+        environment, "exposures", registered["experiment_id"], registered["exposures_snapshot"], ["user_id"]
+    )
+    assert plan[0].read()["user_id"].to_pylist() == ["r3-a", "r3-b", "r3-c"]
