@@ -46,7 +46,7 @@ class DailyRow:
     metric_id: str
     new_users: int  # users whose first exposure is that date
     active_users: int  # users with at least one event
-    value_sum: float  # sum of the metric's numerator
+    value_sum: float  # sum of the metric's numerator; an `any` counts on the date that first makes it 1
     denominator_sum: float | None = None
 
 

@@ -248,7 +248,6 @@ def unlock(experiment_id: ExperimentId) -> None:
     """Release the lease that a dead run of an experiment left behind."""
     from exp_platform.tables.lease import force_release
 
-    load_experiment(experiment_id)
     holder = force_release(load_environment(), experiment_id)
     print(
         f"{experiment_id} was held by {holder}; it is free now."

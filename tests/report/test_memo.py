@@ -82,9 +82,9 @@ def test_segments_carry_the_warning() -> None:
 def test_files_are_written_whole_with_charts_and_a_json_twin(tmp_path: Path) -> None:
     files = write_memo(report(days=3), tmp_path)
     text = files.markdown.read_text()
-    pictures = re.findall(r"\]\((exp_test/\w+\.svg)\)", text)
-    assert {"exp_test/effects.svg", "exp_test/over_time.svg"} <= set(pictures)
-    assert all("<svg" in (tmp_path / picture).read_text() for picture in pictures)
+    pictures = re.findall(r"\]\((exp_test/\w+\.png)\)", text)
+    assert {"exp_test/effects.png", "exp_test/over_time.png"} <= set(pictures)
+    assert all((tmp_path / picture).read_bytes().startswith(b"\x89PNG") for picture in pictures)
     twin = json.loads(files.json.read_text())
     assert (twin["winner"], twin["action"], twin["winning_variant"]) == ("treatment", "ship", "t1")
     assert twin["lift"] == pytest.approx(0.5)
@@ -94,7 +94,7 @@ def test_files_are_written_whole_with_charts_and_a_json_twin(tmp_path: Path) -> 
 def test_a_chart_of_an_earlier_memo_does_not_outlive_it(tmp_path: Path) -> None:
     write_memo(report(days=3), tmp_path)
     write_memo(report(days=1), tmp_path)
-    assert not (tmp_path / "exp_test" / "over_time.svg").exists()
+    assert not (tmp_path / "exp_test" / "over_time.png").exists()
 
 
 def test_the_twin_holds_the_numbers_of_the_page() -> None:

@@ -12,6 +12,7 @@ import pytest
 from exp_platform.config.environment import Environment
 from exp_platform.config.experiment import DayWindow, EventsSource, Experiment, TableSource, Window
 from exp_platform.errors import ConfigError
+from exp_platform.json_file import write_json
 from exp_platform.stages.fingerprint import code_version, input_fingerprint
 from exp_platform.stages.run import Run
 from exp_platform.stages.start import Started, as_of_days, default_as_of, start_run
@@ -39,6 +40,7 @@ def store(environment: Environment, started: Started) -> Run:
     for part in ("ingest.json", "quality.json", "aggregates.json"):
         (started.run.path / part).write_text((made_up.path / part).read_text())
     carry_out(started.run)
+    write_json(environment.memos_dir / "exp_a.json", {"run_id": started.run.run_id})
     return started.run
 
 
@@ -101,6 +103,15 @@ def test_run_ids_are_unique_and_sort_by_time(environment: Environment, experimen
     ids = [start_run(experiment, environment, now=moment).run.run_id for moment in moments]  # type: ignore[union-attr]
     assert len(set(ids)) == 4
     assert sorted(ids[1:]) == ids[1:]
+
+
+def test_a_result_whose_memo_was_not_written_is_not_up_to_date(
+    environment: Environment, experiment: Experiment
+) -> None:
+    store(environment, start_run(experiment, environment, as_of_dates=[D1]))
+    assert start_run(experiment, environment, as_of_dates=[D1]).up_to_date
+    (environment.memos_dir / "exp_a.json").unlink()
+    assert start_run(experiment, environment, as_of_dates=[D1]).run is not None
 
 
 def test_the_same_config_code_and_input_are_up_to_date_until_forced(

@@ -38,25 +38,31 @@ def test_release_frees_only_what_is_ones_own(environment: Environment) -> None:
 
 
 def test_a_lease_without_heartbeat_is_taken_over_and_its_old_holder_told(environment: Environment) -> None:
-    dead = Lease("exp_a", "killed run", environment)
+    dead = Lease("exp_a", "killed run", environment, ttl=0.2)
     dead.acquire()
     time.sleep(0.3)
-    with pytest.raises(LeaseError):
-        Lease("exp_a", "next run", environment, ttl=60).acquire()
-    Lease("exp_a", "next run", environment, ttl=0.2).acquire()
+    Lease("exp_a", "next run", environment).acquire()
     with pytest.raises(
         LeaseError, match="killed run has lost the lease of exp_a: exp_a is being run by next run"
     ):
         dead.heartbeat()
 
 
-def test_a_heartbeat_keeps_a_lease(environment: Environment) -> None:
-    alive = Lease("exp_a", "run 1", environment)
-    alive.acquire()
+def test_how_long_a_lease_lives_without_heartbeat_is_its_holders_to_say(environment: Environment) -> None:
+    Lease("exp_a", "a run with long waits", environment, ttl=60).acquire()
     time.sleep(0.3)
-    alive.heartbeat()
     with pytest.raises(LeaseError):
-        Lease("exp_a", "run 2", environment, ttl=0.2).acquire()
+        Lease("exp_a", "an impatient run", environment, ttl=0.2).acquire()
+
+
+def test_a_heartbeat_keeps_a_lease(environment: Environment) -> None:
+    alive = Lease("exp_a", "run 1", environment, ttl=1.5)
+    alive.acquire()
+    for _ in range(2):
+        time.sleep(0.9)
+        alive.heartbeat()
+    with pytest.raises(LeaseError):
+        Lease("exp_a", "run 2", environment).acquire()
 
 
 def test_force_release_names_whom_it_took_the_lease_from(environment: Environment) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
@@ -18,7 +19,7 @@ SHARE_TOLERANCE = 1e-9
 
 _EXPOSURE_COLUMNS = ("user_id", "variant_id", "exposed_at")
 _OUTCOME_COLUMNS = ("user_id", "event", "occurred_at")
-_CSV = (".csv", ".csv.gz")
+_CSV = re.compile(r"\.(csv|tsv)(\.(gz|bz2|zst|lz4))?$", re.IGNORECASE)
 
 
 class TableSpec(Spec):
@@ -26,7 +27,7 @@ class TableSpec(Spec):
 
     path: Text | None = None
     table: Text | None = None
-    format: Literal["parquet", "csv"] | None = None  # absent: csv for *.csv and *.csv.gz, else parquet
+    format: Literal["parquet", "csv"] | None = None  # absent: csv for *.csv and *.tsv, compressed or not, else parquet
     columns: dict[str, Text] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -57,7 +58,7 @@ class TableSpec(Spec):
             return TableSource("iceberg", self.table, columns)
         path = self.path or ""
         return TableSource(
-            self.format or ("csv" if path.lower().endswith(_CSV) else "parquet"), path, columns
+            self.format or ("csv" if _CSV.search(path) else "parquet"), path, columns
         )
 
 

@@ -115,9 +115,9 @@ def pretrends(rows: Sequence[PretrendDeltaRow]) -> Chart | None:
 
 
 def save(chart: Chart, path: Path) -> None:
-    """Write a chart as SVG, offline."""
+    """Write a chart as PNG, offline: an SVG's text is cut off wherever another font is installed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    chart.configure_view(stroke=None).save(str(path), format="svg")
+    chart.configure_view(stroke=None).save(str(path), format="png", scale_factor=2)
 
 
 def _reading(row: ResultRow, direction: int) -> str:

@@ -152,10 +152,10 @@ def _save_charts(report: Report, folder: Path) -> dict[str, str]:
     }
     drawn = {}
     for name, chart in drawings.items():
-        path = folder / report.experiment.id / f"{name}.svg"
+        path = folder / report.experiment.id / f"{name}.png"
         if chart is not None:
             charts.save(chart, path)
-            drawn[name] = f"{report.experiment.id}/{name}.svg"
+            drawn[name] = f"{report.experiment.id}/{name}.png"
         else:
             path.unlink(missing_ok=True)  # of an earlier memo
     return drawn

@@ -67,6 +67,8 @@ def reading(row: ResultRow) -> str:
     """What may be concluded from a row."""
     if row.status != Status.OK:
         return f"{row.status}: {row.message}" if row.message else str(row.status)
+    if row.verdict is not None:  # guardrails, SRM
+        return f"{row.severity}: {row.verdict.replace('_', ' ')}" if row.severity else row.verdict
     if row.always_valid_significant:
         return "significant (always-valid)"
     if row.significant:

@@ -22,16 +22,40 @@ class Stage:
 
 STAGES: tuple[Stage, ...] = (
     Stage("synth", (), doc="Writes the synthetic raw data of a `synthetic` source."),
-    Stage("ingest", ("synth",), spark_session=True, doc="Stages raw data as bucketed Parquet and measures it."),
-    Stage("quality", ("ingest",), doc="Judges what ingest measured; an error keeps the data from being published."),
-    Stage("publish", ("quality",), doc="Replaces the experiment's exposures and outcomes, then its registry row."),
+    Stage(
+        "ingest", ("synth",), spark_session=True, doc="Stages raw data as bucketed Parquet and measures it."
+    ),
+    Stage(
+        "quality",
+        ("ingest",),
+        doc="Judges what ingest measured; an error keeps the data from being published.",
+    ),
+    Stage(
+        "publish",
+        ("quality",),
+        doc="Replaces the experiment's exposures and outcomes, then its registry row.",
+    ),
     Stage("aggregates", ("publish",), spark_session=True, doc="One pass: per-user days and Moments."),
     Stage("srm", ("aggregates",), doc="Sample ratio mismatch: were users split as planned?"),
     Stage("ab", ("aggregates",), doc="Welch's t test for every metric."),
-    Stage("cuped", ("aggregates",), required=False, doc="The same with variance reduced by pre-period covariates."),
-    Stage("did", ("aggregates",), required=False, doc="Difference in differences, post minus pre a user and day."),
-    Stage("pretrends", ("aggregates",), required=False, doc="Were both arms on parallel trends before exposure?"),
-    Stage("segments", ("aggregates",), required=False, doc="Exploratory effects within pre-exposure segments."),
+    Stage(
+        "cuped",
+        ("aggregates",),
+        required=False,
+        doc="The same with variance reduced by pre-period covariates.",
+    ),
+    Stage(
+        "did",
+        ("aggregates",),
+        required=False,
+        doc="Difference in differences, post minus pre a user and day.",
+    ),
+    Stage(
+        "pretrends", ("aggregates",), required=False, doc="Were both arms on parallel trends before exposure?"
+    ),
+    Stage(
+        "segments", ("aggregates",), required=False, doc="Exploratory effects within pre-exposure segments."
+    ),
     Stage("guardrails", ("aggregates",), doc="Non-inferiority of the metrics that must not get worse."),
     Stage("decision", ANALYSES, doc="Winner, action and reasons; commits the run's results."),
     Stage("memo", ("decision",), doc="The one-page memo and its JSON twin."),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from exp_platform.config.environment import Environment, load_environment
@@ -62,7 +64,7 @@ def start_run(
         skipped=tuple(stage.name for stage in stages_of(experiment) if stage.name in skipped),
     )
     when = str(days[0]) if len(days) == 1 else f"{days[0]} to {days[-1]} ({len(days)} days)"
-    if not force and _up_to_date(run, Results(environment).decisions(experiment.id)):
+    if not force and _up_to_date(run, Results(environment).decisions(experiment.id), environment.memos_dir):
         return Started(
             None, True, f"{experiment.id} as of {when} is up to date: same config, code and input."
         )
@@ -108,9 +110,22 @@ def _last_complete_day(experiment: Experiment, now: datetime) -> date:
     return now.astimezone(ZoneInfo(experiment.window.timezone)).date() - timedelta(days=1)
 
 
-def _up_to_date(run: Run, stored: Sequence[StoredDecision]) -> bool:
+def _up_to_date(run: Run, stored: Sequence[StoredDecision], memos: Path) -> bool:
     by_day = {decision.as_of_date: decision for decision in stored}
-    return all(day in by_day and _same_inputs(run, by_day[day]) for day in run.as_of_dates)
+    if not all(day in by_day and _same_inputs(run, by_day[day]) for day in run.as_of_dates):
+        return False
+    return (
+        _memo_of(run.experiment.id, memos) == stored[-1].run_id
+    )  # a run may have failed just before its memo
+
+
+def _memo_of(experiment_id: str, memos: Path) -> str | None:
+    """The run that the memo is about; None where there is no memo."""
+    try:
+        found: str | None = json.loads((memos / f"{experiment_id}.json").read_text()).get("run_id")
+    except (OSError, json.JSONDecodeError):
+        return None
+    return found
 
 
 def _same_inputs(run: Run, stored: StoredDecision) -> bool:

@@ -33,15 +33,17 @@ CREATE TABLE IF NOT EXISTS exp_leases (
     experiment_id VARCHAR(64) PRIMARY KEY,
     holder VARCHAR(255) NOT NULL,
     acquired_at DOUBLE PRECISION NOT NULL,
-    heartbeat_at DOUBLE PRECISION NOT NULL
+    heartbeat_at DOUBLE PRECISION NOT NULL,
+    ttl DOUBLE PRECISION NOT NULL
 )"""
 # One statement, so that of two that try at once exactly one sees its row. A holder may acquire again (a task's retry).
 _ACQUIRE = """
-INSERT INTO exp_leases (experiment_id, holder, acquired_at, heartbeat_at)
-VALUES (:experiment_id, :holder, :now, :now)
+INSERT INTO exp_leases (experiment_id, holder, acquired_at, heartbeat_at, ttl)
+VALUES (:experiment_id, :holder, :now, :now, :ttl)
 ON CONFLICT (experiment_id) DO UPDATE
-SET holder = excluded.holder, acquired_at = excluded.acquired_at, heartbeat_at = excluded.heartbeat_at
-WHERE exp_leases.heartbeat_at < :expired OR exp_leases.holder = excluded.holder"""
+SET holder = excluded.holder, acquired_at = excluded.acquired_at, heartbeat_at = excluded.heartbeat_at,
+    ttl = excluded.ttl
+WHERE exp_leases.heartbeat_at + exp_leases.ttl < excluded.heartbeat_at OR exp_leases.holder = excluded.holder"""
 _READ = "SELECT holder, acquired_at, heartbeat_at FROM exp_leases WHERE experiment_id = :experiment_id"
 _BEAT = "UPDATE exp_leases SET heartbeat_at = :now WHERE experiment_id = :experiment_id AND holder = :holder"
 _RELEASE = "DELETE FROM exp_leases WHERE experiment_id = :experiment_id AND holder = :holder"
@@ -66,7 +68,7 @@ class Lease:
     ttl: float = DEFAULT_TTL
 
     def acquire(self) -> None:
-        """Take the lease, or one whose last heartbeat is older than `ttl` seconds.
+        """Take the lease, or one whose last heartbeat is older than its holder's `ttl` in seconds.
 
         Raises LeaseError, which names the holder and the remedy.
         """
@@ -75,7 +77,7 @@ class Lease:
             "experiment_id": self.experiment_id,
             "holder": self.holder,
             "now": now,
-            "expired": now - self.ttl,
+            "ttl": self.ttl,
         }
         if _execute(self.environment, _ACQUIRE, values) == 0:
             raise LeaseError(self.refusal())
