@@ -69,6 +69,7 @@ NUMBERS: list[tuple[str, Any]] = [
     ("quality", QualityThresholds(max_duplicate_share=0.5)),
     ("analyses", AnalysisPlan(did_days=3)),
     ("decision", DecisionPlan(estimate="cuped")),
+    ("fixed_horizon_read", date(2026, 1, 11)),
 ]
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import date
+
 import numpy as np
 import pytest
 
@@ -103,3 +106,14 @@ def test_no_conversion_anywhere_is_no_error() -> None:
 def test_nobody_at_all_is_no_error() -> None:
     d = through(experiment(metric("buys")), aggregates([]))
     assert (d.winner, d.action, d.trust) == ("inconclusive", "investigate", "unknown")
+
+
+def test_a_significant_p_after_the_end_was_moved_does_not_ship() -> None:
+    """An effect of p = .01 ships at the planned end, and not where that test had been read before the end was moved."""
+    spec = experiment(metric("buys", MetricKind.PROPORTION))
+    day = aggregates(block("buys", v, conversions(5000, p)) for v, p in (("control", 0.100), ("t1", 0.1155)))
+    assert through(spec, day).action == "ship"
+    moved = through(replace(spec, fixed_horizon_read=date(2025, 3, 7)), day)
+    assert (moved.winner, moved.action, moved.final) == ("inconclusive", "extend", False)
+    assert "FIXED_HORIZON_READ" in codes(moved)
+    assert "BEFORE_PLANNED_END" not in codes(moved)

@@ -79,7 +79,9 @@ def test_a_day_that_is_not_over_is_refused_since_its_results_would_pass_for_whol
 ) -> None:
     noon = datetime(2025, 3, 10, 12, tzinfo=UTC)
     assert as_of_days(experiment, [date(2025, 3, 9)], noon) == (date(2025, 3, 9),)
-    with pytest.raises(ConfigError, match=r"found 2025-03-10; allowed are .* to 2025-03-09, the last complete"):
+    with pytest.raises(
+        ConfigError, match=r"found 2025-03-10; allowed are .* to 2025-03-09, the last complete"
+    ):
         as_of_days(experiment, [date(2025, 3, 9), date(2025, 3, 10)], noon)
 
 
@@ -192,3 +194,27 @@ def test_a_dry_run_knows_what_is_up_to_date_and_writes_nothing(
     assert not start_run(experiment, environment, as_of_dates=[D2], dry_run=True).up_to_date
     after = {path: path.stat().st_mtime_ns for path in environment.state_dir.rglob("*") if path.is_file()}
     assert after == before
+
+
+def test_an_end_moved_after_the_result_was_read_gives_no_second_fixed_horizon_test(
+    environment: Environment, experiment: Experiment
+) -> None:
+    """Two looks at .045 each would find something in 8 % of A/A tests; looking again must rest on the other share."""
+    store(environment, start_run(experiment, environment, as_of_dates=[D3]))
+    same_plan = start_run(experiment, environment, as_of_dates=[D3], force=True).run
+    assert same_plan is not None
+    assert same_plan.experiment.fixed_horizon_read is None
+    longer = replace(experiment, window=Window(date(2025, 3, 1), date(2025, 3, 28)))
+    extended = start_run(longer, environment, as_of_dates=[date(2025, 3, 28)]).run
+    assert extended is not None
+    assert extended.experiment.fixed_horizon_read == D3
+
+
+def test_an_end_moved_before_the_old_one_has_come_is_a_new_plan(
+    environment: Environment, experiment: Experiment
+) -> None:
+    store(environment, start_run(experiment, environment, as_of_dates=[D1]))
+    longer = replace(experiment, window=Window(date(2025, 3, 1), date(2025, 3, 28)))
+    extended = start_run(longer, environment, as_of_dates=[date(2025, 3, 28)]).run
+    assert extended is not None
+    assert extended.experiment.fixed_horizon_read is None

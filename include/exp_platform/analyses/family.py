@@ -57,8 +57,8 @@ def corrected_for(experiment: Experiment, size: int) -> Level:
 
 
 def is_final(experiment: Experiment, as_of_date: date) -> bool:
-    """Whether the fixed-horizon test may be read: the planned decision date has come."""
-    return as_of_date >= experiment.decision_date
+    """Whether the fixed-horizon test may be read: the planned decision date has come, and it was not read before."""
+    return experiment.fixed_horizon_read is None and as_of_date >= experiment.decision_date
 
 
 def close_gate(experiment: Experiment, rows: Sequence[ResultRow]) -> list[ResultRow]:

@@ -266,6 +266,9 @@ class Experiment:
     tags: tuple[str, ...] = ()
     description: str = ""
     spec_file: str = field(default="", compare=False)  # where it was written, for messages and memo
+    # As of when an earlier plan's fixed-horizon test was read, before the end was moved; no spec says this, a run's
+    # start finds it. The test is taken once.
+    fixed_horizon_read: date | None = None
 
     @property
     def control(self) -> Variant:

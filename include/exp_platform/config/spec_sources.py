@@ -27,7 +27,9 @@ class TableSpec(Spec):
 
     path: Text | None = None
     table: Text | None = None
-    format: Literal["parquet", "csv"] | None = None  # absent: csv for *.csv and *.tsv, compressed or not, else parquet
+    format: Literal["parquet", "csv"] | None = (
+        None  # absent: csv for *.csv and *.tsv, compressed or not, else parquet
+    )
     columns: dict[str, Text] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -57,9 +59,7 @@ class TableSpec(Spec):
         if self.table is not None:
             return TableSource("iceberg", self.table, columns)
         path = self.path or ""
-        return TableSource(
-            self.format or ("csv" if _CSV.search(path) else "parquet"), path, columns
-        )
+        return TableSource(self.format or ("csv" if _CSV.search(path) else "parquet"), path, columns)
 
 
 class EventsSpec(Spec):

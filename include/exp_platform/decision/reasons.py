@@ -88,7 +88,11 @@ def of_size(case: Case, size: Adequacy, action: Action) -> list[Reason]:
         text = f"{size.current_users:,} users of {size.required_users:,} planned ones are observed{days}."
         reasons = [Reason("PLANNED_SIZE_NOT_REACHED", text, data)]
     planned_end = case.experiment.decision_date.isoformat()
-    if not case.final:
+    read = case.experiment.fixed_horizon_read
+    if read is not None:
+        text = f"The planned end was moved after the fixed-horizon test was read as of {read}: only always-valid evidence counts."
+        reasons.append(Reason("FIXED_HORIZON_READ", text, {"read_as_of": read.isoformat()}))
+    elif not case.final:
         text = f"Until the planned decision date {planned_end} only always-valid evidence counts."
         reasons.append(Reason("BEFORE_PLANNED_END", text, {"decision_date": planned_end}))
     elif action == "extend":

@@ -112,7 +112,7 @@ def significance(report: Report) -> str:
     when = (
         "The planned decision date has come, so the fixed-horizon test counts."
         if report.decision.final
-        else "Before the planned decision date only always-valid evidence can be significant, however small p is."
+        else "Only always-valid evidence can be significant here, however small p is."
     )
     alpha = experiment.decision
     return (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -51,6 +51,8 @@ def start_run(
     days = as_of_days(
         experiment, as_of_dates if as_of_dates is not None else [default_as_of(experiment, now)], now
     )
+    stored = Results(environment).decisions(experiment.id)
+    experiment = replace(experiment, fixed_horizon_read=_read_before(experiment, stored))
     run_id = f"{now.astimezone(UTC):%Y%m%dT%H%M%S.%f}Z-{secrets.token_hex(3)}"  # sorts by time
     run = Run(
         run_id=run_id,
@@ -64,7 +66,7 @@ def start_run(
         skipped=tuple(stage.name for stage in stages_of(experiment) if stage.name in skipped),
     )
     when = str(days[0]) if len(days) == 1 else f"{days[0]} to {days[-1]} ({len(days)} days)"
-    if not force and _up_to_date(run, Results(environment).decisions(experiment.id), environment.memos_dir):
+    if not force and _up_to_date(run, stored, environment.memos_dir):
         return Started(
             None, True, f"{experiment.id} as of {when} is up to date: same config, code and input."
         )
@@ -108,6 +110,13 @@ def as_of_days(experiment: Experiment, days: Sequence[date], now: datetime) -> t
 
 def _last_complete_day(experiment: Experiment, now: datetime) -> date:
     return now.astimezone(ZoneInfo(experiment.window.timezone)).date() - timedelta(days=1)
+
+
+def _read_before(experiment: Experiment, stored: Sequence[StoredDecision]) -> date | None:
+    """As of when the fixed-horizon test of an earlier end was read: extending is no second chance to take it."""
+    return min(
+        (d.as_of_date for d in stored if d.final and d.as_of_date < experiment.decision_date), default=None
+    )
 
 
 def _up_to_date(run: Run, stored: Sequence[StoredDecision], memos: Path) -> bool:
