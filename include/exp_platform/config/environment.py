@@ -64,6 +64,11 @@ class SparkSettings(_Frozen):
     shuffle_partitions: int | None = Field(default=None, ge=1)  # None: as many as the local cores
     properties: dict[str, str] = {}  # further Spark properties, which win over the platform's own
 
+    @property
+    def local(self) -> bool:
+        """Whether Spark has no other cores than this machine's: then one task gains nothing from a session."""
+        return self.master.startswith("local")
+
 
 class Environment(_Frozen):
     """Where the platform runs. Paths are absolute; `raw_dir` and `warehouse` may be URIs (`s3://...`)."""

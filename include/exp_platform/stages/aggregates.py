@@ -126,7 +126,7 @@ def run(run: Run) -> StageResult:
 
 def _each(environment: Environment, buckets: Sequence[Bucket], work: Callable[[Bucket], R]) -> list[R]:
     """The results of `work` on every bucket, in their order."""
-    if len(buckets) == 1:  # one task gains nothing from Spark, and would wait seconds for a session
+    if len(buckets) == 1 and environment.spark.local:  # one core's work: a session would take longer to start
         return [work(buckets[0])]
     from exp_platform.spark.session import build_spark_session
 

@@ -38,7 +38,7 @@ def run(run: Run) -> StageResult:
     plan = plan_reading(run.experiment, environment)
     _refuse(run, plan.problems)
     buckets = bucket_count(plan)
-    done = _in_spark(run, environment, plan, buckets, now)
+    done = _carry_out(run, environment, plan, buckets, now)
     _refuse(run, [Problem("source", problem) for part in done for problem in part.problems])
     measured = Measured.merge_all(part.measured for part in done)
     staged = {name: [part.files[name] for part in done if name in part.files] for name in TABLES}
@@ -74,17 +74,19 @@ def published_rows(experiment: Experiment, environment: Environment) -> int | No
     return None
 
 
-def _in_spark(run: Run, environment: Environment, plan: Plan, buckets: int, now: datetime) -> list[Staged]:
+def _carry_out(run: Run, environment: Environment, plan: Plan, buckets: int, now: datetime) -> list[Staged]:
     """Two rounds of tasks: pieces are read and split by user, then each bucket is cleaned and written."""
-    from exp_platform.spark.session import build_spark_session
-
     if not plan.pieces:
         return []
     experiment = run.experiment
     writers = {name: task_writer(environment, name, experiment.id, run.run_id) for name in TABLES}
+    numbered = list(enumerate(plan.pieces))
+    if buckets == 1 and environment.spark.local:  # one core's work: a session would take longer to start
+        return list(clean_and_write(read_and_split(numbered, buckets), experiment, now, writers))
+    from exp_platform.spark.session import build_spark_session
+
     context = build_spark_session(f"ingest {experiment.id}", environment).sparkContext
     tasks = min(len(plan.pieces), 4 * context.defaultParallelism)
-    numbered = list(enumerate(plan.pieces))
     spread = [
         piece for task in range(tasks) for piece in numbered[task::tasks]
     ]  # large and small tables alike
