@@ -23,10 +23,8 @@ from exp_platform.kernels.quantiles import Caps
 from exp_platform.kernels.unit_days import UnitDays, unit_day_rows, unit_days
 from exp_platform.kernels.users import Users, first_exposures
 from exp_platform.stages.run import Run, StageResult
-from exp_platform.tables.catalog import open_catalog
 from exp_platform.tables.files import BucketFiles, Writer, plan_buckets, task_writer
 from exp_platform.tables.schemas import arrow_schema
-from exp_platform.tables.write import replace_files
 
 EXPOSURE_COLUMNS = ("user_id", "variant_id", "exposed_at")
 OUTCOME_COLUMNS = ("user_id", "event", "occurred_at", "value")
@@ -93,6 +91,10 @@ def run(run: Run) -> StageResult:
 
     Raises DataError where the snapshots have no exposures or another number of buckets than was published.
     """
+    # Not in the tasks, whose imports are most of their start.
+    from exp_platform.tables.catalog import open_catalog
+    from exp_platform.tables.write import replace_files
+
     environment = load_environment(run.environment)
     published = json.loads((run.path / "publish.json").read_text())
     buckets = _plan(run, environment, published)

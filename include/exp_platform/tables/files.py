@@ -22,7 +22,6 @@ from pyiceberg.table.metadata import TableMetadata
 
 from exp_platform.config.environment import Environment
 from exp_platform.errors import DataError
-from exp_platform.tables.catalog import open_catalog, table
 from exp_platform.tables.schemas import arrow_schema
 from exp_platform.tables.selection import selection
 
@@ -59,6 +58,8 @@ class Writer:
 
 def task_writer(environment: Environment | None, table_name: str, experiment_id: str, run_id: str) -> Writer:
     """A picklable Writer for the tasks of one run."""
+    from exp_platform.tables.catalog import open_catalog, table  # no task needs the catalog's SQL
+
     return writer_of(table(open_catalog(environment), table_name), experiment_id, run_id)
 
 
@@ -124,6 +125,8 @@ def plan_buckets(
 
     Raises DataError when the snapshot has expired.
     """
+    from exp_platform.tables.catalog import open_catalog, table
+
     source = table(open_catalog(environment), table_name)
     if source.snapshot_by_id(snapshot_id) is None:
         raise DataError(
