@@ -54,16 +54,17 @@ def list_experiments() -> None:
 
     loaded = load_all()
     results = Results(load_environment())
-    table = Table()
-    for name in ("Experiment", "Source", "Window", "Primary metric", "As of", "Winner", "Action"):
-        table.add_column(name, no_wrap=name in ("Experiment", "Window", "As of"))
     newest = results.newest_decisions()
+    wide = console.width >= 110
+    table = Table()
+    for name in ("Experiment", *(("Source", "Primary metric") if wide else ()), "Ends", "As of", "Decision"):
+        table.add_column(name, no_wrap=name != "Primary metric")
     for experiment in loaded.experiments.values():
         stored = newest.get(experiment.id)
         primary = ", ".join(m.id for m in experiment.metrics if m.role == "primary")
-        window = f"{experiment.window.start} to {experiment.window.end}"
-        found = (str(stored.as_of_date), stored.winner, stored.action) if stored else ("–", "–", "–")
-        table.add_row(experiment.id, experiment.source.kind, window, primary, *found)
+        cells = (experiment.source.kind, primary) if wide else ()
+        found = (str(stored.as_of_date), f"{stored.winner}, {stored.action}") if stored else ("–", "–")
+        table.add_row(experiment.id, *cells, str(experiment.window.end), *found)
     console.print(table)
     if loaded.errors:
         console.print(
@@ -147,7 +148,7 @@ def _show(experiment_id: str, as_of: date | None, method: str, config: Path | No
 
     report = _report(experiment_id, as_of, config)
     console.print(decision_panel(report))
-    console.print(results_table(report, method))
+    console.print(results_table(report, method, width=console.width))
 
 
 def _report(experiment_id: str, as_of: date | None, config: Path | None = None) -> Report:

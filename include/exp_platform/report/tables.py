@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from exp_platform.analyses.rows import ResultRow, Status
+from exp_platform.analyses.rows import ResultRow
 from exp_platform.report import numbers
 from exp_platform.report.content import Report
-from exp_platform.report.wording import headline, reading, relative, why
+from exp_platform.report.wording import headline, reading, why
 
 _COLOUR = {"ship": "green", "stop": "red", "investigate": "yellow", "extend": "cyan"}
 
@@ -27,35 +29,52 @@ def decision_panel(report: Report) -> Panel:
     )
 
 
-def results_table(report: Report, method: str = "ab") -> Table:
-    """One row for each metric and treatment of a method."""
+def results_table(report: Report, method: str = "ab", *, width: int = 80) -> Table:
+    """One row for each metric and treatment of a method; below 120 columns without absolute effects and raw p."""
+    rows = report.of_method(method)
+    wide = width >= 120
+    shown = {
+        "Metric": True,
+        "Treatment": len(report.experiment.treatments) > 1,
+        "Segment": method == "segments",
+        "Control": True,
+        "Treated": True,
+        "Effect": wide,
+        "Relative effect": True,
+        "p": wide,
+        "Adjusted p": True,
+        "Reading": True,
+    }
+    words = ("Metric", "Treatment", "Segment", "Reading")
     table = Table(title=f"{method}, as of {report.as_of_date}", title_justify="left")
-    for name in ("Metric", "Treatment"):
-        table.add_column(name)
-    if method == "segments":
-        table.add_column("Segment")
-    for name in ("Control", "Treated", "Effect", "Relative", "p", "Adjusted p"):
-        table.add_column(name, justify="right")
-    table.add_column("Reading")
-    for row in report.of_method(method):
-        table.add_row(*_cells(row, with_segment=method == "segments"))
+    for name in (name for name, wanted in shown.items() if wanted):
+        # Numbers keep their line; words give way where the terminal is narrow.
+        gives_way = name in ("Segment", "Reading")
+        justify: Literal["left", "right"] = "left" if name in words else "right"
+        table.add_column(name, justify=justify, no_wrap=not gives_way, overflow="fold")
+    for row in rows:
+        cells = _cells(row)
+        table.add_row(*(cells[name] for name, wanted in shown.items() if wanted))
     return table
 
 
-def _cells(row: ResultRow, *, with_segment: bool) -> list[str]:
+def _cells(row: ResultRow) -> dict[str, str]:
     kind = row.metric_kind
-    cells = [row.metric_id, row.treatment_id]
-    if with_segment:
-        cells.append(f"{row.segment} = {row.segment_value}")
-    if row.status != Status.OK:
-        return [*cells, *[numbers.DASH] * 6, f"{row.status}: {row.message or ''}".rstrip(": ")]
-    return [
-        *cells,
-        numbers.level(row.mean_control, kind),
-        numbers.level(row.mean_treatment, kind),
-        f"{numbers.change(row.estimate, kind)} {numbers.interval(row.ci_low, row.ci_high, kind)}",
-        relative(row),
-        numbers.p_value(row.p_value, row.log10_p),
-        numbers.p_value(row.p_adjusted),
-        reading(row),
-    ]
+    relative = [numbers.percent(row.relative)]
+    if row.relative_kind == "BOUNDED":
+        relative.append(numbers.percent_interval(row.relative_low, row.relative_high))
+    effect = [numbers.change(row.estimate, kind)]
+    if row.estimate is not None:
+        effect.append(numbers.interval(row.ci_low, row.ci_high, kind))
+    return {
+        "Metric": row.metric_id,
+        "Treatment": row.treatment_id,
+        "Segment": f"{row.segment} = {row.segment_value}",
+        "Control": numbers.level(row.mean_control, kind),
+        "Treated": numbers.level(row.mean_treatment, kind),
+        "Effect": "\n".join(effect),
+        "Relative effect": "\n".join(relative),
+        "p": numbers.p_value(row.p_value, row.log10_p),
+        "Adjusted p": numbers.p_value(row.p_adjusted),
+        "Reading": reading(row),
+    }
