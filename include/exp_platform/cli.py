@@ -181,7 +181,7 @@ def plan(
 ) -> None:
     """Plan: users needed for each metric's mde, the days they take, and the smallest effect that can be found."""
     from exp_platform.planning import plan_metric
-    from exp_platform.report import numbers
+    from exp_platform.report.tables import plan_table
     from exp_platform.results.reader import Results
 
     experiment = load_experiment(experiment_id)
@@ -196,48 +196,15 @@ def plan(
     daily = daily_users or experiment.decision.daily_users
     days = (experiment.window.end - experiment.window.start).days + 1
     expected = users or (daily * days if daily else None)
-    table = Table(
-        title=f"{experiment_id}: power {experiment.decision.power:.0%}, {days} days planned",
-        title_justify="left",
-    )
-    for name in (
-        "Metric",
-        "Baseline",
-        "SD",
-        "Alpha",
-        "MDE",
-        "Users needed",
-        "Days needed",
-        "Smallest effect found",
-    ):
-        table.add_column(name, justify="left" if name == "Metric" else "right")
-    table.add_column("Note")
-    for m in experiment.metrics if metric is None else [experiment.metric(metric)]:
-        p = plan_metric(
-            experiment, m, users=expected, daily_users=daily, baseline=baseline, sd=sd, stored=stored
-        )
-        wanted = (
-            numbers.DASH
-            if m.mde is None
-            else (
-                numbers.percent(m.mde.value)
-                if m.mde.scale == "relative"
-                else numbers.change(m.mde.value, m.kind)
-            )
-        )
-        base = numbers.level(p.baseline, m.kind) + (f" ({p.baseline_from})" if p.baseline_from else "")
-        table.add_row(
-            m.id,
-            base,
-            numbers.level(p.sd, "mean"),
-            f"{p.alpha:.4f}",
-            wanted,
-            numbers.count(p.required_users),
-            numbers.count(p.required_days),
-            numbers.change(p.smallest_effect, m.kind),
-            p.note,
-        )
-    console.print(table)
+    plans = [
+        plan_metric(experiment, m, users=expected, daily_users=daily, baseline=baseline, sd=sd, stored=stored)
+        for m in (experiment.metrics if metric is None else [experiment.metric(metric)])
+    ]
+    title = f"{experiment_id}: power {experiment.decision.power:.0%}, {days} days planned"
+    console.print(plan_table(title, plans, width=console.width))
+    for made in plans:
+        if made.note:
+            console.print(f"{made.metric.id}: {made.note}", highlight=False)
     if expected is None:
         console.print(
             "Give --users or --daily-users (or decision.daily_users in the spec) for the smallest effect and the days."

@@ -54,7 +54,7 @@ def plan_metric(
     if block is not None and block.moments.n > 1:
         arm = arm_of(metric, block.moments)
         if baseline is None:
-            baseline, source = arm.mean, "stored results"
+            baseline, source = arm.mean, "results"
         sd = sd if sd is not None else arm.sd
     if metric.kind in PROPORTIONS:
         sd = math.sqrt(baseline * (1 - baseline)) if baseline is not None and 0 < baseline < 1 else None
@@ -102,9 +102,9 @@ def _smallest_effect(
 
 def _note(metric: Metric, baseline: float | None, sd: float | None, needed: int | None) -> str:
     if baseline is None:
-        return "no baseline: give --baseline, set it in the spec, or run once"
+        return "no baseline: --baseline, the spec or a run"
     if sd is None:
-        return "no standard deviation: give --sd or run once"
+        return "no standard deviation: --sd or a run"
     if metric.mde is None:
-        return "no mde in the spec: only the smallest effect is known"
+        return "no mde in the spec"
     return "" if needed is not None else "the mde is not possible at this baseline"
