@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from exp_platform.pipelines.runner import Observer
@@ -23,6 +24,7 @@ class PlainLines:
 
     def started(self, run: Run, stages: Sequence[Stage]) -> None:
         """Say what runs."""
+        self._skipped = run.skipped
         self._say(run_title(run))
 
     def stage_started(self, stage: Stage) -> None:
@@ -30,7 +32,7 @@ class PlainLines:
 
     def stage_finished(self, stage: Stage, manifest: Manifest) -> None:
         """Say how it ended."""
-        self._say(f"  {stage.name:<11} {summary(stage, manifest)}")
+        self._say(f"  {stage.name:<11} {summary(stage, manifest, stage.name in self._skipped)}")
         for warning in manifest.warnings:
             self._say(f"  {'':<11} warning: {warning}")
 
@@ -58,6 +60,7 @@ class LiveProgress:
         """Show the bar."""
         self._console.print(run_title(run), style="bold")
         self._left = len(stages)
+        self._skipped = run.skipped
         self._task = self._progress.add_task("", total=len(stages))
         self._progress.start()
 
@@ -69,7 +72,8 @@ class LiveProgress:
         """Leave a line and step on; the bar goes with the last stage or the first required failure."""
         failed = manifest.status == "failed"
         mark = ("[red]✗[/]" if stage.required else "[yellow]![/]") if failed else "[green]✓[/]"
-        self._console.print(f"{mark} {stage.name:<11} {summary(stage, manifest)}", highlight=False)
+        told = summary(stage, manifest, stage.name in self._skipped)
+        self._console.print(f"{mark} {stage.name:<11} {escape(told)}", highlight=False)
         for warning in manifest.warnings:
             self._console.print(
                 f"  {'':<11} warning: {warning}", style="yellow", highlight=False, markup=False
@@ -97,7 +101,7 @@ def run_title(run: Run) -> str:
     return f"{run.experiment.id}, {days} (run {run.run_id})"
 
 
-def summary(stage: Stage, manifest: Manifest) -> str:
+def summary(stage: Stage, manifest: Manifest, skipped: bool) -> str:
     """What a finished stage did, in a few words."""
     if manifest.status == "failed":
         way = "failed" if stage.required else "failed, the run goes on without it"
@@ -107,7 +111,7 @@ def summary(stage: Stage, manifest: Manifest) -> str:
         if manifest.rows_in or manifest.rows_out
         else ""
     )
-    return f"{manifest.seconds:6.1f} s{rows}"
+    return f"{manifest.seconds:6.1f} s{rows}{', skipped: stored input used' if skipped else ''}"
 
 
 class Stopwatch:

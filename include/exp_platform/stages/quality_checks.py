@@ -207,12 +207,11 @@ def _srm(e: Evidence) -> Iterator[CheckResult]:
 
 
 def _row_drop(e: Evidence) -> Iterator[CheckResult]:
-    rows, before = e.measured.rows_out.get("exposures", 0), e.published_rows
-    if not before:
-        yield e.skipped("row_drop", "nothing was published from this source before")
-        return
-    drop = 1 - rows / before
-    found = f"{rows:,} exposures, {before:,} in the last publication ({max(drop, 0):.1%} fewer)"
+    rows, before = e.measured.rows_out.get("exposures", 0), e.published_rows or 0
+    drop = max(0.0, 1 - rows / before) if before else 0.0
+    found = f"{rows:,} exposures, {before:,} in the last publication ({drop:.1%} fewer)"
+    if not drop:  # a rerun says what the first run said, which had no publication before it
+        found = "no fewer exposures than in a publication of this source before"
     remedy = "deliver the data in full, or raise quality.max_row_drop for this run"
     limit = e.limits.max_row_drop
     yield e.result("row_drop", found, remedy, failed=drop > limit, observed=drop, threshold=limit)

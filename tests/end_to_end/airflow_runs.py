@@ -1,0 +1,115 @@
+"""DAG runs by the real `airflow dags test` with real spark-submits, and what Airflow's database knows of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from end_to_end.installation import ROOT, Installation
+from orchestration import airflow_home
+
+
+@dataclass(frozen=True)
+class DagRun:
+    """One finished DAG run: its tasks' states and tries, their XComs, and every call of spark-submit."""
+
+    code: int
+    log: str
+    tasks: dict[str, str]
+    tries: dict[str, int]
+    xcoms: dict[str, dict[str, Any]]
+    submits: list[list[str]]
+
+
+class DagTest:
+    """`airflow dags test exp__<experiment_id>` in an AIRFLOW_HOME of its own; several may run at once."""
+
+    def __init__(
+        self, installation: Installation, experiment_id: str, conf: dict[str, Any] | None = None
+    ) -> None:
+        airflow_home.make_database()
+        self.dag_id = f"exp__{experiment_id}"
+        self._home = installation.folder / f"airflow_{experiment_id}"
+        shutil.copytree(airflow_home.HOME, self._home)
+        self._submits = self._home / "submits.jsonl"
+        self._log = (self._home / "log.txt").open("w+")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "airflow", "dags", "test", self.dag_id, "--conf", json.dumps(conf or {})],
+            env=self._variables(installation),
+            cwd=installation.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+        )
+
+    def ended(self) -> DagRun:
+        """Wait for its end and read what it left."""
+        code = self._process.wait()
+        self._log.seek(0)
+        log = self._log.read()
+        self._log.close()
+        database = sqlite3.connect(f"file:{self._home}/airflow.db?mode=ro", uri=True)
+        try:
+            of_dag = (self.dag_id,)
+            tasks = database.execute(
+                "SELECT task_id, state, try_number FROM task_instance WHERE dag_id = ?", of_dag
+            )
+            tasks = tasks.fetchall()
+            xcoms = database.execute(
+                "SELECT task_id, value FROM xcom WHERE dag_id = ? AND key = 'return_value'", of_dag
+            ).fetchall()
+        finally:
+            database.close()
+        calls = self._submits.read_text().splitlines() if self._submits.exists() else []
+        return DagRun(
+            code=code,
+            log=log,
+            tasks={task: state for task, state, _ in tasks},
+            tries={task: tries for task, _, tries in tasks},
+            xcoms={task: json.loads(value, object_hook=_tuple_as_list) for task, value in xcoms},
+            submits=[json.loads(call) for call in calls],
+        )
+
+    def stop(self) -> None:
+        """End it, if a test gave up on it."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            self._process.wait()
+        self._log.close()
+
+    def _variables(self, installation: Installation) -> dict[str, str]:
+        programs = self._home / "bin"
+        programs.mkdir()
+        _write_program(programs / "spark-submit", self._submits)
+        own = Path(sys.executable).parent
+        return {
+            **os.environ,
+            **installation.variables,
+            "AIRFLOW_HOME": str(self._home),
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self._home}/airflow.db",
+            "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
+            "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
+            "PATH": os.pathsep.join([str(programs), str(own), os.environ.get("PATH", os.defpath)]),
+        }
+
+
+def _tuple_as_list(found: dict[str, Any]) -> Any:
+    """Airflow stores a tuple as an object that names its class."""
+    return found["__data__"] if found.get("__classname__") == "builtins.tuple" else found
+
+
+def _write_program(path: Path, calls: Path) -> None:
+    """A spark-submit that notes how it was called and then becomes the real one."""
+    real = Path(sys.executable).with_name("spark-submit")
+    note = "import json, sys; print(json.dumps(sys.argv[1:]))"
+    path.write_text(
+        f'#!/bin/sh\n{sys.executable} -S -E -c \'{note}\' "$@" >> "{calls}"\nexec "{real}" "$@"\n'
+    )
+    path.chmod(0o755)

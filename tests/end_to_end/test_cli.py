@@ -1,0 +1,356 @@
+"""The commands that people type: `exp` and the original platform's command with all its flags."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from end_to_end.installation import Installation, Said
+from exp_platform.cli import main as exp
+from exp_platform.pipelines.run_end_to_end import main as run_end_to_end
+from exp_platform.stages.graph import stages_of
+from exp_platform.tables.lease import Lease, holder_of
+from exp_platform.tables.schemas import TABLES
+
+pytestmark = [pytest.mark.spark, pytest.mark.slow]
+
+ENTRY = {"days": 14, "n_users": 1500, "effect_lift_conversion": 0.1, "seed": 9}
+LAST = date(2026, 1, 18)
+SKIPS = {  # flag -> the stage that is not run, and the words of the memo
+    "--skip-dq": ("quality", "quality: the data was not judged, so no decision can be trusted"),
+    "--skip-metrics": ("aggregates", "aggregates: the stored metric_aggregates_overall were used"),
+    "--skip-ab": ("ab", "ab: the stored rows were used"),
+    "--skip-cuped": ("cuped", "cuped: the stored rows were used"),
+    "--skip-did": ("did", "did: the stored rows were used"),
+    "--skip-pretrends": ("pretrends", "pretrends: the stored rows were used"),
+}
+INPUTS = {  # what the help says is used instead
+    "--skip-metrics": "metric_aggregates_overall",
+    "--skip-ab": "analysis_results",
+    "--skip-cuped": "analysis_results",
+    "--skip-did": "did_results",
+    "--skip-pretrends": "did_pretrend_delta",
+}
+
+
+@pytest.fixture(autouse=True)
+def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    from exp_platform import cli
+
+    monkeypatch.setattr(cli.console, "width", 240)
+
+
+@pytest.fixture(scope="module")
+def first_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Installation, Said]:
+    """Two experiments; one has been run by `exp run`."""
+    made = Installation(tmp_path_factory.mktemp("cli"))
+    made.entries(exp_cli=ENTRY, exp_other=ENTRY)
+    return made, made.call(exp, "run", "exp_cli")
+
+
+@pytest.fixture(scope="module")
+def cli(first_run: tuple[Installation, Said]) -> Installation:
+    return first_run[0]
+
+
+def original(installation: Installation, *flags: str, experiment_id: str = "exp_cli") -> Said:
+    """The original platform's command, to the letter."""
+    config = str(installation.configs / "dev.yaml")
+    return installation.call(
+        run_end_to_end, "--config", config, "--experiment-id", experiment_id, "--generate-synth", *flags
+    )
+
+
+def memo_of(installation: Installation, experiment_id: str = "exp_cli") -> str:
+    return (installation.state / "memos" / f"{experiment_id}.md").read_text()
+
+
+# ---- run and what it leaves
+
+
+def test_run_tells_each_stage_the_decision_the_results_and_the_memo(
+    first_run: tuple[Installation, Said],
+) -> None:
+    cli, said = first_run
+    assert (said.code, said.err) == (0, "")
+    from exp_platform.config.loading import load_experiment
+
+    with cli.here():
+        stages = [stage.name for stage in stages_of(load_experiment("exp_cli"))]
+    lines = [line.split() for line in said.out.splitlines()]
+    told = [words[0] for words in lines if words and words[0] in stages]
+    assert told[: len(stages)] == stages
+    assert str(cli.state / "memos" / "exp_cli.md") in said.out
+    assert f"exp_cli as of {LAST}" in said.out
+    assert "conversion" in said.out
+    assert (cli.state / "raw" / "exp_platform" / "exp_cli" / "exposures").is_dir()
+
+
+def test_the_memo_begins_with_the_decision(cli: Installation) -> None:
+    decision, memo = cli.decision("exp_cli"), memo_of(cli)
+    title, why = [line for line in memo.splitlines() if line][:2]
+    assert (decision["winner"], decision["action"]) == ("treatment", "ship")
+    assert title == "# exp_cli: ship treatment"
+    assert "conversion went from" in why
+    sections = [line.removeprefix("## ") for line in memo.splitlines() if line.startswith("## ")]
+    assert sections[0] == "Key lifts"
+    for part in (
+        "CUPED",
+        "Difference in differences",
+        "Guardrails",
+        "Segments",
+        "Data quality",
+        "How to reproduce",
+    ):
+        assert any(section.startswith(part) for section in sections), part
+    assert "Exploratory" in memo
+    assert "Skipped in this run" not in memo
+
+
+def test_the_memos_pictures_exist(cli: Installation) -> None:
+    memo = memo_of(cli)
+    pictures = [line.partition("](")[2].rstrip(")") for line in memo.splitlines() if line.startswith("![")]
+    assert pictures
+    for picture in pictures:
+        assert (cli.state / "memos" / picture).stat().st_size > 0
+
+
+def test_a_second_run_says_up_to_date(cli: Installation) -> None:
+    for said in (cli.call(exp, "run", "exp_cli"), original(cli)):
+        assert said.code == 0
+        assert "up to date" in said.out
+
+
+def test_results_shows_a_table_and_the_memos_json_twin(cli: Installation) -> None:
+    shown = cli.call(exp, "results", "exp_cli", "--method", "cuped")
+    assert shown.code == 0
+    assert "cuped, as of 2026-01-18" in shown.out
+    twin = json.loads(cli.call(exp, "results", "exp_cli", "--json").out)
+    written = json.loads((cli.state / "memos" / "exp_cli.json").read_text())
+    assert twin == written
+    assert {"winner", "confidence", "lift", "primary_metric", "reasons"} <= twin.keys()
+    (row,) = [r for r in twin["metrics"] if r["metric_id"] == "conversion"]
+    assert twin["lift"] == row["relative"]
+
+
+def test_memo_prints_the_stored_results(cli: Installation) -> None:
+    said = cli.call(exp, "memo", "exp_cli")
+    assert said.code == 0
+    assert said.out.splitlines()[0] == memo_of(cli).splitlines()[0]
+    refused = cli.call(exp, "memo", "exp_cli", "--as-of", "2026-01-07")
+    assert refused.code == 1
+    assert "2026-01-07" in refused.err
+
+
+def test_list_shows_every_experiment_with_its_newest_decision(cli: Installation) -> None:
+    said = cli.call(exp, "list")
+    assert said.code == 0
+    rows = {line.split()[1]: line for line in said.out.splitlines() if "exp_" in line}
+    assert rows["exp_cli"].count("2026-01-18") == 2  # the window's end, and as of when
+    assert "treatment" in rows["exp_cli"]
+    assert "ship" in rows["exp_cli"]
+    assert rows["exp_other"].count("2026-01-18") == 1
+    assert "ship" not in rows["exp_other"]
+
+
+def test_plan_says_users_days_and_the_smallest_effect(cli: Installation) -> None:
+    said = cli.call(exp, "plan", "exp_cli", "--metric", "conversion", "--daily-users", "500")
+    assert said.code == 0
+    header, row = (
+        [cell for cell in re.split(r"\s{2,}|[│┃]", line) if cell.strip()]
+        for line in said.out.splitlines()
+        if "Metric" in line or line.strip("│ ").startswith("conversion")
+    )
+    cells = {name.split()[0]: cell.strip() for name, cell in zip(header, row, strict=True)}
+    users, days = (int(cells[name].replace(",", "")) for name in ("Users", "Days"))
+    # Two proportions of 10 % and 12 %, power 80 %, alpha .045 / 4 (z 2.535 and 0.842), both arms, textbook formula.
+    assert users == pytest.approx(2 * (2.535 + 0.842) ** 2 * (0.09 + 0.1056) / 0.02**2, rel=0.01)
+    assert days == -(-users // 500)
+    refused = cli.call(exp, "plan", "exp_cli", "--baseline", "0.2")
+    assert (refused.code, len(refused.err.splitlines())) == (1, 1)
+
+
+# ---- configs
+
+
+def test_validate_tells_all_errors_of_all_files(tmp_path: Path) -> None:
+    made = Installation(tmp_path)
+    made.entries(good={"days": 3, "n_users": 10}, bad={"days": 0, "n_users": 10, "colour": "green"})
+    assert made.call(exp, "validate").code == 1
+    (made.configs / "experiments" / "worse.yaml").write_text("id: worse\nowner: [")
+    said = made.call(exp, "validate")
+    assert said.code == 1
+    for words in (
+        "dev.yaml",
+        "days",
+        "colour",
+        "worse.yaml",
+        "1 experiments in 1 files are valid, 3 errors.",
+    ):
+        assert words in said.out
+    assert not made.state.exists()
+
+
+def test_validate_accepts_what_the_project_ships() -> None:
+    import subprocess
+    import sys
+
+    command = [sys.executable, "-m", "exp_platform.cli", "validate"]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "0 errors" in done.stdout
+
+
+# ---- the original command's flags
+
+
+@pytest.mark.parametrize("flag", SKIPS)
+def test_a_skipped_stage_uses_stored_input_and_the_memo_says_so(cli: Installation, flag: str) -> None:
+    stage, words = SKIPS[flag]
+    before = cli.content("exp_cli", ("skipped", "decision", "reasons", "checks"))
+
+    said = original(cli, "--force", flag)
+
+    assert said.code == 0, said.err
+    memo = memo_of(cli)
+    assert "Skipped in this run" in memo
+    assert words in memo
+    after = cli.content("exp_cli", ("skipped", "decision", "reasons", "checks"))
+    differing = {name for name in TABLES if after[name] != before[name]}
+    decision = cli.decision("exp_cli")
+    assert decision["skipped"] == [stage]
+    if stage == "quality":  # nothing is known of the data, so no decision is trusted
+        assert differing == {"decisions", "data_quality_results"}
+        assert (decision["trust"], decision["winner"], decision["action"]) == (
+            "unknown",
+            "inconclusive",
+            "investigate",
+        )
+    else:
+        assert differing <= {"decisions", "data_quality_results"}  # checks come back after --skip-dq
+        assert (decision["trust"], decision["winner"], decision["action"]) == ("ok", "treatment", "ship")
+    assert "exp_cli" in cli.call(exp, "results", "exp_cli").out
+
+
+@pytest.mark.parametrize("command", ["run", None])
+def test_the_help_says_which_stored_input_each_flag_uses(
+    cli: Installation, monkeypatch: pytest.MonkeyPatch, command: str | None
+) -> None:
+    monkeypatch.setenv("COLUMNS", "240")
+    monkeypatch.setenv("TERMINAL_WIDTH", "240")
+    said = cli.call(exp, command, "--help") if command else cli.call(run_end_to_end, "--help")
+    assert said.code == 0
+    lines = {flag: next(line for line in said.out.splitlines() if flag in line) for flag in SKIPS}
+    for flag, table in INPUTS.items():
+        assert table in lines[flag]
+    assert "--dry-run" in said.out
+    assert "--force" in said.out
+
+
+def test_skipping_what_was_never_stored_says_what_is_missing(tmp_path: Path) -> None:
+    made = Installation(tmp_path)
+    made.entries(exp_new=ENTRY)
+    said = original(made, "--skip-metrics", experiment_id="exp_new")
+    assert said.code == 1
+    assert len(said.err.splitlines()) == 1
+    assert "aggregates" in said.err
+    assert made.rows("decisions") == []
+
+
+# ---- past days
+
+
+def test_several_days_in_one_pass_are_each_days_own_results(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    at_once, one_by_one = (Installation(tmp_path_factory.mktemp(name)) for name in ("at_once", "one_by_one"))
+    for made in (at_once, one_by_one):
+        made.entries(exp_days=ENTRY)
+    said = at_once.call(exp, "run", "exp_days", "--from", "2026-01-14", "--to", "2026-01-16")
+    assert said.code == 0, said.err
+    for day in (14, 15, 16):
+        single = original(one_by_one, "--as-of", f"2026-01-{day}", experiment_id="exp_days")
+        assert single.code == 0, single.err
+
+    days = [date(2026, 1, day) for day in (14, 15, 16)]
+    assert [d.as_of_date for d in at_once.results.decisions("exp_days")] == days
+    assert at_once.content("exp_days", ("spec",)) == one_by_one.content("exp_days", ("spec",))
+    n = [at_once.results.analysis_rows("exp_days", day, "ab")[0].n_control for day in days]
+    assert n == sorted(set(n))  # users arrive, so every day has its own
+    memo = memo_of(at_once, "exp_days")
+    assert "| As of | 2026-01-16" in memo
+    assert "(exp_days/over_time." in memo  # the effect over the days
+
+    again = original(at_once, "--as-of", "2026-01-15", experiment_id="exp_days")
+    assert (again.code, "up to date" in again.out) == (0, True)
+    longer = at_once.call(exp, "run", "exp_days", "--from", "2026-01-15", "--to", "2026-01-16")
+    assert (longer.code, "up to date" in longer.out) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("--from", "2026-01-14"), "--to"),
+        (("--to", "2026-01-14"), "--from"),
+        (("--from", "2026-01-16", "--to", "2026-01-14"), "before"),
+        (("--as-of", "2026-01-14", "--from", "2026-01-14", "--to", "2026-01-15"), "--as-of"),
+    ],
+)
+def test_days_that_make_no_sense_are_refused(
+    cli: Installation, arguments: tuple[str, ...], word: str
+) -> None:
+    said = cli.call(exp, "run", "exp_cli", *arguments)
+    assert (said.code, len(said.err.splitlines())) == (1, 1)
+    assert word in said.err
+
+
+# ---- unlock and delete
+
+
+def test_a_held_experiment_is_refused_with_the_remedy_and_unlock_frees_it(cli: Installation) -> None:
+    Lease("exp_other", "a run that died", cli.environment).acquire()
+    said = original(cli, experiment_id="exp_other")
+    assert (said.code, len(said.err.splitlines())) == (1, 1)
+    assert "a run that died" in said.err
+    assert "exp unlock exp_other" in said.err
+
+    freed = cli.call(exp, "unlock", "exp_other")
+    assert (freed.code, freed.err) == (0, "")
+    assert "a run that died" in freed.out
+    assert holder_of(cli.environment, "exp_other") is None
+    assert "not held" in cli.call(exp, "unlock", "exp_other").out
+
+
+def test_delete_asks_first_and_then_leaves_nothing_of_the_experiment_and_all_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Installation(tmp_path)
+    made.entries(exp_gone=ENTRY, exp_kept={**ENTRY, "seed": 10})
+    made.run("exp_gone")
+    made.run("exp_kept")
+    kept, files = made.content("exp_kept"), made.files()
+
+    asked = made.call(exp, "delete", "exp_gone", answer="n")
+    assert asked.code == 1
+    assert "cannot be undone" in asked.out + asked.err
+    assert made.files() == files
+
+    done = made.call(exp, "delete", "exp_gone", answer="y")
+    assert (done.code, done.err) == (0, "")
+    assert made.content("exp_gone") == {name: [] for name in TABLES}
+    for place in (
+        "raw/exp_platform/exp_gone",
+        "runs/exp_gone",
+        "memos/exp_gone.md",
+        "memos/exp_gone.json",
+        "memos/exp_gone",
+    ):
+        assert not (made.state / place).exists(), place
+    assert made.content("exp_kept") == kept
+    assert (made.state / "memos" / "exp_kept.md").is_file()
+    assert "no stored result" in made.call(exp, "results", "exp_gone").err
+    assert made.call(exp, "results", "exp_kept").code == 0
