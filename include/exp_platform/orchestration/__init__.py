@@ -1,0 +1,1 @@
+"""Runner 1: stages -> Airflow DAG. The only place that builds operators."""

@@ -1,0 +1,116 @@
+"""The one place that turns an experiment into an Airflow DAG: a task a stage, in the order of the list of stages."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import attrs
+from airflow.sdk import DAG, Asset, Param, TriggerRule
+from airflow.sdk.definitions.param import ParamsDict
+
+from exp_platform.config.experiment import Experiment
+from exp_platform.orchestration.dag_doc import dag_doc
+from exp_platform.orchestration.operators import (
+    CHECK,
+    RELEASE,
+    CheckOperator,
+    ReleaseOperator,
+    RetryAtOnceUnderTest,
+    StageOperator,
+)
+from exp_platform.orchestration.timetable import timetable_of
+from exp_platform.stages.graph import ANALYSES, Stage, stages_of
+
+DAG_PREFIX = "exp__"
+SPARK_POOL = "spark"
+SESSION_SLOTS = 2  # of the pool: a Spark session takes the machine's cores, a stage without one a single core
+SESSION_TIMEOUT = timedelta(hours=4)
+PLAIN_TIMEOUT = timedelta(minutes=30)
+RETRY_DELAY = timedelta(seconds=30)
+LONGEST_RETRY_DELAY = timedelta(minutes=10)
+
+PARAMS = {
+    "as_of": Param(
+        None,
+        type=["null", "string"],
+        format="date",
+        title="As of",
+        description="Results as of the end of this local day; empty: the last complete day before the run.",
+    ),
+    "force": Param(
+        False,
+        type="boolean",
+        title="Force",
+        description="Run although nothing changed since the stored results.",
+    ),
+}
+
+
+def dag_id_of(experiment_id: str) -> str:
+    """The id of an experiment's DAG."""
+    return f"{DAG_PREFIX}{experiment_id}"
+
+
+def results_asset(experiment_id: str) -> Asset:
+    """The asset that a new decision of the experiment updates; a DAG of one's own may be scheduled on it."""
+    return Asset(name=f"{experiment_id} results", uri=f"exp-platform://decisions/{experiment_id}")
+
+
+def build_dag(experiment: Experiment) -> DAG:
+    """The experiment's DAG: check, its stages, release. Reads no database, clock, network or file."""
+    stages = stages_of(experiment)
+    with DAG(
+        dag_id=dag_id_of(experiment.id),
+        description=experiment.hypothesis or experiment.description or None,
+        doc_md=dag_doc(experiment, stages),
+        tags=["experiment", experiment.source.kind, *experiment.tags],
+        schedule=timetable_of(experiment),
+        catchup=False,
+        max_active_runs=1,
+        is_paused_upon_creation=not experiment.schedule.active,
+        default_args={
+            "owner": experiment.owner,
+            "retries": experiment.schedule.retries,
+            "retry_delay": RETRY_DELAY,
+            "retry_exponential_backoff": 2.0,
+            "max_retry_delay": LONGEST_RETRY_DELAY,
+            "retry_policy": RetryAtOnceUnderTest(),
+        },
+    ) as dag:
+        check = CheckOperator(
+            task_id=CHECK,
+            experiment_id=experiment.id,
+            execution_timeout=PLAIN_TIMEOUT,
+            doc_md="Starts a run, or ends it as a success with everything skipped where nothing changed.",
+        )
+        tasks = {stage.name: _stage_task(experiment, stage) for stage in stages}
+        release = ReleaseOperator(
+            task_id=RELEASE,
+            experiment_id=experiment.id,
+            execution_timeout=PLAIN_TIMEOUT,
+            doc_md="Gives the experiment's lease back, however the run ended.",
+        ).as_teardown()
+        for stage in stages:
+            ([tasks[name] for name in stage.needs] or check) >> tasks[stage.name]
+        # Of the analyses too: `decision` gives up as soon as one has failed, while others still run under the lease.
+        [task for name, task in tasks.items() if name in (*ANALYSES, stages[-1].name)] >> release
+    # Last, because Airflow copies a DAG's params deeply for each operator that it makes; and unchecked, because these
+    # are the same for every DAG. Both count with hundreds of experiments.
+    with attrs.validators.disabled():
+        dag.params = ParamsDict(PARAMS)
+    return dag
+
+
+def _stage_task(experiment: Experiment, stage: Stage) -> StageOperator:
+    return StageOperator(
+        task_id=stage.name,
+        stage=stage,
+        experiment_id=experiment.id,
+        pool=SPARK_POOL,
+        pool_slots=SESSION_SLOTS if stage.spark_session else 1,
+        execution_timeout=SESSION_TIMEOUT if stage.spark_session else PLAIN_TIMEOUT,
+        # A best-effort stage that failed is skipped, which `decision` passes over; a failed required one blocks it.
+        trigger_rule=TriggerRule.NONE_FAILED,
+        outlets=[results_asset(experiment.id)] if stage.name == "decision" else [],
+        doc_md=stage.doc + ("" if stage.required else " Best effort: the run goes on without it."),
+    )

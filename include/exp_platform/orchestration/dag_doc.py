@@ -1,0 +1,111 @@
+"""What the UI says about an experiment's DAG."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from exp_platform.config.experiment import DayWindow, Effect, Experiment, Measure, Metric
+from exp_platform.stages.graph import Stage
+
+_HOW_TO_RUN = """\
+- **Now**: trigger it (▶). Without *As of* the results are those of the last complete day.
+- **Nothing changed** since the stored results: the run is green and everything after `check` is skipped. To run all
+  the same, trigger it with *Force*, or `{{"force": true}}` as conf.
+- **A past day**: trigger it with *As of*; many days in one pass: `exp run {id} --from <day> --to <day>`.
+- **From a terminal**: `airflow dags test exp__{id}`, or `exp run {id}` without Airflow.
+- The schedule stops by itself {grace} days after the last day that counts ({last}); runs by hand work for ever."""
+
+_WHEN_IT_FAILS = """\
+The last lines of a failed task's log are the cause and the remedy. What a retry cannot mend (a broken spec, bad data)
+is not retried. Mend it, then clear the failed task *with downstream*, or trigger a new run.
+
+| failed | usually | then |
+|---|---|---|
+| `check` | the spec is broken (see the import error of `config_errors.py`), or another run holds the experiment | mend \
+`{spec}`; wait, or `exp unlock {id}` if that run is dead |
+| `ingest`, `quality` | the data: the log names the check, what was found and what is allowed | mend the data or the \
+thresholds; the last good results stay readable |
+| `publish`, `aggregates` | the catalog or memory | see the log, clear the task |
+| a required analysis | a fault of the platform | keep the log, report it |
+| a best-effort analysis | ends *skipped* and the run goes on | the memo says so; clear it together with `decision` |"""
+
+
+def dag_doc(experiment: Experiment, stages: Sequence[Stage]) -> str:
+    """The DAG's page in Markdown: what is tested, on whom, by which metrics, and what to do when a stage fails."""
+    window, schedule = experiment.window, experiment.schedule
+    spec = experiment.spec_file or "its spec"
+    how = _HOW_TO_RUN.format(id=experiment.id, grace=schedule.grace_days, last=experiment.last_as_of)
+    sections = [
+        f"# {experiment.id}",
+        experiment.hypothesis and f"**Hypothesis.** {experiment.hypothesis}",
+        experiment.description,
+        f"Owner {experiment.owner}; {window.start} to {window.end} ({window.timezone}); decision planned for "
+        f"{experiment.decision_date}; spec `{spec}`; memo `memos/{experiment.id}.md` in the state folder.",
+        "## Variants\n" + _table(("variant", "share", ""), _variants(experiment)),
+        "## Metrics\n"
+        + _table(("metric", "role", "kind", "measured by", "good is", "matters from"), _metrics(experiment)),
+        "## To run it\n" + how,
+        "## When a stage fails\n" + _WHEN_IT_FAILS.format(id=experiment.id, spec=spec),
+        "## Stages\n" + _table(("stage", "what it does", ""), _stages(stages)),
+        f"[Runs](/dags/exp__{experiment.id}/runs) · [by id: run_experiment](/dags/run_experiment) · "
+        "[results as an asset](/assets)",
+    ]
+    return "\n\n".join(section for section in sections if section)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _variants(experiment: Experiment) -> list[tuple[str, str, str]]:
+    control = experiment.control.id
+    return [(v.id, f"{v.share:.1%}", "control" if v.id == control else "") for v in experiment.variants]
+
+
+def _metrics(experiment: Experiment) -> list[tuple[str, ...]]:
+    return [
+        (
+            m.id,
+            _role(m),
+            m.kind.value,
+            _measured_by(m),
+            "more" if m.direction > 0 else "less",
+            _effect(m.min_practical_effect),
+        )
+        for m in experiment.metrics
+    ]
+
+
+def _role(metric: Metric) -> str:
+    if metric.guardrail is None:
+        return metric.role.value
+    return f"{metric.role.value} ({metric.guardrail.severity}, margin {_effect(metric.guardrail.margin)})"
+
+
+def _measured_by(metric: Metric) -> str:
+    numerator, denominator = metric.numerator, metric.denominator
+    measured = (
+        _measure(numerator) if denominator is None else f"{_measure(numerator)} / {_measure(denominator)}"
+    )
+    return measured + _days(metric.window)
+
+
+def _measure(measure: Measure) -> str:
+    return f"{measure.agg} of {measure.event}"
+
+
+def _days(window: DayWindow) -> str:
+    if window == DayWindow():
+        return ""
+    return f", days {window.start} to {window.end if window.end is not None else 'the end'}"
+
+
+def _effect(effect: Effect | None) -> str:
+    if effect is None:
+        return ""
+    return f"{effect.value:.3g}" if effect.scale == "absolute" else f"{effect.value:.3g} of control"
+
+
+def _stages(stages: Sequence[Stage]) -> list[tuple[str, str, str]]:
+    return [(stage.name, stage.doc, "" if stage.required else "best effort") for stage in stages]

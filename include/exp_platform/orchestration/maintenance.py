@@ -1,0 +1,21 @@
+"""The operator of the DAG `maintenance`: keeps the tables small, in this process (no JVM)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from airflow.sdk import BaseOperator, Context
+
+
+class MaintenanceOperator(BaseOperator):
+    """Compacts, expires and removes what is old; returns what it did. Experiments that are being run are left out."""
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Run `tables.maintenance.maintain` and return its result."""
+        from exp_platform.tables.maintenance import maintain
+
+        done = asdict(maintain())
+        if done["busy"]:
+            self.log.info("left out, because a run of theirs is under way: %s", ", ".join(done["busy"]))
+        return done

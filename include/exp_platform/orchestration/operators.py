@@ -1,0 +1,281 @@
+"""The operators of an experiment's DAG: `check` starts a run, one StageOperator a stage, `release` ends it.
+
+What only a running task needs (PyIceberg, the catalog) is imported when it runs, so that parsing does not pay for it.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from airflow.providers.standard.utils.skipmixin import SkipMixin
+from airflow.sdk import BaseOperator, Context
+from airflow.sdk.definitions.retry_policy import RetryDecision, RetryPolicy
+from airflow.sdk.exceptions import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSkipException,
+    AirflowTaskTimeout,
+)
+from pydantic import TypeAdapter
+
+from exp_platform.config.environment import load_environment
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.loading import load_experiment
+from exp_platform.errors import ConfigError, DataError, LeaseError
+from exp_platform.orchestration.submit import Submit
+from exp_platform.stages.graph import Stage
+from exp_platform.stages.run import Manifest, Run, manifest_path
+from exp_platform.tables.lease import Lease, beating
+
+CHECK = "check"
+RELEASE = "release"
+SPARK_CONNECTION = "spark_default"
+RUN_JSON = f"{{{{ ti.xcom_pull(task_ids='{CHECK}')['run_path'] }}}}"
+
+# Nobody beats between two tasks, which may wait long for the pool or a retry; `release` ends the lease in any case.
+LEASE_TTL = 6 * 3600.0
+
+_MANIFEST = TypeAdapter(Manifest)
+
+
+def under_dags_test(context: Context) -> bool:
+    """Whether this is a run of `airflow dags test`, which has no scheduler and runs one task after another."""
+    return context["dag_run"].triggering_user_name == "dag_test"
+
+
+def lease_of(context: Context, experiment_id: str) -> Lease:
+    """The experiment's lease as this DAG run holds it, through all its tasks and tries."""
+    run = context["dag_run"]
+    return Lease(experiment_id, f"airflow {run.dag_id} {run.run_id}", load_environment(), LEASE_TTL)
+
+
+class RetryAtOnceUnderTest(RetryPolicy):
+    """`airflow dags test` sleeps through a retry's delay while a person watches, so there it is zero."""
+
+    def evaluate(
+        self, exception: BaseException, try_number: int, max_tries: int, context: Context | None = None
+    ) -> RetryDecision:
+        """No delay under `dags test`, no retry after Ctrl-C; everywhere else what the task says."""
+        if isinstance(exception, KeyboardInterrupt):
+            return RetryDecision.fail("stopped by Ctrl-C")
+        if context is not None and under_dags_test(context):
+            return RetryDecision.retry(timedelta(0))
+        return RetryDecision.default()
+
+
+class CheckOperator(BaseOperator, SkipMixin):
+    """Starts a run: resolves the spec, takes the lease, freezes the run; ends it as a success if nothing changed.
+
+    Returns a manifest with `run_path`, `as_of_dates`, `up_to_date` and `message`. Bad specs and dates are not retried;
+    a lease that another run holds is.
+    """
+
+    def __init__(self, *, experiment_id: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.experiment_id = experiment_id
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Start the run, or skip all tasks but the teardown where the stored results are up to date."""
+        began, clock = datetime.now(UTC), time.monotonic()
+        try:
+            lease_of(context, self.experiment_id).acquire()
+            run, message = self._start(context)
+        except LeaseError as error:
+            raise AirflowException(str(error)) from None
+        except (ConfigError, DataError) as error:
+            raise AirflowFailException(str(error)) from None
+        self.log.info("%s", message)
+        manifest = Manifest(
+            run_id=run.run_id if run else "",
+            experiment_id=self.experiment_id,
+            stage=CHECK,
+            try_number=context["ti"].try_number,
+            status="success",
+            started_at=began.isoformat(),
+            seconds=round(time.monotonic() - clock, 3),
+        )
+        result = asdict(manifest) | {
+            "up_to_date": run is None,
+            "message": message,
+            "run_path": str(run.path / "run.json") if run else None,
+            "as_of_dates": [day.isoformat() for day in run.as_of_dates] if run else [],
+        }
+        if run is None:
+            context["ti"].xcom_push("return_value", result)  # skipping others ends this task without a return
+            downstream = self.get_flat_relatives(upstream=False)
+            self.skip(ti=context["ti"], tasks=[task for task in downstream if not task.is_teardown])
+        else:
+            manifest.save(run)
+        return result
+
+    def _start(self, context: Context) -> tuple[Run | None, str]:
+        from exp_platform.stages.start import start_run
+
+        experiment = load_experiment(self.experiment_id)
+        params = context["params"]
+        started = start_run(
+            experiment, as_of_dates=self._as_of_dates(context, experiment), force=bool(params.get("force"))
+        )
+        how = 'To run it all the same, trigger it with {"force": true}.'
+        return started.run, f"{started.message} {how}" if started.run is None else started.message
+
+    def _as_of_dates(self, context: Context, experiment: Experiment) -> tuple[date, ...]:
+        from exp_platform.stages.start import default_as_of
+
+        wanted = context["params"].get("as_of")
+        if wanted:
+            try:
+                return (date.fromisoformat(wanted),)
+            except ValueError:
+                raise ConfigError(f"as_of: found {wanted!r}, allowed is a date such as 2026-01-31") from None
+        run = context["dag_run"]
+        return (
+            default_as_of(experiment, run.logical_date or run.run_after),
+        )  # a run may have no logical date
+
+
+class StageOperator(BaseOperator):
+    """One stage as a spark-submit; its manifest is the XCom, of a failed try too.
+
+    Where the manifest says that a retry gives the same, the task fails at once. A best-effort stage whose last try
+    failed ends skipped, which lets the run go on.
+    """
+
+    # Not a SparkSubmitOperator, whose hook it uses: hundreds of DAGs of these take half as long to parse.
+    template_fields = ("arguments",)
+    ui_color = "#FF9933"  # as Airflow paints Spark
+
+    def __init__(
+        self, *, stage: Stage, experiment_id: str, conn_id: str = SPARK_CONNECTION, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.stage = stage.name
+        self.experiment_id = experiment_id
+        self.conn_id = conn_id
+        self.required = stage.required
+        self.spark_session = stage.spark_session
+        self.arguments = ["--run", RUN_JSON, "--stage", stage.name, "--try", "{{ ti.try_number }}"]
+        self._submit: Submit | None = None
+        self._ended_because = ""
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Submit the stage under the run's lease and return its manifest."""
+        run = self._run()
+        began = datetime.now(UTC)
+        lease = lease_of(context, self.experiment_id)
+        try:
+            lease.acquire()  # the run's own, unless this task was cleared after the run had ended
+            self._submit = Submit(
+                self.conn_id,
+                run.environment,
+                f"{self.experiment_id} {self.stage}",
+                self.arguments,
+                session=self.spark_session,
+            )
+        except LeaseError as error:
+            raise AirflowException(str(error)) from None
+        except ConfigError as error:
+            raise AirflowFailException(str(error)) from None
+        failure = ""
+        try:
+            with beating(lease, lost=self._lease_lost):
+                self._submit.run()
+        except (AirflowException, AirflowTaskTimeout, OSError) as error:
+            failure = self._ended_because or self._without_manifest(error, self._submit.last_words)
+        finally:
+            self._submit.close()
+        return self._judge(context, self._manifest(context, run, began, failure))
+
+    def on_kill(self) -> None:
+        """End spark-submit and all that it started; no Spark process is left."""
+        self._end("the task was stopped before it ended; clear it to run it again")
+
+    def _lease_lost(self) -> None:
+        self._end("another run has taken this experiment's lease, so this one stopped; wait for the other")
+
+    def _end(self, because: str) -> None:
+        self._ended_because = self._ended_because or because
+        if self._submit is not None:
+            self._submit.end()
+
+    def _run(self) -> Run:
+        try:
+            return Run.load(self.arguments[1])
+        except FileNotFoundError:
+            raise AirflowFailException(
+                f"the run {self.arguments[1]} is gone, as old runs are after some days; trigger a new one"
+            ) from None
+
+    def _without_manifest(self, error: BaseException, last_words: str) -> str:
+        """The failure of a try that left no manifest: its cause as far as it is known, and a remedy."""
+        if isinstance(error, FileNotFoundError):
+            return "spark-submit was not found on the PATH; run `make setup`, or `. scripts/airflow-env.sh` before Airflow"
+        if isinstance(error, AirflowTaskTimeout):
+            return f"no end within {self.execution_timeout}; see what the log above waits for, or raise the timeout"
+        said = last_words or str(error).splitlines()[0]
+        return f"spark-submit ended before the stage did, saying: {said}. See the log above; out of memory is likely"
+
+    def _manifest(self, context: Context, run: Run, began: datetime, failure: str) -> Manifest:
+        try_number = context["ti"].try_number
+        path = manifest_path(run.path, self.stage, try_number)
+        if path.is_file():
+            return _MANIFEST.validate_json(path.read_bytes())
+        manifest = Manifest(
+            run_id=run.run_id,
+            experiment_id=run.experiment.id,
+            stage=self.stage,
+            try_number=try_number,
+            status="failed",
+            started_at=began.isoformat(),
+            seconds=round((datetime.now(UTC) - began).total_seconds(), 3),
+            error=failure
+            or f"jobs/stage.py ended well and left no manifest at {path}; this is a fault of the platform",
+        )
+        manifest.save(run)
+        return manifest
+
+    def _judge(self, context: Context, manifest: Manifest) -> dict[str, Any]:
+        value = asdict(manifest)
+        if manifest.status == "success":
+            for warning in manifest.warnings:
+                self.log.warning("%s", warning)
+            return value
+        ti = context["ti"]
+        ti.xcom_push("return_value", value)
+        last = ti.try_number > ti.max_tries
+        if not self.required and (last or not manifest.retryable):
+            message = f"{self.stage} failed, and the run goes on without it (best effort): {manifest.error}"
+            self.log.warning("%s", message)
+            raise AirflowSkipException(message)
+        message = f"{self.stage} failed: {manifest.error}"
+        if not manifest.retryable:
+            raise AirflowFailException(f"{message} (not retried: it would fail again)")
+        raise AirflowException(message)
+
+
+class ReleaseOperator(BaseOperator):
+    """Gives the run's lease back, however the run ended. A teardown: it cannot turn a failed run green."""
+
+    def __init__(self, *, experiment_id: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.experiment_id = experiment_id
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Release the lease if this DAG run holds it, and return a small manifest."""
+        began, clock = datetime.now(UTC), time.monotonic()
+        lease = lease_of(context, self.experiment_id)
+        lease.release()
+        checked = context["ti"].xcom_pull(task_ids=CHECK) or {}
+        manifest = Manifest(
+            run_id=checked.get("run_id", ""),
+            experiment_id=self.experiment_id,
+            stage=RELEASE,
+            try_number=context["ti"].try_number,
+            status="success",
+            started_at=began.isoformat(),
+            seconds=round(time.monotonic() - clock, 3),
+        )
+        return asdict(manifest)

@@ -1,0 +1,207 @@
+"""DAG runs by Airflow itself (`dag.test()`), with a spark-submit that starts no Spark: the wiring, not the numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+
+from exp_platform.config.environment import load_environment
+from exp_platform.config.loading import load_experiment
+from exp_platform.orchestration.demo import faults_of_run, what_is_left
+from exp_platform.stages.graph import ANALYSES, stages_of
+from exp_platform.tables.lease import Held, Lease, holder_of
+from orchestration import airflow_home
+from orchestration.deployment import EXPERIMENT, DagRunOutcome, Deployment
+
+pytestmark = pytest.mark.airflow
+
+
+def _stages() -> list[str]:
+    return [stage.name for stage in stages_of(load_experiment(EXPERIMENT))]
+
+
+def _lease() -> Held | None:
+    return holder_of(load_environment(), EXPERIMENT)
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Deployment, DagRunOutcome]]:
+    """One run in which every stage ends well, long after the experiment's window."""
+    airflow_home.make_database()
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        deployment = Deployment(tmp_path_factory.mktemp("good"), monkeypatch)
+        yield deployment, deployment.test_dag(logical_date=datetime(2100, 1, 1, 6, tzinfo=UTC))
+
+
+def test_a_run_after_the_end_runs_every_task_once(good) -> None:
+    """Airflow ends a run past a DAG's own end_date green and without a task; this one is 74 years past the window."""
+    deployment, outcome = good
+    assert outcome.state == "success"
+    assert outcome.tasks == dict.fromkeys(["check", *_stages(), "release"], "success")
+    assert sorted(call["stage"] for call in deployment.submits) == sorted(_stages())
+    assert deployment.starts[0]["now"] == datetime(2100, 1, 1, 6, tzinfo=UTC)
+
+
+def test_the_manifest_of_every_task_is_its_xcom(good) -> None:
+    _, outcome = good
+    assert {task: manifest["stage"] for task, manifest in outcome.xcoms.items()} == {
+        t: t for t in outcome.tasks
+    }
+    assert {manifest["run_id"] for manifest in outcome.xcoms.values()} == {"run2"}
+    assert {manifest["status"] for manifest in outcome.xcoms.values()} == {"success"}
+    assert all(outcome.xcoms[stage]["rows_out"] == 7 for stage in _stages())  # what the submitted stage wrote
+    assert outcome.xcoms["check"]["as_of_dates"] == ["2026-01-07"]
+
+
+def test_what_the_demo_looks_for_is_there(good) -> None:
+    states, xcoms = what_is_left(f"exp__{EXPERIMENT}", since=datetime(2026, 1, 1, tzinfo=UTC))
+    assert states == good[1].tasks
+    assert faults_of_run(load_experiment(EXPERIMENT), states, xcoms, submits=len(good[0].submits)) == []
+
+
+def test_stages_run_in_the_order_of_their_needs(good) -> None:
+    deployment, _ = good
+    order = [call["stage"] for call in deployment.submits]
+    for stage in stages_of(load_experiment(EXPERIMENT)):
+        assert all(order.index(need) < order.index(stage.name) for need in stage.needs)
+
+
+def test_a_submit_names_the_master_the_mode_and_the_properties_that_its_stage_needs(good) -> None:
+    deployment, _ = good
+    argv = {call["stage"]: " ".join(call["argv"]) for call in deployment.submits}
+    assert "--master local[*]" in argv["ab"]
+    assert "--deploy-mode client" in argv["ab"]
+    assert f"--properties-file {deployment.state}/spark/embedded-python.properties" in argv["ab"]
+    assert f"--properties-file {deployment.state}/spark/embedded-session.properties" in argv["aggregates"]
+
+
+def test_a_run_leaves_no_lease_behind(good) -> None:
+    assert _lease() is None
+
+
+def test_a_run_without_logical_date_counts_as_of_the_moment_it_may_start(deployment: Deployment) -> None:
+    deployment.plan({"synth": ["fatal"]})
+    deployment.test_dag(logical_date=None, run_after=datetime(2026, 1, 8, 3, tzinfo=UTC))
+    assert deployment.starts[0]["now"] == datetime(2026, 1, 8, 3, tzinfo=UTC)
+
+
+def test_conf_reaches_the_start_of_the_run(deployment: Deployment) -> None:
+    deployment.plan({"synth": ["fatal"]})
+    deployment.test_dag(run_conf={"as_of": "2026-01-06", "force": True})
+    (start,) = deployment.starts
+    assert (str(start["as_of_dates"][0]), start["force"]) == ("2026-01-06", True)
+
+
+def test_a_failure_that_a_retry_may_mend_is_retried_at_once_under_dags_test(deployment: Deployment) -> None:
+    deployment.plan({"ingest": ["fail", "ok"], "quality": ["fatal"]})
+    began = datetime.now(UTC)
+    outcome = deployment.test_dag()
+    assert outcome.tasks["ingest"] == "success"
+    assert outcome.xcoms["ingest"]["try_number"] == 2
+    assert [call["try"] for call in deployment.submits if call["stage"] == "ingest"] == [1, 2]
+    assert (datetime.now(UTC) - began).total_seconds() < 25  # a task's own retry_delay is 30 s
+
+
+def test_a_failure_that_a_retry_cannot_mend_is_not_retried_and_fails_the_run(
+    deployment: Deployment, capfd
+) -> None:
+    deployment.plan({"quality": ["fatal", "ok"]})
+    outcome = deployment.test_dag()
+    assert outcome.state == "failed"
+    assert (outcome.tasks["quality"], outcome.tries["quality"]) == ("failed", 1)
+    assert {outcome.tasks[name] for name in ("publish", *ANALYSES, "decision", "memo")} == {"upstream_failed"}
+    assert [call["stage"] for call in deployment.submits] == ["synth", "ingest", "quality"]
+    assert outcome.xcoms["quality"]["error"] == "quality found nothing; give it something"
+    assert (
+        "\nairflow.sdk.exceptions.AirflowFailException: quality failed: quality found nothing; give it"
+        in (
+            capfd.readouterr().out  # the last line of the traceback
+        )
+    )
+
+
+def test_best_effort_stages_that_fail_end_skipped_and_do_not_fail_the_run(deployment: Deployment) -> None:
+    deployment.plan({"segments": ["fail"], "did": ["fatal"], "pretrends": ["crash"]})
+    outcome = deployment.test_dag()
+    assert outcome.state == "success"
+    assert [outcome.tasks[name] for name in ("segments", "did", "pretrends")] == ["skipped"] * 3
+    assert [outcome.tries[name] for name in ("segments", "did", "pretrends")] == [2, 1, 2]
+    assert [outcome.tasks[name] for name in ("decision", "memo")] == ["success"] * 2
+    assert outcome.xcoms["segments"]["status"] == "failed"
+
+
+def test_a_required_analysis_that_fails_blocks_the_decision_and_fails_the_run(deployment: Deployment) -> None:
+    deployment.plan({"guardrails": ["fail"], "segments": ["fatal"]})
+    outcome = deployment.test_dag()
+    assert outcome.state == "failed"
+    assert (outcome.tasks["guardrails"], outcome.tries["guardrails"]) == ("failed", 2)
+    assert [outcome.tasks[name] for name in ("decision", "memo")] == ["upstream_failed"] * 2
+    assert outcome.tasks["ab"] == "success"
+
+
+def test_a_try_that_leaves_no_manifest_gets_one_that_says_what_spark_submit_said(
+    deployment: Deployment,
+) -> None:
+    deployment.plan({"synth": ["crash"]})
+    outcome = deployment.test_dag()
+    assert (outcome.state, outcome.tries["synth"]) == ("failed", 2)
+    assert "java.lang.OutOfMemoryError: Java heap space" in outcome.xcoms["synth"]["error"]
+
+
+@pytest.mark.parametrize("failing", ["synth", "ab", "memo"])
+def test_the_lease_is_released_and_a_failed_run_stays_failed(deployment: Deployment, failing: str) -> None:
+    deployment.plan({failing: ["fatal"]})
+    outcome = deployment.test_dag()
+    assert outcome.tasks["release"] == "success"
+    assert outcome.state == "failed"
+    assert _lease() is None
+
+
+def test_up_to_date_skips_everything_but_the_release(deployment: Deployment) -> None:
+    deployment.up_to_date = True
+    outcome = deployment.test_dag()
+    assert outcome.state == "success"
+    assert outcome.tasks == {"check": "success", "release": "success", **dict.fromkeys(_stages(), "skipped")}
+    assert outcome.xcoms["check"]["up_to_date"] is True
+    assert '{"force": true}' in outcome.xcoms["check"]["message"]
+    assert deployment.submits == []
+    assert _lease() is None
+
+
+def test_a_run_beside_another_one_waits_by_retries_and_never_takes_its_lease(deployment: Deployment) -> None:
+    Lease(EXPERIMENT, "somebody else", load_environment()).acquire()
+    outcome = deployment.test_dag()
+    assert (outcome.state, outcome.tries["check"]) == ("failed", 2)
+    assert deployment.submits == []
+    held = _lease()
+    assert held is not None
+    assert held.holder == "somebody else"
+
+
+def test_a_spec_that_has_become_invalid_fails_check_at_once(deployment: Deployment, monkeypatch) -> None:
+    def break_it_after_parsing(*args, **kwargs):
+        deployment.specs({})
+        return load_experiment(EXPERIMENT)
+
+    monkeypatch.setattr("exp_platform.orchestration.operators.load_experiment", break_it_after_parsing)
+    outcome = deployment.test_dag()
+    assert (outcome.state, outcome.tries["check"]) == ("failed", 1)
+    assert deployment.submits == []
+
+
+def test_an_absent_connection_is_an_error_and_never_a_yarn_cluster(
+    deployment: Deployment, monkeypatch, capfd
+) -> None:
+    monkeypatch.delenv("AIRFLOW_CONN_SPARK_DEFAULT")
+    outcome = deployment.test_dag()
+    assert (outcome.state, outcome.tries["synth"]) == ("failed", 1)
+    assert deployment.submits == []
+    assert "AIRFLOW_CONN_SPARK_DEFAULT" in capfd.readouterr().out
+
+
+def test_run_experiment_refuses_under_dags_test_and_names_the_command(deployment: Deployment, capfd) -> None:
+    outcome = deployment.test_dag("run_experiment", run_conf={"experiment_id": EXPERIMENT})
+    assert outcome.state == "failed"
+    assert f"airflow dags test exp__{EXPERIMENT}" in capfd.readouterr().out
