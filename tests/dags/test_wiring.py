@@ -205,3 +205,12 @@ def test_run_experiment_refuses_under_dags_test_and_names_the_command(deployment
     outcome = deployment.test_dag("run_experiment", run_conf={"experiment_id": EXPERIMENT})
     assert outcome.state == "failed"
     assert f"airflow dags test exp__{EXPERIMENT}" in capfd.readouterr().out
+
+
+def test_a_run_that_is_gone_is_told_and_not_retried(deployment: Deployment, monkeypatch, capfd) -> None:
+    monkeypatch.setattr("exp_platform.stages.run.Run.save", lambda run: None)
+    monkeypatch.setattr("exp_platform.stages.run.Manifest.save", lambda manifest, run: None)
+    outcome = deployment.test_dag()
+    assert (outcome.state, outcome.tries["synth"]) == ("failed", 1)
+    assert deployment.submits == []
+    assert "is gone, as old runs are after some days; trigger a new one" in capfd.readouterr().out

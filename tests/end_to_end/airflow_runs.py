@@ -73,7 +73,7 @@ class DagTest:
             log=log,
             tasks={task: state for task, state, _ in tasks},
             tries={task: tries for task, _, tries in tasks},
-            xcoms={task: json.loads(value, object_hook=_tuple_as_list) for task, value in xcoms},
+            xcoms={task: json.loads(value) for task, value in xcoms},
             submits=[json.loads(call) for call in calls],
         )
 
@@ -98,11 +98,6 @@ class DagTest:
             "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
             "PATH": os.pathsep.join([str(programs), str(own), os.environ.get("PATH", os.defpath)]),
         }
-
-
-def _tuple_as_list(found: dict[str, Any]) -> Any:
-    """Airflow stores a tuple as an object that names its class."""
-    return found["__data__"] if found.get("__classname__") == "builtins.tuple" else found
 
 
 def _write_program(path: Path, calls: Path) -> None:

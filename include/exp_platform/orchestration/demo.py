@@ -183,7 +183,7 @@ def _show_results(console: Console, experiment: Experiment) -> None:
         raise DemoError(f"the run is green, but there is no memo at {memo}")
     report = load_report(Results(environment), experiment)
     console.print(decision_panel(report))
-    console.print(results_table(report))
+    console.print(results_table(report, width=console.width))
     console.print(f"Memo: {memo}", highlight=False, soft_wrap=True)
 
 

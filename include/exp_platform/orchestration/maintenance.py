@@ -15,7 +15,7 @@ class MaintenanceOperator(BaseOperator):
         """Run `tables.maintenance.maintain` and return its result."""
         from exp_platform.tables.maintenance import maintain
 
-        done = asdict(maintain())
-        if done["busy"]:
-            self.log.info("left out, because a run of theirs is under way: %s", ", ".join(done["busy"]))
-        return done
+        done = maintain()
+        if done.busy:
+            self.log.info("left out, because a run of theirs is under way: %s", ", ".join(done.busy))
+        return asdict(done) | {"busy": list(done.busy)}

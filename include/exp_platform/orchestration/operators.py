@@ -6,7 +6,6 @@ What only a running task needs (PyIceberg, the catalog) is imported when it runs
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -97,7 +96,7 @@ class CheckOperator(BaseOperator, SkipMixin):
             started_at=began.isoformat(),
             seconds=round(time.monotonic() - clock, 3),
         )
-        result = asdict(manifest) | {
+        result = manifest.to_json() | {
             "up_to_date": run is None,
             "message": message,
             "run_path": str(run.path / "run.json") if run else None,
@@ -132,9 +131,8 @@ class CheckOperator(BaseOperator, SkipMixin):
             except ValueError:
                 raise ConfigError(f"as_of: found {wanted!r}, allowed is a date such as 2026-01-31") from None
         run = context["dag_run"]
-        return (
-            default_as_of(experiment, run.logical_date or run.run_after),
-        )  # a run may have no logical date
+        moment = run.logical_date or run.run_after  # a run may have no logical date
+        return (default_as_of(experiment, moment),)
 
 
 class StageOperator(BaseOperator):
@@ -187,7 +185,10 @@ class StageOperator(BaseOperator):
             failure = self._ended_because or self._without_manifest(error, self._submit.last_words)
         finally:
             self._submit.close()
-        return self._judge(context, self._manifest(context, run, began, failure))
+        manifest = self._manifest(context, run, began, failure)
+        if failure and manifest.status == "success":
+            self.log.warning("the stage had ended well, and then: %s", failure)
+        return self._judge(context, manifest)
 
     def on_kill(self) -> None:
         """End spark-submit and all that it started; no Spark process is left."""
@@ -238,7 +239,7 @@ class StageOperator(BaseOperator):
         return manifest
 
     def _judge(self, context: Context, manifest: Manifest) -> dict[str, Any]:
-        value = asdict(manifest)
+        value = manifest.to_json()
         if manifest.status == "success":
             for warning in manifest.warnings:
                 self.log.warning("%s", warning)
@@ -278,4 +279,4 @@ class ReleaseOperator(BaseOperator):
             started_at=began.isoformat(),
             seconds=round(time.monotonic() - clock, 3),
         )
-        return asdict(manifest)
+        return manifest.to_json()

@@ -81,9 +81,13 @@ class Manifest:
     error: str | None = None  # one line: what failed and the remedy
     retryable: bool = True
 
+    def to_json(self) -> dict[str, Any]:
+        """The manifest as JSON has it: what the file and XCom hold."""
+        return {**asdict(self), "warnings": list(self.warnings)}
+
     def save(self, run: Run) -> Path:
         """Write the manifest under its try number."""
-        return write_json(manifest_path(run.path, self.stage, self.try_number), asdict(self))
+        return write_json(manifest_path(run.path, self.stage, self.try_number), self.to_json())
 
 
 def manifest_path(folder: Path, stage: str, try_number: int) -> Path:
