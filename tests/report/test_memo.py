@@ -66,6 +66,7 @@ def test_a_failed_check_is_told_with_its_finding() -> None:
     failed = CheckResult(report().as_of_date, "srm", "warning", "failed", 1e-9, 0.001, "control: 40 %")
     text = render(report(checks=(failed,)))
     assert "investigate" in text.splitlines()[0]
+    assert "the data cannot be trusted" in text.split("## Key lifts")[0]
     assert "| srm | warning | **failed** | control: 40 % |" in text
 
 

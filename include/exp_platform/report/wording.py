@@ -37,6 +37,8 @@ def why(report: Report) -> str:
         f"{row.metric_id} went from {numbers.level(row.mean_control, row.metric_kind)} to "
         f"{numbers.level(row.mean_treatment, row.metric_kind)} ({relative(row)}) with {row.treatment_id}"
     )
+    if decision.trust != "ok":
+        return f"{found}, but the data cannot be trusted: nothing follows from it yet."
     if decision.action == "ship":
         return f"{found}: significantly better."
     return f"{found}."
