@@ -53,7 +53,8 @@ def results_table(report: Report, method: str = "ab", *, width: int = 80) -> Tab
         title=f"{method}, as of {report.as_of_date}",
         title_justify="left",
         box=box.SIMPLE_HEAD,
-        padding=(0, 1),
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
     )
     for name in (name for name, wanted in shown.items() if wanted):
         # Numbers keep their line; words give way where the terminal is narrow.

@@ -72,7 +72,7 @@ def reading(row: ResultRow) -> str:
     if row.verdict is not None:  # guardrails, SRM
         return f"{row.severity}: {row.verdict.replace('_', ' ')}" if row.severity else row.verdict
     if row.always_valid_significant:
-        return "significant (always-valid)"
+        return "significant, always-valid"
     if row.significant:
         return "significant"
     if row.significant_uncorrected:
