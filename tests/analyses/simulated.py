@@ -11,8 +11,10 @@ import numpy as np
 from exp_platform.aggregates import ALL, Aggregates, Block, DailyRow
 from exp_platform.config.experiment import (
     Covariate,
+    Effect,
     EventsSource,
     Experiment,
+    Guardrail,
     Measure,
     Metric,
     MetricKind,
@@ -91,3 +93,26 @@ def aggregates(blocks: Iterable[Block], as_of: date = END, **more: Any) -> Aggre
     users = {b.variant_id: b.moments.n for b in reversed(listed) if b.segment == ALL and b.kind == "total"}
     daily: tuple[DailyRow, ...] = tuple(more.pop("daily", ()))
     return Aggregates(as_of, more.pop("assigned", users), more.pop("crossovers", {}), listed, daily, **more)
+
+
+def large() -> tuple[Experiment, Aggregates]:
+    """Ten metrics with a covariate and a guardrail each, three arms, twenty segment values, fourteen days."""
+    rng = np.random.default_rng(0)
+    guard = Guardrail(Effect(0.05, "relative"), "warning")
+    metrics = [
+        metric(f"m{i}", role=Role.PRIMARY if i == 0 else Role.SECONDARY, covariates=["x"], guardrail=guard)
+        for i in range(10)
+    ]
+    blocks = []
+    for m in metrics:
+        for v in ("control", "t1", "t2"):
+            values = rng.normal(10, 3, (2000, 2))
+            blocks += [
+                block(m.id, v, values, ("value", "x")),
+                daily_block(m.id, v, rng.normal(size=(500, 14))),
+            ]
+            blocks += [
+                block(m.id, v, part, ("value", "x"), segment="country", segment_value=f"c{i}")
+                for i, part in enumerate(np.split(values, 20))
+            ]
+    return experiment(*metrics, shares=(0.4, 0.3, 0.3), segments=("country",)), aggregates(blocks)
