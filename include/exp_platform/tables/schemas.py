@@ -177,7 +177,6 @@ RESULT_TABLES: tuple[str, ...] = (
     _OVERALL.name,
     "metric_aggregates_daily",
 )  # rows carry run_id and as_of_date, and count when `decisions` names that run for that date
-DATA_TABLES: tuple[str, ...] = ("exposures", "outcomes", "unit_days")  # large, partitioned by bucket as well
 
 TABLES: dict[str, TableDefinition] = {
     definition.name: definition
