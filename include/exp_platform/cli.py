@@ -27,6 +27,8 @@ app = typer.Typer(
 )
 console = Console()
 
+METHODS = ("ab", "cuped", "segments", "guardrails")
+
 ExperimentId = Annotated[
     str, typer.Argument(metavar="EXPERIMENT_ID", help="The experiment's id; see exp list.")
 ]
@@ -135,6 +137,8 @@ def results(
 ) -> None:
     """Show the decision and a table of results."""
     day = as_of.date() if as_of else None
+    if method not in METHODS:
+        raise ConfigError(f"--method: found {method!r}; allowed are {', '.join(METHODS)}")
     if as_json:
         from exp_platform.report.memo import as_json as report_json
 

@@ -10,7 +10,8 @@ import pytest
 from pyiceberg.schema import Schema
 from pyiceberg.types import NestedField, StringType
 
-from exp_platform.config.environment import Environment
+from exp_platform.config.environment import Environment, load_environment
+from exp_platform.errors import ConfigError
 from exp_platform.tables import catalog as catalogs
 from exp_platform.tables.catalog import existing_catalog, open_catalog, table
 from exp_platform.tables.schemas import NAMESPACE, TABLES
@@ -106,3 +107,12 @@ def test_opening_an_existing_catalog_writes_nothing(environment: Environment) ->
     before = sorted(warehouse.rglob("*"))
     open_catalog(environment)
     assert sorted(warehouse.rglob("*")) == before
+
+
+def test_a_state_folder_that_cannot_be_made_is_told_with_its_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("EXP_STATE_DIR", str(tmp_path / "file" / "state"))
+    with pytest.raises(ConfigError, match=r"cannot be made .*set EXP_STATE_DIR"):
+        load_environment("embedded").prepare()

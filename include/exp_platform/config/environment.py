@@ -88,10 +88,17 @@ class Environment(_Frozen):
 
     def prepare(self) -> None:
         """Create the local folders that a writer expects to be there: the warehouse's and the catalog file's."""
+        folders = [Path(self.catalog.uri).parent] if self.catalog.kind == "sqlite" else []
         if self.warehouse.startswith("file://"):
-            Path(self.warehouse.removeprefix("file://")).mkdir(parents=True, exist_ok=True)
-        if self.catalog.kind == "sqlite":
-            Path(self.catalog.uri).parent.mkdir(parents=True, exist_ok=True)
+            folders.append(Path(self.warehouse.removeprefix("file://")))
+        for folder in folders:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise ConfigError(
+                    f"environment {self.name}: {folder} cannot be made ({error.strerror}): set EXP_STATE_DIR to a folder "
+                    f"that this user may write"
+                ) from error
 
     def pyiceberg_properties(self) -> dict[str, str]:
         """Properties for `pyiceberg.catalog.load_catalog("iceberg", **properties)`."""
