@@ -34,7 +34,9 @@ class Block:
         None  # exact order statistics of the uncapped value; `total` blocks of segment `all` only
     )
     p95: float | None = None
-    capped_share: float | None = None  # of users, where the metric is winsorised
+    capped_share: float | None = None  # of users, where the metric is winsorised: both sides together
+    capped_lower: float | None = None  # of users, those below the lower cap
+    capped_upper: float | None = None  # of users, those above the upper cap
 
 
 @dataclass(frozen=True)

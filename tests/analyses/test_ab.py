@@ -352,9 +352,11 @@ def test_primary_first_keeps_a_secondary_back_where_the_primary_has_no_number(
 
 
 def test_description_is_passed_on_and_the_capped_share_is_that_of_all_users(rng: np.random.Generator) -> None:
+    control = {"median": 1.0, "p95": 2.0, "capped_share": 0.01, "capped_lower": 0.0, "capped_upper": 0.01}
+    treated = {"median": 1.5, "p95": 2.5, "capped_share": 0.05, "capped_lower": 0.02, "capped_upper": 0.03}
     blocks = [
-        block("orders", "control", rng.normal(size=300), median=1.0, p95=2.0, capped_share=0.01),
-        block("orders", "t1", rng.normal(size=100), median=1.5, p95=2.5, capped_share=0.05),
+        block("orders", "control", rng.normal(size=300), **control),
+        block("orders", "t1", rng.normal(size=100), **treated),
     ]
     row = only(ab.analyse(experiment(metric()), aggregates(blocks)))
     assert (row.median_control, row.p95_control, row.median_treatment, row.p95_treatment) == (
@@ -364,3 +366,5 @@ def test_description_is_passed_on_and_the_capped_share_is_that_of_all_users(rng:
         2.5,
     )
     assert row.capped_share == near(0.02)
+    assert (row.capped_lower_control, row.capped_upper_control) == (0.0, 0.01)
+    assert (row.capped_lower_treatment, row.capped_upper_treatment) == (0.02, 0.03)

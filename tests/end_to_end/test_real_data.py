@@ -186,6 +186,9 @@ def test_cookie_cats_rounds_are_capped_at_the_pooled_order_statistic(
     agree(row, welch(control, treated, GAME_LEVEL) | fieller(control, treated, GAME_LEVEL))
     as_it_is = (rounds[players.version == gate] for gate in ("gate_30", "gate_40"))
     agree(row, described(*as_it_is) | {"capped_share": (rounds > cap).mean()})
+    for side, gate in (("control", "gate_30"), ("treatment", "gate_40")):
+        above = (rounds[players.version == gate] > cap).mean()
+        agree(row, {f"capped_upper_{side}": above, f"capped_lower_{side}": 0.0})
     assert cap < rounds.max() / 10  # the cap is not idle: one player has 49,854 rounds
 
 

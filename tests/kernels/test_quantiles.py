@@ -30,14 +30,14 @@ def test_pooled_parts_are_one_distribution(parts: list[list[float]], q: float) -
     np.testing.assert_array_equal(pooled.counts, together.counts)
 
 
-def test_caps_are_values_of_users_and_share_counts_those_beyond() -> None:
+def test_caps_are_values_of_users_and_shares_count_those_beyond_each() -> None:
     distribution = Distribution.of(
         np.array([0.0] * 90 + [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 1000.0])
     )
     caps = distribution.caps(Winsorise(upper=0.99))
     assert caps == (None, 9.0)  # the 99th of 100 users
-    assert distribution.share_beyond(caps) == pytest.approx(0.01)
-    assert distribution.share_beyond((1.0, 9.0)) == pytest.approx(0.91)
+    assert distribution.shares_beyond(caps) == (0.0, pytest.approx(0.01))
+    assert distribution.shares_beyond((1.0, 9.0)) == (pytest.approx(0.90), pytest.approx(0.01))
 
 
 def test_nobody_has_no_quantiles() -> None:

@@ -139,8 +139,13 @@ def compare(c: Comparison, pair: Pair, arms: tuple[Arm, Arm] | None = None, **al
 
 
 def _why_constant(metric: Metric, control: Arm, treatment: Arm) -> str:
-    cap = " once it is winsorised" if metric.winsorise is not None else ""
-    return f"the metric does not vary within an arm{cap}: {control.mean:.6g} in control, {treatment.mean:.6g} in treatment"
+    cap, remedy = "", ""
+    if metric.winsorise is not None:
+        caps = [q for q in (metric.winsorise.lower, metric.winsorise.upper) if q is not None]
+        cap = f" once it is winsorised at {' and '.join(f'{q:g}' for q in caps)}"
+        remedy = "; choose caps closer to 0 and 1, or none"
+    means = f"{control.mean:.6g} in control, {treatment.mean:.6g} in treatment"
+    return f"the metric does not vary within an arm{cap}: {means}{remedy}"
 
 
 def _description(c: Comparison, block: Block, arm: Arm, side: str) -> dict[str, Any]:
@@ -153,6 +158,8 @@ def _description(c: Comparison, block: Block, arm: Arm, side: str) -> dict[str, 
         f"sd_{side}": arm.sd,
         f"median_{side}": block.median,
         f"p95_{side}": block.p95,
+        f"capped_lower_{side}": block.capped_lower,
+        f"capped_upper_{side}": block.capped_upper,
     }
 
 

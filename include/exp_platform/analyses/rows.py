@@ -97,7 +97,11 @@ class ResultRow:
         None  # the same as a signed fraction of control's mean, where the spec says so
     )
     e_value: float | None = None  # srm: evidence against the planned split, valid at every look
-    capped_share: float | None = None
+    capped_share: float | None = None  # of both arms' users, at either cap
+    capped_lower_control: float | None = None  # of the arm's users, those below the lower cap
+    capped_upper_control: float | None = None
+    capped_lower_treatment: float | None = None
+    capped_upper_treatment: float | None = None
 
 
 @dataclass(frozen=True)

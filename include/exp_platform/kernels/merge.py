@@ -46,7 +46,7 @@ def merge_aggregates(
 
 
 class _Quantiles:
-    """Median, 95th percentile and capped share of each metric and variant."""
+    """Median, 95th percentile and capped shares of each metric and variant."""
 
     def __init__(
         self, parts: Sequence[BucketAggregates], experiment: Experiment, caps: dict[str, Caps]
@@ -61,13 +61,12 @@ class _Quantiles:
         values = self._pooled.get((block.metric_id, block.variant_id))
         if values is None or block.kind != "total" or block.segment != ALL:
             return block
+        described = replace(block, median=values.quantile(0.5), p95=values.quantile(0.95))
         caps = self._winsorised.get(block.metric_id)
-        return replace(
-            block,
-            median=values.quantile(0.5),
-            p95=values.quantile(0.95),
-            capped_share=None if caps is None else values.share_beyond(caps),
-        )
+        if caps is None:
+            return described
+        below, above = values.shares_beyond(caps)
+        return replace(described, capped_share=below + above, capped_lower=below, capped_upper=above)
 
 
 def _blocks(parts: Sequence[BucketAggregates]) -> Iterable[Block]:

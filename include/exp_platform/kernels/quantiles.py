@@ -72,12 +72,10 @@ class Distribution:
         """Both caps of a winsorised metric."""
         return self.cap(winsorise.lower), self.cap(winsorise.upper)
 
-    def share_beyond(self, caps: Caps) -> float:
-        """The share of users that the caps change."""
+    def shares_beyond(self, caps: Caps) -> tuple[float, float]:
+        """The shares of users below the lower and above the upper cap: those whose values the caps change."""
         lower, upper = caps
-        beyond = np.zeros(len(self.values), dtype=np.bool_)
-        if lower is not None:
-            beyond |= self.values < lower
-        if upper is not None:
-            beyond |= self.values > upper
-        return float(self.counts[beyond].sum() / max(self.n, 1))
+        below = 0 if lower is None else self.counts[self.values < lower].sum()
+        above = 0 if upper is None else self.counts[self.values > upper].sum()
+        n = max(self.n, 1)
+        return float(below / n), float(above / n)

@@ -133,7 +133,8 @@ def _distributions(ab: list[ResultRow]) -> list[dict[str, Any]]:
                     "high": getattr(row, f"mean_{side}_high"),
                     "median": getattr(row, f"median_{side}"),
                     "p95": getattr(row, f"p95_{side}"),
-                    "capped": row.capped_share,
+                    "below": getattr(row, f"capped_lower_{side}"),
+                    "above": getattr(row, f"capped_upper_{side}"),
                 },
             )
     return list(entries.values())

@@ -149,6 +149,8 @@ _OVERALL = TableDefinition(
         ("median", DOUBLE),
         ("p95", DOUBLE),
         ("capped_share", DOUBLE),
+        ("capped_lower", DOUBLE),
+        ("capped_upper", DOUBLE),
     ),
 )
 
