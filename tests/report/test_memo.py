@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from exp_platform.checks import CheckResult
+from exp_platform.config.environment import Environment
 from exp_platform.report.memo import as_json, render, write_memo
 from report.reports import report
 
@@ -80,22 +81,25 @@ def test_segments_carry_the_warning() -> None:
     assert "**Exploratory.**" in text
 
 
-def test_files_are_written_whole_with_charts_and_a_json_twin(tmp_path: Path) -> None:
-    files = write_memo(report(days=3), tmp_path)
-    text = files.markdown.read_text()
+def test_files_are_written_whole_with_charts_and_a_json_twin(environment: Environment) -> None:
+    files = write_memo(report(days=3), environment)
+    folder = Path(environment.memos_dir)
+    text = Path(files.markdown).read_text()
     pictures = re.findall(r"\]\((exp_test/\w+\.png)\)", text)
     assert {"exp_test/effects.png", "exp_test/over_time.png"} <= set(pictures)
-    assert all((tmp_path / picture).read_bytes().startswith(b"\x89PNG") for picture in pictures)
-    twin = json.loads(files.json.read_text())
+    assert all((folder / picture).read_bytes().startswith(b"\x89PNG") for picture in pictures)
+    twin = json.loads(Path(files.json).read_text())
     assert (twin["winner"], twin["action"], twin["winning_variant"]) == ("treatment", "ship", "t1")
     assert twin["lift"] == pytest.approx(0.5)
-    assert not list(tmp_path.glob(".*"))
+    assert not list(folder.glob("**/*.partial"))
 
 
-def test_a_chart_of_an_earlier_memo_does_not_outlive_it(tmp_path: Path) -> None:
-    write_memo(report(days=3), tmp_path)
-    write_memo(report(days=1), tmp_path)
-    assert not (tmp_path / "exp_test" / "over_time.png").exists()
+def test_a_chart_of_an_earlier_memo_does_not_outlive_it(environment: Environment) -> None:
+    chart = Path(environment.memos_dir) / "exp_test" / "over_time.png"
+    write_memo(report(days=3), environment)
+    assert chart.is_file()
+    write_memo(report(days=1), environment)
+    assert not chart.exists()
 
 
 def test_the_twin_holds_the_numbers_of_the_page() -> None:

@@ -40,7 +40,7 @@ def store(environment: Environment, started: Started) -> Run:
     for part in ("ingest.json", "quality.json", "aggregates.json"):
         (started.run.path / part).write_text((made_up.path / part).read_text())
     carry_out(started.run)
-    write_json(environment.memos_dir / "exp_a.json", {"run_id": started.run.run_id})
+    write_json(Path(environment.memos_dir) / "exp_a.json", {"run_id": started.run.run_id})
     return started.run
 
 
@@ -112,7 +112,7 @@ def test_a_result_whose_memo_was_not_written_is_not_up_to_date(
 ) -> None:
     store(environment, start_run(experiment, environment, as_of_dates=[D1]))
     assert start_run(experiment, environment, as_of_dates=[D1]).up_to_date
-    (environment.memos_dir / "exp_a.json").unlink()
+    (Path(environment.memos_dir) / "exp_a.json").unlink()
     assert start_run(experiment, environment, as_of_dates=[D1]).run is not None
 
 

@@ -33,9 +33,9 @@ def test_rows_raw_data_runs_and_memo_go_and_another_experiments_stay(environment
         paths += [
             run.path / "run.json",
             write(Path(environment.raw_dir, "exp_platform", experiment_id, "exposures", "part-0.parquet")),
-            write(environment.memos_dir / f"{experiment_id}.md"),
-            write(environment.memos_dir / f"{experiment_id}.json"),
-            write(environment.memos_dir / experiment_id / "effects.svg"),
+            write(Path(environment.memos_dir) / f"{experiment_id}.md"),
+            write(Path(environment.memos_dir) / f"{experiment_id}.json"),
+            write(Path(environment.memos_dir) / experiment_id / "effects.svg"),
         ]
     told = delete_experiment(environment, "exp_a")
     assert {name: experiments_in(environment, name) for name in TABLES if name != "unit_days"} == {
@@ -58,7 +58,7 @@ def test_an_experiment_that_is_being_run_is_not_deleted(environment: Environment
 
 @pytest.mark.parametrize("not_an_id", ["", "..", "../exp_a", "exp_a/r1", "/", "EXP_A", "exp a", "x" * 65])
 def test_what_is_no_id_deletes_nothing(environment: Environment, not_an_id: str) -> None:
-    memo = write(environment.memos_dir / "exp_a.md")
+    memo = write(Path(environment.memos_dir) / "exp_a.md")
     with pytest.raises(ConfigError, match="allowed are 1 to 64 of a-z, 0-9 and _"):
         delete_experiment(environment, not_an_id)
     assert memo.exists()

@@ -6,6 +6,10 @@
 | `EXP_CONFIG_DIR` | folder of the configs | `<project root>/configs` |
 | `EXP_STATE_DIR` | the state root: relative paths in an environment lie under it | `<project root>/data` |
 | `EXP_JARS_DIR` | folder of the jars that Spark needs | `<project root>/jars` |
+
+An object store is reached by the variables that every AWS client knows: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`,
+`AWS_SESSION_TOKEN`, `AWS_REGION` and, where it is not Amazon's, `AWS_ENDPOINT_URL`. Without keys the clients look for
+credentials themselves (a profile, an instance's role).
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from exp_platform.config.variables import filled
 from exp_platform.errors import ConfigError
 
 CATALOG = (
@@ -29,22 +34,30 @@ DEFAULT_ENVIRONMENT = "embedded"
 _NAME = re.compile(r"[a-z0-9_]{1,64}")
 _URI = re.compile(r"[a-z][a-z0-9+.-]*://")
 _SQLITE_WAIT_SECONDS = 30  # how long a writer waits for another one's lock
+_POSTGRES_CONNECT_SECONDS = 10
+_S3_VARIABLES = {  # property of the catalog, for Spark and PyIceberg alike <- the variables that may hold it
+    "s3.access-key-id": ("AWS_ACCESS_KEY_ID",),
+    "s3.secret-access-key": ("AWS_SECRET_ACCESS_KEY",),
+    "s3.session-token": ("AWS_SESSION_TOKEN",),
+    "s3.endpoint": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
+    "s3.region": ("AWS_REGION", "AWS_DEFAULT_REGION"),  # PyIceberg's name for it
+    "client.region": ("AWS_REGION", "AWS_DEFAULT_REGION"),  # and Iceberg's
+}
+SECRET = (
+    "(?i)secret|password|token|credential|access.?key"  # names of properties whose values nobody may read
+)
 
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class CatalogSettings(_Frozen):
-    """The Iceberg catalog: `uri` is a file for sqlite, `postgresql://host/db` for postgres, `http(s)://` for rest."""
+class Database(_Frozen):
+    """A SQL database: a file for SQLite, else `postgresql://host:port/name`."""
 
-    kind: Literal["sqlite", "postgres", "rest"]
     uri: str = Field(min_length=1)
     user: str | None = None
     password_env: str | None = None  # the name of the variable that holds the password, never the password
-    properties: dict[
-        str, str
-    ] = {}  # further catalog properties, the same for Spark and PyIceberg (s3.endpoint, ...)
 
     @property
     def password(self) -> str | None:
@@ -52,12 +65,36 @@ class CatalogSettings(_Frozen):
         if self.password_env is None:
             return None
         if self.password_env not in os.environ:
-            raise ConfigError(f"catalog.password_env: the variable {self.password_env} is not set")
+            raise ConfigError(f"password_env: the variable {self.password_env} is not set")
         return os.environ[self.password_env]
+
+    @property
+    def sqlalchemy_uri(self) -> str:
+        """The database as SQLAlchemy opens it, with user and password."""
+        if "://" not in self.uri:
+            return f"sqlite:///{self.uri}?timeout={_SQLITE_WAIT_SECONDS}"
+        from urllib.parse import quote
+
+        address = self.uri.removeprefix("postgresql://")
+        login = quote(self.user or "", safe="")
+        if self.password is not None:
+            login += ":" + quote(self.password, safe="")
+        return (
+            f"postgresql+psycopg2://{login}{'@' if login else ''}{address}"
+            f"?connect_timeout={_POSTGRES_CONNECT_SECONDS}"
+        )
+
+
+class CatalogSettings(Database):
+    """The Iceberg catalog: `uri` is a file for sqlite, `postgresql://host/db` for postgres, `http(s)://` for rest."""
+
+    kind: Literal["sqlite", "postgres", "rest"]
+    # Further catalog properties, the same for Spark and PyIceberg; an empty one counts as absent.
+    properties: dict[str, str] = {}
 
 
 class SparkSettings(_Frozen):
-    """How Spark starts where no spark-submit says it."""
+    """How Spark starts where no spark-submit says it; `master` must be the one of the submit where one does."""
 
     master: str = "local[*]"
     driver_memory: str = Field(default="4g", pattern=r"^\d+[mg]$")
@@ -71,15 +108,23 @@ class SparkSettings(_Frozen):
 
 
 class Environment(_Frozen):
-    """Where the platform runs. Paths are absolute; `raw_dir` and `warehouse` may be URIs (`s3://...`)."""
+    """Where the platform runs. Paths are absolute; `raw_dir`, `warehouse` and `memos_dir` may be URIs (`s3://...`)."""
 
     name: str
     raw_dir: str
     warehouse: str
     runs_dir: Path
-    memos_dir: Path
+    memos_dir: str
     catalog: CatalogSettings
+    leases: Database | None = (
+        None  # None: in the catalog's database; with a rest catalog, in a file of this machine
+    )
     spark: SparkSettings = SparkSettings()
+
+    @property
+    def uses_s3(self) -> bool:
+        """Whether anything of the platform's own lies in an object store."""
+        return any(place.startswith("s3://") for place in (self.raw_dir, self.warehouse, self.memos_dir))
 
     @property
     def state_dir(self) -> Path:
@@ -87,8 +132,11 @@ class Environment(_Frozen):
         return state_dir()
 
     def prepare(self) -> None:
-        """Create the local folders that a writer expects to be there: the warehouse's and the catalog file's."""
-        folders = [Path(self.catalog.uri).parent] if self.catalog.kind == "sqlite" else []
+        """Create the local folders that a writer expects to be there: the warehouse's and those of database files."""
+        databases = {self.lease_database.uri} | (
+            {self.catalog.uri} if self.catalog.kind == "sqlite" else set()
+        )
+        folders = [Path(uri).parent for uri in databases if "://" not in uri]
         if self.warehouse.startswith("file://"):
             folders.append(Path(self.warehouse.removeprefix("file://")))
         for folder in folders:
@@ -100,28 +148,35 @@ class Environment(_Frozen):
                     f"that this user may write"
                 ) from error
 
-    def pyiceberg_properties(self) -> dict[str, str]:
-        """Properties for `pyiceberg.catalog.load_catalog("iceberg", **properties)`."""
-        catalog = self.catalog
-        if catalog.kind == "rest":
-            return {"type": "rest", "uri": catalog.uri, "warehouse": self.warehouse, **catalog.properties}
-        if catalog.kind == "sqlite":
-            uri = f"sqlite:///{catalog.uri}?timeout={_SQLITE_WAIT_SECONDS}"
-        else:
-            from urllib.parse import quote
+    @property
+    def lease_database(self) -> Database:
+        """Where it is written which experiments are being run."""
+        if self.leases is not None:
+            return self.leases
+        if self.catalog.kind == "rest":  # such a catalog has no database of its own to share
+            return Database(uri=str(self.state_dir / "leases.db"))
+        return self.catalog
 
-            address = catalog.uri.removeprefix("postgresql://")
-            login = quote(catalog.user or "", safe="")
-            if catalog.password is not None:
-                login += ":" + quote(catalog.password, safe="")
-            uri = f"postgresql+psycopg2://{login}@{address}" if login else f"postgresql+psycopg2://{address}"
-        return {"type": "sql", "uri": uri, "warehouse": self.warehouse, **catalog.properties}
+    def pyiceberg_properties(self) -> dict[str, str]:
+        """Properties for `pyiceberg.catalog.load_catalog("iceberg", **properties)`, secrets among them."""
+        catalog = self.catalog
+        place = (
+            {"type": "rest", "uri": catalog.uri}
+            if catalog.kind == "rest"
+            else {"type": "sql", "uri": catalog.sqlalchemy_uri}
+        )
+        return {**place, "warehouse": self.warehouse, **s3_properties(), **catalog.properties}
 
     def spark_properties(self) -> dict[str, str]:
-        """Spark properties of the catalog `iceberg`: the tables that `pyiceberg_properties` opens."""
+        """Spark properties of the catalog `iceberg`: the tables that `pyiceberg_properties` opens.
+
+        Those whose names match SECRET must not be written anywhere.
+        """
         catalog = self.catalog
         # PyIceberg commits: a table that Spark keeps for 30 s would hide what a run has just written.
         settings = {"warehouse": self.warehouse, "uri": catalog.uri, "cache-enabled": "false"}
+        if self.warehouse.startswith("s3://"):
+            settings["io-impl"] = "org.apache.iceberg.aws.s3.S3FileIO"
         if catalog.kind == "rest":
             settings["type"] = "rest"
         else:
@@ -135,13 +190,24 @@ class Environment(_Frozen):
                 settings["jdbc.user"] = catalog.user
             if catalog.password is not None:
                 settings["jdbc.password"] = catalog.password
-        settings |= catalog.properties
+        settings |= s3_properties() | catalog.properties
         prefix = f"spark.sql.catalog.{CATALOG}"
         return {
             prefix: "org.apache.iceberg.spark.SparkCatalog",
             "spark.sql.extensions": "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
             **{f"{prefix}.{key}": value for key, value in settings.items()},
         }
+
+
+def s3_properties() -> dict[str, str]:
+    """How the catalog's files in an object store are reached, from the variables that every AWS client knows."""
+    found = {
+        name: next((os.environ[v] for v in variables if os.environ.get(v)), "")
+        for name, variables in _S3_VARIABLES.items()
+    }
+    if found["s3.endpoint"]:
+        found["s3.path-style-access"] = "true"  # only Amazon has a host name for every bucket
+    return {name: value for name, value in found.items() if value}
 
 
 @lru_cache(maxsize=1)
@@ -176,7 +242,7 @@ def load_environment(name: str | None = None) -> Environment:
     if not _NAME.fullmatch(name) or not path.is_file():
         known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml"))) or "none"
         raise ConfigError(f"environment {name!r} is unknown; {folder} has: {known}")
-    environment = _validated(path, _read(path))
+    environment = _validated(path, _filled(_read(path), str(path)))
     if environment.name != name:
         raise ConfigError(
             f"{path}: name: found {environment.name!r}, allowed is the file's own name, {name!r}"
@@ -200,6 +266,13 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
+def _filled(value: Any, place: str) -> Any:
+    """The content with the variables of every text in it filled in."""
+    if isinstance(value, dict):
+        return {key: _filled(inner, f"{place}: {key}") for key, inner in value.items()}
+    return filled(value, place) if isinstance(value, str) else value
+
+
 def _validated(path: Path, content: dict[str, Any]) -> Environment:
     try:
         environment = Environment.model_validate(content)
@@ -212,6 +285,11 @@ def _validated(path: Path, content: dict[str, Any]) -> Environment:
     catalog = environment.catalog
     if catalog.kind == "sqlite":
         catalog = catalog.model_copy(update={"uri": _absolute(catalog.uri)})
+    given = {key: value for key, value in catalog.properties.items() if value}
+    catalog = catalog.model_copy(update={"properties": given})
+    leases = environment.leases
+    if leases is not None:
+        leases = leases.model_copy(update={"uri": _absolute(leases.uri)})
     warehouse = _absolute(environment.warehouse)
     return environment.model_copy(
         update={
@@ -219,8 +297,9 @@ def _validated(path: Path, content: dict[str, Any]) -> Environment:
             # Absolute and with a scheme: Spark and PyIceberg must write and read the same locations.
             "warehouse": warehouse if _URI.match(warehouse) else f"file://{warehouse}",
             "runs_dir": Path(_absolute(str(environment.runs_dir))),
-            "memos_dir": Path(_absolute(str(environment.memos_dir))),
+            "memos_dir": _absolute(environment.memos_dir),
             "catalog": catalog,
+            "leases": leases,
         }
     )
 

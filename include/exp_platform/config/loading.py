@@ -6,8 +6,6 @@ spec a file). A broken entry never hurts another one. Imports neither NumPy nor 
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +17,13 @@ from exp_platform.config.environment import config_dir as default_config_dir
 from exp_platform.config.environment import project_root
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.faults import Fault, SpecError, Words, suggest
+from exp_platform.config.variables import filled
 from exp_platform.config.yaml_file import Document
 from exp_platform.errors import ConfigError
 
 MAIN_FILE = "dev.yaml"
 
 _SUFFIXES = (".yaml", ".yml")
-_VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
 @dataclass(frozen=True)
@@ -93,17 +91,7 @@ def expand_location(location: str, spec_file: str) -> str:
 
     Raises ConfigError for a variable that is not set. Not for Iceberg tables, which have names instead.
     """
-
-    def value(match: re.Match[str]) -> str:
-        name = match[1]
-        if not os.environ.get(name):
-            raise ConfigError(
-                f"{spec_file}: source: {location} needs the environment variable {name}, which is not set; "
-                f"set it to where the data are: export {name}=..."
-            )
-        return os.environ[name]
-
-    expanded = _VARIABLE.sub(value, location)
+    expanded = filled(location, f"{spec_file}: source")
     return (
         expanded
         if "://" in expanded

@@ -176,10 +176,11 @@ def _show_results(console: Console, experiment: Experiment) -> None:
     from exp_platform.report.content import load_report
     from exp_platform.report.tables import decision_panel, results_table
     from exp_platform.results.reader import Results
+    from exp_platform.tables.folders import read_file
 
     environment = load_environment()
-    memo = environment.memos_dir / f"{experiment.id}.md"
-    if not memo.is_file():
+    memo = f"{environment.memos_dir}/{experiment.id}.md"
+    if read_file(environment, memo) is None:
         raise DemoError(f"the run is green, but there is no memo at {memo}")
     report = load_report(Results(environment), experiment)
     console.print(decision_panel(report))

@@ -7,6 +7,9 @@ from typing import Any
 
 from airflow.sdk import BaseOperator, Context
 
+from exp_platform.config.environment import load_environment
+from exp_platform.orchestration.connections import told_plainly, use_object_store
+
 
 class MaintenanceOperator(BaseOperator):
     """Compacts, expires and removes what is old; returns what it did. Experiments that are being run are left out."""
@@ -15,7 +18,10 @@ class MaintenanceOperator(BaseOperator):
         """Run `tables.maintenance.maintain` and return its result."""
         from exp_platform.tables.maintenance import maintain
 
-        done = maintain()
+        environment = load_environment()
+        with told_plainly():
+            use_object_store(environment)
+            done = maintain(environment)
         if done.busy:
             self.log.info("left out, because a run of theirs is under way: %s", ", ".join(done.busy))
         return asdict(done) | {"busy": list(done.busy)}

@@ -23,7 +23,8 @@ from pydantic import TypeAdapter
 from exp_platform.config.environment import load_environment
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.loading import load_experiment
-from exp_platform.errors import ConfigError, DataError, LeaseError
+from exp_platform.errors import ConfigError
+from exp_platform.orchestration.connections import told_plainly, use_object_store
 from exp_platform.orchestration.submit import Submit
 from exp_platform.stages.graph import Stage
 from exp_platform.stages.run import Manifest, Run, manifest_path
@@ -79,13 +80,10 @@ class CheckOperator(BaseOperator, SkipMixin):
     def execute(self, context: Context) -> dict[str, Any]:
         """Start the run, or skip all tasks but the teardown where the stored results are up to date."""
         began, clock = datetime.now(UTC), time.monotonic()
-        try:
+        with told_plainly():
+            use_object_store(load_environment())
             lease_of(context, self.experiment_id).acquire()
             run, message = self._start(context)
-        except LeaseError as error:
-            raise AirflowException(str(error)) from None
-        except (ConfigError, DataError) as error:
-            raise AirflowFailException(str(error)) from None
         self.log.info("%s", message)
         manifest = Manifest(
             run_id=run.run_id if run else "",
@@ -164,7 +162,8 @@ class StageOperator(BaseOperator):
         run = self._run()
         began = datetime.now(UTC)
         lease = lease_of(context, self.experiment_id)
-        try:
+        with told_plainly():
+            use_object_store(load_environment(run.environment))
             lease.acquire()  # the run's own, unless this task was cleared after the run had ended
             self._submit = Submit(
                 self.conn_id,
@@ -173,10 +172,6 @@ class StageOperator(BaseOperator):
                 self.arguments,
                 session=self.spark_session,
             )
-        except LeaseError as error:
-            raise AirflowException(str(error)) from None
-        except ConfigError as error:
-            raise AirflowFailException(str(error)) from None
         failure = ""
         try:
             with beating(lease, lost=self._lease_lost):
@@ -267,8 +262,8 @@ class ReleaseOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Release the lease if this DAG run holds it, and return a small manifest."""
         began, clock = datetime.now(UTC), time.monotonic()
-        lease = lease_of(context, self.experiment_id)
-        lease.release()
+        with told_plainly():
+            lease_of(context, self.experiment_id).release()
         checked = context["ti"].xcom_pull(task_ids=CHECK) or {}
         manifest = Manifest(
             run_id=checked.get("run_id", ""),

@@ -9,11 +9,9 @@ from pathlib import Path
 from subprocess import TimeoutExpired
 
 from airflow.providers.apache.spark.hooks.spark_submit import SparkSubmitHook
-from airflow.sdk import BaseHook
-from airflow.sdk.exceptions import AirflowNotFoundException
 
 from exp_platform.config.environment import load_environment, project_root
-from exp_platform.errors import ConfigError
+from exp_platform.orchestration.connections import check_master_answers, use_spark
 from exp_platform.orchestration.processes import end_process_tree
 from exp_platform.spark.submit import submit_environment, submit_properties
 
@@ -24,14 +22,16 @@ _SECONDS_TO_END = 5
 class Submit:
     """A spark-submit in client mode by Airflow's own hook, to the Spark that the connection names.
 
-    Raises ConfigError for a connection that cannot be used: the hook itself would turn one that it does not know into
-    the master `yarn`.
+    Raises ConfigError for a connection that cannot be used (the hook itself would turn one that it does not know into
+    the master `yarn`), AirflowException where its master does not answer.
     """
 
     def __init__(
         self, connection_id: str, environment: str, name: str, arguments: list[str], *, session: bool
     ) -> None:
-        _check_connection(connection_id)
+        master = use_spark(connection_id)
+        if session:
+            check_master_answers(master, connection_id)
         # The interpreter's own folder comes last: where no spark-submit is on the path, the installed one is there.
         path = os.pathsep.join([os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent)])
         self._hook = SparkSubmitHook(
@@ -65,19 +65,3 @@ class Submit:
     def last_words(self) -> str:
         """The last lines that spark-submit said, in one."""
         return "; ".join(line for line in list(self._hook._last_submit_log_lines)[-_LAST_LINES:] if line)
-
-
-def _check_connection(connection_id: str) -> None:
-    try:
-        connection = BaseHook.get_connection(connection_id)
-    except AirflowNotFoundException:
-        raise ConfigError(
-            f"the Airflow connection {connection_id!r} does not exist, so there is no Spark to submit to. Add it in the "
-            f"UI (Admin, Connections), or set AIRFLOW_CONN_{connection_id.upper()} as scripts/airflow-env.sh does"
-        ) from None
-    mode = connection.extra_dejson.get("deploy-mode", "client")
-    if mode != "client":
-        raise ConfigError(
-            f"the Airflow connection {connection_id!r}: deploy-mode: found {mode!r}, allowed is 'client', in which stages "
-            f"run"
-        )

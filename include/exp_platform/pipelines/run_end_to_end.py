@@ -12,6 +12,7 @@ import typer
 
 from exp_platform.config.environment import load_environment
 from exp_platform.config.loading import load_experiment, named_environment
+from exp_platform.diagnosis import diagnosis
 from exp_platform.errors import ConfigError, ExpPlatformError
 from exp_platform.pipelines.progress import Stopwatch, console_observer
 from exp_platform.pipelines.runner import Outcome, run_experiment
@@ -109,7 +110,7 @@ def run_and_report(
     if outcome.started.run is None:
         print(outcome.started.message)
     else:
-        print(f"Done in {watch}. Memo: {Path(environment.memos_dir) / (experiment_id + '.md')}")
+        print(f"Done in {watch}. Memo: {environment.memos_dir}/{experiment_id}.md")
     return outcome
 
 
@@ -156,6 +157,12 @@ def run_cli(app: typer.Typer) -> None:
         app()
     except ExpPlatformError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except Exception as error:
+        meaning = diagnosis(error)
+        if meaning is None:
+            raise
+        print(f"error: {meaning}", file=sys.stderr)
         sys.exit(1)
 
 

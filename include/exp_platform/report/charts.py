@@ -1,9 +1,9 @@
-"""The charts of a result, as Altair charts: the memo saves them as SVG, notebooks and pages show them."""
+"""The charts of a result, as Altair charts: the memo keeps them as pictures, notebooks and pages show them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from io import BytesIO
 
 import altair as alt
 
@@ -114,10 +114,11 @@ def pretrends(rows: Sequence[PretrendDeltaRow]) -> Chart | None:
     return alt.layer(zero, bars, points).properties(width=520, height=200)
 
 
-def save(chart: Chart, path: Path) -> None:
-    """Write a chart as PNG, offline: an SVG's text is cut off wherever another font is installed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    chart.configure_view(stroke=None).save(str(path), format="png", scale_factor=2)
+def png(chart: Chart) -> bytes:
+    """A chart as PNG, drawn offline: an SVG's text is cut off wherever another font is installed."""
+    drawn = BytesIO()
+    chart.configure_view(stroke=None).save(drawn, format="png", scale_factor=2)
+    return drawn.getvalue()
 
 
 def _reading(row: ResultRow, direction: int) -> str:

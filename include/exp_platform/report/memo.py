@@ -5,36 +5,34 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import jinja2
 
 from exp_platform.analyses.rows import ResultRow, Status
+from exp_platform.config.environment import Environment
 from exp_platform.config.experiment import Role
-from exp_platform.json_file import write_json
 from exp_platform.report import numbers, wording
 from exp_platform.report.content import Report
+from exp_platform.tables.folders import delete_file, write_file
 
 
 @dataclass(frozen=True)
 class MemoFiles:
-    """Where a memo was written."""
+    """Where a memo was written: paths or URIs."""
 
-    markdown: Path
-    json: Path
+    markdown: str
+    json: str
 
 
-def write_memo(report: Report, folder: Path) -> MemoFiles:
-    """Write `<experiment_id>.md`, its JSON twin and its charts; each file is replaced whole."""
-    experiment_id = report.experiment.id
-    drawn = _save_charts(report, folder)
-    markdown = folder / f"{experiment_id}.md"
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = markdown.with_name(f".{markdown.name}.partial")
-    partial.write_text(render(report, drawn), encoding="utf-8")
-    partial.replace(markdown)
-    return MemoFiles(markdown, write_json(folder / f"{experiment_id}.json", as_json(report)))
+def write_memo(report: Report, environment: Environment) -> MemoFiles:
+    """Write the charts, `<memos_dir>/<experiment_id>.md` and last its JSON twin; each file is replaced whole."""
+    memo = f"{environment.memos_dir}/{report.experiment.id}"
+    files = MemoFiles(markdown=f"{memo}.md", json=f"{memo}.json")
+    drawn = _write_charts(report, environment)
+    write_file(environment, files.markdown, render(report, drawn).encode())
+    write_file(environment, files.json, json.dumps(as_json(report), indent=1, default=str).encode())
+    return files
 
 
 def render(report: Report, drawn: dict[str, str] | None = None) -> str:
@@ -140,7 +138,8 @@ def _distributions(ab: list[ResultRow]) -> list[dict[str, Any]]:
     return list(entries.values())
 
 
-def _save_charts(report: Report, folder: Path) -> dict[str, str]:
+def _write_charts(report: Report, environment: Environment) -> dict[str, str]:
+    """Write what can be drawn, and return each chart's path relative to the memo."""
     from exp_platform.report import charts  # Altair takes a second to import
 
     directions = {m.id: m.direction for m in report.experiment.metrics}
@@ -153,12 +152,13 @@ def _save_charts(report: Report, folder: Path) -> dict[str, str]:
     }
     drawn = {}
     for name, chart in drawings.items():
-        path = folder / report.experiment.id / f"{name}.png"
+        path = f"{report.experiment.id}/{name}.png"
+        location = f"{environment.memos_dir}/{path}"
         if chart is not None:
-            charts.save(chart, path)
-            drawn[name] = f"{report.experiment.id}/{name}.png"
+            write_file(environment, location, charts.png(chart))
+            drawn[name] = path
         else:
-            path.unlink(missing_ok=True)  # of an earlier memo
+            delete_file(environment, location)  # of an earlier memo
     return drawn
 
 

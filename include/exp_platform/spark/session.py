@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shlex
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,9 +14,13 @@ from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
 from exp_platform.config.environment import CATALOG, Environment, load_environment
-from exp_platform.errors import ConfigError
+from exp_platform.errors import ConfigError, ExpPlatformError
 from exp_platform.spark.submit import session_properties, submit_environment, submit_properties
 
+log = logging.getLogger(__name__)
+
+_EXECUTOR_SECONDS = 1800  # jobs queue here while others have all cores
+_EXECUTOR_POLL = 0.2
 _CATALOG_CLASS = "org.apache.iceberg.spark.SparkCatalog"
 _CATALOG_PREFIX = f"spark.sql.catalog.{CATALOG}"
 
@@ -46,6 +51,30 @@ def build_spark_session(app_name: str, environment: Environment | None = None) -
                 builder = builder.config(key, value)
         _check_class_path()
         return builder.getOrCreate()
+
+
+def workers(app_name: str, environment: Environment) -> SparkContext:
+    """The context that hands tasks out, as soon as one executor is there to take them.
+
+    Raises ExpPlatformError where none comes in half an hour: without workers Spark itself would wait for ever.
+    """
+    context = build_spark_session(app_name, environment).sparkContext
+    if environment.spark.local or context.getConf().get("spark.dynamicAllocation.enabled") == "true":
+        return context
+    began = time.monotonic()
+    java = context._jsc
+    assert java is not None
+    while java.sc().getExecutorMemoryStatus().size() == 1:  # the driver itself
+        waited = time.monotonic() - began
+        if waited > _EXECUTOR_SECONDS:
+            raise ExpPlatformError(
+                f"{context.master} gave no executor to this job in {waited / 60:.0f} min: start a worker, or give "
+                f"its workers more free cores and memory than spark.cores.max and spark.executor.memory ask for"
+            )
+        if waited % 30 < _EXECUTOR_POLL:
+            log.warning("waiting for an executor of %s, %.0f s so far", context.master, waited)
+        time.sleep(_EXECUTOR_POLL)
+    return context
 
 
 def _beside(running: SparkSession, properties: dict[str, str]) -> SparkSession:

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import sys
 import tempfile
 from pathlib import Path
 
-from exp_platform.config.environment import Environment, jars_dir, project_root
+from exp_platform.config.environment import SECRET, Environment, jars_dir, project_root
 from exp_platform.errors import ConfigError
 
 LAUNCHER_ARCHIVE = "cds-launcher.jsa"  # of the JVM that spark-submit starts to work out the real command
@@ -63,6 +64,8 @@ def submit_properties(environment: Environment, *, session: bool) -> Path:
     path = folder / f"{environment.name}-{'session' if session else 'python'}.properties"
     properties = driver_properties(environment)
     properties |= session_properties(environment) if session else {"spark.driver.memory": _NO_SESSION_MEMORY}
+    # Secrets stay in the process's environment, from which `build_spark_session` takes them.
+    properties = {key: value for key, value in properties.items() if not re.search(SECRET, key)}
     text = "".join(f"{key}={_escaped(value)}\n" for key, value in sorted(properties.items()))
     if not path.is_file() or path.read_text("utf-8") != text:
         folder.mkdir(parents=True, exist_ok=True)
@@ -92,9 +95,12 @@ def driver_properties(environment: Environment) -> dict[str, str]:
 
 
 def session_properties(environment: Environment) -> dict[str, str]:
-    """Spark properties of every session: the Iceberg catalog, UTC, and sizes that fit local mode."""
+    """Spark properties of every session: the Iceberg catalog, UTC, and sizes that fit local mode.
+
+    Those whose names match SECRET are for a session only, never for a file.
+    """
     cores = os.cpu_count() or 2
-    local = environment.spark.master.startswith("local")
+    local = environment.spark.local
     properties = {
         **environment.spark_properties(),
         "spark.sql.session.timeZone": "UTC",
@@ -104,9 +110,12 @@ def session_properties(environment: Environment) -> dict[str, str]:
         "spark.sql.warehouse.dir": str(environment.state_dir / "spark" / "warehouse"),
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
+        "spark.redaction.regex": SECRET,
     }
     if local:
         properties |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
+    else:  # a worker has the same folders: it runs the same image, or is the same machine
+        properties["spark.executor.extraClassPath"] = os.pathsep.join(map(str, _jars()))
     if local or environment.spark.shuffle_partitions is not None:
         properties["spark.sql.shuffle.partitions"] = str(environment.spark.shuffle_partitions or cores)
     return properties | environment.spark.properties

@@ -101,7 +101,7 @@ def run(run: Run) -> StageResult:
     job = Job(
         run.experiment, run.as_of_dates, task_writer(environment, "unit_days", run.experiment.id, run.run_id)
     )
-    each = partial(_each, environment, buckets)
+    each = partial(_each, environment, run.experiment.id, buckets)
     reduced = each(job.first_round)
     by_date = [list(parts) for parts in zip(*(r.parts for r in reduced), strict=True)]
     caps = [caps_of(parts, run.experiment) for parts in by_date]
@@ -126,13 +126,15 @@ def run(run: Run) -> StageResult:
     )
 
 
-def _each(environment: Environment, buckets: Sequence[Bucket], work: Callable[[Bucket], R]) -> list[R]:
+def _each(
+    environment: Environment, experiment_id: str, buckets: Sequence[Bucket], work: Callable[[Bucket], R]
+) -> list[R]:
     """The results of `work` on every bucket, in their order."""
     if len(buckets) == 1 and environment.spark.local:  # one core's work: a session would take longer to start
         return [work(buckets[0])]
-    from exp_platform.spark.session import build_spark_session
+    from exp_platform.spark.session import workers
 
-    context = build_spark_session("aggregates", environment).sparkContext
+    context = workers(f"aggregates {experiment_id}", environment)
     results: list[R] = context.parallelize(buckets, len(buckets)).map(work).collect()
     return results
 

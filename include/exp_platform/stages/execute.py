@@ -7,6 +7,7 @@ import logging
 import time
 from datetime import UTC, datetime
 
+from exp_platform.diagnosis import diagnosis
 from exp_platform.errors import ConfigError, DataError, ExpPlatformError
 from exp_platform.stages.graph import ANALYSES
 from exp_platform.stages.run import Manifest, Run, StageResult
@@ -62,5 +63,7 @@ def _told(failure: Exception, stage: str) -> str:
     said = "; ".join(line.strip() for line in str(failure).splitlines() if line.strip())
     if isinstance(failure, ExpPlatformError):
         return said
+    if meaning := diagnosis(failure):
+        return meaning
     log.error("stage %s failed unexpectedly", stage, exc_info=failure)
     return f"{type(failure).__name__}: {said}; see the traceback above. If a retry fails too, this is a fault"

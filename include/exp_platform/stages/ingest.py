@@ -83,9 +83,9 @@ def _carry_out(run: Run, environment: Environment, plan: Plan, buckets: int, now
     numbered = list(enumerate(plan.pieces))
     if buckets == 1 and environment.spark.local:  # one core's work: a session would take longer to start
         return list(clean_and_write(read_and_split(numbered, buckets), experiment, now, writers))
-    from exp_platform.spark.session import build_spark_session
+    from exp_platform.spark.session import workers
 
-    context = build_spark_session(f"ingest {experiment.id}", environment).sparkContext
+    context = workers(f"ingest {experiment.id}", environment)
     tasks = min(len(plan.pieces), 4 * context.defaultParallelism)
     spread = [
         piece for task in range(tasks) for piece in numbered[task::tasks]

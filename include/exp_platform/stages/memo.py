@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from exp_platform.config.environment import load_environment
 from exp_platform.report.content import load_report
 from exp_platform.report.memo import write_memo
@@ -15,13 +13,13 @@ def run(run: Run) -> StageResult:
     """Write the memo. It is about the newest as_of date that has a result, which a rerun of an earlier day is not."""
     environment = load_environment(run.environment)
     report = load_report(Results(environment), run.experiment)
-    files = write_memo(report, Path(environment.memos_dir))
+    files = write_memo(report, environment)
     return StageResult(
         rows_in=len(report.rows),
         rows_out=1,
         details={
-            "memo": str(files.markdown),
-            "json": str(files.json),
+            "memo": files.markdown,
+            "json": files.json,
             "as_of_date": report.as_of_date.isoformat(),
             "winner": report.decision.winner,
             "action": report.decision.action,

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from exp_platform.config.experiment import Experiment
+from exp_platform.diagnosis import diagnosis
 from exp_platform.kernels.clean import clean_bucket
 from exp_platform.kernels.conform import text
 from exp_platform.kernels.measured import Measured
@@ -56,8 +57,8 @@ def read_and_split(pieces: Iterable[tuple[int, Piece]], buckets: int) -> Iterato
                 first_row += len(table)
                 yield from _split(table, buckets, number, batch, piece.table, part)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
-            if isinstance(error, OSError) and "://" in piece.place:
-                raise  # a store that does not answer now may do so at the next try
+            if diagnosis(error):
+                raise  # the store is at fault, not the file: the next try may find it well
             yield 0, Shard(number, 0, piece.table, problem=f"{piece.place}: {str(error).splitlines()[0]}")
 
 

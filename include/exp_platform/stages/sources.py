@@ -16,6 +16,7 @@ from exp_platform.config.environment import CATALOG, Environment
 from exp_platform.config.experiment import EventsSource, Experiment, TableSource, UnitsSource
 from exp_platform.config.loading import expand_location
 from exp_platform.config.spec_sources import SYNTHETIC_ATTRIBUTES
+from exp_platform.diagnosis import diagnosis
 from exp_platform.kernels.clean import ATTRIBUTE, COVARIATE, OUTCOME
 from exp_platform.stages.pieces import (
     Columns,
@@ -193,6 +194,8 @@ def _files(reading: Reading, environment: Environment) -> Iterator[Piece | Probl
                 else csv_shape(files, info.path, info.size)
             )
         except (pa.ArrowInvalid, OSError) as error:
+            if diagnosis(error):
+                raise  # the store is at fault, not the file
             yield Problem("source", unreadable(reading.table, info.path, kind, error))
             continue
         faults = list(_column_faults(reading, info.path, shape.columns))

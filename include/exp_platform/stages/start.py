@@ -7,7 +7,6 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from exp_platform.config.environment import Environment, load_environment
@@ -18,6 +17,7 @@ from exp_platform.results.reader import Results, StoredDecision
 from exp_platform.stages.fingerprint import code_version, input_fingerprint
 from exp_platform.stages.graph import stages_of
 from exp_platform.stages.run import Run
+from exp_platform.tables.folders import read_file
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def start_run(
         skipped=tuple(stage.name for stage in stages_of(experiment) if stage.name in skipped),
     )
     when = str(days[0]) if len(days) == 1 else f"{days[0]} to {days[-1]} ({len(days)} days)"
-    if not force and _up_to_date(run, stored, environment.memos_dir):
+    if not force and _up_to_date(run, stored, environment):
         return Started(
             None, True, f"{experiment.id} as of {when} is up to date: same config, code and input."
         )
@@ -119,22 +119,21 @@ def _read_before(experiment: Experiment, stored: Sequence[StoredDecision]) -> da
     )
 
 
-def _up_to_date(run: Run, stored: Sequence[StoredDecision], memos: Path) -> bool:
+def _up_to_date(run: Run, stored: Sequence[StoredDecision], environment: Environment) -> bool:
     by_day = {decision.as_of_date: decision for decision in stored}
     if not all(day in by_day and _same_inputs(run, by_day[day]) for day in run.as_of_dates):
         return False
-    return (
-        _memo_of(run.experiment.id, memos) == stored[-1].run_id
-    )  # a run may have failed just before its memo
+    # A run may have failed just before its memo.
+    return _memo_of(run.experiment.id, environment) == stored[-1].run_id
 
 
-def _memo_of(experiment_id: str, memos: Path) -> str | None:
+def _memo_of(experiment_id: str, environment: Environment) -> str | None:
     """The run that the memo is about; None where there is no memo."""
     try:
-        found: str | None = json.loads((memos / f"{experiment_id}.json").read_text()).get("run_id")
-    except (OSError, json.JSONDecodeError):
+        memo = json.loads(read_file(environment, f"{environment.memos_dir}/{experiment_id}.json") or "{}")
+    except json.JSONDecodeError:
         return None
-    return found
+    return str(memo["run_id"]) if "run_id" in memo else None
 
 
 def _same_inputs(run: Run, stored: StoredDecision) -> bool:

@@ -10,7 +10,7 @@ import socket
 from exp_platform.config.environment import Environment
 from exp_platform.errors import ConfigError
 from exp_platform.tables.catalog import open_catalog, table
-from exp_platform.tables.folders import delete_folder
+from exp_platform.tables.folders import delete_file, delete_folder
 from exp_platform.tables.lease import held_lease
 from exp_platform.tables.maintenance import KEEP
 from exp_platform.tables.schemas import TABLES
@@ -58,14 +58,6 @@ def _delete_rows(environment: Environment, experiment_id: str) -> list[str]:
 
 
 def _delete_memo(environment: Environment, experiment_id: str) -> list[str]:
-    told = []
-    for suffix in (".md", ".json"):
-        path = environment.memos_dir / f"{experiment_id}{suffix}"
-        if path.is_file():
-            path.unlink()
-            told.append(str(path))
-    charts = environment.memos_dir / experiment_id
-    if charts.is_dir():
-        shutil.rmtree(charts)
-        told.append(str(charts))
-    return told
+    memo = f"{environment.memos_dir}/{experiment_id}"
+    told = [memo + suffix for suffix in (".md", ".json") if delete_file(environment, memo + suffix)]
+    return [*told, memo] if delete_folder(environment, memo) else told

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType
+import mimetypes
+import os
+
+from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, LocalFileSystem
 from pyiceberg.io.pyarrow import PyArrowFileIO
 
 from exp_platform.config.environment import Environment
@@ -23,11 +26,36 @@ def files_below(environment: Environment, folder: str) -> list[FileInfo]:
     ]
 
 
-def delete_file(environment: Environment, location: str) -> None:
-    """Delete one file; nothing happens where it does not exist."""
+def read_file(environment: Environment, location: str) -> bytes | None:
+    """A file's content; None where it does not exist. Raises OSError where the store does not answer."""
     files, path = _file_system(environment, location), plain_path(location)
-    if files.get_file_info(path).type == FileType.File:
-        files.delete_file(path)
+    if files.get_file_info(path).type != FileType.File:
+        return None
+    with files.open_input_stream(path, compression=None) as stream:
+        return bytes(stream.read())
+
+
+def write_file(environment: Environment, location: str, content: bytes) -> None:
+    """Write a file so that a reader sees the old one or the whole new one."""
+    files, path = _file_system(environment, location), plain_path(location)
+    local = isinstance(files, LocalFileSystem)  # an object appears whole, when it is complete
+    partial = f"{path}.{os.getpid()}.partial" if local else path
+    if local:
+        files.create_dir(os.path.dirname(path))
+    about = None if local else {"Content-Type": _content_type(path)}
+    with files.open_output_stream(partial, compression=None, metadata=about) as stream:
+        stream.write(content)
+    if local:
+        files.move(partial, path)
+
+
+def delete_file(environment: Environment, location: str) -> bool:
+    """Delete one file, and tell whether it was there."""
+    files, path = _file_system(environment, location), plain_path(location)
+    if files.get_file_info(path).type != FileType.File:
+        return False
+    files.delete_file(path)
+    return True
 
 
 def delete_folder(environment: Environment, folder: str) -> bool:
@@ -37,6 +65,12 @@ def delete_folder(environment: Environment, folder: str) -> bool:
         return False
     files.delete_dir(path)
     return True
+
+
+def _content_type(path: str) -> str:
+    """What a browser is told that an object is."""
+    kind = mimetypes.guess_type(path)[0] or "application/octet-stream"
+    return f"{kind}; charset=utf-8" if kind.startswith("text/") else kind
 
 
 def _file_system(environment: Environment, location: str) -> FileSystem:

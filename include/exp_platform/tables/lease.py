@@ -1,4 +1,4 @@
-"""One run of an experiment at a time: a row in the catalog's own SQL database, kept alive by a heartbeat.
+"""One run of an experiment at a time: a row in a SQL database (the catalog's own), kept alive by a heartbeat.
 
 Imports neither PyIceberg nor pyarrow, so that a scheduler's thread can beat at little cost.
 """
@@ -192,10 +192,8 @@ def _execute(environment: Environment, statement: str, values: dict[str, Any]) -
 
 
 def _uri(environment: Environment) -> str:
-    if environment.catalog.kind == "rest":  # such a catalog has no database of its own to share
-        return f"sqlite:///{environment.state_dir}/leases.db?timeout=30"
     environment.prepare()
-    return environment.pyiceberg_properties()["uri"]
+    return environment.lease_database.sqlalchemy_uri
 
 
 @lru_cache(maxsize=8)

@@ -1,0 +1,28 @@
+"""Environment variables in a value of a config: `${NAME}`, which must be set, and `${NAME:-default}`."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from exp_platform.errors import ConfigError
+
+_REFERENCE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
+
+
+def filled(text: str, place: str) -> str:
+    """The text with its variables filled in; one that is empty counts as not set.
+
+    Raises ConfigError, which begins with `place` (file and key), for one that is not set and has no default.
+    """
+
+    def value(reference: re.Match[str]) -> str:
+        name, default = reference.groups()
+        found = os.environ.get(name) or default
+        if found is None:
+            raise ConfigError(
+                f"{place}: {text} needs the environment variable {name}, which is not set; set it: export {name}=..."
+            )
+        return found
+
+    return _REFERENCE.sub(value, text)

@@ -1,0 +1,165 @@
+"""Environment files: variables in them, and the properties they become for Spark and PyIceberg."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from exp_platform.config.environment import Environment, load_environment
+from exp_platform.errors import ConfigError
+from exp_platform.spark.submit import session_properties, submit_properties
+
+SECRETS = {
+    "AWS_ACCESS_KEY_ID": "key-of-the-store",
+    "AWS_SECRET_ACCESS_KEY": "secret-of-the-store",
+    "AWS_SESSION_TOKEN": "token-of-the-store",
+    "EXP_CATALOG_PASSWORD": "p@ss/word",
+}
+VARIABLES = (
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_S3",
+    "EXP_SPARK_MASTER",
+)
+
+
+@pytest.fixture(autouse=True)
+def _variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in (*SECRETS, *VARIABLES, "EXP_CATALOG_HOST", "EXP_CATALOG_USER", "EXP_CATALOG_DATABASE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("EXP_STATE_DIR", str(tmp_path / "state"))
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Environment:
+    """The shipped cluster environment with keys, as a task of Airflow sees it."""
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://store:9000")
+    monkeypatch.setenv("EXP_CATALOG_HOST", "db:5433")
+    monkeypatch.setenv("EXP_SPARK_MASTER", "spark://master:7077")
+    return load_environment("cluster")
+
+
+def write(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    (folder / "environments").mkdir(parents=True)
+    (folder / "environments" / "here.yaml").write_text(f"name: here\nruns_dir: runs\n{text}")
+    monkeypatch.setenv("EXP_CONFIG_DIR", str(folder))
+
+
+def test_pyiceberg_reaches_catalog_and_store(cluster: Environment) -> None:
+    assert cluster.pyiceberg_properties() == {
+        "type": "sql",
+        "uri": "postgresql+psycopg2://iceberg:p%40ss%2Fword@db:5433/iceberg?connect_timeout=10",
+        "warehouse": "s3://warehouse/iceberg",
+        "s3.access-key-id": "key-of-the-store",
+        "s3.secret-access-key": "secret-of-the-store",
+        "s3.session-token": "token-of-the-store",
+        "s3.endpoint": "http://store:9000",
+        "s3.region": "eu-central-1",
+        "client.region": "eu-central-1",
+        "s3.path-style-access": "true",
+    }
+
+
+def test_spark_opens_the_same_catalog_and_store(cluster: Environment) -> None:
+    properties = cluster.spark_properties()
+    found = {
+        key.removeprefix("spark.sql.catalog.iceberg."): value
+        for key, value in properties.items()
+        if key.startswith("spark.sql.catalog.iceberg.")
+    }
+    assert found == {
+        "type": "jdbc",
+        "jdbc.schema-version": "V1",
+        "uri": "jdbc:postgresql://db:5433/iceberg",
+        "jdbc.user": "iceberg",
+        "jdbc.password": "p@ss/word",
+        "warehouse": "s3://warehouse/iceberg",
+        "cache-enabled": "false",
+        "io-impl": "org.apache.iceberg.aws.s3.S3FileIO",
+        "s3.access-key-id": "key-of-the-store",
+        "s3.secret-access-key": "secret-of-the-store",
+        "s3.session-token": "token-of-the-store",
+        "s3.endpoint": "http://store:9000",
+        "s3.region": "eu-central-1",
+        "client.region": "eu-central-1",
+        "s3.path-style-access": "true",
+    }
+
+
+def test_no_secret_is_written_into_a_file(cluster: Environment) -> None:
+    text = submit_properties(cluster, session=True).read_text()
+    assert "spark.sql.catalog.iceberg.uri=jdbc:postgresql://db:5433/iceberg" in text
+    assert not [name for name, value in SECRETS.items() if value in text]
+    in_session = session_properties(cluster).values()
+    assert all(value in in_session for value in SECRETS.values())
+
+
+def test_workers_have_the_jars_where_the_driver_has_them(cluster: Environment) -> None:
+    properties = session_properties(cluster)
+    assert "iceberg-spark-runtime" in properties["spark.executor.extraClassPath"]
+    assert "spark.driver.host" not in properties  # workers must find the driver
+
+
+def test_without_keys_the_clients_look_for_credentials_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EXP_CATALOG_PASSWORD", "x")
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    properties = load_environment("cluster").pyiceberg_properties()
+    assert {key for key in properties if "s3." in key or "region" in key} == {"s3.region", "client.region"}
+
+
+def test_a_rest_catalog_is_the_same_for_both(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CATALOG_CREDENTIAL", "id:of-the-catalog")
+    write(
+        tmp_path / "configs",
+        monkeypatch,
+        "raw_dir: s3://lake/raw\nwarehouse: s3://lake/warehouse\nmemos_dir: s3://lake/memos\n"
+        "catalog:\n  kind: rest\n  uri: https://catalog.example/api\n"
+        "  properties: {credential: '${CATALOG_CREDENTIAL}', scope: '${CATALOG_SCOPE:-}'}\n"
+        "leases: {uri: 'postgresql://db/airflow', user: leases}\n",
+    )
+    environment = load_environment("here")
+    assert environment.pyiceberg_properties() == {
+        "type": "rest",
+        "uri": "https://catalog.example/api",
+        "warehouse": "s3://lake/warehouse",
+        "credential": "id:of-the-catalog",
+    }
+    prefix = "spark.sql.catalog.iceberg."
+    spark = environment.spark_properties()
+    assert (spark[f"{prefix}type"], spark[f"{prefix}uri"]) == ("rest", "https://catalog.example/api")
+    assert spark[f"{prefix}credential"] == "id:of-the-catalog"
+    assert environment.lease_database.sqlalchemy_uri == (
+        "postgresql+psycopg2://leases@db/airflow?connect_timeout=10"
+    )
+    assert "id:of-the-catalog" not in submit_properties(environment, session=True).read_text()
+
+
+def test_a_rest_catalog_without_a_database_keeps_its_leases_on_this_machine(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    write(
+        tmp_path / "configs",
+        monkeypatch,
+        "raw_dir: raw\nwarehouse: s3://lake/warehouse\nmemos_dir: memos\n"
+        "catalog: {kind: rest, uri: 'https://catalog.example'}\n",
+    )
+    environment = load_environment("here")
+    assert environment.lease_database.uri == str(tmp_path / "state" / "leases.db")
+
+
+def test_a_variable_that_is_not_set_is_named_with_file_and_key(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    write(tmp_path / "configs", monkeypatch, "raw_dir: raw\nspark: {properties: {spark.x: '${NO_SUCH}'}}\n")
+    with pytest.raises(ConfigError, match=r"here\.yaml: spark: properties: spark\.x: .*NO_SUCH.*export"):
+        load_environment("here")
+
+
+def test_a_password_is_never_in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match="EXP_CATALOG_PASSWORD is not set"):
+        load_environment("cluster").pyiceberg_properties()
