@@ -55,4 +55,4 @@ jars-cluster: setup ## the jars a cluster needs beside: Iceberg on S3, Postgres
 
 clean: ## remove everything that was made here: environment, jars, data, Airflow's database
 	rm -rf .venv .airflow data .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.* htmlcov
-	rm -rf jars/*.jar jars/*.jsa jars/conf jars/.stamp*
+	rm -rf jars/*.jar jars/*.jsa jars/cluster jars/conf jars/.stamp*

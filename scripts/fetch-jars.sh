@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Fetch the jars of jars/ivy.xml into jars/ by the Ivy that pyspark ships. Usage: fetch-jars.sh embedded|cluster
+# Fetch the jars of jars/ivy.xml by the Ivy that pyspark ships. Usage: fetch-jars.sh embedded|cluster
+# `embedded` come into jars/; `cluster` fetches both, the cluster's own into jars/cluster/.
 set -euo pipefail
 conf=${1:-embedded}
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -12,13 +13,19 @@ options=()
 # Java has trust stores of its own; Debian keeps one that follows the system's certificates.
 [ -f /etc/ssl/certs/java/cacerts ] && options+=(-Djavax.net.ssl.trustStore=/etc/ssl/certs/java/cacerts)
 
-mkdir -p "$jars"
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-if ! "$java" ${options[@]+"${options[@]}"} -jar "${ivy[0]}" -ivy "$root/jars/ivy.xml" -confs "$conf" -types jar bundle \
-        -retrieve "$jars/[artifact]-[revision](-[classifier]).[ext]" >"$log" 2>&1 </dev/null; then
-    cat "$log" >&2
-    echo "The jars could not be fetched from Maven Central (repo1.maven.org); see the log above." >&2
-    exit 1
-fi
-ls "$jars"/*.jar
+
+fetch() {  # the jars of a configuration, into a folder
+    mkdir -p "$2"
+    if ! "$java" ${options[@]+"${options[@]}"} -jar "${ivy[0]}" -ivy "$root/jars/ivy.xml" -confs "$1" -types jar bundle \
+            -retrieve "$2/[artifact]-[revision](-[classifier]).[ext]" >"$log" 2>&1 </dev/null; then
+        cat "$log" >&2
+        echo "The jars could not be fetched from Maven Central (repo1.maven.org); see the log above." >&2
+        exit 1
+    fi
+    ls "$2"/*.jar
+}
+
+fetch embedded "$jars"
+if [ "$conf" = cluster ]; then fetch cluster "$jars/cluster"; fi

@@ -64,9 +64,13 @@ fi
 wanted=$(checksum <jars/ivy.xml)
 if ! current "$jars/.stamp" "$wanted" || ! ls "$jars"/iceberg-spark-runtime-*.jar >/dev/null 2>&1; then
     say "fetching the jars that Spark needs (60 MB)"
-    rm -f "$jars"/*.jar
+    rm -rf "$jars"/*.jar "$jars/cluster"
     scripts/fetch-jars.sh embedded >/dev/null
     printf '%s' "$wanted" >"$jars/.stamp"
+fi
+if [ "${1:-}" = dev ] && ! ls "$jars"/cluster/*.jar >/dev/null 2>&1; then
+    say "fetching the jars of a cluster, for its tests (70 MB)"
+    scripts/fetch-jars.sh cluster >/dev/null
 fi
 
 # --- archives that halve Spark's start

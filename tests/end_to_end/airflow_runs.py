@@ -91,7 +91,7 @@ class DagTest:
         own = Path(sys.executable).parent
         return {
             **os.environ,
-            **installation.variables,
+            **installation.variables_of_airflow,
             "AIRFLOW_HOME": str(self._home),
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self._home}/airflow.db",
             "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),

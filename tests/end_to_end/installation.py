@@ -66,10 +66,15 @@ class Installation:
         self.folder, self.configs, self.state = folder, folder / "configs", folder / "state"
         shutil.copytree(CONFIGS / "environments", self.configs / "environments")
         (self.configs / "experiments").mkdir()
-        embedded = self.configs / "environments" / "embedded.yaml"
-        embedded.write_text(embedded.read_text().replace("driver_memory: 4g", "driver_memory: 1g"))
+        self.rewrite("embedded", "driver_memory: 4g", "driver_memory: 1g")
 
     # ---- configs
+
+    def rewrite(self, environment: str, old: str, new: str) -> None:
+        """Change one setting of an environment."""
+        path = self.configs / "environments" / f"{environment}.yaml"
+        assert old in path.read_text()
+        path.write_text(path.read_text().replace(old, new))
 
     def entries(self, **experiments: Mapping[str, Any]) -> None:
         """Write `dev.yaml` with these entries."""
@@ -92,6 +97,11 @@ class Installation:
             "EXP_DATA_DIR": str(DATA),
             "EXP_ENVIRONMENT": "embedded",
         }
+
+    @property
+    def variables_of_airflow(self) -> dict[str, str]:
+        """The same for Airflow and the tasks that it runs."""
+        return self.variables
 
     @contextmanager
     def here(self) -> Iterator[None]:

@@ -34,6 +34,7 @@ def build_archives() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         os.environ["EXP_STATE_DIR"] = scratch
         os.environ.pop("SPARK_LAUNCHER_OPTS", None)
+        os.environ["SPARK_DIST_CLASSPATH"] = ""  # an archive fits a longer class path, not a shorter one
         properties = submit_properties(load_environment(), session=True)
         _submit(properties, driver=f'"-XX:ArchiveClassesAtExit={folder / DRIVER_ARCHIVE}"')
         _submit(properties, launcher=f"-XX:ArchiveClassesAtExit={folder / LAUNCHER_ARCHIVE}")

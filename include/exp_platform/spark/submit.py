@@ -47,6 +47,8 @@ def submit_environment() -> dict[str, str]:
         "SPARK_CONF_DIR": str(_empty_conf_dir()),
         # spark-class splits this at spaces and knows no quotes: a path with a space cannot be given.
         "SPARK_LAUNCHER_OPTS": " ".join(option for option in launcher if " " not in option),
+        # Last on the class path, so that the archive of a driver without them fits one with them.
+        "SPARK_DIST_CLASSPATH": os.pathsep.join(map(str, _cluster_jars())),
     }
     return {key: os.environ.get(key, value) for key, value in defaults.items()} | {
         "PYSPARK_PYTHON": sys.executable
@@ -115,7 +117,7 @@ def session_properties(environment: Environment) -> dict[str, str]:
     if local:
         properties |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
     else:  # a worker has the same folders: it runs the same image, or is the same machine
-        properties["spark.executor.extraClassPath"] = os.pathsep.join(map(str, _jars()))
+        properties["spark.executor.extraClassPath"] = os.pathsep.join(map(str, [*_jars(), *_cluster_jars()]))
     if local or environment.spark.shuffle_partitions is not None:
         properties["spark.sql.shuffle.partitions"] = str(environment.spark.shuffle_partitions or cores)
     return properties | environment.spark.properties
@@ -127,6 +129,11 @@ def _jars() -> list[Path]:
         if not any(folder.glob(pattern)):
             raise ConfigError(f"{folder} has no {pattern}; run `make setup`, which fetches it")
     return sorted(folder.glob("*.jar"))
+
+
+def _cluster_jars() -> list[Path]:
+    """What only a cluster needs (`make jars-cluster`): large, so away from what every driver has."""
+    return sorted((jars_dir() / "cluster").glob("*.jar"))
 
 
 def _archive_options(name: str) -> list[str]:
