@@ -18,8 +18,9 @@ class Block:
     """Moments of one metric in one variant and segment, with the columns named.
 
     kind `total`: columns are `value`, for a ratio `value`, `denominator`; then the covariates by their ids.
-    kind `daily`: columns are `day-7` ... `day-1`, `day0` ... `day6`: the metric's value on that day since first
-    exposure (24-hour periods; a proportion's is 0 or 1 a day), over users whose days are all observed; never by segment.
+    kind `daily`: columns are `day-7` ... `day-1`, `day0` ... `day6` (as many as `did_pre_days` and `did_days`): the
+    metric's value on that day since first exposure (24-hour periods; a proportion's is 0 or 1 a day), over users whose
+    days are all observed; never by segment.
     """
 
     kind: Literal["total", "daily"]

@@ -35,7 +35,7 @@ def days_of_users(rng: np.random.Generator, n: int, days: int, after: float = 0.
 def analyse(control: np.ndarray, treated: np.ndarray, days: int = 7, **more: object) -> DidRow:
     spec = experiment(metric(**more), analyses=AnalysisPlan(did_days=days))  # type: ignore[arg-type]
     day = aggregates([daily_block("orders", "control", control), daily_block("orders", "t1", treated)])
-    (row,) = did.analyse(spec, day)
+    row, *_ = did.analyse(spec, day)
     assert isinstance(row, DidRow)
     return row
 

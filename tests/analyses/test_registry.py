@@ -23,7 +23,8 @@ def test_every_metric_arm_and_segment_value_gets_its_row() -> None:
     """Ten metrics, three arms, twenty segment values; benchmarks/all_analyses.py times the same experiment."""
     spec, day = large()
     rows = [row for analyse in ANALYSES.values() for row in analyse(spec, day)]
-    assert len(rows) == 3 + 20 + 20 + 20 + 20 * 8 + 400 + 20
+    did = 20 * (1 + 14 + 1)  # the estimate, the event study of 14 days, the sensitivity
+    assert len(rows) == 3 + 20 + 20 + did + 20 * 8 + 400 + 20
 
 
 def test_no_heavy_package_is_imported() -> None:

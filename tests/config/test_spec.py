@@ -107,6 +107,7 @@ def test_every_key_of_an_events_spec_reaches_the_experiment(tmp_path: Path) -> N
         pre_period_days=28,
         anchor="first_exposure",
         did_days=10,
+        did_pre_days=28,
         crossovers="first",
     )
     assert experiment.decision == DecisionPlan(0.1, 0.2, 0.9, "cuped", "primary_first", 50000, 2000.0)

@@ -190,6 +190,8 @@ def results_of(installation: Installation, experiment_id: str) -> dict[str, Any]
     rows = {
         "analyses": results.analysis_rows(experiment_id),
         "did": results.did_rows(experiment_id),
+        "event_study": results.event_study(experiment_id),
+        "sensitivity": results.did_sensitivity(experiment_id),
         "deltas": results.pretrend_deltas(experiment_id),
         "tests": results.pretrend_tests(experiment_id),
         "checks": results.checks(experiment_id),

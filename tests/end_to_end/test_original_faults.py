@@ -29,6 +29,8 @@ NUMBERS = [
     "metric_aggregates_daily",
     "analysis_results",
     "did_results",
+    "did_event_study",
+    "did_sensitivity",
     "did_pretrend_delta",
     "did_pretrend_tests",
 ]

@@ -125,10 +125,11 @@ class Naive:
 
     def daily(self, user: User, metric: Metric) -> tuple[float, ...] | None:
         """The columns of a `daily` block for one user; None where their days are not over."""
-        n = self.experiment.analyses.did_days
-        if not self._over(user, n):
+        after = self.experiment.analyses.did_days
+        before = self.experiment.analyses.did_pre_days or after
+        if not self._over(user, after):
             return None
-        starts = [user.exposed_at + day * DAY for day in range(-n, n)]
+        starts = [user.exposed_at + day * DAY for day in range(-before, after)]
         return tuple(
             self._reduce([o for o in user.outcomes if s <= o.at < s + DAY], metric.numerator) for s in starts
         )

@@ -121,7 +121,8 @@ def assert_daily_blocks(got: Aggregates, expected: Naive, metric: Metric) -> int
         expects = expected.experiment.source.kind != "units" and metric.kind not in ("ratio", "retention")
         assert (block is not None) == (expects and len(days) > 0)
         if block is not None:
-            assert block.columns == ("day-3", "day-2", "day-1", "day0", "day1", "day2")
+            before = expected.experiment.analyses.did_pre_days or 3
+            assert block.columns == tuple(f"day{day}" for day in range(-before, 3))
             assert_moments(block.moments, np.array(days))
             found += 1
     return found
@@ -161,6 +162,7 @@ def test_events_equal_the_naive_reading(timezone: str, data: st.DataObject) -> N
     plan = AnalysisPlan(
         pre_period_days=4,
         did_days=3,
+        did_pre_days=data.draw(st.sampled_from([None, 1, 4])),
         anchor=data.draw(st.sampled_from(["experiment_start", "first_exposure"])),
         crossovers=data.draw(st.sampled_from(["exclude", "first"])),
     )

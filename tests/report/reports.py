@@ -9,7 +9,14 @@ import numpy as np
 
 from analyses.simulated import END, aggregates, block, experiment, metric
 from exp_platform.analyses.registry import ANALYSES
-from exp_platform.analyses.rows import DidRow, PretrendDeltaRow, PretrendTestRow, ResultRow
+from exp_platform.analyses.rows import (
+    DidRow,
+    DidSensitivityRow,
+    EventStudyRow,
+    PretrendDeltaRow,
+    PretrendTestRow,
+    ResultRow,
+)
 from exp_platform.checks import CheckResult
 from exp_platform.config.experiment import Effect, Experiment, Guardrail, MetricKind, Role
 from exp_platform.decision import decide
@@ -61,6 +68,8 @@ def report(
         decision=decision,
         rows=tuple(r for r in found if isinstance(r, ResultRow)),
         did=tuple(r for r in found if isinstance(r, DidRow)),
+        event_study=tuple(r for r in found if isinstance(r, EventStudyRow)),
+        sensitivity=tuple(r for r in found if isinstance(r, DidSensitivityRow)),
         deltas=tuple(r for r in found if isinstance(r, PretrendDeltaRow)),
         tests=tuple(r for r in found if isinstance(r, PretrendTestRow)),
         checks=checks,

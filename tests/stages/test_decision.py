@@ -70,6 +70,8 @@ def test_every_row_that_the_analyses_left_is_stored_with_its_run(environment: En
     stored = [
         *results.analysis_rows("exp_a"),
         *results.did_rows("exp_a"),
+        *results.event_study("exp_a"),
+        *results.did_sensitivity("exp_a"),
         *results.pretrend_deltas("exp_a"),
         *results.pretrend_tests("exp_a"),
     ]

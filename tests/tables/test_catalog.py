@@ -26,6 +26,8 @@ PROMISED = {  # what users of the original platform count, and design's own tabl
     "metric_aggregates_overall",
     "analysis_results",
     "did_results",
+    "did_event_study",
+    "did_sensitivity",
     "did_pretrend_delta",
     "did_pretrend_tests",
     "decisions",

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from exp_platform.aggregates import Aggregates
+from exp_platform.analyses import event_study
 from exp_platform.analyses.comparison import pair_of, too_small
 from exp_platform.analyses.daily import day_weights, has_pre_period, why_not
 from exp_platform.analyses.rows import DidRow, Row, Status
@@ -17,20 +18,26 @@ from exp_platform.stats.welch import difference
 
 
 def analyse(experiment: Experiment, aggregates: Aggregates) -> list[Row]:
-    """One row per metric and treatment: Welch's test of (mean of N days after) - (mean of N days before) a user.
+    """One row per metric and treatment: Welch's test of (mean of the days after) - (mean of the days before) a user.
 
     It equals the interaction of a regression of unit differences with HC2 errors (Angrist and Pischke 2009, section 8.1).
-    Context, not evidence: it decides nothing, so its interval is an uncorrected one at 1 - alpha.
+    Context, not evidence: it decides nothing, so its interval is an uncorrected one at 1 - alpha. Where it has one, the
+    event study and the sensitivity to a violated trend follow (`analyses.event_study`).
     """
-    return [
-        _row(experiment, aggregates, metric, treatment.id)
-        for metric in experiment.metrics
-        for treatment in experiment.treatments
-    ]
+    rows: list[Row] = []
+    for metric in experiment.metrics:
+        for treatment in experiment.treatments:
+            row = _row(experiment, aggregates, metric, treatment.id)
+            rows.append(row)
+            if row.status is Status.OK:
+                pair = pair_of(aggregates, metric, experiment.control.id, treatment.id, kind="daily")
+                rows += event_study.rows(experiment, aggregates.as_of_date, metric, pair)
+    return rows
 
 
 def _row(experiment: Experiment, aggregates: Aggregates, metric: Metric, treatment_id: str) -> DidRow:
-    days = experiment.analyses.did_days
+    plan = experiment.analyses
+    days_before, days_after = plan.days_before, plan.did_days
 
     def row(status: Status, **numbers: Any) -> DidRow:
         return DidRow(
@@ -39,8 +46,8 @@ def _row(experiment: Experiment, aggregates: Aggregates, metric: Metric, treatme
             treatment_id=treatment_id,
             control_id=experiment.control.id,
             status=status,
-            pre_days=days,
-            post_days=days,
+            pre_days=days_before,
+            post_days=days_after,
             **numbers,
         )
 
@@ -52,9 +59,9 @@ def _row(experiment: Experiment, aggregates: Aggregates, metric: Metric, treatme
     message = too_small(**counts)
     if message is not None:
         return row(Status.INSUFFICIENT_DATA, message=message, **counts)
-    if not has_pre_period(pair, days):
+    if not has_pre_period(pair, days_before):
         return row(Status.NOT_APPLICABLE, message="no activity before first exposure", **counts)
-    periods = [_periods(block.moments, block.columns, days) for block in pair]
+    periods = [_periods(block.moments, block.columns, days_before, days_after) for block in pair]
     arms = [arm_mean(moments, 2) for moments in periods]
     if arms[0].variance_of_mean + arms[1].variance_of_mean <= 0:
         return row(Status.DEGENERATE, message="post minus pre does not vary within an arm", **counts)
@@ -81,8 +88,8 @@ def _row(experiment: Experiment, aggregates: Aggregates, metric: Metric, treatme
     )
 
 
-def _periods(moments: Moments, columns: tuple[str, ...], days: int) -> Moments:
+def _periods(moments: Moments, columns: tuple[str, ...], days_before: int, days_after: int) -> Moments:
     """Moments of three columns a user: mean a day before, mean a day after, and their difference."""
-    before = day_weights(columns, range(-days, 0))
-    after = day_weights(columns, range(days))
+    before = day_weights(columns, range(-days_before, 0))
+    after = day_weights(columns, range(days_after))
     return moments.linear(np.stack([before, after, after - before]))

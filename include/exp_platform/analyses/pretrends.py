@@ -12,6 +12,7 @@ from exp_platform.analyses.daily import day_weights, has_pre_period, why_not
 from exp_platform.analyses.rows import PretrendDeltaRow, PretrendTestRow, Row, Status
 from exp_platform.config.experiment import Experiment, Metric
 from exp_platform.stats.arms import arm_mean
+from exp_platform.stats.event_study import gaps
 from exp_platform.stats.moments import Moments
 from exp_platform.stats.wald import Wald, joint
 from exp_platform.stats.welch import difference
@@ -34,7 +35,7 @@ def analyse(experiment: Experiment, aggregates: Aggregates) -> list[Row]:
 
 
 def _of_pair(experiment: Experiment, aggregates: Aggregates, metric: Metric, treatment_id: str) -> list[Row]:
-    days = experiment.analyses.did_days
+    days = experiment.analyses.days_before
 
     def row(status: Status, message: str | None = None, **numbers: Any) -> PretrendTestRow:
         return PretrendTestRow(
@@ -89,8 +90,8 @@ def _too_little(days: int, n_control: int, n_treatment: int) -> str | None:
 
 def _test(control: Moments, treatment: Moments) -> Wald:
     """The joint test that the arms differ on no day from the reference day. Raises ValueError where nothing varies."""
-    covariance = control.covariance() / control.n + treatment.covariance() / treatment.n
-    return joint(treatment.mean - control.mean, covariance)
+    found = gaps(control, treatment)
+    return joint(found.estimates, found.covariance)
 
 
 def _deltas(
@@ -98,7 +99,7 @@ def _deltas(
 ) -> list[PretrendDeltaRow]:
     """One row per day; `sides` are the arms' moments of each earlier day minus the reference day."""
     rows = []
-    for position, day in enumerate(range(-experiment.analyses.did_days, 0)):
+    for position, day in enumerate(range(-experiment.analyses.days_before, 0)):
         column = pair.control.columns.index(f"day{day}")
         means = [float(block.moments.mean[column]) for block in pair]
         rows.append(

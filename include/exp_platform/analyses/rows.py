@@ -136,6 +136,71 @@ class DidRow:
 
 
 @dataclass(frozen=True)
+class EventStudyRow:
+    """Treatment minus control in one period around first exposure, less the same in the reference period.
+
+    Table `did_event_study`. Periods are single days, and whole weeks where the sensitivity is computed from them.
+    """
+
+    TABLE: ClassVar[str] = "did_event_study"
+
+    as_of_date: date
+    metric_id: str
+    treatment_id: str
+    control_id: str
+    first_day: int  # days since first exposure, negative before it
+    last_day: int
+    reference_first_day: int
+    reference_last_day: int
+    status: Status
+    n_control: int | None = None
+    n_treatment: int | None = None
+    mean_control: float | None = None  # a user and day
+    mean_treatment: float | None = None
+    estimate: float | None = None
+    standard_error: float | None = None  # clustered by user; 0 in the reference period itself
+    degrees_of_freedom: float | None = None
+    p_value: float | None = None
+    log10_p: float | None = None
+    ci_level: float | None = None
+    ci_low: float | None = None
+    ci_high: float | None = None
+
+
+@dataclass(frozen=True)
+class DidSensitivityRow:
+    """What is left of an effect if trends differ after exposure by up to `m_bar` times the largest step before it.
+
+    Table `did_sensitivity`: Rambachan and Roth's relative magnitudes on weeks around first exposure. The effect is that
+    of the mean week after exposure against the last week before it, a user and day.
+    """
+
+    TABLE: ClassVar[str] = "did_sensitivity"
+
+    as_of_date: date
+    metric_id: str
+    treatment_id: str
+    control_id: str
+    status: Status
+    message: str | None = None
+    block_days: int | None = None
+    blocks_before: int | None = None
+    blocks_after: int | None = None
+    n_control: int | None = None
+    n_treatment: int | None = None
+    estimate: float | None = None
+    standard_error: float | None = None
+    largest_step: float | None = None  # of the gap between neighbouring weeks before exposure
+    m_bar: float | None = None
+    identified_low: float | None = None  # without sampling error
+    identified_high: float | None = None
+    ci_level: float | None = None
+    ci_low: float | None = None
+    ci_high: float | None = None
+    breakdown: float | None = None  # the m_bar at which the interval first includes 0; null: at none
+
+
+@dataclass(frozen=True)
 class PretrendDeltaRow:
     """Treatment minus control on one day before exposure (table `did_pretrend_delta`)."""
 
@@ -180,8 +245,15 @@ class PretrendTestRow:
     parallel: bool | None = None  # not rejected at alpha
 
 
-Row = ResultRow | DidRow | PretrendDeltaRow | PretrendTestRow
-ROW_TYPES: tuple[type[Row], ...] = (ResultRow, DidRow, PretrendDeltaRow, PretrendTestRow)
+Row = ResultRow | DidRow | EventStudyRow | DidSensitivityRow | PretrendDeltaRow | PretrendTestRow
+ROW_TYPES: tuple[type[Row], ...] = (
+    ResultRow,
+    DidRow,
+    EventStudyRow,
+    DidSensitivityRow,
+    PretrendDeltaRow,
+    PretrendTestRow,
+)
 
 _STATUSES = ("status", "always_valid_status")
 

@@ -210,8 +210,14 @@ class AnalysisPlan:
     enabled: tuple[str, ...] = ("srm", "ab", "cuped", "did", "pretrends", "segments", "guardrails")
     pre_period_days: int = 14
     anchor: Literal["experiment_start", "first_exposure"] = "experiment_start"
-    did_days: int = 7  # N whole days before and after first exposure
+    did_days: int = 7  # whole days after first exposure that the daily analyses read
+    did_pre_days: int | None = None  # and before it; None: as many
     crossovers: Literal["exclude", "first"] = "exclude"
+
+    @property
+    def days_before(self) -> int:
+        """Whole days before first exposure that the daily analyses read."""
+        return self.did_days if self.did_pre_days is None else self.did_pre_days
 
 
 @dataclass(frozen=True)

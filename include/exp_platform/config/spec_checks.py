@@ -170,15 +170,20 @@ def _has_covariates(spec: ExperimentSpec, metric: MetricSpec) -> bool:
 
 
 def _did_days(spec: ExperimentSpec) -> Iterator[Fault]:
-    days, pre = spec.analyses.did_days, spec.analyses.pre_period_days
-    if days is None or isinstance(spec.source, UnitsSpec):
+    days, before = spec.analyses.did_days, spec.analyses.did_pre_days
+    pre = spec.analyses.pre_period_days
+    if isinstance(spec.source, UnitsSpec):
         return
-    if days > pre:
+    if before is not None and before > pre:
+        remedy = f"allowed are up to pre_period_days ({pre})"
+        yield Fault(("analyses", "did_pre_days"), before, remedy)
+    if days is not None and before is None and days > pre:
         remedy = (
-            f"did compares as many days before as after exposure: allowed are up to pre_period_days ({pre})"
+            "without did_pre_days did compares as many days before as after exposure: "
+            f"allowed are up to pre_period_days ({pre})"
         )
         yield Fault(("analyses", "did_days"), days, remedy)
-    if days > spec.observed_days:
+    if days is not None and days > spec.observed_days:
         remedy = f"nobody is observed that long after exposure: allowed are up to {spec.observed_days}"
         yield Fault(("analyses", "did_days"), days, remedy)
 

@@ -111,6 +111,7 @@ class AnalysesSpec(Spec):
     pre_period_days: int = Field(default=_ANALYSES.pre_period_days, ge=0, le=365)
     anchor: Literal["experiment_start", "first_exposure"] = _ANALYSES.anchor
     did_days: int | None = Field(default=None, ge=1, le=LONGEST_WINDOW)
+    did_pre_days: int | None = Field(default=None, ge=1, le=LONGEST_WINDOW)
     crossovers: Literal["exclude", "first"] = _ANALYSES.crossovers
 
     def days_of_did(self, longest: int) -> int:
@@ -126,7 +127,12 @@ class AnalysesSpec(Spec):
             if (getattr(self, name) if getattr(self, name) is not None else name not in nothing_to_do)
         )
         return AnalysisPlan(
-            enabled, self.pre_period_days, self.anchor, self.days_of_did(window_days), self.crossovers
+            enabled=enabled,
+            pre_period_days=self.pre_period_days,
+            anchor=self.anchor,
+            did_days=self.days_of_did(window_days),
+            did_pre_days=self.did_pre_days,
+            crossovers=self.crossovers,
         )
 
 

@@ -121,7 +121,7 @@ def _events(experiment: Experiment) -> list[str]:
 def _horizon(experiment: Experiment) -> int:
     """The earliest instant that any pre-period can reach."""
     plan = experiment.analyses
-    days = max(plan.pre_period_days, plan.did_days) + 1  # one more: local days are not 24 hours
+    days = max(plan.pre_period_days, plan.days_before) + 1  # one more: local days are not 24 hours
     return instant(experiment.window.starts_at()) - days * DAY
 
 

@@ -92,14 +92,14 @@ class Snapshot:
         return MetricValues(tuple(columns), tuple(columns.values()), population)
 
     def daily(self, metric: Metric) -> MetricValues:
-        """A metric's value on each day from -N to N - 1 since first exposure, of users whose N days are over."""
-        each_side = self.experiment.analyses.did_days
+        """A metric's value on each whole day around first exposure, of users whose days after it are over."""
+        before, after = self.experiment.analyses.days_before, self.experiment.analyses.did_days
         rows = self.rows(metric.numerator)
-        rows = rows.where((rows.day >= -each_side) & (rows.day < each_side))
-        days = range(-each_side, each_side)
-        cell = EventDays((rows.day + each_side) * self.n + rows.user, rows.date, rows.day, rows.n, rows.value)
+        rows = rows.where((rows.day >= -before) & (rows.day < after))
+        days = range(-before, after)
+        cell = EventDays((rows.day + before) * self.n + rows.user, rows.date, rows.day, rows.n, rows.value)
         grid = per_user(cell, metric.numerator, self.n * len(days)).reshape(len(days), self.n)
-        return MetricValues(tuple(f"day{day}" for day in days), tuple(grid), self.mature(each_side))
+        return MetricValues(tuple(f"day{day}" for day in days), tuple(grid), self.mature(after))
 
     def _rows(self, event: str) -> EventDays:
         rows = self._days.events[event].of_first(self.n)

@@ -7,7 +7,7 @@ from io import BytesIO
 
 import altair as alt
 
-from exp_platform.analyses.rows import PretrendDeltaRow, ResultRow, Status
+from exp_platform.analyses.rows import EventStudyRow, PretrendDeltaRow, ResultRow, Status
 
 Chart = alt.LayerChart | alt.FacetChart
 
@@ -112,6 +112,32 @@ def pretrends(rows: Sequence[PretrendDeltaRow]) -> Chart | None:
         .encode(y="zero:Q")
     )
     return alt.layer(zero, bars, points).properties(width=520, height=200)
+
+
+def event_study(rows: Sequence[EventStudyRow]) -> Chart | None:
+    """The gap between the arms on each day around first exposure against the day before it; None where there is none."""
+    data = [
+        {
+            "day": r.first_day,
+            "gap": r.estimate,
+            "low": r.ci_low,
+            "high": r.ci_high,
+            "treatment": r.treatment_id,
+        }
+        for r in rows
+        if r.status == Status.OK and r.first_day == r.last_day
+    ]
+    if not data:
+        return None
+    base = alt.Chart(alt.InlineData(values=data)).encode(
+        x=alt.X("day:Q", title="days since first exposure"), color=alt.Color("treatment:N", title=None)
+    )
+    bars = base.mark_rule(strokeWidth=2).encode(y=alt.Y("low:Q", title="gap against day −1"), y2="high:Q")
+    points = base.mark_point(filled=True, size=50, opacity=1).encode(y="gap:Q")
+    marks = alt.InlineData(values=[{"zero": 0, "exposure": -0.5}])
+    zero = alt.Chart(marks).mark_rule(strokeDash=[4, 4], color="#888").encode(y="zero:Q")
+    exposure = alt.Chart(marks).mark_rule(color="#888").encode(x="exposure:Q")
+    return alt.layer(zero, exposure, bars, points).properties(width=520, height=200)
 
 
 def png(chart: Chart) -> bytes:

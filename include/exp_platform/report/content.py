@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 
-from exp_platform.analyses.rows import DidRow, PretrendDeltaRow, PretrendTestRow, ResultRow
+from exp_platform.analyses.rows import (
+    DidRow,
+    DidSensitivityRow,
+    EventStudyRow,
+    PretrendDeltaRow,
+    PretrendTestRow,
+    ResultRow,
+)
 from exp_platform.checks import CheckResult
 from exp_platform.config.experiment import Experiment
 from exp_platform.decision import Decision
@@ -22,6 +29,8 @@ class Report:
     decision: Decision
     rows: tuple[ResultRow, ...]
     did: tuple[DidRow, ...]
+    event_study: tuple[EventStudyRow, ...]
+    sensitivity: tuple[DidSensitivityRow, ...]
     deltas: tuple[PretrendDeltaRow, ...]
     tests: tuple[PretrendTestRow, ...]
     checks: tuple[CheckResult, ...]
@@ -64,6 +73,8 @@ def load_report(results: Results, experiment: Experiment, as_of: date | None = N
         decision=stored.decision,
         rows=tuple(results.analysis_rows(experiment.id, day)),
         did=tuple(results.did_rows(experiment.id, day)),
+        event_study=tuple(results.event_study(experiment.id, day)),
+        sensitivity=tuple(results.did_sensitivity(experiment.id, day)),
         deltas=tuple(results.pretrend_deltas(experiment.id, day)),
         tests=tuple(results.pretrend_tests(experiment.id, day)),
         checks=tuple(results.checks(experiment.id, day)),

@@ -55,6 +55,7 @@ def render(report: Report, drawn: dict[str, str] | None = None) -> str:
         "cuped": [(r, plain.get((r.metric_id, r.treatment_id))) for r in report.of_method("cuped")],
         "did": report.did,
         "did_windows": wording.did_windows(report),
+        "sensitivity": [r for r in report.sensitivity if r.m_bar in (None, 1.0)],
         "tests": report.tests,
         "guardrails": report.of_method("guardrails"),
         "segments": [r for r in report.of_method("segments") if r.role == Role.PRIMARY],
@@ -62,7 +63,7 @@ def render(report: Report, drawn: dict[str, str] | None = None) -> str:
         "quality": wording.quality(report.checks),
         "findings": [c for c in report.checks if c.status != "passed"],
         "distributions": _distributions(ab),
-        "charts": dict.fromkeys(("effects", "over_time", "pretrends")) | (drawn or {}),
+        "charts": dict.fromkeys(("effects", "over_time", "pretrends", "event_study")) | (drawn or {}),
         "provenance": stored,
         "absent": lambda stage: wording.absent(report, stage),
     }
@@ -95,6 +96,8 @@ def as_json(report: Report) -> dict[str, Any]:
         "metrics": _plain(report.of_method("ab")),
         "cuped": _plain(report.of_method("cuped")),
         "did": _plain(report.did),
+        "event_study": _plain(report.event_study),
+        "did_sensitivity": _plain(report.sensitivity),
         "pretrends": _plain(report.tests),
         "guardrails": _plain(report.of_method("guardrails")),
         "segments": _plain(report.of_method("segments")),
@@ -149,6 +152,7 @@ def _write_charts(report: Report, environment: Environment) -> dict[str, str]:
         "effects": charts.effects(report.of_method("ab"), directions),
         "over_time": charts.effect_over_time([r for r in report.series if r.metric_id == first]),
         "pretrends": charts.pretrends([r for r in report.deltas if r.metric_id == first]),
+        "event_study": charts.event_study([r for r in report.event_study if r.metric_id == first]),
     }
     drawn = {}
     for name, chart in drawings.items():
@@ -190,6 +194,7 @@ def _template() -> jinja2.Template:
         relative=wording.relative,
         verdict=wording.reading,
         trend=wording.trend,
+        sensitive=wording.sensitive,
         srm_line=wording.srm_line,
     )
     return environment.get_template("memo.md.j2")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from exp_platform.aggregates import ALL
-from exp_platform.analyses.rows import PretrendTestRow, ResultRow, Status
+from exp_platform.analyses.rows import DidSensitivityRow, PretrendTestRow, ResultRow, Status
 from exp_platform.checks import CheckResult
 from exp_platform.decision import Decision
 from exp_platform.report import numbers
@@ -85,6 +85,17 @@ def trend(row: PretrendTestRow) -> str:
     if row.status != Status.OK:
         return f"{row.status}: {row.message}" if row.message else str(row.status)
     return "no evidence against parallel trends" if row.parallel else "**trends were not parallel**"
+
+
+def sensitive(row: DidSensitivityRow) -> str:
+    """What a violated trend would leave of an effect."""
+    if row.status != Status.OK:
+        return f"{row.status}: {row.message}" if row.message else str(row.status)
+    if row.breakdown == 0:
+        return "not told from 0 even with parallel trends"
+    if row.breakdown is None:
+        return "told from 0 whatever the steps"
+    return f"told from 0 while steps stay below {row.breakdown:.2g} times the largest before"
 
 
 def adequacy(decision: Decision) -> str:

@@ -13,7 +13,15 @@ from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.expressions import AlwaysTrue, BooleanExpression
 
 from exp_platform.aggregates import Aggregates, Block, DailyRow
-from exp_platform.analyses.rows import DidRow, PretrendDeltaRow, PretrendTestRow, ResultRow, Status
+from exp_platform.analyses.rows import (
+    DidRow,
+    DidSensitivityRow,
+    EventStudyRow,
+    PretrendDeltaRow,
+    PretrendTestRow,
+    ResultRow,
+    Status,
+)
 from exp_platform.checks import CheckResult
 from exp_platform.config.environment import Environment, load_environment
 from exp_platform.errors import DataError
@@ -24,7 +32,17 @@ from exp_platform.tables.selection import selection
 
 __all__ = ["Results", "StoredDecision"]
 
-RowT = TypeVar("RowT", ResultRow, DidRow, PretrendDeltaRow, PretrendTestRow, CheckResult, DailyRow)
+RowT = TypeVar(
+    "RowT",
+    ResultRow,
+    DidRow,
+    EventStudyRow,
+    DidSensitivityRow,
+    PretrendDeltaRow,
+    PretrendTestRow,
+    CheckResult,
+    DailyRow,
+)
 
 _RACES = 20  # how often a reader starts again because a run superseded what it was reading
 
@@ -69,6 +87,16 @@ class Results:
     def did_rows(self, experiment_id: str, as_of: date | None = None) -> list[DidRow]:
         """Rows of `did_results`."""
         return [_typed(DidRow, row) for row in self._rows(DidRow.TABLE, experiment_id, as_of)]
+
+    def event_study(self, experiment_id: str, as_of: date | None = None) -> list[EventStudyRow]:
+        """Rows of `did_event_study`."""
+        rows = self._rows(EventStudyRow.TABLE, experiment_id, as_of)
+        return [_typed(EventStudyRow, row) for row in rows]
+
+    def did_sensitivity(self, experiment_id: str, as_of: date | None = None) -> list[DidSensitivityRow]:
+        """Rows of `did_sensitivity`."""
+        rows = self._rows(DidSensitivityRow.TABLE, experiment_id, as_of)
+        return [_typed(DidSensitivityRow, row) for row in rows]
 
     def pretrend_deltas(self, experiment_id: str, as_of: date | None = None) -> list[PretrendDeltaRow]:
         """Rows of `did_pretrend_delta`."""

@@ -53,7 +53,11 @@ def _aggregates(run: Run, results: Results) -> StageResult:
 
 def _rows(results: Results, experiment_id: str, stage: str, day: date) -> list[Row]:
     if stage == "did":
-        return [*results.did_rows(experiment_id, day)]
+        return [
+            *results.did_rows(experiment_id, day),
+            *results.event_study(experiment_id, day),
+            *results.did_sensitivity(experiment_id, day),
+        ]
     if stage == "pretrends":
         return [*results.pretrend_deltas(experiment_id, day), *results.pretrend_tests(experiment_id, day)]
     return [*results.analysis_rows(experiment_id, day, method=stage)]
