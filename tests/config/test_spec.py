@@ -109,6 +109,7 @@ def test_every_key_of_an_events_spec_reaches_the_experiment(tmp_path: Path) -> N
         did_days=10,
         did_pre_days=28,
         crossovers="first",
+        slopes="per_arm",
     )
     assert experiment.decision == DecisionPlan(0.1, 0.2, 0.9, "cuped", "primary_first", 50000, 2000.0)
     assert experiment.schedule == Schedule("30 5 * * mon-fri", 5, True, 3)
@@ -145,7 +146,10 @@ def test_metrics_of_events_resolve_to_measures_windows_and_covariates(tmp_path: 
     assert experiment.metric("visits").covariates == (), "an empty list means none"
     order_value = experiment.metric("order_value")
     assert (order_value.numerator, order_value.denominator) == (revenue, purchases)
-    assert order_value.covariates == ()
+    assert order_value.covariates == (
+        Covariate("pre_order_value.numerator", revenue),
+        Covariate("pre_order_value.denominator", purchases),
+    )
     assert experiment.metric("back_on_day_7").window == DayWindow(7, 8)
     errors = experiment.metric("errors")
     assert (errors.role, errors.direction) == (Role.GUARDRAIL, -1)
@@ -196,6 +200,9 @@ def test_columns_of_units_come_from_what_names_them(tmp_path: Path) -> None:
     assert (kept.numerator, kept.missing) == (Measure("retention_7", "any"), "error")
     assert kept.covariates == (Covariate("age", Measure("age", "sum")),)
     assert rounds.missing == "zero"
+    assert rounds.covariates[1] == Covariate(
+        "spend_before", Measure("spend_before", "sum"), until=date(2016, 12, 31)
+    )
     assert (ratio.numerator, ratio.denominator) == (Measure("rounds", "sum"), Measure("sessions", "sum"))
     assert ratio.missing == "exclude"
 

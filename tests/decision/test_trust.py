@@ -14,11 +14,14 @@ from decision.cases import (
     Given,
     codes,
     effect,
+    experiment,
     guard_row,
+    metric,
     outcome,
     split,
 )
 from exp_platform.checks import CheckResult
+from exp_platform.config.experiment import DecisionPlan
 
 
 def test_a_failed_check_overrules_a_clear_win() -> None:
@@ -63,6 +66,15 @@ def test_no_checks_at_all_are_unknown_trust_too() -> None:
 def test_a_check_that_had_nothing_to_look_at_costs_nothing() -> None:
     idle = replace(PASSED, check="row_count_drop", status="skipped")
     assert Given([effect()], checks=[PASSED, idle]).decide().action == "ship"
+
+
+def test_covariates_that_differ_between_the_arms_are_not_trusted_where_they_decide() -> None:
+    spec = experiment(metric("orders", covariates=["before"]), decision=DecisionPlan(estimate="cuped"))
+    adjusted = effect(method="cuped", health="unbalanced", balance_p=1e-6, message="the covariates differ")
+    d = Given([effect(), adjusted], spec).decide()
+    assert (d.action, d.trust, codes(d)[0]) == ("investigate", "failed", "COVARIATES_UNBALANCED")
+    assert Given([effect(), adjusted]).decide().action == "ship", "the unadjusted estimate decides"
+    assert Given([effect(), replace(adjusted, health="undated")], spec).decide().action == "ship"
 
 
 def test_a_split_that_was_not_tested() -> None:

@@ -124,7 +124,7 @@ def test_cuped_takes_variance_out_of_generated_data(checkout: Installation) -> N
     for metric in ("conversion", "revenue", "orders", "pageviews"):
         assert rows[metric].variance_reduction > 0.05
         gain = 1 - (rows[metric].standard_error / plain[metric].standard_error) ** 2
-        assert gain == pytest.approx(rows[metric].variance_reduction, abs=0.02)
+        assert gain == pytest.approx(rows[metric].variance_reduction, rel=1e-9)
 
 
 def test_did_uses_that_a_users_periods_belong_together(checkout: Installation, raw: Raw) -> None:

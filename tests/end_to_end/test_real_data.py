@@ -14,7 +14,7 @@ import statsmodels.api as sm
 
 from end_to_end.airflow_runs import DagRun, DagTest
 from end_to_end.installation import CONFIGS, DATA, Installation
-from end_to_end.references import agree, described, fieller, split, welch
+from end_to_end.references import agree, cuped, described, fieller, split, welch
 from exp_platform.analyses.rows import ResultRow, Status
 from exp_platform.stages.graph import ANALYSES
 
@@ -217,31 +217,15 @@ def test_srm_is_scipys_chi_square_on_both(
 
 
 @pytest.mark.parametrize("metric", EMAIL_METRICS)
-def test_hillstrom_cuped_is_welch_on_columns_adjusted_by_hand(
+def test_hillstrom_cuped_is_a_regression_on_arms_and_history(
     stored: dict[str, list[ResultRow]], emails: pd.DataFrame, metric: str
 ) -> None:
-    within = emails[[metric, "history"]] - emails.groupby("treatment")[[metric, "history"]].transform("mean")
-    theta = (within[metric] * within.history).sum() / (within.history**2).sum()
-    rho = within[metric].corr(within.history)
-    adjusted = emails[metric] - theta * (emails.history - emails.history.mean())
-    control = adjusted[emails.treatment == ARMS["no_email"]]
-
+    frame = pd.DataFrame({"arm": emails.treatment, "y": emails[metric], "x": emails.history})
     for treatment in EMAILS:
         row = one(stored["hillstrom"], "cuped", metric, treatment)
-        treated = adjusted[emails.treatment == ARMS[treatment]]
-        plain = {
-            "mean_control": emails[metric][control.index].mean(),
-            "mean_treatment": emails[metric][treated.index].mean(),
-        }
-        expected = {
-            k: v
-            for k, v in welch(control, treated, EMAIL_LEVEL).items()
-            if not k.startswith(("mean_", "sd_"))
-        }
-        agree(row, expected | plain | fieller(control, treated, EMAIL_LEVEL))
-        agree(row, {"theta": theta, "rho": rho, "variance_reduction": rho**2})
-        agree(row, {"adjusted_mean_control": control.mean(), "adjusted_mean_treatment": treated.mean()})
-        assert row.covariates == "history"
+        agree(row, cuped(frame, ARMS["no_email"], ARMS[treatment], EMAIL_LEVEL))
+        assert (row.covariates, row.slopes) == ("history", "pooled")
+        assert row.health == ("ok" if (row.variance_reduction or 0) >= 0.01 else "unrelated")
 
 
 def test_hillstroms_theta_is_the_slope_of_a_regression_on_arms_and_history(

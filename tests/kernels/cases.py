@@ -125,7 +125,17 @@ EVENT_METRICS = (
     ),
     metric("revenue", MetricKind.MEAN, REVENUE, covariates=(Covariate("pre_revenue", REVENUE),)),
     metric("returned", MetricKind.RETENTION, ANY_VIEW, window=DayWindow(1, 3)),
-    metric("order_value", MetricKind.RATIO, REVENUE, denominator=ORDERS, window=DayWindow(0, 2)),
+    metric(
+        "order_value",
+        MetricKind.RATIO,
+        REVENUE,
+        denominator=ORDERS,
+        window=DayWindow(0, 2),
+        covariates=(
+            Covariate("pre_order_value.numerator", REVENUE),
+            Covariate("pre_order_value.denominator", ORDERS),
+        ),
+    ),
     metric("capped", MetricKind.MEAN, REVENUE, winsorise=Winsorise(0.3, 0.7)),
 )
 
@@ -169,6 +179,7 @@ def units_experiment(missing: str) -> Experiment:
                 Measure("spend", "sum"),
                 denominator=Measure("visit", "sum"),
                 missing=missing,
+                covariates=covariates,
             ),
         ),
     )

@@ -71,6 +71,17 @@ def test_a_failed_check_is_told_with_its_finding() -> None:
     assert "| srm | warning | **failed** | control: 40 % |" in text
 
 
+def test_adjusted_and_unadjusted_effects_stand_side_by_side() -> None:
+    made = report()
+    section = render(made).split("## CUPED")[1].split("\n## ")[0]
+    cells = [cell.strip() for cell in re.findall(r"\| spend \| t1 \|.*", section)[0].split("|")[3:-1]]
+    plain, adjusted = (next(r for r in made.of_method(m) if r.metric_id == "spend") for m in ("ab", "cuped"))
+    assert f"{plain.estimate:+,.4g}" in cells[0]
+    assert f"{adjusted.estimate:+,.4g}" in cells[2]
+    assert f"{100 * adjusted.variance_reduction:.1f} %" == cells[4]
+    assert cells[6:] == ["before", "ok"]
+
+
 def test_what_was_skipped_is_said() -> None:
     text = render(report(skipped=("cuped",)))
     assert "**Skipped in this run:** cuped: the stored rows were used" in text

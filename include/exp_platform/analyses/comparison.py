@@ -11,7 +11,7 @@ from exp_platform.analyses.family import Level
 from exp_platform.analyses.planned import PROPORTIONS, tuned_size
 from exp_platform.analyses.rows import ResultRow, Status
 from exp_platform.config.experiment import Experiment, Metric, MetricKind
-from exp_platform.stats.arms import Arm, arm_mean, arm_ratio
+from exp_platform.stats.arms import Arm, Arms, arm_mean, arm_ratio
 from exp_platform.stats.intervals import t_critical
 from exp_platform.stats.moments import Moments
 from exp_platform.stats.relative import fieller
@@ -103,12 +103,12 @@ def arm_of(metric: Metric, moments: Moments) -> Arm:
     return arm_ratio(moments) if metric.kind is MetricKind.RATIO else arm_mean(moments)
 
 
-def arms_of(metric: Metric, pair: Pair) -> tuple[Arm, Arm]:
+def arms_of(metric: Metric, pair: Pair) -> Arms:
     """Both arms, control first; raises as `arm_of` does."""
-    return arm_of(metric, pair.control.moments), arm_of(metric, pair.treatment.moments)
+    return Arms(arm_of(metric, pair.control.moments), arm_of(metric, pair.treatment.moments))
 
 
-def compare(c: Comparison, pair: Pair, arms: tuple[Arm, Arm] | None = None, **also: Any) -> ResultRow:
+def compare(c: Comparison, pair: Pair, arms: Arms | None = None, **also: Any) -> ResultRow:
     """Welch's test of `treatment - control`, with intervals, relative effect and always-valid evidence.
 
     `arms` replaces the arms' plain means (CUPED); `also` are further columns of an OK row. Too few users give
@@ -122,18 +122,18 @@ def compare(c: Comparison, pair: Pair, arms: tuple[Arm, Arm] | None = None, **al
         plain = arms_of(c.metric, pair)
     except ValueError as error:
         return c.row(Status.DEGENERATE, message=str(error), **counts)
-    control, treatment = arms or plain
-    if control.variance_of_mean + treatment.variance_of_mean <= 0:
-        return c.row(Status.DEGENERATE, message=_why_constant(c.metric, control, treatment), **counts)
-    d = difference(control, treatment)
+    arms = arms or plain
+    if arms.variance_of_difference <= 0:
+        return c.row(Status.DEGENERATE, message=_why_constant(c.metric, *arms[:2]), **counts)
+    d = difference(*arms)
     return c.row(
         Status.OK,
         **counts,
         **_description(c, pair.control, plain[0], "control"),
         **_description(c, pair.treatment, plain[1], "treatment"),
         capped_share=_capped_share(pair.control, pair.treatment),
-        **_effect(c, control, treatment, d),
-        **_always_valid(c, pair, control, treatment, d.estimate),
+        **_effect(c, arms, d),
+        **_always_valid(c, pair, arms, d.estimate),
         **also,
     )
 
@@ -173,10 +173,10 @@ def _capped_share(control: Block, treatment: Block) -> float | None:
     )
 
 
-def _effect(c: Comparison, control: Arm, treatment: Arm, d: Difference) -> dict[str, Any]:
+def _effect(c: Comparison, arms: Arms, d: Difference) -> dict[str, Any]:
     level = 1 - c.level.alpha
     critical = t_critical(level, d.degrees_of_freedom)
-    relative = fieller(control, treatment, critical)
+    relative = fieller(arms.control, arms.treatment, critical, arms.covariance)
     return {
         "estimate": d.estimate,
         "standard_error": d.standard_error,
@@ -198,11 +198,11 @@ def _effect(c: Comparison, control: Arm, treatment: Arm, d: Difference) -> dict[
     }
 
 
-def _always_valid(c: Comparison, pair: Pair, control: Arm, treatment: Arm, estimate: float) -> dict[str, Any]:
+def _always_valid(c: Comparison, pair: Pair, arms: Arms, estimate: float) -> dict[str, Any]:
     status = sequence_status(c, pair)
     if status is not Status.OK:
         return {"always_valid_status": status}
-    half = sequence_half_width(c, control, treatment)
+    half = sequence_half_width(c, arms)
     low, high = estimate - half, estimate + half
     return {
         "always_valid_status": status,
@@ -228,12 +228,12 @@ def _has_started(metric: Metric, block: Block) -> bool:
     return nonzero >= START_NONZERO
 
 
-def sequence_half_width(c: Comparison, control: Arm, treatment: Arm) -> float:
+def sequence_half_width(c: Comparison, arms: Arms) -> float:
     """Half width of the asymptotic confidence sequence of `treatment - control` (Waudby-Smith et al. 2021).
 
     Both arms together are the sequence: n users, variance n (v_1 / n_1 + v_0 / n_0).
     """
-    n = control.n + treatment.n
+    n = arms.control.n + arms.treatment.n
     alpha = c.level.sequential_alpha
-    variance = n * (control.variance_of_mean + treatment.variance_of_mean)
+    variance = n * arms.variance_of_difference
     return half_width(n, variance, rho(alpha, tuned_size(c.experiment, c.metric, c.treatment_id)), alpha)

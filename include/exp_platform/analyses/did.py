@@ -65,7 +65,7 @@ def _row(experiment: Experiment, aggregates: Aggregates, metric: Metric, treatme
     arms = [arm_mean(moments, 2) for moments in periods]
     if arms[0].variance_of_mean + arms[1].variance_of_mean <= 0:
         return row(Status.DEGENERATE, message="post minus pre does not vary within an arm", **counts)
-    d = difference(*arms)
+    d = difference(arms[0], arms[1])
     level = 1 - experiment.decision.alpha
     low, high = d.interval(level)
     pre, post = zip(*[(float(m.mean[0]), float(m.mean[1])) for m in periods], strict=True)

@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 
 from exp_platform.aggregates import Aggregates
+from exp_platform.analyses.adjustment import adjustment
 from exp_platform.analyses.comparison import (
     Comparison,
     Pair,
@@ -15,11 +16,10 @@ from exp_platform.analyses.comparison import (
     sequence_half_width,
     sequence_status,
 )
-from exp_platform.analyses.cuped import adjustment
 from exp_platform.analyses.family import is_final, uncorrected
 from exp_platform.analyses.rows import ResultRow, Row, Status
 from exp_platform.config.experiment import Experiment, Guardrail, Metric
-from exp_platform.stats.arms import Arm
+from exp_platform.stats.arms import Arm, Arms
 from exp_platform.stats.intervals import t_critical
 
 METHOD = "guardrails"
@@ -58,39 +58,40 @@ def _of_metric(
     return rows
 
 
-def _judged(c: Comparison, pair: Pair, arms: tuple[Arm, Arm] | None, guardrail: Guardrail) -> ResultRow:
+def _judged(c: Comparison, pair: Pair, arms: Arms | None, guardrail: Guardrail) -> ResultRow:
     row = replace(compare(c, pair, arms), severity=guardrail.severity)
     if row.status is not Status.OK or row.degrees_of_freedom is None:
         return row
-    control, treatment = arms or arms_of(c.metric, pair)
-    limit = _limit(c.metric, guardrail, control)
+    arms = arms or arms_of(c.metric, pair)
+    control, treatment, limit = arms.control, arms.treatment, _limit(c.metric, guardrail, arms)
     critical = t_critical(1 - c.level.alpha, row.degrees_of_freedom)
     halves = []
     if c.final:
-        halves.append(critical * math.sqrt(limit.variance_of_mean + treatment.variance_of_mean))
+        halves.append(critical * math.sqrt(limit.variance_of_difference))
     if sequence_status(c, pair) is Status.OK:
-        halves.append(sequence_half_width(c, limit, treatment))
+        halves.append(sequence_half_width(c, limit))
     relative = guardrail.margin.scale == "relative"
     return replace(
         row,
-        margin=limit.mean - control.mean,
+        margin=limit.control.mean - control.mean,
         margin_relative=-c.metric.direction * guardrail.margin.value if relative else None,
-        verdict=verdict(c.metric.direction * (treatment.mean - limit.mean), halves),
+        verdict=verdict(c.metric.direction * (treatment.mean - limit.control.mean), halves),
     )
 
 
-def _limit(metric: Metric, guardrail: Guardrail, control: Arm) -> Arm:
-    """The worst value the treatment may have, as an arm: control moved by the margin.
+def _limit(metric: Metric, guardrail: Guardrail, arms: Arms) -> Arms:
+    """The treatment beside the worst value it may have: control moved by the margin.
 
     A margin relative to control is as uncertain as control is: the limit is (1 - direction x margin) x control, with
     its variance. Tested at the difference's critical value this is Fieller's test of that relative effect, so the
     verdict agrees with the row's relative interval.
     """
-    size = guardrail.margin.value
+    control, size = arms.control, guardrail.margin.value
     if guardrail.margin.scale == "absolute":
-        return control._replace(mean=control.mean - metric.direction * size)
+        return arms._replace(control=control._replace(mean=control.mean - metric.direction * size))
     factor = 1 - metric.direction * size * math.copysign(1.0, control.mean)
-    return Arm(control.n, factor * control.mean, factor**2 * control.variance_of_mean)
+    limit = Arm(control.n, factor * control.mean, factor**2 * control.variance_of_mean)
+    return arms._replace(control=limit, covariance=factor * arms.covariance)
 
 
 def verdict(distance: float, half_widths: list[float]) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from datetime import timedelta
 from functools import lru_cache
 
+from exp_platform.aggregates import Aggregates
 from exp_platform.analyses.family import level_of
 from exp_platform.config.experiment import Effect, Experiment, Metric, MetricKind
 from exp_platform.stats.power import Variances, of_means, of_proportions, required_per_arm
 
 TUNED_USERS = 5000  # where confidence sequences are narrowest when no size was planned
+RECENT_DAYS = 7
 
 PROPORTIONS = (MetricKind.PROPORTION, MetricKind.RETENTION)
 
@@ -48,6 +51,28 @@ def required_users(
     except ValueError:  # no such effect: a zero one, or one that takes a proportion out of [0, 1]
         return None
     return math.ceil(in_control / experiment.control.share)
+
+
+def planned_size(
+    experiment: Experiment,
+    metric: Metric,
+    baseline: float | None,
+    sd: float | None = None,
+) -> int | None:
+    """Users in all arms together that the metric needs: those of `required_users`, else the spec's; None without."""
+    found = required_users(experiment, metric, baseline, sd)
+    return experiment.decision.required_sample_size if found is None else found
+
+
+def recent_users(experiment: Experiment, aggregates: Aggregates) -> float | None:
+    """New users a day over the last 7 days on which users could arrive, else the spec's `daily_users`."""
+    last = min(aggregates.as_of_date, experiment.window.end)
+    first = max(last - timedelta(days=RECENT_DAYS - 1), experiment.window.start)
+    arrived = {
+        (r.local_date, r.variant_id): r.new_users for r in aggregates.daily if first <= r.local_date <= last
+    }
+    total, days = sum(arrived.values()), (last - first).days + 1  # rows repeat new users for every metric
+    return total / days if total > 0 and days > 0 else experiment.decision.daily_users
 
 
 @lru_cache(maxsize=1024)

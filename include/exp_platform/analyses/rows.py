@@ -82,10 +82,15 @@ class ResultRow:
     always_valid_high: float | None = None
     always_valid_status: Status | None = None
     always_valid_significant: bool | None = None
-    theta: float | None = None  # CUPED
+    theta: float | None = None  # adjusted rows: the first covariate's slope in control ...
+    theta_treatment: float | None = None  # ... and in treatment, the same where slopes are pooled
+    slopes: str | None = None  # pooled, per_arm
     rho: float | None = None
-    variance_reduction: float | None = None
+    variance_reduction: float | None = None  # of the effect: 1 - adjusted / unadjusted variance
+    days_saved: float | None = None
     covariates: str | None = None
+    balance_p: float | None = None  # of the test that covariates are alike in both arms
+    health: str | None = None  # ok, or what is wrong: unbalanced, unrelated, undated
     adjusted_mean_control: float | None = None
     adjusted_mean_treatment: float | None = None
     verdict: str | None = (

@@ -74,10 +74,15 @@ class Guardrail:
 
 @dataclass(frozen=True)
 class Covariate:
-    """A pre-experiment measure of the user that CUPED regresses on (`id` is its column's name in the Moments)."""
+    """A pre-experiment measure of the user that CUPED regresses on (`id` is its column's name in the Moments).
+
+    `until` is the last local day that a units table's column tells of, None where the spec does not say; the pre-period
+    of events ends before exposure by itself.
+    """
 
     id: str
     measure: Measure
+    until: date | None = None
 
 
 @dataclass(frozen=True)
@@ -213,6 +218,9 @@ class AnalysisPlan:
     did_days: int = 7  # whole days after first exposure that the daily analyses read
     did_pre_days: int | None = None  # and before it; None: as many
     crossovers: Literal["exclude", "first"] = "exclude"
+    slopes: Literal["pooled", "per_arm"] = (
+        "pooled"  # of covariates: one for all arms, or each arm's own (Lin 2013)
+    )
 
     @property
     def days_before(self) -> int:

@@ -131,14 +131,21 @@ class ExperimentSpec(Spec):
             yield from ("cuped", "did", "pretrends")
 
     def covariates_of(self, metric: MetricSpec) -> tuple[Covariate, ...]:
-        """The covariates of one metric: columns of a units source, else measures over the pre-period."""
+        """The covariates of one metric: columns of a units source, else measures over the pre-period.
+
+        The name of a ratio stands for two covariates, its numerator and its denominator.
+        """
         if isinstance(self.source, UnitsSpec):
-            return tuple(Covariate(name, Measure(name, "sum")) for name in metric.covariates or ())
-        if metric.type == "ratio" or self.analyses.pre_period_days == 0:
+            return tuple(Covariate(c.name, Measure(c.name, "sum"), c.until) for c in metric.covariates or ())
+        if self.analyses.pre_period_days == 0:
             return ()
-        measured = {other.id: other.measures[0] for other in self.metrics if other.measures}
-        names = (metric.id,) if metric.covariates is None else metric.covariates
-        return tuple(Covariate(f"pre_{name}", measured[name]) for name in names)
+        measured = {other.id: other for other in self.metrics if other.measures}
+        names = (metric.id,) if metric.covariates is None else tuple(c.name for c in metric.covariates)
+        return tuple(
+            Covariate(f"pre_{name}.{side}" if measured[name].type == "ratio" else f"pre_{name}", measure)
+            for name in names
+            for side, measure in zip(measured[name].measure_keys, measured[name].measures, strict=True)
+        )
 
     def resolve(self, spec_file: str = "") -> Experiment:
         """Every default filled in. The spec must have passed `spec_checks.spec_faults`."""

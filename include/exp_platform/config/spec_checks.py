@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from exp_platform.config.faults import NOTHING, Fault, Words, suggest
 from exp_platform.config.spec import SEGMENT_REMEDY, ExperimentSpec, repeated
-from exp_platform.config.spec_metrics import RESERVED_EVENT, MetricSpec
+from exp_platform.config.spec_metrics import RESERVED_EVENT, CovariateSpec, MetricSpec
 from exp_platform.config.spec_sources import (
     SYNTHETIC_ATTRIBUTES,
     SYNTHETIC_EVENTS,
@@ -78,30 +78,37 @@ def _units_metric(metric: MetricSpec) -> Iterator[Fault]:
 
 def _covariates(spec: ExperimentSpec) -> Iterator[Fault]:
     outcomes = {measure.event for metric in spec.metrics for measure in metric.measures}
-    measurable = [metric.id for metric in spec.metrics if metric.type != "ratio"]
+    measurable = [metric.id for metric in spec.metrics]
+    units = isinstance(spec.source, UnitsSpec)
     for position, metric in enumerate(spec.metrics):
-        for item, name in enumerate(metric.covariates or ()):
-            key = ("metrics", position, "covariates", item)
-            if isinstance(spec.source, UnitsSpec):
+        for item, covariate in enumerate(metric.covariates or ()):
+            key, name = ("metrics", position, "covariates", item), covariate.name
+            yield from _under(key, _until(spec, covariate))
+            if units:
                 if name in outcomes:
                     yield Fault(key, name, "it is an outcome: a covariate is recorded before the experiment")
                 if name in _BLOCK_COLUMNS:
                     yield Fault(key, name, "this name is taken: rename the column")
             elif name not in measurable:
-                yield Fault(
-                    key,
-                    name,
-                    f"the pre-period value of a metric that is no ratio; {suggest(name, measurable)}",
-                )
-        if (
-            metric.covariates
-            and spec.analyses.pre_period_days == 0
-            and not isinstance(spec.source, UnitsSpec)
-        ):
+                yield Fault(key, name, f"the pre-period value of a metric; {suggest(name, measurable)}")
+        if metric.covariates and spec.analyses.pre_period_days == 0 and not units:
             yield Fault(
                 ("analyses", "pre_period_days"), 0, f"the covariates of {metric.id} need a pre-period"
             )
-        yield from _under(("metrics", position, "covariates"), repeated(metric.covariates or ()))
+        names = tuple(covariate.name for covariate in metric.covariates or ())
+        yield from _under(("metrics", position, "covariates"), repeated(names))
+
+
+def _until(spec: ExperimentSpec, covariate: CovariateSpec) -> Iterator[Fault]:
+    """A covariate's own window must end before anybody is exposed: later values may be of the treatment's making."""
+    if covariate.until is None:
+        return
+    if not isinstance(spec.source, UnitsSpec):
+        remedy = "only a column of a units source is dated: the pre-period ends before exposure by itself"
+        yield Fault(("until",), covariate.until, remedy)
+    elif covariate.until >= spec.window.start:
+        remedy = f"allowed: a day before the window starts ({spec.window.start}); what is measured after exposure is an outcome"
+        yield Fault(("until",), covariate.until, remedy)
 
 
 def _guardrails(spec: ExperimentSpec) -> Iterator[Fault]:
@@ -166,7 +173,7 @@ def _analyses(spec: ExperimentSpec) -> Iterator[Fault]:
 def _has_covariates(spec: ExperimentSpec, metric: MetricSpec) -> bool:
     if isinstance(spec.source, UnitsSpec):
         return bool(metric.covariates)
-    return metric.type != "ratio" and metric.covariates != () and spec.analyses.pre_period_days > 0
+    return metric.covariates != () and spec.analyses.pre_period_days > 0
 
 
 def _did_days(spec: ExperimentSpec) -> Iterator[Fault]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -18,7 +18,7 @@ from exp_platform.config.experiment import (
     Winsorise,
 )
 from exp_platform.config.faults import NOTHING, Fault, Words, refuse
-from exp_platform.config.spec_base import EffectSize, Id, Items, Spec, Text
+from exp_platform.config.spec_base import Day, EffectSize, Id, Items, Spec, Text
 
 Agg = Literal["sum", "count", "any"]
 Missing = Literal["error", "zero", "exclude"]
@@ -95,6 +95,18 @@ class WinsoriseSpec(Spec):
         return Winsorise(self.lower, self.upper)
 
 
+class CovariateSpec(Spec):
+    """A covariate by its name; of a units table also `until`, the last local day that its column tells of."""
+
+    name: Text
+    until: Day | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_name(cls, found: Any) -> Any:
+        return {"name": found} if isinstance(found, str) else found
+
+
 class MetricSpec(Spec):
     """One metric: what is measured (an `event`, or a `column` of a `units` source), and what it is for."""
 
@@ -109,7 +121,7 @@ class MetricSpec(Spec):
     window: DayWindowSpec | None = None
     winsorise: WinsoriseSpec | None = None
     missing: Missing | None = None  # `units` only; absent: error
-    covariates: Items[Text] | None = None  # absent: an events metric's own pre-period value
+    covariates: Items[CovariateSpec] | None = None  # absent: an events metric's own pre-period value
     mde: EffectSize | None = None
     min_practical_effect: EffectSize | None = None
     baseline: float | None = None
@@ -148,10 +160,6 @@ class MetricSpec(Spec):
         if self.winsorise is not None and self.type not in ("mean", "count"):
             yield Fault(
                 ("winsorise",), Words("a cap"), f"only a mean or a count is winsorised, never a {self.type}"
-            )
-        if self.type == "ratio" and self.covariates:
-            yield Fault(
-                ("covariates",), self.covariates, "CUPED does not adjust a ratio: leave the covariates out"
             )
         if self.type in ("proportion", "retention"):
             if self.baseline is not None and not 0 < self.baseline < 1:

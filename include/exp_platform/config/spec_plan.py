@@ -113,6 +113,7 @@ class AnalysesSpec(Spec):
     did_days: int | None = Field(default=None, ge=1, le=LONGEST_WINDOW)
     did_pre_days: int | None = Field(default=None, ge=1, le=LONGEST_WINDOW)
     crossovers: Literal["exclude", "first"] = _ANALYSES.crossovers
+    slopes: Literal["pooled", "per_arm"] = _ANALYSES.slopes
 
     def days_of_did(self, longest: int) -> int:
         """As written, else a week or as much of it as pre-period and window leave."""
@@ -133,6 +134,7 @@ class AnalysesSpec(Spec):
             did_days=self.days_of_did(window_days),
             did_pre_days=self.did_pre_days,
             crossovers=self.crossovers,
+            slopes=self.slopes,
         )
 
 

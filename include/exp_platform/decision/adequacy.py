@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-from datetime import timedelta
 
 from exp_platform.aggregates import Aggregates
-from exp_platform.analyses.planned import absolute, required_users
+from exp_platform.analyses.planned import absolute, recent_users, required_users
 from exp_platform.config.experiment import Experiment, Metric
 from exp_platform.decision.evidence import Case
 from exp_platform.decision.model import Adequacy
 from exp_platform.stats.power import days_needed
-
-RECENT_DAYS = 7
 
 
 def adequacy(case: Case) -> Adequacy:
@@ -84,14 +81,3 @@ def _days_remaining(
     if exposed >= required:
         return observed
     return None if daily_users is None else days_needed(required - exposed, daily_users) + observed
-
-
-def recent_users(experiment: Experiment, aggregates: Aggregates) -> float | None:
-    """New users a day over the last 7 days on which users could arrive, else the spec's `daily_users`."""
-    last = min(aggregates.as_of_date, experiment.window.end)
-    first = max(last - timedelta(days=RECENT_DAYS - 1), experiment.window.start)
-    arrived = {
-        (r.local_date, r.variant_id): r.new_users for r in aggregates.daily if first <= r.local_date <= last
-    }
-    total, days = sum(arrived.values()), (last - first).days + 1  # rows repeat new users for every metric
-    return total / days if total > 0 and days > 0 else experiment.decision.daily_users

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from exp_platform.analyses import cuped
+from exp_platform.analyses.adjustment import adjustment
 from exp_platform.analyses.comparison import (
     Comparison,
     arms_of,
@@ -17,7 +18,7 @@ from exp_platform.analyses.family import level_of
 from exp_platform.analyses.rows import Status
 from exp_platform.decision.evidence import Case, Finding
 from exp_platform.decision.model import Reason
-from exp_platform.stats.arms import Arm
+from exp_platform.stats.arms import Arms
 from exp_platform.stats.welch import difference
 
 
@@ -52,19 +53,19 @@ def _is_ahead(case: Case, winner: Finding, second: Finding) -> bool:
     if too_small(**pair.counts) is not None:
         return False
     arms = _adjusted(case, winner, second) or arms_of(metric, pair)
-    if arms[0].variance_of_mean + arms[1].variance_of_mean <= 0:
+    if arms.variance_of_difference <= 0:
         return False
     d = difference(*arms)
     ahead = metric.direction * d.estimate
     if case.final and ahead > 0 and d.p_value < level.alpha:
         return True
     c = Comparison(case.experiment, case.as_of_date, "", metric, winner.treatment_id, level, case.final)
-    return sequence_status(c, pair) is Status.OK and ahead > sequence_half_width(c, *arms)
+    return sequence_status(c, pair) is Status.OK and ahead > sequence_half_width(c, arms)
 
 
-def _adjusted(case: Case, winner: Finding, second: Finding) -> tuple[Arm, Arm] | None:
+def _adjusted(case: Case, winner: Finding, second: Finding) -> Arms | None:
     """Both arms adjusted, where the decision rests on adjusted ones."""
     if winner.row is None or winner.row.method != cuped.METHOD:
         return None
-    found = cuped.adjustment(case.experiment, case.aggregates, winner.metric)
+    found = adjustment(case.experiment, case.aggregates, winner.metric)
     return None if found is None else found.pair(second.treatment_id, winner.treatment_id)

@@ -12,7 +12,7 @@ from exp_platform.decision.model import Reason
 
 
 def failures(case: Case, checks: Sequence[CheckResult]) -> list[Reason]:
-    """What is known to be wrong: failed quality checks, a sample ratio mismatch, crossovers that favour an arm."""
+    """What is known to be wrong: failed checks, a sample ratio mismatch, uneven crossovers, unbalanced covariates."""
     reasons = [
         Reason(
             "CHECK_FAILED",
@@ -38,7 +38,21 @@ def failures(case: Case, checks: Sequence[CheckResult]) -> list[Reason]:
             )
             data = {"users": row.segment_value, "p_value": row.p_value, "e_value": row.e_value}
             reasons.append(Reason(code, f"Users were {what}: {row.message}.", data))
-    return reasons
+    return [*reasons, *_unbalanced(case)]
+
+
+def _unbalanced(case: Case) -> list[Reason]:
+    """Covariates that differ between the arms, where the estimate that decides is adjusted by them."""
+    rows = [case.estimate(metric, t.id) for metric in case.primaries for t in case.experiment.treatments]
+    return [
+        Reason(
+            "COVARIATES_UNBALANCED",
+            f"The estimate of {row.metric_id} for {row.treatment_id} cannot be trusted: {row.message}.",
+            {"metric_id": row.metric_id, "treatment_id": row.treatment_id, "balance_p": row.balance_p},
+        )
+        for row in rows
+        if row is not None and "unbalanced" in (row.health or "")
+    ]
 
 
 def gaps(case: Case, checks: Sequence[CheckResult], skipped: Sequence[str]) -> list[Reason]:

@@ -189,6 +189,7 @@ def _template() -> jinja2.Template:
         count=numbers.count,
     )
     environment.globals.update(
+        effect=wording.effect,
         interval=numbers.interval,
         p_value=numbers.p_value,
         relative=wording.relative,

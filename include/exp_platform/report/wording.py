@@ -56,6 +56,14 @@ def decisive_row(report: Report) -> ResultRow | None:
     return None if reported is None else rows.get((decision.estimate, reported)) or rows.get(("ab", reported))
 
 
+def effect(row: ResultRow | None) -> str:
+    """The absolute effect with its interval; a dash where there is no row or no number."""
+    if row is None or row.estimate is None:
+        return numbers.DASH
+    interval = numbers.interval(row.ci_low, row.ci_high, row.metric_kind)
+    return f"{numbers.change(row.estimate, row.metric_kind)} {interval}"
+
+
 def relative(row: ResultRow) -> str:
     """The relative effect with its interval, or why there is none."""
     if row.relative is None:

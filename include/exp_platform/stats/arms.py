@@ -1,4 +1,4 @@
-"""Arm: what a test needs of one variant, a mean or a ratio of means with the variance of its estimate."""
+"""Arm: what a test needs of one variant, a mean or a ratio of means with the variance of its estimate; and two of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from exp_platform.stats.moments import Moments
+from exp_platform.stats.moments import CANCELLED, Moments
 
 ROUNDING = 64 * float(np.finfo(np.float64).eps)  # a spread below this share of the mean is rounding, not data
 
@@ -23,6 +23,26 @@ class Arm(NamedTuple):
     def sd(self) -> float:
         """Standard deviation per user, in the metric's unit (for a ratio: of its linearised value)."""
         return math.sqrt(self.variance_of_mean * self.n)
+
+
+class Arms(NamedTuple):
+    """Both arms of a comparison, and what ties them where they are not independent (adjusted arms).
+
+    `covariance` is that of the two means, in the metric's unit squared; `df` are the degrees of freedom of their
+    difference, None where those of two independent arms hold.
+    """
+
+    control: Arm
+    treatment: Arm
+    covariance: float = 0.0
+    df: float | None = None
+
+    @property
+    def variance_of_difference(self) -> float:
+        """Variance of treatment minus control; exactly zero where only rounding is left of it."""
+        both = self.control.variance_of_mean + self.treatment.variance_of_mean
+        variance = both - 2 * self.covariance
+        return variance if variance > CANCELLED * both else 0.0
 
 
 def arm_mean(moments: Moments, column: int = 0) -> Arm:
@@ -50,3 +70,23 @@ def arm_ratio(moments: Moments, num: int = 0, den: int = 1) -> Arm:
     residual = moments.select([num, den]).linear([1.0, -ratio])
     variance = float(residual.covariance()[0, 0]) / denominator**2
     return Arm(moments.n, ratio, variance / moments.n)
+
+
+def linearised(moments: Moments, num: int = 0, den: int = 1, of: Moments | None = None) -> Moments:
+    """Columns with the ratio's linearised value in the place of num and den, first; the other columns follow.
+
+    A user's value is r + (num - r x den) / d, where r and d are the ratio and the denominator's mean of `of` (default:
+    of these users). Over those its mean is r and its variance that of `arm_ratio`, so whatever is made for a mean
+    holds for the ratio. Raises ValueError where the denominator's mean is zero. Source: as `arm_ratio`.
+    """
+    whole = moments if of is None else of
+    d = float(whole.mean[den])
+    if d == 0:
+        raise ValueError("the denominator of the ratio has mean zero")
+    r = float(whole.mean[num]) / d
+    others = [j for j in range(len(moments.mean)) if j not in (num, den)]
+    weights = np.zeros((1 + len(others), len(moments.mean)))
+    weights[0, [num, den]] = 1 / d, -r / d
+    weights[range(1, 1 + len(others)), others] = 1.0
+    value = moments.linear(weights)
+    return Moments(value.n, value.mean + r * (np.arange(len(weights)) == 0), value.m2)

@@ -6,7 +6,7 @@ import math
 from enum import StrEnum
 from typing import NamedTuple
 
-from exp_platform.stats.arms import ROUNDING, Arm
+from exp_platform.stats.arms import ROUNDING, Arm, Arms
 
 
 class Kind(StrEnum):
@@ -30,10 +30,11 @@ class RelativeInterval(NamedTuple):
     excludes_zero: bool = False  # Fieller: exactly where the test rejects at this critical value
 
 
-def fieller(control: Arm, treatment: Arm, critical: float) -> RelativeInterval:
+def fieller(control: Arm, treatment: Arm, critical: float, covariance: float = 0.0) -> RelativeInterval:
     """The relative effects r at which treatment - (1 + r) control is within `critical` standard errors of 0.
 
-    Arms are independent; `critical` is a t or normal critical value. Raises ValueError unless it is positive.
+    `critical` is a t or normal critical value, `covariance` that of the two means. Raises ValueError unless
+    critical is positive.
     Source: Fieller 1954; von Luxburg and Franz 2009. The quadratic a r^2 - 2 b r + c <= 0 is solved in r
     itself, where c > 0 is the test of the difference, so set and test agree to the last bit.
     """
@@ -45,9 +46,10 @@ def fieller(control: Arm, treatment: Arm, critical: float) -> RelativeInterval:
     if point is None and v0 == 0:
         return RelativeInterval(None, None, None, Kind.UNDEFINED)
     a = control.mean**2 - k2 * v0
-    b = delta * control.mean + k2 * v0
-    c = delta**2 - k2 * (v0 + v1)
-    discriminant = k2 * (a * v1 + treatment.mean**2 * v0)
+    b = delta * control.mean + k2 * (v0 - covariance)
+    c = delta**2 - k2 * Arms(control, treatment, covariance).variance_of_difference
+    common = 2 * control.mean * treatment.mean * covariance - k2 * covariance**2
+    discriminant = k2 * (a * v1 + treatment.mean**2 * v0 - common)
     at_infinity = abs(a) <= ROUNDING * control.mean**2  # where one bound is, as far as rounding can tell
     if discriminant < 0 or at_infinity:
         return RelativeInterval(point, None, None, Kind.UNBOUNDED, excludes_zero=c > 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from exp_platform.stats.arms import Arm
+from exp_platform.stats.arms import Arm, Arms
 from exp_platform.stats.intervals import Interval, t_critical, t_two_sided
 
 
@@ -25,18 +25,21 @@ class Difference(NamedTuple):
         return Interval(self.estimate - half, self.estimate + half)
 
 
-def difference(control: Arm, treatment: Arm) -> Difference:
+def difference(control: Arm, treatment: Arm, covariance: float = 0.0, df: float | None = None) -> Difference:
     """Test treatment against control by Welch's t with Satterthwaite's degrees of freedom.
 
-    Raises ValueError below two users in an arm, or where neither arm varies. Source: Welch 1947,
-    Satterthwaite 1946: df = (v0 + v1)^2 / (v0^2 / (n0 - 1) + v1^2 / (n1 - 1)), v the variances of the means.
+    `covariance` and `df` are for arms that are not independent: `difference(*arms)` takes them from `Arms`. Raises
+    ValueError below two users in an arm, or where neither arm varies. Source: Welch 1947, Satterthwaite 1946: df =
+    (v0 + v1)^2 / (v0^2 / (n0 - 1) + v1^2 / (n1 - 1)), v the variances of the means.
     """
     _require_two_users(control, treatment)
-    variance = control.variance_of_mean + treatment.variance_of_mean
+    variance = Arms(control, treatment, covariance).variance_of_difference
     if not variance > 0:
         raise ValueError("neither arm varies, so there is no test")
-    share = control.variance_of_mean / variance  # shares, not squared variances: those underflow
-    df = 1 / (share**2 / (control.n - 1) + (1 - share) ** 2 / (treatment.n - 1))
+    if df is None:
+        # Shares, not squared variances: those underflow.
+        share = control.variance_of_mean / (control.variance_of_mean + treatment.variance_of_mean)
+        df = 1 / (share**2 / (control.n - 1) + (1 - share) ** 2 / (treatment.n - 1))
     estimate = treatment.mean - control.mean
     error = math.sqrt(variance)
     tail = t_two_sided(estimate / error, df)
