@@ -38,6 +38,10 @@ class Block:
     capped_share: float | None = None  # of users, where the metric is winsorised: both sides together
     capped_lower: float | None = None  # of users, those below the lower cap
     capped_upper: float | None = None  # of users, those above the upper cap
+    quantile: float | None = None  # quantile metrics with enough users: the quantile, ...
+    quantile_low: float | None = None  # ... its 95 % rank interval, ...
+    quantile_high: float | None = None
+    quantile_error: float | None = None  # ... and its standard error, 0 where the interval lies within a tie
 
 
 @dataclass(frozen=True)

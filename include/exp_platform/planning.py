@@ -51,8 +51,8 @@ def plan_metric(
     if baseline is None and metric.baseline is not None:
         baseline, source = metric.baseline, source or "spec"
     block = stored.block(metric.id, experiment.control.id) if stored else None
-    if block is not None and block.moments.n > 1:
-        arm = arm_of(metric, block.moments)
+    if block is not None and block.moments.n > 1 and (metric.q is None or block.quantile_error):
+        arm = arm_of(metric, block)
         if baseline is None:
             baseline, source = arm.mean, "results"
         sd = sd if sd is not None else arm.sd

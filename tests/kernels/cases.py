@@ -28,8 +28,8 @@ from exp_platform.config.experiment import (
     Window,
     Winsorise,
 )
-from exp_platform.kernels.aggregate import add_blocks, aggregate, winsorised_blocks
-from exp_platform.kernels.merge import caps_of, merge_aggregates
+from exp_platform.kernels.aggregate import aggregate, bounded, completed
+from exp_platform.kernels.merge import bounds_of, merge_aggregates
 from exp_platform.kernels.unit_days import unit_days
 from exp_platform.kernels.users import first_exposures
 
@@ -99,10 +99,10 @@ def aggregates_of(
     merged = []
     for day in as_of:
         parts = [aggregate(users, days, experiment, day) for users, days in reduced]
-        caps = caps_of(parts, experiment)
-        blocks = [winsorised_blocks(users, days, experiment, day, caps) for users, days in reduced]
-        complete = [add_blocks(part, more) for part, more in zip(parts, blocks, strict=True)]
-        merged.append(merge_aggregates(complete, experiment, caps))
+        bounds = bounds_of(parts, experiment)
+        second = [bounded(users, days, experiment, day, bounds) for users, days in reduced]
+        complete = [completed(part, more) for part, more in zip(parts, second, strict=True)]
+        merged.append(merge_aggregates(complete, experiment, bounds))
     return merged
 
 

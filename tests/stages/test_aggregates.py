@@ -13,6 +13,7 @@ import pytest
 
 from exp_platform.aggregates import Aggregates, read_aggregates
 from exp_platform.config.environment import Environment
+from exp_platform.config.experiment import MetricKind
 from exp_platform.errors import DataError
 from exp_platform.json_file import write_json
 from exp_platform.stages import aggregates as stage
@@ -21,6 +22,8 @@ from exp_platform.stages.run import Run, StageResult
 from exp_platform.tables.catalog import open_catalog, table
 from exp_platform.tables.files import task_writer
 from kernels.cases import (
+    EVENT_METRICS,
+    REVENUE,
     Data,
     Exposure,
     Outcome,
@@ -28,10 +31,12 @@ from kernels.cases import (
     events_experiment,
     exposures_table,
     local,
+    metric,
     outcomes_table,
 )
 
-SPEC = events_experiment()
+MEDIAN = metric("median_spend", MetricKind.QUANTILE, REVENUE, q=0.5)
+SPEC = events_experiment(metrics=(*EVENT_METRICS, MEDIAN))
 DAYS = [SPEC.window.start + timedelta(days=day) for day in (2, 5)]
 
 
@@ -143,6 +148,7 @@ def test_buckets_on_spark_equal_the_kernels(environment: Environment) -> None:
     result = stage.run(run)
     left = read_aggregates(run.path / "aggregates.json")
     assert contents(left) == contents(aggregates_of(data, SPEC, DAYS, buckets=3))
+    assert {b.metric_id for b in left[-1].blocks if b.quantile is not None} == {"median_spend"}
     rows = table(open_catalog(environment), "unit_days").scan(snapshot_id=result.snapshots["unit_days"])
     assert len(list(rows.plan_files())) == 3
     assert rows.to_arrow().num_rows == result.rows_out

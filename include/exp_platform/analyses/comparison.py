@@ -14,6 +14,7 @@ from exp_platform.config.experiment import Experiment, Metric, MetricKind
 from exp_platform.stats.arms import Arm, Arms, arm_mean, arm_ratio
 from exp_platform.stats.intervals import t_critical
 from exp_platform.stats.moments import Moments
+from exp_platform.stats.quantile import arm_quantile, fewest_users, rank_interval
 from exp_platform.stats.relative import fieller
 from exp_platform.stats.sequential import half_width, rho
 from exp_platform.stats.welch import Difference, difference, mean_interval
@@ -23,6 +24,7 @@ MIN_USERS_ARM = 50
 START_USERS_ARM = 100  # always-valid evidence starts where an arm has these ...
 START_OUTCOMES = 10  # ... and so many successes and failures (proportions)
 START_NONZERO = 50  # ... or so many users with a value other than 0 (other kinds)
+START_BEYOND = 50  # ... or, for a quantile, so many users on each side of it
 
 
 @dataclass(frozen=True)
@@ -98,14 +100,36 @@ def too_small(n_control: int, n_treatment: int) -> str | None:
     )
 
 
-def arm_of(metric: Metric, moments: Moments) -> Arm:
-    """The arm's mean (for a ratio, the ratio of means by the delta method); ValueError where a ratio divides by zero."""
-    return arm_ratio(moments) if metric.kind is MetricKind.RATIO else arm_mean(moments)
+def too_small_for(metric: Metric, n_control: int, n_treatment: int) -> str | None:
+    """Why two arms are too small to compare on this metric, or None where they are not."""
+    small = too_small(n_control, n_treatment)
+    if (
+        small is None
+        and metric.q is not None
+        and rank_interval(min(n_control, n_treatment), metric.q) is None
+    ):
+        return (
+            f"{n_control} users in control and {n_treatment} in treatment: an interval of the {metric.q:g} quantile "
+            f"needs {fewest_users(metric.q)} an arm"
+        )
+    return small
+
+
+def arm_of(metric: Metric, block: Block) -> Arm:
+    """The arm's mean, for a ratio the ratio of means by the delta method, for a quantile that quantile.
+
+    Raises ValueError where a ratio divides by zero, or a quantile has too few users or lies within a tie.
+    """
+    if metric.q is not None:
+        if block.quantile is None or block.quantile_error is None:
+            raise ValueError(f"the aggregates hold no {metric.q:g} quantile: run again without skipping them")
+        return arm_quantile(block.moments.n, metric.q, block.quantile, block.quantile_error)
+    return arm_ratio(block.moments) if metric.kind is MetricKind.RATIO else arm_mean(block.moments)
 
 
 def arms_of(metric: Metric, pair: Pair) -> Arms:
     """Both arms, control first; raises as `arm_of` does."""
-    return Arms(arm_of(metric, pair.control.moments), arm_of(metric, pair.treatment.moments))
+    return Arms(arm_of(metric, pair.control), arm_of(metric, pair.treatment))
 
 
 def compare(c: Comparison, pair: Pair, arms: Arms | None = None, **also: Any) -> ResultRow:
@@ -115,7 +139,7 @@ def compare(c: Comparison, pair: Pair, arms: Arms | None = None, **also: Any) ->
     INSUFFICIENT_DATA and a metric that does not vary DEGENERATE, both with null numbers.
     """
     counts = pair.counts
-    message = too_small(**counts)
+    message = too_small_for(c.metric, **counts)
     if message is not None:
         return c.row(Status.INSUFFICIENT_DATA, message=message, **counts)
     try:
@@ -149,8 +173,9 @@ def _why_constant(metric: Metric, control: Arm, treatment: Arm) -> str:
 
 
 def _description(c: Comparison, block: Block, arm: Arm, side: str) -> dict[str, Any]:
-    """One arm's own numbers: of the metric as it is, never adjusted."""
-    low, high = mean_interval(arm, 1 - c.level.alpha)
+    """One arm's own numbers: of the metric as it is, never adjusted. A quantile has its rank interval."""
+    ends = (block.quantile_low, block.quantile_high)
+    low, high = mean_interval(arm, 1 - c.level.alpha) if c.metric.q is None else ends
     return {
         f"mean_{side}": arm.mean,
         f"mean_{side}_low": low,
@@ -225,6 +250,8 @@ def _has_started(metric: Metric, block: Block) -> bool:
         return False
     if metric.kind in PROPORTIONS:
         return min(nonzero, n - nonzero) >= START_OUTCOMES
+    if metric.q is not None:
+        return n * min(metric.q, 1 - metric.q) >= START_BEYOND
     return nonzero >= START_NONZERO
 
 

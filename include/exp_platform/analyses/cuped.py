@@ -6,7 +6,7 @@ from exp_platform.aggregates import Aggregates
 from exp_platform.analyses.adjustment import adjusted_rows
 from exp_platform.analyses.family import close_gate
 from exp_platform.analyses.rows import Row
-from exp_platform.config.experiment import Experiment
+from exp_platform.config.experiment import Experiment, Metric, MetricKind
 
 METHOD = "cuped"
 
@@ -25,7 +25,13 @@ def analyse(experiment: Experiment, aggregates: Aggregates) -> list[Row]:
             aggregates,
             metric,
             METHOD,
-            None if metric.covariates else "the metric has no covariates",
+            _why_not(metric),
         )
     ]
     return list(close_gate(experiment, rows))
+
+
+def _why_not(metric: Metric) -> str | None:
+    if metric.kind is MetricKind.QUANTILE:
+        return "quantile metrics are not adjusted"
+    return None if metric.covariates else "the metric has no covariates"

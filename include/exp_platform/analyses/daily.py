@@ -18,6 +18,8 @@ def why_not(experiment: Experiment, metric: Metric) -> str | None:
         return "a source of one row per user has no days before first exposure"
     if metric.kind in (MetricKind.RATIO, MetricKind.RETENTION):
         return f"a {metric.kind} has no value per user and day"
+    if metric.kind is MetricKind.QUANTILE:
+        return "a quantile of users' differences is not a difference of their quantiles"
     return None
 
 

@@ -21,6 +21,7 @@ class MetricKind(StrEnum):
     COUNT = "count"  # events a user
     MEAN = "mean"  # sum of values a user
     RATIO = "ratio"  # sum of numerators over sum of denominators (delta method)
+    QUANTILE = "quantile"  # quantile over users of the sum of values a user
 
 
 class Role(StrEnum):
@@ -103,6 +104,7 @@ class Metric:
     mde: Effect | None = None
     baseline: float | None = None
     guardrail: Guardrail | None = None
+    q: float | None = None  # of a quantile: the share of users at or below it
 
 
 @dataclass(frozen=True)

@@ -137,7 +137,7 @@ class ExperimentSpec(Spec):
         """
         if isinstance(self.source, UnitsSpec):
             return tuple(Covariate(c.name, Measure(c.name, "sum"), c.until) for c in metric.covariates or ())
-        if self.analyses.pre_period_days == 0:
+        if metric.type == "quantile" or self.analyses.pre_period_days == 0:
             return ()
         measured = {other.id: other for other in self.metrics if other.measures}
         names = (metric.id,) if metric.covariates is None else tuple(c.name for c in metric.covariates)

@@ -25,7 +25,13 @@ Missing = Literal["error", "zero", "exclude"]
 Quantile = Annotated[float, Field(gt=0, lt=1)]
 
 RESERVED_EVENT = "exposure"  # `unit_days` counts each user's exposure under this name
-_AGG_OF_KIND: dict[str, Agg] = {"proportion": "any", "retention": "any", "count": "count", "mean": "sum"}
+_AGG_OF_KIND: dict[str, Agg] = {
+    "proportion": "any",
+    "retention": "any",
+    "count": "count",
+    "mean": "sum",
+    "quantile": "sum",
+}
 
 
 class MeasureSpec(Spec):
@@ -111,13 +117,14 @@ class MetricSpec(Spec):
     """One metric: what is measured (an `event`, or a `column` of a `units` source), and what it is for."""
 
     id: Id
-    type: Literal["proportion", "retention", "count", "mean", "ratio"]
+    type: Literal["proportion", "retention", "count", "mean", "ratio", "quantile"]
     event: Text | None = None
     column: Text | None = None
     numerator: MeasureSpec | None = None
     denominator: MeasureSpec | None = None
     role: Literal["primary", "secondary", "guardrail", "informational"] = "secondary"
     direction: Literal["increase", "decrease"] = "increase"  # which of them is good
+    q: Quantile | None = None  # which quantile; `quantile` only
     window: DayWindowSpec | None = None
     winsorise: WinsoriseSpec | None = None
     missing: Missing | None = None  # `units` only; absent: error
@@ -157,10 +164,16 @@ class MetricSpec(Spec):
             yield Fault(
                 ("window",), NOTHING, "a retention requires its days, such as {from_day: 7, to_day: 8}"
             )
+        if (self.q is None) == (self.type == "quantile"):
+            remedy = "a quantile requires it, such as q: 0.9" if self.q is None else "only a quantile has one"
+            yield Fault(("q",), NOTHING if self.q is None else self.q, remedy)
         if self.winsorise is not None and self.type not in ("mean", "count"):
             yield Fault(
                 ("winsorise",), Words("a cap"), f"only a mean or a count is winsorised, never a {self.type}"
             )
+        if self.type == "quantile" and self.covariates:
+            remedy = "CUPED does not adjust a quantile: leave the covariates out"
+            yield Fault(("covariates",), Words("covariates"), remedy)
         if self.type in ("proportion", "retention"):
             if self.baseline is not None and not 0 < self.baseline < 1:
                 yield Fault(("baseline",), self.baseline, "allowed: a share between 0 and 1")
@@ -211,6 +224,7 @@ class MetricSpec(Spec):
             mde=self.mde,
             baseline=self.baseline,
             guardrail=guardrail,
+            q=self.q,
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 
 import numpy as np
@@ -11,11 +11,14 @@ import numpy as np
 from exp_platform.aggregates import ALL, Aggregates, Block
 from exp_platform.config.experiment import Experiment, Metric, MetricKind
 from exp_platform.kernels.daily import daily_rows
+from exp_platform.kernels.order_statistics import Bracket, Bracketed, Marks
 from exp_platform.kernels.quantiles import Caps, Distribution
 from exp_platform.kernels.unit_days import Floats, UnitDays
 from exp_platform.kernels.user_values import WITH_DAILY_BLOCK, MetricValues, Snapshot
 from exp_platform.kernels.users import Codes, Users
 from exp_platform.stats.moments import Moments
+
+BlockKey = tuple[str, str, str, str]  # metric, variant, segment, segment value
 
 NO_CAPS: Caps = (None, None)
 
@@ -24,11 +27,34 @@ NO_CAPS: Caps = (None, None)
 class BucketAggregates:
     """What one bucket gives for one as_of date: aggregates to merge, and the values that global quantiles need.
 
-    `distributions` are of uncapped values by (metric, variant), ratios left out.
+    `distributions` are of uncapped values by (metric, variant), ratios and quantiles left out. Quantile metrics have
+    `marks` and, after the second round, `bracketed` users by the key of their block.
     """
 
     aggregates: Aggregates
     distributions: dict[tuple[str, str], Distribution]
+    marks: dict[BlockKey, Marks] = field(default_factory=dict)
+    bracketed: dict[BlockKey, Bracketed] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What the second round must know of all buckets: caps by metric, and brackets of quantile metrics' blocks."""
+
+    caps: Mapping[str, Caps] = field(default_factory=dict)
+    brackets: Mapping[BlockKey, Bracket] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        """Whether there is anything for a second round."""
+        return bool(self.caps or self.brackets)
+
+
+@dataclass(frozen=True)
+class Bounded:
+    """What the second round gives of one bucket: the winsorised metrics' `total` blocks, and users around brackets."""
+
+    blocks: tuple[Block, ...]
+    bracketed: dict[BlockKey, Bracketed]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,23 +68,24 @@ class _Group:
 
 
 def aggregate(users: Users, days: UnitDays, experiment: Experiment, as_of: date) -> BucketAggregates:
-    """Everything of one bucket that needs no caps: all but the `total` blocks of winsorised metrics.
+    """Everything of one bucket that needs no bounds: all but the `total` blocks of winsorised metrics, and quantiles.
 
-    Those need quantiles over all buckets: see `winsorised_blocks`.
+    Those need what is only known over all buckets: see `bounded`.
     """
     now = Snapshot(users, days, experiment, as_of)
     groups = list(_groups(now))
     blocks: list[Block] = []
     distributions: dict[tuple[str, str], Distribution] = {}
+    marks: dict[BlockKey, Marks] = {}
     for metric in experiment.metrics:
         values = now.values(metric)
         if metric.winsorise is None:
             blocks += _total_blocks(metric, values, groups)
-        if metric.kind is not MetricKind.RATIO:
+        if metric.q is not None:
+            marks |= {_key(metric, g): Marks.of(_of_group(values, g)) for g in groups}
+        elif metric.kind is not MetricKind.RATIO:
             distributions |= {
-                (metric.id, g.variant): Distribution.of(
-                    values.columns[0][g.users[values.population[g.users]]]
-                )
+                (metric.id, g.variant): Distribution.of(_of_group(values, g))
                 for g in groups
                 if g.segment == ALL
             }
@@ -74,25 +101,41 @@ def aggregate(users: Users, days: UnitDays, experiment: Experiment, as_of: date)
             daily=tuple(daily_rows(now)),
         ),
         distributions,
+        marks,
     )
 
 
-def winsorised_blocks(
-    users: Users, days: UnitDays, experiment: Experiment, as_of: date, caps: Mapping[str, Caps]
-) -> tuple[Block, ...]:
-    """The `total` blocks of the winsorised metrics: the second round, with caps by metric id."""
+def bounded(users: Users, days: UnitDays, experiment: Experiment, as_of: date, bounds: Bounds) -> Bounded:
+    """The second round of one bucket: what its first could not know the bounds of."""
     now = Snapshot(users, days, experiment, as_of)
     groups = list(_groups(now))
     blocks: list[Block] = []
+    bracketed: dict[BlockKey, Bracketed] = {}
     for metric in experiment.metrics:
         if metric.winsorise is not None:
-            blocks += _total_blocks(metric, now.values(metric), groups, caps.get(metric.id, NO_CAPS))
-    return tuple(blocks)
+            blocks += _total_blocks(metric, now.values(metric), groups, bounds.caps.get(metric.id, NO_CAPS))
+        elif metric.q is not None:
+            values = now.values(metric)
+            for group in groups:
+                inside = bounds.brackets.get(_key(metric, group))
+                if inside is not None:
+                    bracketed[_key(metric, group)] = Bracketed.of(_of_group(values, group), inside)
+    return Bounded(tuple(blocks), bracketed)
 
 
-def add_blocks(part: BucketAggregates, blocks: tuple[Block, ...]) -> BucketAggregates:
+def completed(part: BucketAggregates, second: Bounded) -> BucketAggregates:
     """One bucket's first round completed by its second."""
-    return replace(part, aggregates=replace(part.aggregates, blocks=part.aggregates.blocks + blocks))
+    aggregates = replace(part.aggregates, blocks=part.aggregates.blocks + second.blocks)
+    return replace(part, aggregates=aggregates, bracketed=second.bracketed)
+
+
+def _key(metric: Metric, group: _Group) -> BlockKey:
+    return metric.id, group.variant, group.segment, group.value
+
+
+def _of_group(values: MetricValues, group: _Group) -> Floats:
+    """The metric's values of a group's users in its population, not capped."""
+    return values.columns[0][group.users[values.population[group.users]]]
 
 
 def _groups(now: Snapshot) -> Iterator[_Group]:

@@ -7,33 +7,50 @@ from dataclasses import replace
 
 from exp_platform.aggregates import ALL, Aggregates, Block, DailyRow
 from exp_platform.config.experiment import Experiment
-from exp_platform.kernels.aggregate import NO_CAPS, BucketAggregates
+from exp_platform.kernels.aggregate import NO_CAPS, BlockKey, Bounds, BucketAggregates
+from exp_platform.kernels.order_statistics import (
+    Bracket,
+    Bracketed,
+    bracket,
+    quantile_numbers,
+    wanted_ranks,
+)
 from exp_platform.kernels.quantiles import Caps, Distribution
 from exp_platform.stats.moments import Moments
 
 
-def caps_of(parts: Sequence[BucketAggregates], experiment: Experiment) -> dict[str, Caps]:
-    """Caps of the winsorised metrics at one as_of date: exact quantiles pooled over all buckets and variants."""
-    return {
+def bounds_of(parts: Sequence[BucketAggregates], experiment: Experiment) -> Bounds:
+    """What the second round of one as_of date must know: exact pooled caps, and brackets around quantiles."""
+    caps = {
         metric.id: Distribution.pooled(
             part.distributions[metric.id, variant.id] for part in parts for variant in experiment.variants
         ).caps(metric.winsorise)
         for metric in experiment.metrics
         if metric.winsorise is not None
     }
+    keys = dict.fromkeys(key for part in parts for key in part.marks)
+    found = {key: _bracket(parts, experiment, key) for key in keys}
+    return Bounds(caps, {key: inside for key, inside in found.items() if inside is not None})
+
+
+def _bracket(parts: Sequence[BucketAggregates], experiment: Experiment, key: BlockKey) -> Bracket | None:
+    marks = [part.marks[key] for part in parts if key in part.marks]
+    q = experiment.metric(key[0]).q
+    wanted = None if q is None else wanted_ranks(sum(m.n for m in marks), q)
+    return None if wanted is None else bracket(marks, *wanted)
 
 
 def merge_aggregates(
-    parts: Sequence[BucketAggregates], experiment: Experiment, caps: dict[str, Caps] | None = None
+    parts: Sequence[BucketAggregates], experiment: Experiment, bounds: Bounds | None = None
 ) -> Aggregates:
     """Merge one as_of date's disjoint buckets, in the order given: the same buckets give the same bits.
 
-    `caps` are those the winsorised blocks were made with. Raises ValueError without parts, or where their dates differ.
+    `bounds` are those of the second round. Raises ValueError without parts, or where their dates differ.
     """
     dates = {part.aggregates.as_of_date for part in parts}
     if len(dates) != 1:
         raise ValueError(f"parts of one as_of date are needed, not of {sorted(dates)}")
-    caps = caps or {}
+    caps = dict(bounds.caps) if bounds else {}
     quantiles = _Quantiles(parts, experiment, caps)
     return Aggregates(
         as_of_date=dates.pop(),
@@ -46,7 +63,7 @@ def merge_aggregates(
 
 
 class _Quantiles:
-    """Median, 95th percentile and capped shares of each metric and variant."""
+    """Median, 95th percentile and capped shares of each metric and variant; of quantile metrics their quantile."""
 
     def __init__(
         self, parts: Sequence[BucketAggregates], experiment: Experiment, caps: dict[str, Caps]
@@ -56,8 +73,12 @@ class _Quantiles:
         self._winsorised = {
             m.id: caps.get(m.id, NO_CAPS) for m in experiment.metrics if m.winsorise is not None
         }
+        self._parts = parts
+        self._q = {m.id: m.q for m in experiment.metrics if m.q is not None}
 
     def added_to(self, block: Block) -> Block:
+        if block.metric_id in self._q:
+            return self._with_quantile(block, self._q[block.metric_id])
         values = self._pooled.get((block.metric_id, block.variant_id))
         if values is None or block.kind != "total" or block.segment != ALL:
             return block
@@ -67,6 +88,14 @@ class _Quantiles:
             return described
         below, above = values.shares_beyond(caps)
         return replace(described, capped_share=below + above, capped_lower=below, capped_upper=above)
+
+    def _with_quantile(self, block: Block, q: float) -> Block:
+        key = (block.metric_id, block.variant_id, block.segment, block.segment_value)
+        around = [part.bracketed[key] for part in self._parts if key in part.bracketed]
+        if not around:  # too few users for a rank interval
+            return block
+        numbers = quantile_numbers(Bracketed.pooled(around), block.moments.n, q)
+        return block if numbers is None else replace(block, **numbers._asdict())
 
 
 def _blocks(parts: Sequence[BucketAggregates]) -> Iterable[Block]:

@@ -54,9 +54,10 @@ class Distribution:
 
     def quantile(self, q: float) -> float | None:
         """The quantile by linear interpolation (Hyndman and Fan 1996, type 7; `numpy.quantile`); None of no users."""
-        if self.n == 0:
-            return None
-        position = (self.n - 1) * q
+        return self.at((self.n - 1) * q) if self.n else None
+
+    def at(self, position: float) -> float:
+        """The value at a rank from 0, by linear interpolation between whole ones. Raises IndexError beyond the users."""
         low, high = self.order_statistic(floor(position)), self.order_statistic(ceil(position))
         weight = position - floor(position)
         # As NumPy does it, from the nearer end, so that both ends are met exactly.

@@ -1,7 +1,7 @@
 """Stage aggregates: one pass over the published exposures and outcomes, a bucket of users a task.
 
 Each task reads its bucket as Arrow, writes its unit days and returns small aggregates, which are merged here. Winsorised
-metrics take a second pass over the buckets, because their caps are quantiles over all of them.
+and quantile metrics take a second pass over the buckets, because caps and quantiles are those of all users together.
 """
 
 from __future__ import annotations
@@ -13,13 +13,19 @@ from datetime import date
 from functools import partial
 from typing import Any, TypeVar
 
-from exp_platform.aggregates import Block, write_aggregates
+from exp_platform.aggregates import write_aggregates
 from exp_platform.config.environment import Environment, load_environment
 from exp_platform.config.experiment import Experiment
 from exp_platform.errors import DataError
-from exp_platform.kernels.aggregate import BucketAggregates, add_blocks, aggregate, winsorised_blocks
-from exp_platform.kernels.merge import caps_of, merge_aggregates
-from exp_platform.kernels.quantiles import Caps
+from exp_platform.kernels.aggregate import (
+    Bounded,
+    Bounds,
+    BucketAggregates,
+    aggregate,
+    bounded,
+    completed,
+)
+from exp_platform.kernels.merge import bounds_of, merge_aggregates
 from exp_platform.kernels.unit_days import UnitDays, unit_day_rows, unit_days
 from exp_platform.kernels.users import Users, first_exposures
 from exp_platform.stages.run import Run, StageResult
@@ -60,18 +66,18 @@ class Job:
     writer: Writer
 
     def first_round(self, bucket: Bucket) -> Reduced:
-        """Write the bucket's unit days as of the newest date, and aggregate all that needs no caps."""
+        """Write the bucket's unit days as of the newest date, and aggregate all that needs no bounds."""
         users, days = self._reduce(bucket)
         rows = unit_day_rows(users, days, self.experiment)
         parts = [aggregate(users, days, self.experiment, as_of) for as_of in self.as_of_dates]
         return Reduced(self.writer.write(bucket.number, rows), rows.num_rows, parts)
 
-    def second_round(self, bucket: Bucket, caps: list[dict[str, Caps]]) -> list[tuple[Block, ...]]:
-        """The winsorised metrics' blocks, for each as_of date."""
+    def second_round(self, bucket: Bucket, bounds: list[Bounds]) -> list[Bounded]:
+        """What the bounds of all buckets allow, for each as_of date."""
         users, days = self._reduce(bucket)
         return [
-            winsorised_blocks(users, days, self.experiment, as_of, c)
-            for as_of, c in zip(self.as_of_dates, caps, strict=True)
+            bounded(users, days, self.experiment, as_of, b)
+            for as_of, b in zip(self.as_of_dates, bounds, strict=True)
         ]
 
     def _reduce(self, bucket: Bucket) -> tuple[Users, UnitDays]:
@@ -104,12 +110,12 @@ def run(run: Run) -> StageResult:
     each = partial(_each, environment, run.experiment.id, buckets)
     reduced = each(job.first_round)
     by_date = [list(parts) for parts in zip(*(r.parts for r in reduced), strict=True)]
-    caps = [caps_of(parts, run.experiment) for parts in by_date]
-    if any(caps):
-        second = zip(*each(partial(job.second_round, caps=caps)), strict=True)
-        pairs = [zip(parts, blocks, strict=True) for parts, blocks in zip(by_date, second, strict=True)]
-        by_date = [[add_blocks(part, blocks) for part, blocks in pair] for pair in pairs]
-    merged = [merge_aggregates(parts, run.experiment, c) for parts, c in zip(by_date, caps, strict=True)]
+    bounds = [bounds_of(parts, run.experiment) for parts in by_date]
+    if any(bounds):
+        second = zip(*each(partial(job.second_round, bounds=bounds)), strict=True)
+        pairs = [zip(parts, more, strict=True) for parts, more in zip(by_date, second, strict=True)]
+        by_date = [[completed(part, more) for part, more in pair] for pair in pairs]
+    merged = [merge_aggregates(parts, run.experiment, b) for parts, b in zip(by_date, bounds, strict=True)]
     snapshot = replace_files(
         open_catalog(environment), "unit_days", run.experiment.id, [r.path for r in reduced], run.run_id
     )

@@ -13,11 +13,12 @@ ROUNDING = 64 * float(np.finfo(np.float64).eps)  # a spread below this share of 
 
 
 class Arm(NamedTuple):
-    """n users, an estimated mean (or ratio of means), and that estimate's variance in its unit squared."""
+    """n users, an estimated mean (ratio of means, quantile), and that estimate's variance in its unit squared."""
 
     n: int
     mean: float
     variance_of_mean: float
+    degrees_of_freedom: float | None = None  # of that variance; None: n - 1
 
     @property
     def sd(self) -> float:

@@ -30,7 +30,7 @@ def difference(control: Arm, treatment: Arm, covariance: float = 0.0, df: float 
 
     `covariance` and `df` are for arms that are not independent: `difference(*arms)` takes them from `Arms`. Raises
     ValueError below two users in an arm, or where neither arm varies. Source: Welch 1947, Satterthwaite 1946: df =
-    (v0 + v1)^2 / (v0^2 / (n0 - 1) + v1^2 / (n1 - 1)), v the variances of the means.
+    (v0 + v1)^2 / (v0^2 / df0 + v1^2 / df1), v the variances of the means, df of each n - 1 unless its arm says another.
     """
     _require_two_users(control, treatment)
     variance = Arms(control, treatment, covariance).variance_of_difference
@@ -39,7 +39,7 @@ def difference(control: Arm, treatment: Arm, covariance: float = 0.0, df: float 
     if df is None:
         # Shares, not squared variances: those underflow.
         share = control.variance_of_mean / (control.variance_of_mean + treatment.variance_of_mean)
-        df = 1 / (share**2 / (control.n - 1) + (1 - share) ** 2 / (treatment.n - 1))
+        df = 1 / (share**2 / _df(control) + (1 - share) ** 2 / _df(treatment))
     estimate = treatment.mean - control.mean
     error = math.sqrt(variance)
     tail = t_two_sided(estimate / error, df)
@@ -51,6 +51,10 @@ def mean_interval(arm: Arm, level: float) -> Interval:
     _require_two_users(arm)
     half = t_critical(level, arm.n - 1) * math.sqrt(arm.variance_of_mean)
     return Interval(arm.mean - half, arm.mean + half)
+
+
+def _df(arm: Arm) -> float:
+    return arm.n - 1 if arm.degrees_of_freedom is None else arm.degrees_of_freedom
 
 
 def _require_two_users(*arms: Arm) -> None:

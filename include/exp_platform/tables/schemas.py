@@ -151,6 +151,10 @@ _OVERALL = TableDefinition(
         ("capped_share", DOUBLE),
         ("capped_lower", DOUBLE),
         ("capped_upper", DOUBLE),
+        ("quantile", DOUBLE),
+        ("quantile_low", DOUBLE),
+        ("quantile_high", DOUBLE),
+        ("quantile_error", DOUBLE),
     ),
 )
 
