@@ -51,7 +51,7 @@ WORDS: dict[str, Any] = {
     "description": "Longer.",
     "hypothesis": "Nothing happens.",
     "tags": ("new",),
-    "schedule": Schedule(cron=None, grace_days=9, active=True, retries=0),
+    "schedule": Schedule(None, 9, True, 0, wait_for=("s3://lake/_SUCCESS",), wait_hours=1.0),
     "spec_file": "elsewhere.yaml",
 }
 NUMBERS: list[tuple[str, Any]] = [

@@ -77,7 +77,9 @@ def test_a_first_spec_needs_thirteen_lines_and_gets_the_documented_defaults(tmp_
     assert experiment.analyses == AnalysisPlan(enabled=("srm", "ab", "cuped", "did", "pretrends"))
     assert experiment.quality == QualityThresholds()
     assert experiment.decision == DecisionPlan()
-    assert experiment.schedule == Schedule(cron="@daily", grace_days=2, active=False, retries=2)
+    assert experiment.schedule == Schedule(
+        cron="@daily", grace_days=2, active=False, retries=2, wait_for=None, wait_hours=6
+    )
 
 
 def test_every_key_of_an_events_spec_reaches_the_experiment(tmp_path: Path) -> None:
@@ -112,7 +114,9 @@ def test_every_key_of_an_events_spec_reaches_the_experiment(tmp_path: Path) -> N
         slopes="per_arm",
     )
     assert experiment.decision == DecisionPlan(0.1, 0.2, 0.9, "cuped", "primary_first", 50000, 2000.0)
-    assert experiment.schedule == Schedule("30 5 * * mon-fri", 5, True, 3)
+    assert experiment.schedule == Schedule(
+        "30 5 * * mon-fri", 5, True, 3, ("s3://lake/{as_of}/_SUCCESS",), 2.5
+    )
     assert experiment.tags == ("checkout", "wallet")
     assert experiment.description == "Checkout with one page (b) and with a wallet (c)."
 

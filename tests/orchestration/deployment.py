@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from exp_platform.config.loading import load_experiment
+from exp_platform.orchestration import dag
 from exp_platform.stages import start
 from exp_platform.stages.run import Run
 from orchestration.airflow_home import ROOT
@@ -58,6 +60,8 @@ class Deployment:
             "FAKE_SPARK_PLAN": folder / "plan.json",
         }.items():
             monkeypatch.setenv(key, str(value))
+        # Airflow keeps a run's conf in the params of a process, and a task's process has one run only.
+        monkeypatch.setattr(dag, "PARAMS", copy.deepcopy(dag.PARAMS))
         self.specs(SPECS)
         self.plan({})
         self.starts: list[dict[str, Any]] = []

@@ -16,7 +16,7 @@ from exp_platform.config.experiment import Experiment
 from exp_platform.stages import pieces
 from exp_platform.stages.pieces import Piece
 from exp_platform.stages.shards import read_and_split
-from exp_platform.stages.sources import Plan, plan_reading, source_files
+from exp_platform.stages.sources import Plan, file_system, plan_reading, source_files
 from stages.raw_data import (
     changed,
     deliver,
@@ -72,6 +72,13 @@ def test_a_location_is_a_file_a_folder_or_a_glob(tmp_path: Path) -> None:
     assert names(tmp_path, "day=*") == ["day=1/c.csv", "day=2/d.csv"]
     assert names(tmp_path, "?.csv") == ["b.csv"]
     assert names(tmp_path, "absent") == []
+
+
+def test_a_location_in_an_object_store_keeps_every_character_of_its_path(
+    environment: Environment, monkeypatch
+) -> None:
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    assert file_system("s3://lake/day=?/a#b.csv", environment)[1] == "lake/day=?/a#b.csv"
 
 
 def test_columns_get_our_names(tmp_path: Path, environment: Environment) -> None:

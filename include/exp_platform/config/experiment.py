@@ -261,6 +261,8 @@ class Schedule:
     grace_days: int = 2
     active: bool = False
     retries: int = 2
+    wait_for: tuple[str, ...] | None = None  # locations on S3; None: those of the source
+    wait_hours: float = 6.0
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from datetime import date, timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from exp_platform.config.cron import PRESETS, cron_fault
 from exp_platform.config.experiment import (
@@ -18,9 +19,10 @@ from exp_platform.config.experiment import (
     Window,
 )
 from exp_platform.config.faults import NOTHING, Fault, Words, refuse, suggest
-from exp_platform.config.spec_base import Day, Id, Share, Spec, Text
+from exp_platform.config.spec_base import Day, Id, Items, Share, Spec, Text
 
 LONGEST_WINDOW = 3660  # days: ten years; more is a typing error, and dates must not overflow
+LONGEST_WAIT = 168  # hours: a week; a run that waits keeps the next one from starting
 
 _QUALITY = QualityThresholds()
 _ANALYSES = AnalysisPlan()
@@ -45,8 +47,27 @@ def _valid_cron(expression: str) -> str:
     return expression
 
 
+_VARIABLE = re.compile(r"\$\{[^{}]*\}")
+_ON_S3 = re.compile(r"s3[an]?://[^/]+/.|\$\{")  # with a bucket and a key, or from a variable on
+
+
+def _valid_wait(location: str) -> str:
+    if not _ON_S3.match(location):
+        refuse([Fault((), location, "allowed: a file, folder or glob on S3: s3://<bucket>/<path>")])
+    braces = re.search(r"\{[^{}]*\}|[{}]", _VARIABLE.sub("", location).replace("{as_of}", ""))
+    if braces:
+        refuse([Fault((), braces[0], f"the only placeholder is {{as_of}}, the run's day: {location}")])
+    return location
+
+
+def _as_list(value: Any) -> Any:
+    """One location stands for a list of one."""
+    return [value] if isinstance(value, str) else value
+
+
 TimeZone = Annotated[str, AfterValidator(_known_timezone)]
 Cron = Annotated[str, AfterValidator(_valid_cron)]
+Wait = Annotated[Text, AfterValidator(_valid_wait)]
 
 
 class WindowSpec(Spec):
@@ -161,6 +182,8 @@ class ScheduleSpec(Spec):
     grace_days: int = Field(default=_SCHEDULE.grace_days, ge=0, le=LONGEST_WINDOW)
     active: bool = _SCHEDULE.active
     retries: int = Field(default=_SCHEDULE.retries, ge=0, le=10)
+    wait_for: Annotated[Items[Wait] | None, BeforeValidator(_as_list)] = None  # absent: the source's files
+    wait_hours: float = Field(default=_SCHEDULE.wait_hours, gt=0, le=LONGEST_WAIT)
 
     def resolve(self) -> Schedule:
         """The same, resolved."""

@@ -12,26 +12,29 @@ from airflow.providers.apache.spark.hooks.spark_submit import SparkSubmitHook
 from airflow.sdk import BaseHook, Connection
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowNotFoundException
 
+from exp_platform.config.awaited import files_on_s3
 from exp_platform.config.environment import Environment
+from exp_platform.config.experiment import Experiment
 from exp_platform.diagnosis import diagnosis
 from exp_platform.errors import ConfigError, DataError, LeaseError
 
 AWS_CONNECTION = "aws_default"
+OBJECT_STORE = "keys for the object store"
 
 _MASTER_SECONDS = 5
 
 
-def use_object_store(environment: Environment) -> None:
+def use_object_store(environment: Environment, experiment: Experiment | None = None) -> None:
     """Put what `aws_default` says into this task's own process, where PyIceberg and spark-submit look for it.
 
-    Nothing where the environment has no object store. A connection without keys leaves them to the clients' own
+    Nothing where neither the environment nor the experiment's source lies in an object store. A connection without keys leaves them to the clients' own
     search, which finds and renews an instance's role. Raises ConfigError where there is no such connection.
     """
-    if not environment.uses_s3:
+    if not environment.uses_s3 and not (experiment and files_on_s3(experiment)):
         return
     from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook  # takes a second to import
 
-    connection = _connection(AWS_CONNECTION, "keys for the object store")
+    connection = connection_of(AWS_CONNECTION, OBJECT_STORE)
     hook: AwsGenericHook[Any] = AwsGenericHook(aws_conn_id=AWS_CONNECTION, client_type="s3")
     found = {
         "AWS_REGION": hook.region_name,
@@ -53,7 +56,7 @@ def use_spark(connection_id: str) -> str:
     Raises ConfigError for a connection that stages cannot be submitted by: none, or not in client mode. The hook would
     turn one that it does not know into the master `yarn`.
     """
-    mode = _connection(connection_id, "Spark to submit to").extra_dejson.get("deploy-mode", "client")
+    mode = connection_of(connection_id, "Spark to submit to").extra_dejson.get("deploy-mode", "client")
     if mode != "client":
         raise ConfigError(
             f"the Airflow connection {connection_id!r}: deploy-mode: found {mode!r}, allowed is 'client', in which stages "
@@ -103,7 +106,8 @@ def told_plainly() -> Iterator[None]:
         raise AirflowException(meaning) from None
 
 
-def _connection(connection_id: str, what_for: str) -> Connection:
+def connection_of(connection_id: str, what_for: str) -> Connection:
+    """The connection. Raises ConfigError, which says `what_for` it is needed, where there is none."""
     try:
         return BaseHook.get_connection(connection_id)
     except AirflowNotFoundException:

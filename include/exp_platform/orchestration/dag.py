@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import attrs
-from airflow.sdk import DAG, Asset, Param, TriggerRule
+from airflow.sdk import DAG, Asset, BaseOperator, Param, TriggerRule
 from airflow.sdk.definitions.param import ParamsDict
 
+from exp_platform.config.awaited import Awaited, awaited
 from exp_platform.config.experiment import Experiment
 from exp_platform.orchestration.dag_doc import dag_doc
 from exp_platform.orchestration.operators import (
     CHECK,
     RELEASE,
+    WAIT,
     CheckOperator,
     ReleaseOperator,
     RetryAtOnceUnderTest,
@@ -57,12 +60,16 @@ def results_asset(experiment_id: str) -> Asset:
 
 
 def build_dag(experiment: Experiment) -> DAG:
-    """The experiment's DAG: check, its stages, release. Reads no database, clock, network or file."""
+    """The experiment's DAG: a wait for data on S3, check, its stages, release.
+
+    Reads the environment's variables, in locations, and no database, clock, network or file.
+    """
     stages = stages_of(experiment)
+    waits_for = awaited(experiment)
     with DAG(
         dag_id=dag_id_of(experiment.id),
         description=experiment.hypothesis or experiment.description or None,
-        doc_md=dag_doc(experiment, stages),
+        doc_md=dag_doc(experiment, stages, waits_for),
         tags=["experiment", experiment.source.kind, *experiment.tags],
         schedule=timetable_of(experiment),
         catchup=False,
@@ -77,12 +84,14 @@ def build_dag(experiment: Experiment) -> DAG:
             "retry_policy": RetryAtOnceUnderTest(),
         },
     ) as dag:
+        wait = [_wait_task(experiment, waits_for)] if waits_for else []
         check = CheckOperator(
             task_id=CHECK,
             experiment_id=experiment.id,
             execution_timeout=PLAIN_TIMEOUT,
             doc_md="Starts a run, or ends it as a success with everything skipped where nothing changed.",
         )
+        wait >> check
         tasks = {stage.name: _stage_task(experiment, stage) for stage in stages}
         release = ReleaseOperator(
             task_id=RELEASE,
@@ -99,6 +108,19 @@ def build_dag(experiment: Experiment) -> DAG:
     with attrs.validators.disabled():
         dag.params = ParamsDict(PARAMS)
     return dag
+
+
+def _wait_task(experiment: Experiment, waits_for: Sequence[Awaited]) -> BaseOperator:
+    from exp_platform.orchestration.source_sensor import SourceSensor  # half a second, where it is not needed
+
+    return SourceSensor(
+        task_id=WAIT,
+        experiment_id=experiment.id,
+        awaited=waits_for,
+        wait=timedelta(hours=experiment.schedule.wait_hours),
+        execution_timeout=PLAIN_TIMEOUT,
+        doc_md="Waits, without a worker and without the lease, until the data or their marker are on S3.",
+    )
 
 
 def _stage_task(experiment: Experiment, stage: Stage) -> StageOperator:

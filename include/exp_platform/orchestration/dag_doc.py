@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from exp_platform.config.awaited import Awaited
 from exp_platform.config.experiment import DayWindow, Effect, Experiment, Measure, Metric
 from exp_platform.stages.graph import Stage
 
@@ -15,12 +16,15 @@ _HOW_TO_RUN = """\
 - **From a terminal**: `airflow dags test exp__{id}`, or `exp run {id}` without Airflow.
 - The schedule stops by itself {grace} days after the last day that counts ({last}); runs by hand work for ever."""
 
+_WAITS = """
+- **Scheduled runs and runs by hand wait** up to {hours:g} hours for {places} (S3, by the connection `aws_default`)."""
+
 _WHEN_IT_FAILS = """\
 The last lines of a failed task's log are the cause and the remedy. What a retry cannot mend (a broken spec, bad data)
 is not retried. Mend it, then clear the failed task *with downstream*, or trigger a new run.
 
 | failed | usually | then |
-|---|---|---|
+|---|---|---|{wait}
 | `check` | the spec is broken (see the import error of `config_errors.py`), or another run holds the experiment | mend \
 `{spec}`; wait, or `exp unlock {id}` if that run is dead |
 | `ingest`, `quality` | the data: the log names the check, what was found and what is allowed | mend the data or the \
@@ -29,12 +33,19 @@ thresholds; the last good results stay readable |
 | a required analysis | a fault of the platform | keep the log, report it |
 | a best-effort analysis | ends *skipped* and the run goes on | the memo says so; clear it together with `decision` |"""
 
+_WAIT_FAILED = """
+| `wait_for_source` | the data have not come, or S3 refuses: the log says which | deliver and clear it *with downstream*; \
+correct the location or the connection |"""
 
-def dag_doc(experiment: Experiment, stages: Sequence[Stage]) -> str:
+
+def dag_doc(experiment: Experiment, stages: Sequence[Stage], waits_for: Sequence[Awaited]) -> str:
     """The DAG's page in Markdown: what is tested, on whom, by which metrics, and what to do when a stage fails."""
     window, schedule = experiment.window, experiment.schedule
     spec = experiment.spec_file or "its spec"
     how = _HOW_TO_RUN.format(id=experiment.id, grace=schedule.grace_days, last=experiment.last_as_of)
+    if waits_for:
+        places = " and ".join(f"`{item.location}`" for item in waits_for)
+        how += _WAITS.format(hours=schedule.wait_hours, places=places)
     sections = [
         f"# {experiment.id}",
         experiment.hypothesis and f"**Hypothesis.** {experiment.hypothesis}",
@@ -45,7 +56,8 @@ def dag_doc(experiment: Experiment, stages: Sequence[Stage]) -> str:
         "## Metrics\n"
         + _table(("metric", "role", "kind", "measured by", "good is", "matters from"), _metrics(experiment)),
         "## To run it\n" + how,
-        "## When a stage fails\n" + _WHEN_IT_FAILS.format(id=experiment.id, spec=spec),
+        "## When a stage fails\n"
+        + _WHEN_IT_FAILS.format(id=experiment.id, spec=spec, wait=_WAIT_FAILED if waits_for else ""),
         "## Stages\n" + _table(("stage", "what it does", ""), _stages(stages)),
         f"[Runs](/dags/exp__{experiment.id}/runs) · [by id: run_experiment](/dags/run_experiment) · "
         "[results as an asset](/assets)",

@@ -30,6 +30,7 @@ from exp_platform.stages.graph import Stage
 from exp_platform.stages.run import Manifest, Run, manifest_path
 from exp_platform.tables.lease import Lease, beating
 
+WAIT = "wait_for_source"
 CHECK = "check"
 RELEASE = "release"
 SPARK_CONNECTION = "spark_default"
@@ -50,6 +51,21 @@ def lease_of(context: Context, experiment_id: str) -> Lease:
     """The experiment's lease as this DAG run holds it, through all its tasks and tries."""
     run = context["dag_run"]
     return Lease(experiment_id, f"airflow {run.dag_id} {run.run_id}", load_environment(), LEASE_TTL)
+
+
+def as_of_dates(context: Context, experiment: Experiment) -> tuple[date, ...]:
+    """The day that a DAG run is about: its param `as_of`, else the last complete one before it. Raises ConfigError."""
+    from exp_platform.stages.start import default_as_of
+
+    wanted = context["params"].get("as_of")
+    if wanted:
+        try:
+            return (date.fromisoformat(wanted),)
+        except ValueError:
+            raise ConfigError(f"as_of: found {wanted!r}, allowed is a date such as 2026-01-31") from None
+    run = context["dag_run"]
+    moment = run.logical_date or run.run_after  # a run may have no logical date
+    return (default_as_of(experiment, moment),)
 
 
 class RetryAtOnceUnderTest(RetryPolicy):
@@ -81,9 +97,10 @@ class CheckOperator(BaseOperator, SkipMixin):
         """Start the run, or skip all tasks but the teardown where the stored results are up to date."""
         began, clock = datetime.now(UTC), time.monotonic()
         with told_plainly():
-            use_object_store(load_environment())
+            experiment = load_experiment(self.experiment_id)
+            use_object_store(load_environment(), experiment)
             lease_of(context, self.experiment_id).acquire()
-            run, message = self._start(context)
+            run, message = self._start(context, experiment)
         self.log.info("%s", message)
         manifest = Manifest(
             run_id=run.run_id if run else "",
@@ -108,29 +125,15 @@ class CheckOperator(BaseOperator, SkipMixin):
             manifest.save(run)
         return result
 
-    def _start(self, context: Context) -> tuple[Run | None, str]:
+    def _start(self, context: Context, experiment: Experiment) -> tuple[Run | None, str]:
         from exp_platform.stages.start import start_run
 
-        experiment = load_experiment(self.experiment_id)
         params = context["params"]
         started = start_run(
-            experiment, as_of_dates=self._as_of_dates(context, experiment), force=bool(params.get("force"))
+            experiment, as_of_dates=as_of_dates(context, experiment), force=bool(params.get("force"))
         )
         how = 'To run it all the same, trigger it with {"force": true}.'
         return started.run, f"{started.message} {how}" if started.run is None else started.message
-
-    def _as_of_dates(self, context: Context, experiment: Experiment) -> tuple[date, ...]:
-        from exp_platform.stages.start import default_as_of
-
-        wanted = context["params"].get("as_of")
-        if wanted:
-            try:
-                return (date.fromisoformat(wanted),)
-            except ValueError:
-                raise ConfigError(f"as_of: found {wanted!r}, allowed is a date such as 2026-01-31") from None
-        run = context["dag_run"]
-        moment = run.logical_date or run.run_after  # a run may have no logical date
-        return (default_as_of(experiment, moment),)
 
 
 class StageOperator(BaseOperator):
@@ -163,7 +166,7 @@ class StageOperator(BaseOperator):
         began = datetime.now(UTC)
         lease = lease_of(context, self.experiment_id)
         with told_plainly():
-            use_object_store(load_environment(run.environment))
+            use_object_store(load_environment(run.environment), run.experiment)
             lease.acquire()  # the run's own, unless this task was cleared after the run had ended
             self._submit = Submit(
                 self.conn_id,

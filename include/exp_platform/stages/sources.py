@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import urlparse
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -77,13 +76,12 @@ def file_system(location: str, environment: Environment) -> tuple[pafs.FileSyste
     """The file system of a path or URI, and the path in it; object stores by the catalog's own properties."""
     if "://" not in location:
         return pafs.LocalFileSystem(), location
-    address = urlparse(location)
-    if address.scheme == "file":
-        return pafs.LocalFileSystem(), address.path
+    scheme, _, path = location.partition("://")  # not by a URL's rules, by which `?` ends a path
+    if scheme == "file":
+        return pafs.LocalFileSystem(), path
     from pyiceberg.io.pyarrow import PyArrowFileIO
 
-    files = PyArrowFileIO(environment.pyiceberg_properties()).fs_by_scheme(address.scheme, address.netloc)
-    return files, address.netloc + address.path
+    return PyArrowFileIO(environment.pyiceberg_properties()).fs_by_scheme(scheme, path.split("/")[0]), path
 
 
 def readings(experiment: Experiment, environment: Environment) -> tuple[Reading, ...]:
@@ -148,20 +146,34 @@ def source_files(location: str, kind: str, files: pafs.FileSystem) -> list[pafs.
     info = files.get_file_info(location)
     if info.type == pafs.FileType.File:
         return [info]
-    parts = PurePosixPath(location).parts
-    fixed = next((i for i, part in enumerate(parts) if any(mark in part for mark in "*?[")), len(parts))
-    folder = str(PurePosixPath(*parts[:fixed]))
+    folder, wanted = files_below(location, kind)
     selector = pafs.FileSelector(folder, allow_not_found=True, recursive=True)
-    pattern, names_files = re.compile(_glob_expression(location)), PurePosixPath(location).suffix != ""
     found = [
         info
         for info in files.get_file_info(selector)
-        if info.type == pafs.FileType.File
-        and not any(part[0] in "._" for part in PurePosixPath(info.path).relative_to(folder).parts)
-        and pattern.fullmatch(info.path)
-        and (names_files or _is_data(info.path, kind))
+        if info.type == pafs.FileType.File and wanted(info.path)
     ]
     return sorted(found, key=lambda info: info.path)
+
+
+def files_below(location: str, kind: str | None) -> tuple[str, Callable[[str], bool]]:
+    """For a folder or glob: the folder that holds its files, and which paths of files below that are its files.
+
+    `kind` is what a file must look like where the location does not say an ending; None: like anything.
+    """
+    parts = PurePosixPath(location).parts
+    fixed = next((i for i, part in enumerate(parts) if any(mark in part for mark in "*?[")), len(parts))
+    folder = str(PurePosixPath(*parts[:fixed]))
+    pattern, names_files = re.compile(_glob_expression(location)), PurePosixPath(location).suffix != ""
+
+    def wanted(path: str) -> bool:
+        return (
+            not any(part[0] in "._" for part in PurePosixPath(path).relative_to(folder).parts)
+            and pattern.fullmatch(path) is not None
+            and (names_files or kind is None or _is_data(path, kind))
+        )
+
+    return folder, wanted
 
 
 def _glob_expression(pattern: str) -> str:
