@@ -2,7 +2,8 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo airflow test lint coverage lock jars-cluster clean
+.PHONY: help setup setup-dev demo airflow test lint coverage lock jars-cluster clean \
+	env stack stack-demo stack-test stack-down stack-destroy
 
 PY := .venv/bin/python
 GATED := stats analyses decision config
@@ -52,6 +53,24 @@ lock: ## pin every version anew: requirements.in -> requirements.txt
 
 jars-cluster: setup ## the jars a cluster needs beside: Iceberg on S3, Postgres
 	@scripts/fetch-jars.sh cluster
+
+env: ## secrets for the compose stack in .env (mode 600), where there is none yet
+	@scripts/stack-env.sh
+
+stack: ## Airflow, Postgres, MinIO and a Spark cluster by docker compose; says where they are
+	@scripts/stack-up.sh
+
+stack-demo: ## two experiments at once through the running stack: decisions, memos
+	@scripts/compose.sh run --rm tools python -m exp_platform.orchestration.stack_demo $(EXPERIMENTS)
+
+stack-test: setup-dev stack ## kills, restarts and comparisons on the running stack (half an hour)
+	@. scripts/stack-host-env.sh && EXP_STACK=1 $(PY) -m pytest tests/stack -v $(PYTEST_ARGS) </dev/null
+
+stack-down: ## stop the stack; tables, memos, logs and history stay
+	@scripts/compose.sh --profile tools down
+
+stack-destroy: ## stop the stack and remove everything that it holds
+	@scripts/compose.sh --profile tools down --volumes
 
 clean: ## remove everything that was made here: environment, jars, data, Airflow's database
 	rm -rf .venv .airflow data .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.* htmlcov
