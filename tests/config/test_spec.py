@@ -155,6 +155,7 @@ def test_metrics_of_events_resolve_to_measures_windows_and_covariates(tmp_path: 
         Covariate("pre_order_value.denominator", purchases),
     )
     assert experiment.metric("back_on_day_7").window == DayWindow(7, 8)
+    assert experiment.metric("back_on_day_7").test == "score"
     errors = experiment.metric("errors")
     assert (errors.role, errors.direction) == (Role.GUARDRAIL, -1)
     assert errors.guardrail == Guardrail(Effect(0.1, "relative"), "critical")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from exp_platform.checks import CheckResult
 from exp_platform.config.environment import Environment
+from exp_platform.report import wording
 from exp_platform.report.memo import as_json, render, write_memo
 from report.reports import report
 
@@ -80,6 +82,15 @@ def test_adjusted_and_unadjusted_effects_stand_side_by_side() -> None:
     assert f"{adjusted.estimate:+,.4g}" in cells[2]
     assert f"{100 * adjusted.variance_reduction:.1f} %" == cells[4]
     assert cells[6:] == ["before", "ok"]
+
+
+def test_tests_on_counts_are_named_and_welch_needs_no_word() -> None:
+    made = report()
+    assert "Tested on counts" not in wording.significance(made)
+    rows = tuple(replace(r, test="exact") if r.metric_id == "buys" else r for r in made.rows)
+    assert wording.significance(replace(made, rows=rows)).endswith(
+        "Tested on counts: buys exactly, for want of outcomes."
+    )
 
 
 def test_what_was_skipped_is_said() -> None:

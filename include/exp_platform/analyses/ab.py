@@ -1,9 +1,10 @@
-"""A/B: Welch's t test of every metric and treatment against control."""
+"""A/B: the test of every metric and treatment against control."""
 
 from __future__ import annotations
 
 from exp_platform.aggregates import Aggregates
 from exp_platform.analyses.comparison import Comparison, compare, pair_of
+from exp_platform.analyses.correction import corrected
 from exp_platform.analyses.family import close_gate, is_final, level_of
 from exp_platform.analyses.rows import Row
 from exp_platform.config.experiment import Experiment
@@ -12,12 +13,12 @@ METHOD = "ab"
 
 
 def analyse(experiment: Experiment, aggregates: Aggregates) -> list[Row]:
-    """One row per metric and treatment, in the spec's order (Welch 1947; Fieller 1954 for the relative effect)."""
+    """One row per metric and treatment, in the spec's order by its declared test."""
     final = is_final(experiment, aggregates.as_of_date)
-    rows = []
+    outcomes = []
     for metric in experiment.metrics:
         level = level_of(experiment, metric)
         for treatment in experiment.treatments:
             c = Comparison(experiment, aggregates.as_of_date, METHOD, metric, treatment.id, level, final)
-            rows.append(compare(c, pair_of(aggregates, metric, experiment.control.id, treatment.id)))
-    return list(close_gate(experiment, rows))
+            outcomes.append(compare(c, pair_of(aggregates, metric, experiment.control.id, treatment.id)))
+    return list(close_gate(experiment, corrected(outcomes)))

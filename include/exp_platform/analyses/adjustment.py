@@ -6,7 +6,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from exp_platform.aggregates import Aggregates
-from exp_platform.analyses.comparison import MIN_USERS_ARM, Comparison, Pair, arms_of, compare, pair_of
+from exp_platform.analyses.comparison import (
+    MIN_USERS_ARM,
+    Compared,
+    Comparison,
+    Pair,
+    arms_of,
+    compare,
+    pair_of,
+)
 from exp_platform.analyses.family import is_final, level_of
 from exp_platform.analyses.health import health
 from exp_platform.analyses.planned import planned_size, recent_users
@@ -69,30 +77,30 @@ def _of_value(metric: Metric, moments: Moments) -> Moments:
     return linearised(moments) if metric.kind is MetricKind.RATIO else moments
 
 
-def adjusted_rows(
+def adjusted_outcomes(
     experiment: Experiment, aggregates: Aggregates, metric: Metric, method: str, reason: str | None
-) -> list[ResultRow]:
-    """One row a treatment: Welch's test of the adjusted arms beside the plain means.
+) -> list[Compared | ResultRow]:
+    """One outcome a treatment: Welch's test of the adjusted arms beside the plain means.
 
     `reason` says why the metric cannot be adjusted whatever the data: its rows are then NOT_APPLICABLE.
     """
     found = None if reason else adjustment(experiment, aggregates, metric)
     control_id, level = experiment.control.id, level_of(experiment, metric)
     final = is_final(experiment, aggregates.as_of_date)
-    rows = []
+    outcomes: list[Compared | ResultRow] = []
     for treatment in experiment.treatments:
         c = Comparison(experiment, aggregates.as_of_date, method, metric, treatment.id, level, final)
         pair = pair_of(aggregates, metric, control_id, treatment.id)
         arms = None if found is None else found.pair(control_id, treatment.id)
         if reason is not None:
-            rows.append(c.row(Status.NOT_APPLICABLE, message=reason))
+            outcomes.append(c.row(Status.NOT_APPLICABLE, message=reason))
         elif found is not None and arms is not None:
-            rows.append(compare(c, pair, arms, **_columns(experiment, aggregates, found, pair, arms)))
+            outcomes.append(compare(c, pair, arms, **_columns(experiment, aggregates, found, pair, arms)))
         else:  # too few users or a constant outcome, as the plain comparison says, or else covariates of no use
             plain = compare(c, pair)
             useless = c.row(Status.NOT_APPLICABLE, message="no covariate varies", **pair.counts)
-            rows.append(useless if plain.status is Status.OK else plain)
-    return rows
+            outcomes.append(useless if isinstance(plain, Compared) else plain)
+    return outcomes
 
 
 def _columns(

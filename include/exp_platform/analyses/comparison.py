@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Literal, NamedTuple
@@ -12,10 +13,12 @@ from exp_platform.analyses.planned import PROPORTIONS, tuned_size
 from exp_platform.analyses.rows import ResultRow, Status
 from exp_platform.config.experiment import Experiment, Metric, MetricKind
 from exp_platform.stats.arms import Arm, Arms, arm_mean, arm_ratio
+from exp_platform.stats.exact import Exact, proportions
 from exp_platform.stats.intervals import t_critical
 from exp_platform.stats.moments import Moments
+from exp_platform.stats.proportions import Count, Score
 from exp_platform.stats.quantile import arm_quantile, fewest_users, rank_interval
-from exp_platform.stats.relative import fieller
+from exp_platform.stats.relative import Kind, RelativeInterval, fieller
 from exp_platform.stats.sequential import half_width, rho
 from exp_platform.stats.welch import Difference, difference, mean_interval
 
@@ -25,6 +28,8 @@ START_USERS_ARM = 100  # always-valid evidence starts where an arm has these ...
 START_OUTCOMES = 10  # ... and so many successes and failures (proportions)
 START_NONZERO = 50  # ... or so many users with a value other than 0 (other kinds)
 START_BEYOND = 50  # ... or, for a quantile, so many users on each side of it
+
+Test = Difference | Score | Exact
 
 
 @dataclass(frozen=True)
@@ -132,10 +137,103 @@ def arms_of(metric: Metric, pair: Pair) -> Arms:
     return Arms(arm_of(metric, pair.control), arm_of(metric, pair.treatment))
 
 
-def compare(c: Comparison, pair: Pair, arms: Arms | None = None, **also: Any) -> ResultRow:
-    """Welch's test of `treatment - control`, with intervals, relative effect and always-valid evidence.
+def effect_test(metric: Metric, pair: Pair, adjusted: Arms | None = None) -> Test:
+    """The metric's test of `treatment - control`: of its counts where it asks for the score test, else Welch's.
 
-    `arms` replaces the arms' plain means (CUPED); `also` are further columns of an OK row. Too few users give
+    Adjusted arms are no counts, so they are tested by Welch. Raises ValueError where nothing varies.
+    """
+    if metric.test == "score" and adjusted is None:
+        return proportions(*(Count(block.successes or 0, block.moments.n) for block in pair))
+    return difference(*(adjusted or arms_of(metric, pair)))
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A comparison whose test is taken; its row follows once the level of its intervals is known."""
+
+    comparison: Comparison
+    pair: Pair
+    plain: Arms
+    arms: Arms  # those compared: the plain ones, or adjusted
+    test: Test
+    also: dict[str, Any]
+
+    def row(self) -> ResultRow:
+        """The row at the comparison's own level, with intervals, relative effect and always-valid evidence."""
+        c, alpha = self.comparison, self.comparison.level.alpha
+        return c.row(
+            Status.OK,
+            **self.pair.counts,
+            **self._description(0, "control", 1 - alpha),
+            **self._description(1, "treatment", 1 - alpha),
+            capped_share=_capped_share(self.pair.control, self.pair.treatment),
+            **self._effect(alpha),
+            **_always_valid(c, self.pair, self.arms, self.test.estimate),
+            **self.also,
+        )
+
+    def _description(self, side: int, name: str, level: float) -> dict[str, Any]:
+        """One arm's own numbers: of the metric as it is, never adjusted. A quantile has its rank interval."""
+        block, arm = self.pair[side], self.plain[:2][side]
+        if self.comparison.metric.q is not None:
+            low, high = block.quantile_low, block.quantile_high
+        elif isinstance(self.test, Difference):
+            low, high = mean_interval(arm, level)
+        else:
+            low, high = self.test.rate_interval((self.test.control, self.test.treatment)[side], level)
+        return {
+            f"mean_{name}": arm.mean,
+            f"mean_{name}_low": low,
+            f"mean_{name}_high": high,
+            f"sd_{name}": arm.sd,
+            f"median_{name}": block.median,
+            f"p95_{name}": block.p95,
+            f"capped_lower_{name}": block.capped_lower,
+            f"capped_upper_{name}": block.capped_upper,
+        }
+
+    def _effect(self, alpha: float) -> dict[str, Any]:
+        c, test, level = self.comparison, self.test, 1 - alpha
+        low, high = test.interval(level)
+        relative = relative_effect(test, self.arms, level)
+        return {
+            "test": test.test,
+            "estimate": test.estimate,
+            "standard_error": test.standard_error,
+            "degrees_of_freedom": test.degrees_of_freedom,
+            "statistic": test.statistic,
+            "p_value": test.p_value,
+            "log10_p": test.log10_p,
+            "p_adjusted": min(1.0, test.p_value * c.level.size),
+            "alpha": alpha,
+            "ci_level": level,
+            "ci_low": low,
+            "ci_high": high,
+            "relative": relative.point,
+            "relative_low": relative.low,
+            "relative_high": relative.high,
+            "relative_kind": str(relative.kind),
+            "significant": bool(c.final and test.p_value < alpha),
+            "significant_uncorrected": bool(c.final and test.p_value < c.level.family_alpha),
+        }
+
+
+def relative_effect(test: Test, arms: Arms, level: float) -> RelativeInterval:
+    """The relative effect with the interval that agrees with the test: Fieller's of Welch's, else the test's own."""
+    if isinstance(test, Difference):
+        return fieller(
+            arms.control, arms.treatment, t_critical(level, test.degrees_of_freedom), arms.covariance
+        )
+    low, high = test.relative_interval(level)
+    if math.isinf(high):
+        return RelativeInterval(test.relative, None, None, Kind.UNBOUNDED, excludes_zero=low > 0)
+    return RelativeInterval(test.relative, low, high, Kind.BOUNDED, excludes_zero=not low <= 0 <= high)
+
+
+def compare(c: Comparison, pair: Pair, arms: Arms | None = None, **also: Any) -> Compared | ResultRow:
+    """The metric's test of `treatment - control`, or the row that says why there is none.
+
+    `arms` replaces the arms' plain means (CUPED); `also` are further columns of its row. Too few users give
     INSUFFICIENT_DATA and a metric that does not vary DEGENERATE, both with null numbers.
     """
     counts = pair.counts
@@ -146,20 +244,11 @@ def compare(c: Comparison, pair: Pair, arms: Arms | None = None, **also: Any) ->
         plain = arms_of(c.metric, pair)
     except ValueError as error:
         return c.row(Status.DEGENERATE, message=str(error), **counts)
-    arms = arms or plain
-    if arms.variance_of_difference <= 0:
-        return c.row(Status.DEGENERATE, message=_why_constant(c.metric, *arms[:2]), **counts)
-    d = difference(*arms)
-    return c.row(
-        Status.OK,
-        **counts,
-        **_description(c, pair.control, plain[0], "control"),
-        **_description(c, pair.treatment, plain[1], "treatment"),
-        capped_share=_capped_share(pair.control, pair.treatment),
-        **_effect(c, arms, d),
-        **_always_valid(c, pair, arms, d.estimate),
-        **also,
-    )
+    try:
+        test = effect_test(c.metric, pair, arms)
+    except ValueError:
+        return c.row(Status.DEGENERATE, message=_why_constant(c.metric, *(arms or plain)[:2]), **counts)
+    return Compared(c, pair, plain, arms or plain, test, also)
 
 
 def _why_constant(metric: Metric, control: Arm, treatment: Arm) -> str:
@@ -172,22 +261,6 @@ def _why_constant(metric: Metric, control: Arm, treatment: Arm) -> str:
     return f"the metric does not vary within an arm{cap}: {means}{remedy}"
 
 
-def _description(c: Comparison, block: Block, arm: Arm, side: str) -> dict[str, Any]:
-    """One arm's own numbers: of the metric as it is, never adjusted. A quantile has its rank interval."""
-    ends = (block.quantile_low, block.quantile_high)
-    low, high = mean_interval(arm, 1 - c.level.alpha) if c.metric.q is None else ends
-    return {
-        f"mean_{side}": arm.mean,
-        f"mean_{side}_low": low,
-        f"mean_{side}_high": high,
-        f"sd_{side}": arm.sd,
-        f"median_{side}": block.median,
-        f"p95_{side}": block.p95,
-        f"capped_lower_{side}": block.capped_lower,
-        f"capped_upper_{side}": block.capped_upper,
-    }
-
-
 def _capped_share(control: Block, treatment: Block) -> float | None:
     """Share of both arms' users whose value was capped."""
     if control.capped_share is None or treatment.capped_share is None:
@@ -196,31 +269,6 @@ def _capped_share(control: Block, treatment: Block) -> float | None:
     return (control.capped_share * n_control + treatment.capped_share * n_treatment) / (
         n_control + n_treatment
     )
-
-
-def _effect(c: Comparison, arms: Arms, d: Difference) -> dict[str, Any]:
-    level = 1 - c.level.alpha
-    critical = t_critical(level, d.degrees_of_freedom)
-    relative = fieller(arms.control, arms.treatment, critical, arms.covariance)
-    return {
-        "estimate": d.estimate,
-        "standard_error": d.standard_error,
-        "degrees_of_freedom": d.degrees_of_freedom,
-        "statistic": d.statistic,
-        "p_value": d.p_value,
-        "log10_p": d.log10_p,
-        "p_adjusted": min(1.0, d.p_value * c.level.size),
-        "alpha": c.level.alpha,
-        "ci_level": level,
-        "ci_low": d.estimate - critical * d.standard_error,
-        "ci_high": d.estimate + critical * d.standard_error,
-        "relative": relative.point,
-        "relative_low": relative.low,
-        "relative_high": relative.high,
-        "relative_kind": str(relative.kind),
-        "significant": bool(c.final and d.p_value < c.level.alpha),
-        "significant_uncorrected": bool(c.final and d.p_value < c.level.family_alpha),
-    }
 
 
 def _always_valid(c: Comparison, pair: Pair, arms: Arms, estimate: float) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from exp_platform.aggregates import Aggregates
-from exp_platform.analyses.adjustment import adjusted_rows
+from exp_platform.analyses.adjustment import adjusted_outcomes
+from exp_platform.analyses.correction import corrected
 from exp_platform.analyses.family import close_gate
 from exp_platform.analyses.rows import Row
 from exp_platform.config.experiment import Experiment, Metric, MetricKind
@@ -17,10 +18,10 @@ def analyse(experiment: Experiment, aggregates: Aggregates) -> list[Row]:
     Covariates are centred on their means over all arms, so control's adjusted mean is the same against every
     treatment. Metrics without usable covariates are NOT_APPLICABLE.
     """
-    rows = [
-        row
+    outcomes = [
+        outcome
         for metric in experiment.metrics
-        for row in adjusted_rows(
+        for outcome in adjusted_outcomes(
             experiment,
             aggregates,
             metric,
@@ -28,7 +29,7 @@ def analyse(experiment: Experiment, aggregates: Aggregates) -> list[Row]:
             _why_not(metric),
         )
     ]
-    return list(close_gate(experiment, rows))
+    return list(close_gate(experiment, corrected(outcomes)))
 
 
 def _why_not(metric: Metric) -> str | None:

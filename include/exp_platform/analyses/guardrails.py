@@ -8,9 +8,9 @@ from dataclasses import replace
 from exp_platform.aggregates import Aggregates
 from exp_platform.analyses.adjustment import adjustment
 from exp_platform.analyses.comparison import (
+    Compared,
     Comparison,
     Pair,
-    arms_of,
     compare,
     pair_of,
     sequence_half_width,
@@ -20,13 +20,14 @@ from exp_platform.analyses.family import is_final, uncorrected
 from exp_platform.analyses.rows import ResultRow, Row, Status
 from exp_platform.config.experiment import Experiment, Guardrail, Metric
 from exp_platform.stats.arms import Arm, Arms
-from exp_platform.stats.intervals import t_critical
+from exp_platform.stats.intervals import Interval, t_critical
+from exp_platform.stats.welch import Difference
 
 METHOD = "guardrails"
 
 
 def analyse(experiment: Experiment, aggregates: Aggregates) -> list[Row]:
-    """One row per guardrail and treatment, with its verdict; the numbers are those of the plain difference.
+    """One row per guardrail and treatment, with its verdict; the numbers are those of the metric's own test.
 
     - `proven_breach`: the interval of the effect lies wholly beyond the margin;
     - `observed_breach`: the estimate does, the interval reaches back;
@@ -59,24 +60,43 @@ def _of_metric(
 
 
 def _judged(c: Comparison, pair: Pair, arms: Arms | None, guardrail: Guardrail) -> ResultRow:
-    row = replace(compare(c, pair, arms), severity=guardrail.severity)
-    if row.status is not Status.OK or row.degrees_of_freedom is None:
-        return row
-    arms = arms or arms_of(c.metric, pair)
-    control, treatment, limit = arms.control, arms.treatment, _limit(c.metric, guardrail, arms)
-    critical = t_critical(1 - c.level.alpha, row.degrees_of_freedom)
-    halves = []
+    found = compare(c, pair, arms)
+    if isinstance(found, ResultRow):
+        return replace(found, severity=guardrail.severity)
+    limit = _limit(c.metric, guardrail, found.arms)
+    distance = c.metric.direction * (limit.treatment.mean - limit.control.mean)
+    intervals = []
     if c.final:
-        halves.append(critical * math.sqrt(limit.variance_of_difference))
+        intervals.append(_fixed(found, limit, guardrail, distance))
     if sequence_status(c, pair) is Status.OK:
-        halves.append(sequence_half_width(c, limit))
+        intervals.append(_around(distance, sequence_half_width(c, limit)))
     relative = guardrail.margin.scale == "relative"
     return replace(
-        row,
-        margin=limit.control.mean - control.mean,
+        found.row(),
+        severity=guardrail.severity,
+        margin=limit.control.mean - found.arms.control.mean,
         margin_relative=-c.metric.direction * guardrail.margin.value if relative else None,
-        verdict=verdict(c.metric.direction * (treatment.mean - limit.control.mean), halves),
+        verdict=verdict(distance, intervals),
     )
+
+
+def _fixed(found: Compared, limit: Arms, guardrail: Guardrail, distance: float) -> Interval:
+    """The fixed-horizon interval of the distance to the limit, on the side and scale of the margin.
+
+    Welch's has the limit's variance; the score and the exact test have their own interval of the effect on each scale.
+    """
+    metric, level = found.comparison.metric, 1 - found.comparison.level.alpha
+    if isinstance(found.test, Difference):
+        error = math.sqrt(limit.variance_of_difference)
+        return _around(distance, t_critical(level, found.test.degrees_of_freedom) * error)
+    relative = guardrail.margin.scale == "relative"
+    low, high = found.test.relative_interval(level) if relative else found.test.interval(level)
+    low, high = sorted((metric.direction * low, metric.direction * high))
+    return Interval(low + guardrail.margin.value, high + guardrail.margin.value)
+
+
+def _around(centre: float, half: float) -> Interval:
+    return Interval(centre - half, centre + half)
 
 
 def _limit(metric: Metric, guardrail: Guardrail, arms: Arms) -> Arms:
@@ -94,12 +114,12 @@ def _limit(metric: Metric, guardrail: Guardrail, arms: Arms) -> Arms:
     return arms._replace(control=limit, covariance=factor * arms.covariance)
 
 
-def verdict(distance: float, half_widths: list[float]) -> str:
-    """The verdict of a treatment `distance` on the safe side of its limit, with the half widths of valid intervals."""
-    if any(distance + half < 0 for half in half_widths):
+def verdict(distance: float, intervals: list[Interval]) -> str:
+    """The verdict of a treatment `distance` on the safe side of its limit, with valid intervals of that distance."""
+    if any(high < 0 for _, high in intervals):
         return "proven_breach"
     if distance < 0:
         return "observed_breach"
-    if any(distance - half > 0 for half in half_widths):
+    if any(low > 0 for low, _ in intervals):
         return "non_inferior"
     return "unproven"

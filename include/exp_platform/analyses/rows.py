@@ -61,6 +61,7 @@ class ResultRow:
     median_treatment: float | None = None
     p95_control: float | None = None
     p95_treatment: float | None = None
+    test: str | None = None  # welch, score, exact; srm: chi_square, exact
     estimate: float | None = None
     standard_error: float | None = None
     degrees_of_freedom: float | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from exp_platform.aggregates import Aggregates
 from exp_platform.analyses.comparison import Comparison, compare, pair_of
+from exp_platform.analyses.correction import corrected
 from exp_platform.analyses.family import Level, is_final
 from exp_platform.analyses.rows import Row
 from exp_platform.config.experiment import Experiment
@@ -21,7 +22,7 @@ def analyse(experiment: Experiment, aggregates: Aggregates) -> list[Row]:
     size = max(1, len(experiment.family) * len(experiment.treatments) * len(values))
     level = Level(size, experiment.decision.fixed_alpha, sequential_family_alpha=0.0)
     final = is_final(experiment, aggregates.as_of_date)
-    rows: list[Row] = []
+    outcomes = []
     for segment, value in values:
         for metric in experiment.family:
             for treatment in experiment.treatments:
@@ -37,9 +38,9 @@ def analyse(experiment: Experiment, aggregates: Aggregates) -> list[Row]:
                     value,
                     exploratory=True,
                 )
-                rows.append(
+                outcomes.append(
                     compare(
                         c, pair_of(aggregates, metric, experiment.control.id, treatment.id, segment, value)
                     )
                 )
-    return rows
+    return list(corrected(outcomes))

@@ -68,6 +68,7 @@ def _row(
     return row(
         Status.OK,
         message=_told(experiment, counts, shares),
+        test=test.method,
         statistic=test.statistic,
         degrees_of_freedom=float(test.df),
         p_value=test.p,

@@ -105,6 +105,7 @@ class Metric:
     baseline: float | None = None
     guardrail: Guardrail | None = None
     q: float | None = None  # of a quantile: the share of users at or below it
+    test: Literal["welch", "score"] = "welch"  # score: proportions only; exact where outcomes are few
 
 
 @dataclass(frozen=True)

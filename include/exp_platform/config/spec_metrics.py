@@ -132,6 +132,7 @@ class MetricSpec(Spec):
     mde: EffectSize | None = None
     min_practical_effect: EffectSize | None = None
     baseline: float | None = None
+    test: Literal["welch", "score"] = "welch"
 
     @model_validator(mode="after")
     def _check(self) -> MetricSpec:
@@ -174,6 +175,9 @@ class MetricSpec(Spec):
         if self.type == "quantile" and self.covariates:
             remedy = "CUPED does not adjust a quantile: leave the covariates out"
             yield Fault(("covariates",), Words("covariates"), remedy)
+        if self.test == "score" and self.type not in ("proportion", "retention"):
+            remedy = f"only a proportion or a retention takes the score test: a {self.type} takes welch"
+            yield Fault(("test",), self.test, remedy)
         if self.type in ("proportion", "retention"):
             if self.baseline is not None and not 0 < self.baseline < 1:
                 yield Fault(("baseline",), self.baseline, "allowed: a share between 0 and 1")
@@ -225,6 +229,7 @@ class MetricSpec(Spec):
             baseline=self.baseline,
             guardrail=guardrail,
             q=self.q,
+            test=self.test,
         )
 
 

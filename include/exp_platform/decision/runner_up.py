@@ -9,6 +9,7 @@ from exp_platform.analyses.adjustment import adjustment
 from exp_platform.analyses.comparison import (
     Comparison,
     arms_of,
+    effect_test,
     pair_of,
     sequence_half_width,
     sequence_status,
@@ -19,13 +20,12 @@ from exp_platform.analyses.rows import Status
 from exp_platform.decision.evidence import Case, Finding
 from exp_platform.decision.model import Reason
 from exp_platform.stats.arms import Arms
-from exp_platform.stats.welch import difference
 
 
 def runner_up(case: Case, winner: Finding, others: Iterable[Finding]) -> Reason | None:
     """A reason where the winner is not significantly better than the next treatment, None where it is or is alone.
 
-    Tested as the decision is: Welch at the metric's corrected level from the planned end on, by a confidence sequence
+    Tested as the decision is: by the metric's test at the metric's corrected level from the planned end on, by a confidence sequence
     before it.
     """
     rivals = [f for f in others if f.treatment_id != winner.treatment_id and f.effect is not None]
@@ -52,15 +52,18 @@ def _is_ahead(case: Case, winner: Finding, second: Finding) -> bool:
     pair = pair_of(case.aggregates, metric, second.treatment_id, winner.treatment_id)
     if too_small(**pair.counts) is not None:
         return False
-    arms = _adjusted(case, winner, second) or arms_of(metric, pair)
-    if arms.variance_of_difference <= 0:
+    adjusted = _adjusted(case, winner, second)
+    try:
+        test = effect_test(metric, pair, adjusted)
+    except ValueError:  # neither arm varies
         return False
-    d = difference(*arms)
-    ahead = metric.direction * d.estimate
-    if case.final and ahead > 0 and d.p_value < level.alpha:
+    ahead = metric.direction * test.estimate
+    if case.final and ahead > 0 and test.p_value < level.alpha:
         return True
     c = Comparison(case.experiment, case.as_of_date, "", metric, winner.treatment_id, level, case.final)
-    return sequence_status(c, pair) is Status.OK and ahead > sequence_half_width(c, arms)
+    return sequence_status(c, pair) is Status.OK and ahead > sequence_half_width(
+        c, adjusted or arms_of(metric, pair)
+    )
 
 
 def _adjusted(case: Case, winner: Finding, second: Finding) -> Arms | None:

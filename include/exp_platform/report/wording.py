@@ -138,8 +138,16 @@ def significance(report: Report) -> str:
     alpha = experiment.decision
     return (
         f"Intervals have a coverage of {shown}: {corrected} at {alpha.fixed_alpha:.4g} of alpha {alpha.alpha:.4g}; "
-        f"{alpha.sequential_alpha:.4g} are for always-valid evidence. {when}"
+        f"{alpha.sequential_alpha:.4g} are for always-valid evidence. {when}{_counted(report)}"
     )
+
+
+def _counted(report: Report) -> str:
+    """Which rows are tested on counts; empty where all are Welch's."""
+    names = {"score": "by the score test", "exact": "exactly, for want of outcomes"}
+    found = {name: sorted({r.metric_id for r in report.of_method("ab") if r.test == name}) for name in names}
+    told = [f"{', '.join(metrics)} {names[name]}" for name, metrics in found.items() if metrics]
+    return f" Tested on counts: {'; '.join(told)}." if told else ""
 
 
 def did_windows(report: Report) -> str:

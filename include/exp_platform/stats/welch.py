@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from exp_platform.stats.arms import Arm, Arms
 from exp_platform.stats.intervals import Interval, t_critical, t_two_sided
@@ -18,6 +18,7 @@ class Difference(NamedTuple):
     statistic: float
     p_value: float
     log10_p: float
+    test: Literal["welch"] = "welch"
 
     def interval(self, level: float) -> Interval:
         """The two-sided t interval of coverage `level`; it excludes 0 exactly where p < 1 - level."""
