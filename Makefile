@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo airflow test lint coverage lock jars-cluster clean \
+.PHONY: help setup setup-dev demo airflow test validate lint coverage lock jars-cluster clean \
 	env stack stack-demo stack-test stack-down stack-destroy
 
 PY := .venv/bin/python
@@ -37,6 +37,9 @@ coverage: # the gate: at least 95 % of each of these, from the last test run
 		$(PY) -m coverage report --fail-under=95 \
 			--include="include/exp_platform/$$part.py,include/exp_platform/$$part/*"; \
 	done
+
+validate: setup ## is every method as good as it says? about 20 minutes; writes docs/08_statistical_validation.md
+	@$(PY) -m exp_platform.validation $(VALIDATE_ARGS)
 
 lint: setup-dev ## style, types and import contracts only
 	@.venv/bin/ruff check .

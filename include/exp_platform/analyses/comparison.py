@@ -8,6 +8,7 @@ from datetime import date
 from typing import Any, Literal, NamedTuple
 
 from exp_platform.aggregates import ALL, Aggregates, Block
+from exp_platform.analyses.caution import caution
 from exp_platform.analyses.family import Level
 from exp_platform.analyses.planned import PROPORTIONS, tuned_size
 from exp_platform.analyses.rows import ResultRow, Status
@@ -167,6 +168,7 @@ class Compared:
             **self._description(0, "control", 1 - alpha),
             **self._description(1, "treatment", 1 - alpha),
             capped_share=_capped_share(self.pair.control, self.pair.treatment),
+            caution=caution(c.metric, *self.pair) if isinstance(self.test, Difference) else None,
             **self._effect(alpha),
             **_always_valid(c, self.pair, self.arms, self.test.estimate),
             **self.also,

@@ -47,6 +47,7 @@ class ResultRow:
     status: Status
     exploratory: bool = False
     message: str | None = None  # why the status is not OK, or a warning
+    caution: str | None = None  # why p-value and interval may not keep their level
     n_control: int | None = None
     n_treatment: int | None = None
     mean_control: float | None = None

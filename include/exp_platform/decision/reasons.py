@@ -23,6 +23,7 @@ def of_treatment(case: Case, standing: Standing) -> list[Reason]:
     reasons += [
         _fallback(f) for f in standing.findings if f.row and f.row.method != case.experiment.decision.estimate
     ]
+    reasons += [_caution(f) for f in standing.findings if f.row and f.row.caution]
     if {"better", "worse"} <= {f.outcome for f in standing.findings}:
         text = f"{standing.treatment_id} is better on one primary metric and worse on another: it counts as worse."
         reasons.append(Reason("PRIMARY_METRICS_DISAGREE", text, {"treatment_id": standing.treatment_id}))
@@ -45,6 +46,12 @@ def _of_finding(f: Finding) -> Reason:
 def _fallback(f: Finding) -> Reason:
     text = f"No covariate can be used for {f.metric.id}, so its unadjusted estimate decides."
     return Reason("UNADJUSTED_ESTIMATE", text, {"metric_id": f.metric.id, "treatment_id": f.treatment_id})
+
+
+def _caution(f: Finding) -> Reason:
+    said = f.row.caution if f.row else None
+    data = {"metric_id": f.metric.id, "treatment_id": f.treatment_id}
+    return Reason("CAUTION", f"{f.metric.id} of {f.treatment_id}: {said}.", data)
 
 
 def no_effect(left: Sequence[Standing]) -> list[Reason]:

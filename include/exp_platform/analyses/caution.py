@@ -1,0 +1,72 @@
+"""Cautions: where the calibration found that p-values and intervals do not keep their level, a row says so.
+
+Moments hold no third moment. For values of at least 0 mean and variance bound the skewness from below, exactly for a
+proportion, so what is warned of is at least as skewed as it is said to be. The limits were set by docs/08.
+"""
+
+from __future__ import annotations
+
+import math
+
+from exp_platform.aggregates import Block
+from exp_platform.analyses.planned import PROPORTIONS
+from exp_platform.config.experiment import Metric, MetricKind
+from exp_platform.stats.skewness import ENOUGH, Spread, of_difference, users_needed
+
+FEW_OUTCOMES = 10  # successes and failures an arm, of a proportion
+FEW_NONZERO = 50  # users with a value other than 0 an arm, else
+SKEWED = 1 / math.sqrt(
+    ENOUGH
+)  # of the difference; what 355 users a unit of squared skewness leave of one mean
+
+
+def caution(metric: Metric, control: Block, treatment: Block) -> str | None:
+    """Why a row's numbers may be off, or None. A ratio is judged by how many users have a numerator alone."""
+    if control.successes is None or treatment.successes is None:
+        return None
+    arms = [_spread(block, block.successes or 0) for block in (control, treatment)]
+    if metric.kind is MetricKind.RATIO:
+        return few(arms[0], arms[1], proportion=False)
+    return caution_of(arms[0], arms[1], proportion=metric.kind in PROPORTIONS)
+
+
+def caution_of(control: Spread, treatment: Spread, *, proportion: bool) -> str | None:
+    """The same from what it rests on; the direction that does harm is told first."""
+    skewness = of_difference(control, treatment, proportion=proportion)
+    if abs(skewness) > SKEWED:
+        return (
+            f"skewed values in unequal arms (skewness of the difference at least {abs(skewness):.2g}, "
+            f"limit {SKEWED:.2g}): it may be found significant too often"
+        )
+    return few(control, treatment, proportion=proportion) or _heavy_tail(control, treatment)
+
+
+def few(control: Spread, treatment: Spread, *, proportion: bool) -> str | None:
+    """Too few outcomes for a mean to be nearly normal."""
+    if proportion:
+        least = min(min(arm.nonzero, arm.n - arm.nonzero) for arm in (control, treatment))
+        if least >= FEW_OUTCOMES:
+            return None
+        return (
+            f"an arm has {least} successes or failures, fewer than {FEW_OUTCOMES}: p and interval are rough"
+        )
+    least = min(control.nonzero, treatment.nonzero)
+    if least >= FEW_NONZERO:
+        return None
+    return f"an arm has {least} users with a value other than 0, fewer than {FEW_NONZERO}: p and interval are rough"
+
+
+def _heavy_tail(control: Spread, treatment: Spread) -> str | None:
+    for arm in (control, treatment):
+        needed = users_needed(arm)
+        if needed > arm.nonzero:
+            return (
+                f"a heavy tail: {arm.nonzero:,} users have a value other than 0, and values that vary so much take "
+                f"{needed:,.0f}: p and interval are rough; winsorise"
+            )
+    return None
+
+
+def _spread(block: Block, nonzero: int) -> Spread:
+    moments = block.moments
+    return Spread(moments.n, float(moments.mean[0]), float(moments.covariance()[0, 0]), nonzero)

@@ -1,0 +1,141 @@
+"""The list of what is judged on drawn Moments: a new method is a few lines here and one function in `methods`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import numpy as np
+
+from exp_platform.stats.moments import Array
+from exp_platform.validation import methods
+from exp_platform.validation.bands import Check
+from exp_platform.validation.drawn import Cell
+from exp_platform.validation.populations import Discrete, Draws, Normal, Population, Spend
+from exp_platform.validation.sequences import Sequence, Split, confidence_sequence, fixed_horizon
+
+
+class Judged(Protocol):
+    """Anything with a name that can be judged by so many replicates."""
+
+    @property
+    def name(self) -> str:
+        """Names the cell on the page."""
+
+    def checks(self, replicates: int) -> list[Check]:
+        """Carry it out."""
+
+
+EVEN, UNEVEN = (0.5, 0.5), (0.9, 0.1)
+
+NORMAL = Normal.of(10.0, 3.0)
+BINARY = Discrete.binary(0.1)
+RARE = Discrete.binary(0.005)
+VISITS = Discrete.visits(0.2)
+SPEND, HEAVY = Spend(0.1, 1.0), Spend(0.1, 2.0)
+DAYS, DRIFT = Normal.of_days(7, 2.0, 1.0, 1.0), Normal.of_days(7, 2.0, 1.0, 1.0, drift=0.05)
+
+
+def cells() -> list[Judged]:
+    """Every cell, in the order of the page."""
+    return [*_welch(), *_cautions(), *_ratios(), *_cuped(), *_did(), *_winsorised(), *_looks(), *_splits()]
+
+
+def wrong() -> list[Judged]:
+    """What is known to be wrong: a page that does not find it out proves nothing."""
+    return [
+        Cell("pooled-variance test", "normal, sd 3 and 6", methods.pooled_z, NORMAL, (900, 100), planned=False,
+             warned=False, treated=Normal.of(10.0, 6.0)),
+        Sequence("fixed-horizon interval at every look", "normal", fixed_horizon, NORMAL, (50, 50)),
+        Cell("DiD", "trends that are not parallel", methods.did(7), DAYS, (300, 300), planned=False, warned=False, treated=DRIFT),
+        Cell("pre-trends", "trends that are not parallel", methods.pretrends(7), DAYS, (300, 300), planned=False, warned=False, treated=DRIFT),
+    ]  # fmt: skip
+
+
+def _welch() -> Iterator[Judged]:
+    populations: list[tuple[str, Population, int]] = [
+        ("normal", NORMAL, 500),
+        ("normal", NORMAL, 5_000),
+        ("binary 10 %", BINARY, 2_000),
+        ("binary 10 %", BINARY, 20_000),
+        ("rare binary 0.5 %", RARE, 20_000),
+        ("rare binary 0.5 %", RARE, 200_000),
+        ("spend", SPEND, 10_000),
+        ("spend, heavy tail", HEAVY, 10_000),
+    ]
+    for name, population, users in populations:
+        for shares in (EVEN, UNEVEN):
+            n = round(users * shares[0]), round(users * shares[1])
+            yield Cell("Welch", name, methods.welch, population, n, planned=population is not HEAVY)
+
+
+def _cautions() -> Iterator[Judged]:
+    """Few users, where means are not normal yet: what the caution on a row warns of."""
+    for name, population in (("binary 10 %", BINARY), ("spend", SPEND), ("spend, heavy tail", HEAVY)):
+        for n in ((50, 50), (200, 200), (450, 50), (1_800, 200)):
+            yield Cell("Welch, few users", name, methods.welch, population, n, planned=False)
+
+
+def _ratios() -> Iterator[Judged]:
+    for n in ((1_000, 1_000), (1_800, 200), (50, 50)):
+        yield Cell("ratio", "orders a visit", methods.ratio, VISITS, n, planned=n != (50, 50))
+
+
+def _cuped() -> Iterator[Judged]:
+    one, two = Normal.with_covariates(10.0, 3.0, (0.7,)), Normal.with_covariates(10.0, 3.0, (0.6, 0.4))
+    pooled, per_arm = methods.cuped(), methods.cuped("per_arm")
+    for n in ((500, 500), (900, 100), (50, 50)):
+        planned = n == (500, 500)
+        yield Cell(
+            "CUPED", "normal, correlation .7", pooled, one, n, planned=planned, variance_reduction=0.49
+        )
+    yield Cell("CUPED", "slopes per arm, two covariates", per_arm, two, (900, 100), planned=False)
+
+
+def _did() -> Iterator[Judged]:
+    for n in ((300, 300), (900, 100)):
+        yield Cell("DiD", "7 days before and after", methods.did(7), DAYS, n, planned=False, warned=False)
+    for n in ((300, 300), (900, 100), (2_000, 2_000), (9_000, 1_000)):
+        yield Cell("pre-trends", "parallel", methods.pretrends(7), DAYS, n, planned=False, warned=False)
+
+
+def _winsorised() -> Iterator[Judged]:
+    for n in ((500, 500), (900, 100)):
+        yield Cell(
+            "Welch, winsorised at .98",
+            "spend, heavy tail",
+            methods.welch,
+            HEAVY,
+            n,
+            planned=False,
+            reduce=_capped,
+        )
+
+
+def _capped(control: Array, treatment: Array) -> tuple[Draws, Draws]:
+    """Both arms capped at the 98th percentile of all their users, as the kernels define it."""
+    pooled = np.concatenate([control, treatment], axis=1)
+    rank = max(int(np.ceil(pooled.shape[1] * 0.98 - 1)), 0)
+    cap = np.partition(pooled, rank, axis=1)[:, [rank]]
+    return Draws.of(np.minimum(control, cap)), Draws.of(np.minimum(treatment, cap))
+
+
+def _looks() -> Iterator[Judged]:
+    for name, population, daily in (
+        ("normal", NORMAL, 200),
+        ("binary 10 %", BINARY, 200),
+        ("rare binary 0.5 %", RARE, 2_000),
+        ("spend, heavy tail", HEAVY, 200),
+    ):
+        for shares in (EVEN, UNEVEN):
+            n = round(daily * shares[0]), round(daily * shares[1])
+            yield Sequence("confidence sequence", name, confidence_sequence, population, n)
+
+
+def _splits() -> Iterator[Judged]:
+    yield Split((0.5, 0.5), 20_000)
+    yield Split((0.9, 0.1), 20_000)
+    yield Split((0.4, 0.3, 0.3), 20_000)
+    yield Split((0.9, 0.1), 40)
+    yield Split((0.5, 0.5), 2_800, looks=28)
+    yield Split((0.9, 0.1), 2_800, looks=28)

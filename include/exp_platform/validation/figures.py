@@ -1,0 +1,50 @@
+"""The figures of the page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from io import BytesIO
+from typing import Any
+
+from exp_platform.validation.run import Outcome
+
+_HOLDS, _MISSES, _BAND = "#1a7f5a", "#b3261e", "#c9d1d9"
+
+
+def all_of(cells: Sequence[Outcome], settings: Sequence[Outcome], checks: int) -> dict[str, Any]:
+    """Every figure by name."""
+    return {"false_positives": false_positives(cells, checks)}
+
+
+def false_positives(cells: Sequence[Outcome], checks: int) -> Any:
+    """False positive rates of all cells with the band of their promise."""
+    import altair as alt
+
+    data = []
+    for outcome in cells:
+        for check in outcome.checks:
+            if check.measure == "false positives":
+                low, high = check.band(checks)
+                reading = "inside its band" if check.holds(checks) else "outside"
+                data.append(
+                    {"cell": outcome.name, "rate": check.rate, "low": low, "high": high, "reading": reading}
+                )
+    base = alt.Chart(alt.InlineData(values=data)).encode(
+        y=alt.Y("cell:N", sort=None, title=None, axis=alt.Axis(labelLimit=420))
+    )
+    x = alt.X("low:Q", title="false positives at a level of 5 %", axis=alt.Axis(format=".0%"))
+    bands = base.mark_bar(height=9, color=_BAND).encode(x=x, x2="high:Q")
+    colour = alt.Color(
+        "reading:N",
+        title=None,
+        scale=alt.Scale(domain=["inside its band", "outside"], range=[_HOLDS, _MISSES]),
+    )
+    points = base.mark_point(filled=True, size=45, opacity=1).encode(x="rate:Q", color=colour)
+    return alt.layer(bands, points).properties(width=420, height=alt.Step(15))
+
+
+def png(chart: Any) -> bytes:
+    """A chart as PNG, small enough for a repository."""
+    drawn = BytesIO()
+    chart.configure_view(stroke=None).save(drawn, format="png", scale_factor=1.5)
+    return drawn.getvalue()

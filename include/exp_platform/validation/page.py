@@ -1,0 +1,193 @@
+"""The page that tells what was found, docs/08_statistical_validation.md, with its figures beside it."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from itertools import groupby
+from pathlib import Path
+
+from exp_platform.validation import figures
+from exp_platform.validation.bands import ERROR, UNIFORMITY, Check, judged
+from exp_platform.validation.drawn import SEED
+from exp_platform.validation.run import Outcome, checks_of
+
+COMMAND = "make validate"
+PACKAGES = ("numpy", "scipy", "pyarrow", "pyiceberg")
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that a run of the validation found. `settings` are of the whole pipeline, `wrong` of methods that must miss."""
+
+    cells: Sequence[Outcome]
+    settings: Sequence[Outcome]
+    wrong: Sequence[Outcome]
+    replicates: int
+    pipeline_replicates: int
+    processes: int
+
+    @property
+    def judged(self) -> int:
+        """Over how many checks the error of the page is shared."""
+        return judged(checks_of([*self.cells, *self.settings]))
+
+    @property
+    def misses(self) -> list[Check]:
+        """Promises that are not kept."""
+        return [c for c in checks_of([*self.cells, *self.settings]) if not c.holds(self.judged)]
+
+
+def write_page(found: Findings, folder: Path) -> Path:
+    """Write the page and its figures into `folder`; returns the page's path."""
+    page = folder / "08_statistical_validation.md"
+    pictures = folder / "08_statistical_validation"
+    pictures.mkdir(parents=True, exist_ok=True)
+    for name, chart in figures.all_of(found.cells, found.settings, found.judged).items():
+        (pictures / f"{name}.png").write_bytes(figures.png(chart))
+    page.write_text("\n".join(_lines(found)) + "\n")
+    return page
+
+
+def _lines(found: Findings) -> list[str]:
+    return [
+        "# 08 Statistical validation",
+        "",
+        *_INTRODUCTION,
+        "",
+        *_how(found),
+        "",
+        "## Promises that are not kept",
+        "",
+        *_misses(found),
+        "",
+        "## Methods on drawn Moments",
+        "",
+        *_CELLS,
+        "",
+        "![False positive rates](08_statistical_validation/false_positives.png)",
+        "",
+        *_tables(found.cells, found.judged),
+        *_pipeline(found),
+        "## Methods that are known to be wrong",
+        "",
+        *_WRONG,
+        "",
+        *_tables(found.wrong, found.judged),
+    ]
+
+
+_INTRODUCTION = (
+    "Does every method do what it promises: is a 5 % test wrong 5 % of the time, does a 95 % interval hold the truth 95 % of",
+    "the time, does the planned size find the planned effect as often as planned? This page is the answer of",
+    f"`{COMMAND}`, which draws experiments whose truth is known and counts.",
+)
+
+_CELLS = (
+    "Each row is one cell: a method, a population, and the users of control and treatment. Replicates are drawn as Moments,",
+    "from the laws of the sufficient statistics where they have one (normal means with Wishart co-moments, multinomial counts)",
+    "and from users elsewhere; then the platform's own functions judge them. *False positives* and *uniformity* (Kolmogorov's",
+    "distance of the p-values to the uniform law; shown only, without a verdict, where a count makes p come in steps) are",
+    "without an effect, *coverage* and *power* with the effect that the plan finds with 80 %, where there is one. The plan is",
+    "told the spread of both arms. **Bold** is outside its band.",
+)
+
+_WRONG = ("If the machinery did not find these out, the rest of the page would prove nothing.",)
+
+
+def _how(found: Findings) -> list[str]:
+    versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    seconds = sum(o.seconds for o in (*found.cells, *found.settings, *found.wrong))
+    return [
+        "| | |",
+        "|---|---|",
+        f"| command | `{COMMAND}` |",
+        f"| replicates | {found.replicates:,} a cell of drawn Moments, {found.pipeline_replicates:,} a setting of the pipeline |",
+        f"| judged | {found.judged} rates. All bands together hold with {1 - ERROR:.0%} where every promise is kept: exact binomial "
+        "(Kolmogorov's law for uniformity), Bonferroni over the rates, one-sided for methods that promise *at most* |",
+        f"| seed | {SEED}, with a stream of its own for each cell: the same versions give the same digits |",
+        f"| versions | Python {platform.python_version()}, {versions} |",
+        f"| time | {seconds / 60:.0f} minutes of one core, so {seconds / 60 / found.processes:.0f} minutes in {found.processes} processes on cores of their own |",
+    ]
+
+
+def _misses(found: Findings) -> list[str]:
+    if not found.misses:
+        return ["None."]
+    return [
+        *_MISSES,
+        "",
+        "| where | measure | found | promised | band | |",
+        "|---|---|---|---|---|---|",
+        *(
+            f"| {c.cell} | {c.measure} | {_number(c)} | {_promise(c)} | {_band(c, found.judged)} | {_meaning(c)} |"
+            for c in found.misses
+        ),
+    ]
+
+
+_MISSES = (
+    "*Too narrow* is the direction that does harm: a test finds too much, an interval misses too often. *Too wide* costs users",
+    "and nothing else. Where the platform can tell from the data that a row lies in such a region it says so in the row's",
+    "`caution` ([06_methods.md](06_methods.md#cautions)).",
+)
+
+
+def _meaning(check: Check) -> str:
+    if check.measure == UNIFORMITY:
+        return "p-values are not uniform"
+    if check.measure == "power":
+        return "less power than planned" if check.rate < check.promised else "more power than planned"
+    errors = check.rate if check.promised < 0.5 else 1 - check.rate
+    promised = check.promised if check.promised < 0.5 else 1 - check.promised
+    return "too narrow" if errors > promised else "too wide"
+
+
+def _tables(outcomes: Sequence[Outcome], judged: int) -> list[str]:
+    lines: list[str] = []
+    for method, of_method in groupby(outcomes, key=lambda o: o.name.split(": ")[0]):
+        listed = list(of_method)
+        measures = list(dict.fromkeys(c.measure for o in listed for c in o.checks))
+        lines += [f"### {method}", "", f"| | {' | '.join(measures)} |", "|---|" + "---|" * len(measures)]
+        for outcome in listed:
+            by_measure = {c.measure: c for c in outcome.checks}
+            cells = [_cell(by_measure.get(m), judged) for m in measures]
+            lines.append(f"| {outcome.name.split(': ', 1)[1]} | {' | '.join(cells)} |")
+        lines += ["", _bands([c for o in listed for c in o.checks], judged), ""]
+    return lines
+
+
+def _cell(check: Check | None, judged: int) -> str:
+    if check is None:
+        return ""
+    return _number(check) if check.holds(judged) else f"**{_number(check)}**"
+
+
+def _bands(checks: Sequence[Check], judged: int) -> str:
+    """The bands of a table, one a measure; replicates without an answer make those of some cells slightly wider."""
+    widest = {c.measure: c for c in sorted(checks, key=lambda c: c.of) if c.side != "none"}
+    told = [f"{m} {_promise(c)} ({_band(c, judged)})" for m, c in widest.items()]
+    return f"Promised (band): {'; '.join(told)}."
+
+
+def _number(check: Check) -> str:
+    return f"{check.rate:.4f}" if check.promised != 0.001 else f"{check.rate:.5f}"
+
+
+def _promise(check: Check) -> str:
+    if check.measure == UNIFORMITY:
+        return "0"
+    words = {"both": "", "none": "", "at most": "at most ", "at least": "at least "}
+    return f"{words[check.side]}{check.promised:g}"
+
+
+def _band(check: Check, judged: int) -> str:
+    low, high = check.band(judged)
+    digits = 5 if check.promised == 0.001 else 4
+    return f"{low:.{digits}f} to {high:.{digits}f}"
+
+
+def _pipeline(found: Findings) -> list[str]:
+    return []
