@@ -22,8 +22,8 @@ SKEWED = 1 / math.sqrt(
 
 def caution(metric: Metric, control: Block, treatment: Block) -> str | None:
     """Why a row's numbers may be off, or None. A ratio is judged by how many users have a numerator alone."""
-    if control.successes is None or treatment.successes is None:
-        return None
+    if metric.kind is MetricKind.QUANTILE or control.successes is None or treatment.successes is None:
+        return None  # a quantile's interval is made of ranks, which know no tail
     arms = [_spread(block, block.successes or 0) for block in (control, treatment)]
     if metric.kind is MetricKind.RATIO:
         return few(arms[0], arms[1], proportion=False)

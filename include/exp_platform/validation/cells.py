@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -38,7 +39,17 @@ DAYS, DRIFT = Normal.of_days(7, 2.0, 1.0, 1.0), Normal.of_days(7, 2.0, 1.0, 1.0,
 
 def cells() -> list[Judged]:
     """Every cell, in the order of the page."""
-    return [*_welch(), *_cautions(), *_ratios(), *_cuped(), *_did(), *_winsorised(), *_looks(), *_splits()]
+    return [
+        *_welch(),
+        *_cautions(),
+        *_ratios(),
+        *_cuped(),
+        *_did(),
+        *_winsorised(),
+        *_quantiles(),
+        *_looks(),
+        *_splits(),
+    ]
 
 
 def wrong() -> list[Judged]:
@@ -110,6 +121,19 @@ def _winsorised() -> Iterator[Judged]:
             planned=False,
             reduce=_capped,
         )
+
+
+def _quantiles() -> Iterator[Judged]:
+    everybody = Spend(1.0, 1.0)
+    for q in (0.5, 0.9):
+        both = partial(_both, partial(methods.quantile_draws, q))
+        for n in ((500, 500), (900, 100)):
+            yield Cell(f"{q:g} quantile", "spend of buyers", methods.quantile(q), everybody, n, planned=False,
+                       warned=False, reduce=both, side="at most")  # fmt: skip
+
+
+def _both(of_arm: Callable[[Array], Draws], control: Array, treatment: Array) -> tuple[Draws, Draws]:
+    return of_arm(control), of_arm(treatment)
 
 
 def _capped(control: Array, treatment: Array) -> tuple[Draws, Draws]:
