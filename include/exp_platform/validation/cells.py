@@ -87,6 +87,22 @@ def _cautions() -> Iterator[Judged]:
             yield Cell("Welch, few users", name, methods.welch, population, n, planned=False)
 
 
+def _counted() -> Iterator[Judged]:
+    """The score test promises its level, the exact one at most that."""
+    several: tuple[tuple[str, Population, tuple[int, int]], ...] = (
+        ("binary 10 %", BINARY, (1_000, 1_000)),
+        ("binary 10 %", BINARY, (1_800, 200)),
+        ("rare binary 0.5 %", RARE, (18_000, 2_000)),
+    )
+    for name, population, n in several:
+        yield Cell("score test", name, methods.counted, population, n, warned=False)
+    for n in ((50, 50), (450, 50)):
+        yield Cell(
+            "score test, exact below 10", "binary 10 %", methods.counted, BINARY, n, planned=False, warned=False,
+            side="at most",
+        )  # fmt: skip
+
+
 def _ratios() -> Iterator[Judged]:
     for n in ((1_000, 1_000), (1_800, 200), (50, 50)):
         yield Cell("ratio", "orders a visit", methods.ratio, VISITS, n, planned=n != (50, 50))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -10,8 +11,10 @@ import numpy as np
 from exp_platform.analyses.daily import day_weights
 from exp_platform.stats.adjustment import Slopes, adjust
 from exp_platform.stats.arms import Arm, arm_mean, arm_ratio
+from exp_platform.stats.exact import proportions
 from exp_platform.stats.intervals import t_critical
 from exp_platform.stats.moments import Array, Moments
+from exp_platform.stats.proportions import Count
 from exp_platform.stats.quantile import arm_quantile, rank_interval
 from exp_platform.stats.relative import Kind, RelativeInterval, fieller
 from exp_platform.stats.wald import joint
@@ -51,6 +54,18 @@ Method = Callable[[Moments, Moments], Answer]  # control, treatment; raises Valu
 def welch(control: Moments, treatment: Moments) -> Answer:
     """Welch's test of the first column's mean, with Fieller's set."""
     return _compared(arm_mean(control), arm_mean(treatment))
+
+
+def counted(control: Moments, treatment: Moments) -> Answer:
+    """A proportion tested on its counts: the score test, exact where outcomes are few."""
+    counts = [Count(round(float(arm.mean[0]) * arm.n), arm.n) for arm in (control, treatment)]
+    return _counted(counts[0], counts[1])
+
+
+@lru_cache(maxsize=None)  # replicates share their counts, and roots take time
+def _counted(control: Count, treatment: Count) -> Answer:
+    test = proportions(control, treatment)
+    return Answer(test.p_value, *test.interval(1 - LEVEL))
 
 
 def ratio(control: Moments, treatment: Moments) -> Answer:
