@@ -27,7 +27,7 @@ app = typer.Typer(
 )
 console = Console()
 
-METHODS = ("ab", "cuped", "segments", "guardrails")
+METHODS = ("ab", "cuped", "post_stratified", "cuped_post_stratified", "segments", "guardrails")
 
 ExperimentId = Annotated[
     str, typer.Argument(metavar="EXPERIMENT_ID", help="The experiment's id; see exp list.")
@@ -132,7 +132,7 @@ def _days(as_of: datetime | None, first: datetime | None, last: datetime | None)
 def results(
     experiment_id: ExperimentId,
     as_of: end_to_end.AsOfOption = None,
-    method: Annotated[str, typer.Option(help="ab, cuped, segments, guardrails.")] = "ab",
+    method: Annotated[str, typer.Option(help=", ".join(METHODS))] = "ab",
     as_json: Annotated[bool, typer.Option("--json", help="Print the memo's JSON twin.")] = False,
 ) -> None:
     """Show the decision and a table of results."""

@@ -112,6 +112,7 @@ def test_every_key_of_an_events_spec_reaches_the_experiment(tmp_path: Path) -> N
         did_pre_days=28,
         crossovers="first",
         slopes="per_arm",
+        strata=("device", "country"),
     )
     assert experiment.decision == DecisionPlan(0.1, 0.2, 0.9, "cuped", "primary_first", 50000, 2000.0)
     assert experiment.schedule == Schedule(

@@ -228,6 +228,29 @@ def test_hillstrom_cuped_is_a_regression_on_arms_and_history(
         assert row.health == ("ok" if (row.variance_reduction or 0) >= 0.01 else "unrelated")
 
 
+@pytest.mark.parametrize("metric", EMAIL_METRICS)
+def test_hillstrom_post_stratified_is_the_saturated_regression(
+    stored: dict[str, list[ResultRow]], emails: pd.DataFrame, metric: str
+) -> None:
+    """By newbie crossed with channel: arm-by-stratum means, HC2 of them, and what the strata's shares add."""
+    stratum = emails.newbie.astype(str) + emails.channel
+    share = stratum.value_counts(normalize=True)
+    cells = pd.get_dummies(emails.treatment + stratum, dtype=float)
+    fit = sm.OLS(emails[metric], cells).fit(cov_type="HC2")
+    for treatment in EMAILS:
+        steps = pd.Series(0.0, cells.columns)
+        steps[ARMS[treatment] + share.index] = share.to_numpy()
+        steps[ARMS["no_email"] + share.index] = -share.to_numpy()
+        effects = np.array(
+            [fit.params[ARMS[treatment] + s] - fit.params[ARMS["no_email"] + s] for s in share.index]
+        )
+        between = share.to_numpy() @ (effects - share.to_numpy() @ effects) ** 2 / (len(emails) - 1)
+        row = one(stored["hillstrom"], "post_stratified", metric, treatment)
+        variance = steps @ fit.cov_params() @ steps + between
+        agree(row, {"estimate": steps @ fit.params, "standard_error": math.sqrt(variance)})
+        assert (row.stratified_by, row.strata) == ("newbie × channel", 6)
+
+
 def test_hillstroms_theta_is_the_slope_of_a_regression_on_arms_and_history(
     stored: dict[str, list[ResultRow]], emails: pd.DataFrame
 ) -> None:

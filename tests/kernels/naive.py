@@ -57,12 +57,17 @@ class Naive:
             variants[0],
             first_at,
             len({e.variant for e in seen} & set(known)) > 1,
-            {
-                s: self._attribute(s, [e for e in firsts if e.variant == variants[0]])
-                for s in self.experiment.segments
-            },
+            self._attributes([e for e in firsts if e.variant == variants[0]]),
             [o for o in outcomes if o.user == name and self.date(o.at) <= self.as_of],
         )
+
+    def _attributes(self, firsts: list[Exposure]) -> dict[str, str]:
+        """Every segment's value, and the crossed one where strata are crossed."""
+        values = {s: self._attribute(s, firsts) for s in self.experiment.segments}
+        strata = self.experiment.analyses.strata
+        if len(strata) > 1:
+            values[" × ".join(strata)] = " × ".join(values[s] for s in strata)
+        return values
 
     @staticmethod
     def _attribute(name: str, firsts: list[Exposure]) -> str:

@@ -165,6 +165,7 @@ def test_events_equal_the_naive_reading(timezone: str, data: st.DataObject) -> N
         did_pre_days=data.draw(st.sampled_from([None, 1, 4])),
         anchor=data.draw(st.sampled_from(["experiment_start", "first_exposure"])),
         crossovers=data.draw(st.sampled_from(["exclude", "first"])),
+        strata=data.draw(st.sampled_from([(), ("tier",), ("device", "tier")])),
     )
     experiment = events_experiment(ZONES[timezone], timezone=timezone, analyses=plan)
     rows = data.draw(event_data(experiment))

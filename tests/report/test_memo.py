@@ -17,7 +17,7 @@ from report.reports import report
 
 SECTIONS = (
     "## Key lifts",
-    "## CUPED: the same effects with less noise",
+    "## CUPED and strata: the same effects with less noise",
     "## Difference in differences",
     "### Were the trends parallel before exposure?",
     "## Guardrails",

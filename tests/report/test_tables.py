@@ -14,7 +14,7 @@ from report.reports import report
 
 
 def test_an_unknown_method_is_refused_instead_of_an_empty_table() -> None:
-    with pytest.raises(ConfigError, match="found 'zzz'; allowed are ab, cuped, segments, guardrails"):
+    with pytest.raises(ConfigError, match="found 'zzz'; allowed are ab, cuped, post_stratified, "):
         cli.results("any", None, "zzz", False)
 
 

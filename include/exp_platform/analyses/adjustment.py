@@ -1,11 +1,11 @@
-"""One metric's arms with the variance taken out that its covariates explain, and the rows that tell of it."""
+"""One metric's arms with the variance taken out that covariates and strata explain, and the rows that tell of it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from exp_platform.aggregates import Aggregates
+from exp_platform.aggregates import Aggregates, Block
 from exp_platform.analyses.comparison import (
     MIN_USERS_ARM,
     Compared,
@@ -23,17 +23,34 @@ from exp_platform.config.experiment import Experiment, Metric, MetricKind
 from exp_platform.stats.adjustment import Adjusted, adjust
 from exp_platform.stats.arms import Arms, linearised
 from exp_platform.stats.moments import Moments
+from exp_platform.stats.strata import LEAST_USERS, Strata, merge_small
+
+MOST_NAMED = 8  # merged strata that a message names
+
+
+class By(NamedTuple):
+    """What a method adjusts by."""
+
+    covariates: bool
+    strata: bool
+
+
+ADJUSTED = {
+    "cuped": By(True, False),
+    "post_stratified": By(False, True),
+    "cuped_post_stratified": By(True, True),
+}
 
 
 @dataclass(frozen=True)
 class Adjustment:
-    """One metric's adjusted arms, which are those of `variants`, and the columns of its blocks that were used."""
+    """One metric's adjusted arms, which are those of `variants`, and what of its blocks was used."""
 
     metric: Metric
     variants: tuple[str, ...]
     adjusted: Adjusted
-    names: tuple[str, ...]  # of the blocks' columns
-    covariates: tuple[int, ...]  # positions of those that were used
+    strata: Strata
+    names: tuple[str, ...]  # of the covariates' columns
     dropped: tuple[str, ...]  # covariates of the spec that are constant or collinear with earlier ones
 
     def pair(self, control_id: str, treatment_id: str) -> Arms | None:
@@ -42,49 +59,81 @@ class Adjustment:
             return None
         return self.adjusted.pair(self.variants.index(control_id), self.variants.index(treatment_id))
 
+    def cells(self, pair: Pair) -> tuple[list[Moments], list[Moments]]:
+        """The cells of both arms of a pair."""
+        control, treatment = (self.strata.cells[self.variants.index(b.variant_id)] for b in pair)
+        return control, treatment
 
-def adjustment(experiment: Experiment, aggregates: Aggregates, metric: Metric) -> Adjustment | None:
-    """The metric's arms adjusted by all its covariates, or None where outcome or covariates do not vary or users lack.
 
-    A ratio is adjusted by its linearised value. A missing-value flag that is constant drops out silently; a
-    covariate that drops out is named.
+def why_not(experiment: Experiment, metric: Metric, method: str) -> str | None:
+    """Why a metric cannot be adjusted whatever the data, or None where it can."""
+    by = ADJUSTED[method]
+    if metric.kind is MetricKind.QUANTILE:
+        return "quantile metrics are not adjusted"
+    if by.covariates and not metric.covariates:
+        return "the metric has no covariates"
+    return "the spec names no strata" if by.strata and not experiment.analyses.strata else None
+
+
+def adjustment(
+    experiment: Experiment, aggregates: Aggregates, metric: Metric, method: str
+) -> Adjustment | None:
+    """The metric's arms adjusted as `method` says; None for a method that does not adjust, and where nothing can.
+
+    That is where outcome or covariates do not vary, users lack, or one stratum is left. A ratio is adjusted by its
+    linearised value. A missing-value flag that is constant drops out silently; a covariate that drops out is named.
     """
     blocks = {v.id: aggregates.block(metric.id, v.id) for v in experiment.variants}
     large = {v: b for v, b in blocks.items() if b is not None and b.moments.n >= MIN_USERS_ARM}
-    if not metric.covariates or not large:
+    if method not in ADJUSTED or why_not(experiment, metric, method) is not None or not large:
         return None
-    names = next(iter(large.values())).columns
-    first = 2 if metric.kind is MetricKind.RATIO else 1
+    by, first = ADJUSTED[method], 2 if metric.kind is MetricKind.RATIO else 1
+    names = next(iter(large.values())).columns[first:] if by.covariates else ()
     try:
-        cells = [[_of_value(metric, block.moments)] for block in large.values()]
-        adjusted = adjust(cells, 0, range(1, 1 + len(names) - first), experiment.analyses.slopes)
+        strata = _strata(experiment, aggregates, metric, large, by)
+        adjusted = adjust(strata.cells, 0, range(1, 1 + len(names)), experiment.analyses.slopes)
     except ValueError:
         return None
-    dropped = [j + first - 1 for j in adjusted.dropped]
+    if by.strata and len(strata) == 1:
+        return None
     declared = {covariate.id for covariate in metric.covariates}
-    return Adjustment(
-        metric,
-        tuple(large),
-        adjusted,
-        names,
-        tuple(j for j in range(first, len(names)) if j not in dropped),
-        tuple(names[j] for j in dropped if names[j] in declared),
-    )
+    dropped = tuple(names[j - 1] for j in adjusted.dropped if names[j - 1] in declared)
+    return Adjustment(metric, tuple(large), adjusted, strata, names, dropped)
 
 
-def _of_value(metric: Metric, moments: Moments) -> Moments:
-    """The metric's value in the first column, then the covariates."""
-    return linearised(moments) if metric.kind is MetricKind.RATIO else moments
+def _strata(
+    experiment: Experiment, aggregates: Aggregates, metric: Metric, large: dict[str, Block], by: By
+) -> Strata:
+    """Cells of the metric's value, then its covariates: one an arm, or one for each stratum that all arms fill."""
+    if not by.strata:
+        return Strata([[_of_value(metric, b.moments, b.moments)] for b in large.values()], ())
+    segment = experiment.analyses.strata_segment
+    nobody = Moments.empty(len(next(iter(large.values())).columns))
+
+    def cell(variant: str, value: str) -> Moments:
+        found = aggregates.block(metric.id, variant, segment, value)
+        return nobody if found is None else found.moments
+
+    values = aggregates.segment_values(segment)
+    found = merge_small({value: [cell(v, value) for v in large] for value in values})
+    cells = [
+        [_of_value(metric, c, block.moments) for c in arm]
+        for arm, block in zip(found.cells, large.values(), strict=True)
+    ]
+    return Strata(cells, found.merged)
+
+
+def _of_value(metric: Metric, cell: Moments, arm: Moments) -> Moments:
+    """The metric's value in the first column, then the covariates; a ratio's is linearised at its arm's ratio."""
+    return linearised(cell, of=arm) if metric.kind is MetricKind.RATIO else cell
 
 
 def adjusted_outcomes(
-    experiment: Experiment, aggregates: Aggregates, metric: Metric, method: str, reason: str | None
+    experiment: Experiment, aggregates: Aggregates, metric: Metric, method: str
 ) -> list[Compared | ResultRow]:
-    """One outcome a treatment: Welch's test of the adjusted arms beside the plain means.
-
-    `reason` says why the metric cannot be adjusted whatever the data: its rows are then NOT_APPLICABLE.
-    """
-    found = None if reason else adjustment(experiment, aggregates, metric)
+    """One outcome a treatment: Welch's test of the adjusted arms beside the plain means."""
+    reason = why_not(experiment, metric, method)
+    found = adjustment(experiment, aggregates, metric, method)
     control_id, level = experiment.control.id, level_of(experiment, metric)
     final = is_final(experiment, aggregates.as_of_date)
     outcomes: list[Compared | ResultRow] = []
@@ -96,11 +145,19 @@ def adjusted_outcomes(
             outcomes.append(c.row(Status.NOT_APPLICABLE, message=reason))
         elif found is not None and arms is not None:
             outcomes.append(compare(c, pair, arms, **_columns(experiment, aggregates, found, pair, arms)))
-        else:  # too few users or a constant outcome, as the plain comparison says, or else covariates of no use
+        else:  # too few users or a constant outcome, as the plain comparison says, or else nothing to adjust by
             plain = compare(c, pair)
-            useless = c.row(Status.NOT_APPLICABLE, message="no covariate varies", **pair.counts)
+            useless = c.row(Status.NOT_APPLICABLE, message=_USELESS[ADJUSTED[method]], **pair.counts)
             outcomes.append(useless if isinstance(plain, Compared) else plain)
     return outcomes
+
+
+_FEW = f"fewer than two strata have {LEAST_USERS} users in every arm"
+_USELESS = {
+    By(True, False): "no covariate varies",
+    By(False, True): _FEW,
+    By(True, True): f"no covariate varies, or {_FEW}",
+}
 
 
 def _columns(
@@ -110,24 +167,39 @@ def _columns(
     plain = arms_of(found.metric, pair)
     before = plain.variance_of_difference
     gain = 1 - arms.variance_of_difference / before if before > 0 else 0.0
-    judged = health(experiment, found.metric, pair, found.covariates, gain)
-    unused = [f"constant or collinear, so not used: {', '.join(found.dropped)}"] if found.dropped else []
-    thetas = [found.adjusted.theta[found.variants.index(block.variant_id)] for block in pair]
-    column = found.covariates[0] - len(found.names)
-    return {
-        "theta": float(thetas[0][column]),
-        "theta_treatment": float(thetas[1][column]),
-        "slopes": experiment.analyses.slopes,
-        "rho": found.adjusted.rho,
-        "covariates": ", ".join(found.names[j] for j in found.covariates),
+    kept = [j for j in range(1, 1 + len(found.names)) if j not in found.adjusted.dropped]
+    judged = health(experiment, found.metric, found.cells(pair), kept, gain)
+    notes = []
+    if found.dropped:
+        notes.append(f"constant or collinear, so not used: {', '.join(found.dropped)}")
+    if found.strata.merged:
+        notes.append(f"merged, as an arm has fewer than {LEAST_USERS} users: {_listed(found.strata.merged)}")
+    columns: dict[str, Any] = {
         "adjusted_mean_control": arms.control.mean,
         "adjusted_mean_treatment": arms.treatment.mean,
         "variance_reduction": gain,
         "days_saved": days_saved(experiment, aggregates, found.metric, plain, gain),
         "balance_p": judged.balance_p,
         "health": str(judged),
-        "message": "; ".join([*unused, *judged.notes]) or None,
+        "message": "; ".join([*notes, *judged.notes]) or None,
     }
+    if kept:
+        theta = [found.adjusted.theta[found.variants.index(b.variant_id), kept[0] - 1] for b in pair]
+        columns |= {
+            "theta": float(theta[0]),
+            "theta_treatment": float(theta[1]),
+            "slopes": experiment.analyses.slopes,
+            "rho": found.adjusted.rho,
+            "covariates": ", ".join(found.names[j - 1] for j in kept),
+        }
+    if len(found.strata) > 1:
+        columns |= {"stratified_by": experiment.analyses.strata_segment, "strata": len(found.strata)}
+    return columns
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    more = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def days_saved(

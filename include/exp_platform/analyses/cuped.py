@@ -1,38 +1,31 @@
-"""CUPED: the same comparisons with the variance that pre-experiment covariates explain taken out."""
+"""CUPED and post-stratification: the same comparisons with the variance that users' past and segments explain taken out."""
 
 from __future__ import annotations
 
 from exp_platform.aggregates import Aggregates
-from exp_platform.analyses.adjustment import adjusted_outcomes
+from exp_platform.analyses.adjustment import ADJUSTED, adjusted_outcomes
 from exp_platform.analyses.correction import corrected
 from exp_platform.analyses.family import close_gate
 from exp_platform.analyses.rows import Row
-from exp_platform.config.experiment import Experiment, Metric, MetricKind
+from exp_platform.config.experiment import Experiment
 
 METHOD = "cuped"
 
 
 def analyse(experiment: Experiment, aggregates: Aggregates) -> list[Row]:
-    """One row per metric and treatment (Deng, Xu, Kohavi and Walker 2013; per-arm slopes: Lin 2013).
+    """One row per method, metric and treatment: `cuped`, and with strata `post_stratified` and `cuped_post_stratified`.
 
-    Covariates are centred on their means over all arms, so control's adjusted mean is the same against every
-    treatment. Metrics without usable covariates are NOT_APPLICABLE.
+    Covariates are centred on their means over all arms, strata weigh as they do over all arms, so control's adjusted
+    mean is the same against every treatment. Metrics with nothing to adjust by are NOT_APPLICABLE. Source: Deng, Xu,
+    Kohavi and Walker 2013; Lin 2013; Miratrix, Sekhon and Yu 2013.
     """
-    outcomes = [
-        outcome
-        for metric in experiment.metrics
-        for outcome in adjusted_outcomes(
-            experiment,
-            aggregates,
-            metric,
-            METHOD,
-            _why_not(metric),
-        )
-    ]
-    return list(close_gate(experiment, corrected(outcomes)))
-
-
-def _why_not(metric: Metric) -> str | None:
-    if metric.kind is MetricKind.QUANTILE:
-        return "quantile metrics are not adjusted"
-    return None if metric.covariates else "the metric has no covariates"
+    methods = [m for m, by in ADJUSTED.items() if experiment.analyses.strata or not by.strata]
+    rows: list[Row] = []
+    for method in methods:
+        outcomes = [
+            outcome
+            for metric in experiment.metrics
+            for outcome in adjusted_outcomes(experiment, aggregates, metric, method)
+        ]
+        rows += close_gate(experiment, corrected(outcomes))
+    return rows

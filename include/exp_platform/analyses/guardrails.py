@@ -48,7 +48,7 @@ def analyse(experiment: Experiment, aggregates: Aggregates) -> list[Row]:
 def _of_metric(
     experiment: Experiment, aggregates: Aggregates, metric: Metric, guardrail: Guardrail
 ) -> list[ResultRow]:
-    adjusted = adjustment(experiment, aggregates, metric) if experiment.decision.estimate == "cuped" else None
+    adjusted = adjustment(experiment, aggregates, metric, experiment.decision.estimate)
     level, final = uncorrected(experiment), is_final(experiment, aggregates.as_of_date)
     rows = []
     for treatment in experiment.treatments:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from exp_platform.analyses.comparison import Pair
 from exp_platform.config.experiment import Experiment, Metric
+from exp_platform.stats.moments import Moments
+from exp_platform.stats.strata import equal_shares
 from exp_platform.stats.wald import joint
+
+Cells = tuple[Sequence[Moments], Sequence[Moments]]  # of control and treatment, by stratum
 
 BALANCE_ALARM = (
     0.001  # p below which covariates count as different between the arms: the level of the SRM test
@@ -29,33 +33,40 @@ class Health:
 
 
 def health(
-    experiment: Experiment, metric: Metric, pair: Pair, covariates: tuple[int, ...], gain: float
+    experiment: Experiment, metric: Metric, cells: Cells, covariates: Sequence[int], gain: float
 ) -> Health:
-    """Judge the adjustment of one comparison by these columns of its blocks, which took `gain` off the variance."""
-    p = balance(pair, covariates)
+    """Judge the adjustment of one comparison: of these cells, by these columns, with `gain` off the variance."""
+    p = balance(cells, covariates)
     words, notes = [], []
     if p is not None and p < BALANCE_ALARM:
         words.append("unbalanced")
+        what = " and ".join(["covariates"] * bool(covariates) + ["strata"] * (len(cells[0]) > 1))
         notes.append(
-            f"the covariates differ between the arms (p = {p:.1e}): the assignment is broken, or the treatment "
-            "has changed a covariate"
+            f"the {what} differ between the arms (p = {p:.1e}): the assignment is broken, or the treatment "
+            "has changed one of them"
         )
     if gain < SMALL_GAIN:
         words.append("unrelated")
         notes.append(
             f"the adjustment explains about nothing of the metric: it gains {gain:.2%} of the variance"
         )
-    if experiment.source.kind == "units" and any(c.until is None for c in metric.covariates):
+    if covariates and experiment.source.kind == "units" and any(c.until is None for c in metric.covariates):
         words.append("undated")
     return Health(p, tuple(words), tuple(notes))
 
 
-def balance(pair: Pair, columns: tuple[int, ...]) -> float | None:
-    """The p-value of the joint Wald test that the arms' means of these columns are equal; None without columns."""
-    if not columns:
-        return None
-    control, treatment = (block.moments.select(columns) for block in pair)
-    spread = control.covariance() / control.n + treatment.covariance() / treatment.n
-    if not np.diag(spread).any():
-        return None
-    return joint(treatment.mean - control.mean, spread).p
+def balance(cells: Cells, covariates: Sequence[int]) -> float | None:
+    """The p-value of the test that control and treatment are alike before exposure; None with nothing to compare.
+
+    Covariates: the joint Wald test of equal means. Strata: Pearson's test of equal shares. Of both the smaller p, doubled.
+    """
+    control, treatment = cells
+    found = []
+    if covariates:
+        a, b = (Moments.merge_all(arm).select(covariates) for arm in cells)
+        spread = a.covariance() / a.n + b.covariance() / b.n
+        if np.diag(spread).any():
+            found.append(joint(b.mean - a.mean, spread).p)
+    if len(control) > 1:
+        found.append(equal_shares(control, treatment))
+    return min(1.0, len(found) * min(found)) if found else None

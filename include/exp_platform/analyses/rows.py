@@ -36,7 +36,7 @@ class ResultRow:
     TABLE: ClassVar[str] = "analysis_results"
 
     as_of_date: date
-    method: str  # ab, cuped, segments, guardrails, srm
+    method: str  # ab, cuped, post_stratified, cuped_post_stratified, segments, guardrails, srm
     metric_id: str  # "" for srm
     metric_kind: str
     role: str
@@ -91,7 +91,9 @@ class ResultRow:
     variance_reduction: float | None = None  # of the effect: 1 - adjusted / unadjusted variance
     days_saved: float | None = None
     covariates: str | None = None
-    balance_p: float | None = None  # of the test that covariates are alike in both arms
+    stratified_by: str | None = None  # the segment, or crossed segments, of post-stratification
+    strata: int | None = None  # how many there are after small ones were merged
+    balance_p: float | None = None  # of the test that covariates and strata are alike in both arms
     health: str | None = None  # ok, or what is wrong: unbalanced, unrelated, undated
     adjusted_mean_control: float | None = None
     adjusted_mean_treatment: float | None = None

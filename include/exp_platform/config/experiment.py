@@ -33,6 +33,11 @@ class Role(StrEnum):
     INFORMATIONAL = "informational"
 
 
+Estimate = Literal["ab", "cuped", "post_stratified", "cuped_post_stratified"]
+
+CROSS = " × "  # joins the names and values of crossed segments
+
+
 @dataclass(frozen=True)
 class Effect:
     """A size of effect: `value` on the metric's own scale, or relative to control's mean (0.02 = 2 %)."""
@@ -224,6 +229,14 @@ class AnalysisPlan:
     slopes: Literal["pooled", "per_arm"] = (
         "pooled"  # of covariates: one for all arms, or each arm's own (Lin 2013)
     )
+    strata: tuple[
+        str, ...
+    ] = ()  # segments that post-stratification weighs by, crossed where they are several
+
+    @property
+    def strata_segment(self) -> str:
+        """The segment whose values are the strata, as the Moments name it; empty without strata."""
+        return CROSS.join(self.strata)
 
     @property
     def days_before(self) -> int:
@@ -238,7 +251,7 @@ class DecisionPlan:
     alpha: float = 0.05
     sequential_share: float = 0.1  # of alpha, spent on always-valid evidence before the planned end
     power: float = 0.8
-    estimate: Literal["ab", "cuped"] = "ab"
+    estimate: Estimate = "ab"
     family: Literal["all", "primary_first"] = "all"
     required_sample_size: int | None = None  # users in all arms together
     daily_users: float | None = None

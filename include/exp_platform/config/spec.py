@@ -128,7 +128,9 @@ class ExperimentSpec(Spec):
         if not self.guardrails:
             yield "guardrails"
         if self.analyses.pre_period_days == 0:
-            yield from ("cuped", "did", "pretrends")
+            yield from ("did", "pretrends")
+            if not self.analyses.strata:
+                yield "cuped"
 
     def covariates_of(self, metric: MetricSpec) -> tuple[Covariate, ...]:
         """The covariates of one metric: columns of a units source, else measures over the pre-period.

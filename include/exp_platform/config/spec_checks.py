@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from exp_platform.config.experiment import CROSS
 from exp_platform.config.faults import NOTHING, Fault, Words, suggest
 from exp_platform.config.spec import SEGMENT_REMEDY, ExperimentSpec, repeated
 from exp_platform.config.spec_metrics import RESERVED_EVENT, CovariateSpec, MetricSpec
@@ -137,6 +138,8 @@ def _segments(spec: ExperimentSpec) -> Iterator[Fault]:
             yield Fault(key, name, f"it is an outcome; {SEGMENT_REMEDY}")
         elif name == _ALL:
             yield Fault(key, name, "this name is taken by the segment of everybody")
+        elif CROSS in name:
+            yield Fault(key, name, f"{CROSS!r} is kept for crossed segments: give it another name")
         elif isinstance(spec.source, SyntheticSpec) and name not in SYNTHETIC_ATTRIBUTES:
             yield Fault(key, name, f"allowed in a synthetic source: {', '.join(SYNTHETIC_ATTRIBUTES)}")
     yield from _under(("segments",), repeated(spec.segments))
@@ -161,13 +164,35 @@ def _analyses(spec: ExperimentSpec) -> Iterator[Fault]:
     if analyses.ab is False and spec.decision.estimate == "ab":
         yield Fault(("analyses", "ab"), False, "decision.estimate is ab: it cannot be switched off")
     yield from _did_days(spec)
-    if spec.decision.estimate == "cuped":
-        if analyses.cuped is False:
-            yield Fault(("analyses", "cuped"), False, "decision.estimate is cuped: it cannot be switched off")
-        for position, metric in enumerate(spec.metrics):
-            if metric.role == "primary" and not _has_covariates(spec, metric):
-                remedy = f"decision.estimate is cuped, so the primary metric {metric.id} needs covariates"
-                yield Fault(("metrics", position, "covariates"), NOTHING, remedy)
+    yield from _strata(spec)
+    yield from _estimate(spec)
+
+
+def _strata(spec: ExperimentSpec) -> Iterator[Fault]:
+    strata = spec.analyses.strata
+    for position, name in enumerate(strata):
+        if name not in spec.segments:
+            remedy = f"a stratum is a value of a segment: {suggest(name, spec.segments)}"
+            yield Fault(("analyses", "strata", position), name, remedy)
+    yield from _under(("analyses", "strata"), repeated(strata))
+    if strata and spec.analyses.cuped is False:
+        yield Fault(("analyses", "cuped"), False, "post-stratification by analyses.strata is part of it")
+
+
+def _estimate(spec: ExperimentSpec) -> Iterator[Fault]:
+    """What the adjusted estimate that decides needs."""
+    estimate = spec.decision.estimate
+    if estimate == "ab":
+        return
+    if spec.analyses.cuped is False:
+        remedy = f"decision.estimate is {estimate}: it cannot be switched off"
+        yield Fault(("analyses", "cuped"), False, remedy)
+    if "post_stratified" in estimate and not spec.analyses.strata:
+        yield Fault(("analyses", "strata"), NOTHING, f"decision.estimate is {estimate}: name segments here")
+    for position, metric in enumerate(spec.metrics):
+        if estimate.startswith("cuped") and metric.role == "primary" and not _has_covariates(spec, metric):
+            remedy = f"decision.estimate is {estimate}, so the primary metric {metric.id} needs covariates"
+            yield Fault(("metrics", position, "covariates"), NOTHING, remedy)
 
 
 def _has_covariates(spec: ExperimentSpec, metric: MetricSpec) -> bool:

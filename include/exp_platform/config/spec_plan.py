@@ -14,6 +14,7 @@ from exp_platform.config.cron import PRESETS, cron_fault
 from exp_platform.config.experiment import (
     AnalysisPlan,
     DecisionPlan,
+    Estimate,
     QualityThresholds,
     Schedule,
     Window,
@@ -135,6 +136,7 @@ class AnalysesSpec(Spec):
     did_pre_days: int | None = Field(default=None, ge=1, le=LONGEST_WINDOW)
     crossovers: Literal["exclude", "first"] = _ANALYSES.crossovers
     slopes: Literal["pooled", "per_arm"] = _ANALYSES.slopes
+    strata: Items[Text] = ()
 
     def days_of_did(self, longest: int) -> int:
         """As written, else a week or as much of it as pre-period and window leave."""
@@ -156,6 +158,7 @@ class AnalysesSpec(Spec):
             did_pre_days=self.did_pre_days,
             crossovers=self.crossovers,
             slopes=self.slopes,
+            strata=self.strata,
         )
 
 
@@ -165,7 +168,7 @@ class DecisionSpec(Spec):
     alpha: float = Field(default=_DECISION.alpha, gt=0, lt=1)
     sequential_share: float = Field(default=_DECISION.sequential_share, ge=0, lt=1)
     power: float = Field(default=_DECISION.power, gt=0, lt=1)
-    estimate: Literal["ab", "cuped"] = _DECISION.estimate
+    estimate: Estimate = _DECISION.estimate
     family: Literal["all", "primary_first"] = _DECISION.family
     required_sample_size: int | None = Field(default=None, ge=1)  # users in all arms together
     daily_users: float | None = Field(default=None, gt=0)

@@ -53,7 +53,7 @@ class Case:
         return {(r.method, r.metric_id, r.treatment_id, r.segment): r for r in self.results}
 
     def estimate(self, metric: Metric, treatment_id: str) -> ResultRow | None:
-        """The row that decides: of the declared method, or the unadjusted one where no covariate can be used."""
+        """The row that decides: of the declared method, or the unadjusted one where nothing can adjust it."""
         row = self.row(self.experiment.decision.estimate, metric.id, treatment_id)
         if row is not None and row.status is Status.NOT_APPLICABLE:
             return self.row("ab", metric.id, treatment_id)

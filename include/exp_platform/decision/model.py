@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import date
 from typing import Any, Literal
 
+from exp_platform.config.experiment import Estimate
+
 Winner = Literal["treatment", "control", "inconclusive", "guardrail-violated"]
 Action = Literal["ship", "stop", "extend", "investigate"]
 Trust = Literal["ok", "failed", "unknown"]
@@ -76,7 +78,7 @@ class Decision:
     winning_variant: str | None  # a treatment, or the control where it wins
     reported_variant: str | None
     decisive_metric: str
-    estimate: Literal["ab", "cuped"]  # the method that decides
+    estimate: Estimate  # the method that decides
     confidence: float
     lift: float | None
     effect: float | None

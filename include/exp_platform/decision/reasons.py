@@ -44,7 +44,7 @@ def _of_finding(f: Finding) -> Reason:
 
 
 def _fallback(f: Finding) -> Reason:
-    text = f"No covariate can be used for {f.metric.id}, so its unadjusted estimate decides."
+    text = f"Nothing is there to adjust {f.metric.id} by, so its unadjusted estimate decides."
     return Reason("UNADJUSTED_ESTIMATE", text, {"metric_id": f.metric.id, "treatment_id": f.treatment_id})
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from exp_platform.analyses import cuped
 from exp_platform.analyses.adjustment import adjustment
 from exp_platform.analyses.comparison import (
     Comparison,
@@ -68,7 +67,7 @@ def _is_ahead(case: Case, winner: Finding, second: Finding) -> bool:
 
 def _adjusted(case: Case, winner: Finding, second: Finding) -> Arms | None:
     """Both arms adjusted, where the decision rests on adjusted ones."""
-    if winner.row is None or winner.row.method != cuped.METHOD:
+    if winner.row is None:
         return None
-    found = adjustment(case.experiment, case.aggregates, winner.metric)
+    found = adjustment(case.experiment, case.aggregates, winner.metric, winner.row.method)
     return None if found is None else found.pair(second.treatment_id, winner.treatment_id)

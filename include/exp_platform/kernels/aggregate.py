@@ -15,7 +15,7 @@ from exp_platform.kernels.order_statistics import Bracket, Bracketed, Marks
 from exp_platform.kernels.quantiles import Caps, Distribution
 from exp_platform.kernels.unit_days import Floats, UnitDays
 from exp_platform.kernels.user_values import WITH_DAILY_BLOCK, MetricValues, Snapshot
-from exp_platform.kernels.users import Codes, Users
+from exp_platform.kernels.users import Codes, Users, crossed
 from exp_platform.stats.moments import Moments
 
 BlockKey = tuple[str, str, str, str]  # metric, variant, segment, segment value
@@ -139,13 +139,16 @@ def _of_group(values: MetricValues, group: _Group) -> Floats:
 
 
 def _groups(now: Snapshot) -> Iterator[_Group]:
-    """Analysed users by variant, then by variant and value of each segment."""
+    """Analysed users by variant, then by variant and value of each segment, then of the strata where they are crossed."""
     included = np.flatnonzero(now.analysed)
     names = [v.id for v in now.experiment.variants]
     for variant, users in zip(names, _split(now.variants[included], len(names), included), strict=True):
         yield _Group(variant, ALL, ALL, users)
-    for segment in now.experiment.segments:
-        attribute = now.users.attributes[segment]
+    attributes = {segment: now.users.attributes[segment] for segment in now.experiment.segments}
+    plan = now.experiment.analyses
+    if len(plan.strata) > 1:
+        attributes[plan.strata_segment] = crossed([attributes[segment] for segment in plan.strata])
+    for segment, attribute in attributes.items():
         code = now.variants[included] * len(attribute.values) + attribute.codes[included]
         keys = [(variant, value) for variant in names for value in attribute.values]
         for (variant, value), users in zip(keys, _split(code, len(keys), included), strict=True):

@@ -9,6 +9,7 @@ from typing import Any
 
 import jinja2
 
+from exp_platform.analyses.adjustment import ADJUSTED
 from exp_platform.analyses.rows import ResultRow, Status
 from exp_platform.config.environment import Environment
 from exp_platform.config.experiment import Role
@@ -47,12 +48,16 @@ def render(report: Report, drawn: dict[str, str] | None = None) -> str:
         "headline": wording.headline(decision),
         "why": wording.why(report),
         "adequacy": wording.adequacy(decision),
-        "method_name": {"ab": "unadjusted", "cuped": "CUPED-adjusted"}[report.experiment.decision.estimate],
+        "method_name": wording.METHODS[report.experiment.decision.estimate],
         "users": {v.id: 0 for v in report.experiment.variants} | dict(stored.users),
         "skipped": [f"{s}: {skip_note(s)}" for s in stored.skipped],
         "significance": wording.significance(report),
         "ab": ab,
-        "cuped": [(r, plain.get((r.metric_id, r.treatment_id))) for r in report.of_method("cuped")],
+        "adjusted": [
+            (r, plain.get((r.metric_id, r.treatment_id)))
+            for method in ADJUSTED
+            for r in report.of_method(method)
+        ],
         "did": report.did,
         "did_windows": wording.did_windows(report),
         "sensitivity": [r for r in report.sensitivity if r.m_bar in (None, 1.0)],
@@ -94,7 +99,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "reasons": [asdict(r) for r in decision.reasons],
         "adequacy": asdict(decision.adequacy),
         "metrics": _plain(report.of_method("ab")),
-        "cuped": _plain(report.of_method("cuped")),
+        **{method: _plain(report.of_method(method)) for method in ADJUSTED},
         "did": _plain(report.did),
         "event_study": _plain(report.event_study),
         "did_sensitivity": _plain(report.sensitivity),
@@ -189,6 +194,7 @@ def _template() -> jinja2.Template:
         count=numbers.count,
     )
     environment.globals.update(
+        adjusted_by=wording.adjusted_by,
         effect=wording.effect,
         interval=numbers.interval,
         p_value=numbers.p_value,

@@ -18,6 +18,13 @@ _ACTIONS = {
     "investigate": "investigate before deciding",
 }
 
+METHODS = {  # as the memo calls what decides, and the rows of adjusted effects
+    "ab": "unadjusted",
+    "cuped": "CUPED-adjusted",
+    "post_stratified": "post-stratified",
+    "cuped_post_stratified": "post-stratified and CUPED-adjusted",
+}
+
 
 def headline(decision: Decision) -> str:
     """The decision in a few words."""
@@ -62,6 +69,14 @@ def effect(row: ResultRow | None) -> str:
         return numbers.DASH
     interval = numbers.interval(row.ci_low, row.ci_high, row.metric_kind)
     return f"{numbers.change(row.estimate, row.metric_kind)} {interval}"
+
+
+def adjusted_by(row: ResultRow) -> str:
+    """The covariates and strata that a row is adjusted by."""
+    own = ", slopes per arm" if row.slopes == "per_arm" else ""
+    strata = f"{row.strata} strata of {row.stratified_by}" if row.strata else None
+    used = [f"{row.covariates}{own}" if row.covariates else None, strata]
+    return "; ".join(u for u in used if u) or METHODS.get(row.method, row.method)
 
 
 def relative(row: ResultRow) -> str:

@@ -80,7 +80,7 @@ class Results:
     def analysis_rows(
         self, experiment_id: str, as_of: date | None = None, method: str | None = None
     ) -> list[ResultRow]:
-        """Rows of `analysis_results`, of one method or all: ab, cuped, segments, guardrails, srm."""
+        """Rows of `analysis_results`, of one method or all: ab, cuped, post_stratified, ..., srm."""
         where = {} if method is None else {"method": method}
         return [_typed(ResultRow, row) for row in self._rows(ResultRow.TABLE, experiment_id, as_of, where)]
 

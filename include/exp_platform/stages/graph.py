@@ -42,7 +42,7 @@ STAGES: tuple[Stage, ...] = (
         "cuped",
         ("aggregates",),
         required=False,
-        doc="The same with variance reduced by pre-period covariates.",
+        doc="The same with variance reduced by pre-period covariates and by strata.",
     ),
     Stage(
         "did",
@@ -73,7 +73,8 @@ def stages_of(experiment: Experiment) -> tuple[Stage, ...]:
         return True
 
     def is_required(stage: Stage) -> bool:
-        return stage.required or stage.name == experiment.decision.estimate
+        adjusts = stage.name == "cuped" and experiment.decision.estimate != "ab"
+        return stage.required or adjusts
 
     present = [s for s in STAGES if applies(s)]
     names = {s.name for s in present}

@@ -7,6 +7,8 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from exp_platform.aggregates import write_aggregates
+from exp_platform.analyses import cuped
+from exp_platform.analyses.adjustment import ADJUSTED
 from exp_platform.errors import ConfigError
 from exp_platform.json_file import write_json
 from exp_platform.stages.analyse import leave_rows
@@ -60,4 +62,5 @@ def _rows(results: Results, experiment_id: str, stage: str, day: date) -> list[R
         ]
     if stage == "pretrends":
         return [*results.pretrend_deltas(experiment_id, day), *results.pretrend_tests(experiment_id, day)]
-    return [*results.analysis_rows(experiment_id, day, method=stage)]
+    methods = tuple(ADJUSTED) if stage == cuped.METHOD else (stage,)
+    return [row for method in methods for row in results.analysis_rows(experiment_id, day, method=method)]
