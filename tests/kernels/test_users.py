@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import numpy as np
 import pyarrow as pa
+import pytest
 
-from exp_platform.kernels.users import NEVER, Users, first_exposures
+from exp_platform.errors import DataError
+from exp_platform.kernels.users import NEVER, Attribute, Users, crossed, first_exposures
 from kernels.cases import Exposure, events_experiment, exposures_table, local
 
 SPEC = events_experiment()
@@ -110,3 +113,19 @@ def test_a_sliced_or_chunked_table_gives_the_same() -> None:
         device = users.attributes["device"]
         assert {device.values[c] for c in device.codes} == expected
         assert users.ids.to_pylist() == list("bcde")
+
+
+def test_crossed_attributes_have_the_combinations_that_occur() -> None:
+    tier = Attribute(np.array([1, 0, 1, 1]), ("free", "pro"))
+    device = Attribute(np.array([2, 0, 2, 0]), ("desktop", "mobile", "tablet"))
+    both = crossed([tier, device])
+    assert both.values == ("free × desktop", "pro × desktop", "pro × tablet")
+    assert both.codes.tolist() == [2, 0, 2, 1]
+    nobody = np.array([], dtype=np.int64)
+    assert crossed([Attribute(nobody, ("unknown",)), Attribute(nobody, ("unknown",))]).values == ()
+
+
+def test_too_many_combinations_are_refused() -> None:
+    each = Attribute(np.arange(1001), tuple(f"v{i:04}" for i in range(1001)))
+    with pytest.raises(DataError, match=r"analyses\.strata: 1001 combinations .* name fewer segments"):
+        crossed([each, each])

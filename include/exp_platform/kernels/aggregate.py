@@ -159,7 +159,8 @@ def _split(codes: Codes, n_codes: int, users: Codes) -> list[Codes]:
     """Users by code, each part in their order."""
     small = codes.astype(np.uint16 if n_codes <= 1 << 16 else np.int64)  # 16 bits are sorted by radix
     order = np.argsort(small, kind="stable")
-    return np.split(users[order], np.cumsum(np.bincount(codes, minlength=n_codes))[:-1])
+    parts = np.split(users[order], np.cumsum(np.bincount(codes, minlength=n_codes))[:-1])
+    return parts[:n_codes]  # a bucket without users has no crossed value
 
 
 def _total_blocks(
