@@ -114,7 +114,7 @@ def test_every_key_of_an_events_spec_reaches_the_experiment(tmp_path: Path) -> N
         slopes="per_arm",
         strata=("device", "country"),
     )
-    assert experiment.decision == DecisionPlan(0.1, 0.2, 0.9, "cuped", "primary_first", 50000, 2000.0)
+    assert experiment.decision == DecisionPlan(0.1, 0.2, 0.9, "cuped", "primary_first", 50000, 2000.0, "holm")
     assert experiment.schedule == Schedule(
         "30 5 * * mon-fri", 5, True, 3, ("s3://lake/{as_of}/_SUCCESS",), 2.5
     )

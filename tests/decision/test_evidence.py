@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from decision.cases import effect, metric
+from decision.cases import Given, effect, experiment, metric
 from exp_platform.analyses.rows import Status
-from exp_platform.config.experiment import Effect
+from exp_platform.config.experiment import DecisionPlan, Effect
 from exp_platform.decision.evidence import excludes_mde, is_practical
 
 
@@ -50,3 +50,27 @@ def test_without_mde_or_numbers_nothing_is_excluded() -> None:
 
 def test_without_a_smallest_effect_every_effect_is_practical() -> None:
     assert is_practical(None, effect(estimate=1e-9)) is True
+
+
+@pytest.mark.parametrize("correction", ["bonferroni", "holm", "bh"])
+@pytest.mark.parametrize(("p", "outcome"), [(0.03, "not_significant"), (0.02, "better")])
+def test_an_unadjusted_row_that_stands_in_is_held_to_bonferronis_level(
+    correction: str, p: float, outcome: str
+) -> None:
+    """Two primaries share .045. Among the unadjusted rows Holm and BH let .03 pass; among those that decide it is not."""
+    spec = experiment(
+        metric("orders"),
+        metric("speed"),
+        decision=DecisionPlan(estimate="cuped", correction=correction),  # type: ignore[arg-type]
+    )
+    unadjusted = {"p_adjusted": 2 * p, "significant": p < 0.0225} if correction == "bonferroni" else {}
+    rows = [
+        effect(p=0.5, method="cuped"),  # not significant itself
+        effect(p=1e-9, metric_id="orders"),
+        effect(metric_id="speed", method="cuped", status=Status.NOT_APPLICABLE),
+        effect(metric_id="speed", p=p, **unadjusted),
+    ]
+    found = Given(rows, spec).decide()
+    assert found.treatments[0].outcome == outcome
+    if outcome == "better":
+        assert found.confidence == pytest.approx(1 - 2 * p)

@@ -93,6 +93,17 @@ def test_tests_on_counts_are_named_and_welch_needs_no_word() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("correction", "told"),
+    [("holm", "(Holm)"), ("bh", "that share at most is expected to be false")],
+)
+def test_the_correction_is_named_with_what_it_promises(correction: str, told: str) -> None:
+    made = report()
+    assert "(Bonferroni)" in wording.significance(made)
+    plan = replace(made.experiment, decision=replace(made.experiment.decision, correction=correction))
+    assert told in wording.significance(replace(made, experiment=plan))
+
+
 def test_what_was_skipped_is_said() -> None:
     text = render(report(skipped=("cuped",)))
     assert "**Skipped in this run:** cuped: the stored rows were used" in text

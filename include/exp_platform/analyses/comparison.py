@@ -17,6 +17,7 @@ from exp_platform.stats.arms import Arm, Arms, arm_mean, arm_ratio
 from exp_platform.stats.exact import Exact, proportions
 from exp_platform.stats.intervals import t_critical
 from exp_platform.stats.moments import Moments
+from exp_platform.stats.multiplicity import Corrected
 from exp_platform.stats.proportions import Count, Score
 from exp_platform.stats.quantile import arm_quantile, fewest_users, rank_interval
 from exp_platform.stats.relative import Kind, RelativeInterval, fieller
@@ -159,9 +160,10 @@ class Compared:
     test: Test
     also: dict[str, Any]
 
-    def row(self) -> ResultRow:
-        """The row at the comparison's own level, with intervals, relative effect and always-valid evidence."""
-        c, alpha = self.comparison, self.comparison.level.alpha
+    def row(self, corrected: Corrected | None = None) -> ResultRow:
+        """The row with intervals, relative effect and always-valid evidence, corrected as its family says or else alone."""
+        c = self.comparison
+        p, alpha = corrected or Corrected(self.test.p_value, c.level.alpha)
         return c.row(
             Status.OK,
             **self.pair.counts,
@@ -169,7 +171,10 @@ class Compared:
             **self._description(1, "treatment", 1 - alpha),
             capped_share=_capped_share(self.pair.control, self.pair.treatment),
             caution=caution(c.metric, *self.pair) if isinstance(self.test, Difference) else None,
-            **self._effect(alpha),
+            **self._effect(p, alpha),
+            correction=c.level.correction if c.level.family else "none",
+            family_size=c.level.size,
+            coverage=str(c.level.coverage),
             **_always_valid(c, self.pair, self.arms, self.test.estimate),
             **self.also,
         )
@@ -194,7 +199,7 @@ class Compared:
             f"capped_upper_{name}": block.capped_upper,
         }
 
-    def _effect(self, alpha: float) -> dict[str, Any]:
+    def _effect(self, p_adjusted: float, alpha: float) -> dict[str, Any]:
         c, test, level = self.comparison, self.test, 1 - alpha
         low, high = test.interval(level)
         relative = relative_effect(test, self.arms, level)
@@ -206,7 +211,7 @@ class Compared:
             "statistic": test.statistic,
             "p_value": test.p_value,
             "log10_p": test.log10_p,
-            "p_adjusted": min(1.0, test.p_value * c.level.size),
+            "p_adjusted": p_adjusted,
             "alpha": alpha,
             "ci_level": level,
             "ci_low": low,

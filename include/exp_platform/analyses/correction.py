@@ -6,8 +6,32 @@ from collections.abc import Sequence
 
 from exp_platform.analyses.comparison import Compared
 from exp_platform.analyses.rows import ResultRow
+from exp_platform.stats.multiplicity import Corrected, correct
 
 
 def corrected(outcomes: Sequence[Compared | ResultRow]) -> list[ResultRow]:
-    """One row per outcome, in the order given; a row that has no test stays as it is."""
-    return [o.row() if isinstance(o, Compared) else o for o in outcomes]
+    """One row per outcome, in the order given.
+
+    Comparisons of one family are corrected together, as its plan says. A row without a test stays as it is; it keeps
+    its place in the family's size, on which the plan has spent alpha, and is never rejected.
+    """
+    families: dict[tuple[str, ...], list[Compared]] = {}
+    for outcome in outcomes:
+        if isinstance(outcome, Compared) and outcome.comparison.level.family:
+            c = outcome.comparison
+            part = c.treatment_id if c.level.parts > 1 else ""
+            families.setdefault((c.method, c.level.family, part), []).append(outcome)
+    found = {id(member): each for members in families.values() for member, each in _of_family(members)}
+    return [o.row(found.get(id(o))) if isinstance(o, Compared) else o for o in outcomes]
+
+
+def _of_family(members: list[Compared]) -> list[tuple[Compared, Corrected]]:
+    level = members[0].comparison.level
+    found = correct(
+        level.correction,
+        [m.test.p_value for m in members],
+        level.family_alpha / level.parts,
+        level.size // level.parts,
+    )
+    whole = (Corrected(min(1.0, each.p * level.parts), each.alpha) for each in found)
+    return list(zip(members, whole, strict=True))

@@ -5,32 +5,61 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from enum import StrEnum
 
 from exp_platform.analyses.rows import ResultRow
 from exp_platform.config.experiment import Experiment, Metric, Role
+from exp_platform.stats.multiplicity import Correction
+
+
+class Coverage(StrEnum):
+    """What is said of a family's intervals together."""
+
+    SIMULTANEOUS = "SIMULTANEOUS"  # all cover, with probability 1 - alpha of the family (Bonferroni)
+    NO_EFFECT = (
+        "NO_EFFECT"  # none excludes an effect of zero that is true, likewise (Holm); each alone covers
+    )
+    FALSE_COVERAGE_RATE = "FALSE_COVERAGE_RATE"  # of the significant ones a share alpha at most misses (BH)
+    INDIVIDUAL = "INDIVIDUAL"  # there is no family: each alone covers with probability `ci_level`
+
+
+_COVERAGE: dict[Correction, Coverage] = {
+    "bonferroni": Coverage.SIMULTANEOUS,
+    "holm": Coverage.NO_EFFECT,
+    "bh": Coverage.FALSE_COVERAGE_RATE,
+}
 
 
 @dataclass(frozen=True)
 class Level:
-    """The levels of one comparison: `size` comparisons share `family_alpha` (Bonferroni).
+    """The levels of one comparison: `size` comparisons share `family_alpha`.
 
     `family_alpha` is spent on the fixed-horizon test at the planned end, `sequential_alpha` on always-valid
-    evidence at any time; 0 of the latter means that none is asked for.
+    evidence at any time; 0 of the latter means that none is asked for. Comparisons of one `family` are corrected
+    together, "" for one that stands alone. Where a family is in `parts`, one a treatment, each has its share of alpha.
     """
 
     size: int
     family_alpha: float
     sequential_family_alpha: float
+    family: str = ""
+    correction: Correction = "bonferroni"
+    parts: int = 1
 
     @property
     def alpha(self) -> float:
-        """Level of this comparison's fixed-horizon test."""
+        """Bonferroni's level of the fixed-horizon test: what planning counts on. Holm and BH allow at least as much."""
         return self.family_alpha / self.size
 
     @property
     def sequential_alpha(self) -> float:
-        """Level of this comparison's confidence sequence."""
+        """Level of this comparison's confidence sequence: Bonferroni's, as Holm and BH rank p-values of one look."""
         return self.sequential_family_alpha / self.size
+
+    @property
+    def coverage(self) -> Coverage:
+        """What the family's intervals cover."""
+        return _COVERAGE[self.correction] if self.family else Coverage.INDIVIDUAL
 
 
 def level_of(experiment: Experiment, metric: Metric) -> Level:
@@ -42,18 +71,24 @@ def level_of(experiment: Experiment, metric: Metric) -> Level:
     """
     if metric.role not in (Role.PRIMARY, Role.SECONDARY):
         return uncorrected(experiment)
-    together = [m for m in experiment.family if m.role == metric.role or experiment.decision.family == "all"]
-    return corrected_for(experiment, len(together) * len(experiment.treatments))
+    decision, treatments = experiment.decision, len(experiment.treatments)
+    whole = decision.family == "all"
+    together = [m for m in experiment.family if whole or m.role == metric.role]
+    return Level(
+        len(together) * treatments,
+        decision.fixed_alpha,
+        decision.sequential_alpha,
+        "all" if whole else str(metric.role),
+        decision.correction,
+        # Each treatment has a gate of its own: ranked over treatments, the alpha that one treatment's primaries hand on to
+        # another's would be spent a second time on its secondaries.
+        parts=1 if whole or decision.correction == "bonferroni" else treatments,
+    )
 
 
 def uncorrected(experiment: Experiment) -> Level:
     """The level of a comparison that stands alone."""
-    return corrected_for(experiment, 1)
-
-
-def corrected_for(experiment: Experiment, size: int) -> Level:
-    """The level of each of `size` comparisons."""
-    return Level(size, experiment.decision.fixed_alpha, experiment.decision.sequential_alpha)
+    return Level(1, experiment.decision.fixed_alpha, experiment.decision.sequential_alpha)
 
 
 def is_final(experiment: Experiment, as_of_date: date) -> bool:

@@ -70,6 +70,9 @@ class ResultRow:
     p_value: float | None = None
     log10_p: float | None = None  # stays finite where p underflows
     p_adjusted: float | None = None
+    correction: str | None = None  # bonferroni, holm, bh; none: stands alone
+    family_size: int | None = None  # comparisons that share alpha
+    coverage: str | None = None  # what is said of the family's intervals together (`family.Coverage`)
     alpha: float | None = None
     ci_level: float | None = None
     ci_low: float | None = None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from exp_platform.aggregates import Aggregates
-from exp_platform.analyses.comparison import Comparison, compare, pair_of
+from exp_platform.analyses.comparison import Compared, Comparison, compare, pair_of
 from exp_platform.analyses.correction import corrected
 from exp_platform.analyses.family import Level, is_final
-from exp_platform.analyses.rows import Row
+from exp_platform.analyses.rows import ResultRow, Row
 from exp_platform.config.experiment import Experiment
 
 METHOD = "segments"
@@ -15,12 +17,12 @@ METHOD = "segments"
 def analyse(experiment: Experiment, aggregates: Aggregates) -> list[Row]:
     """One row per segment value, primary or secondary metric and treatment.
 
-    Corrected among themselves (metrics x treatments x values of all segments) and marked exploratory; always-valid
-    evidence is not asked for, because no segment decides.
+    Corrected among themselves (all metrics, treatments and values that can be tested: which values there are is found
+    in the data, not planned) and marked exploratory; always-valid evidence is not asked for, because no segment decides.
     """
     values = [(s, v) for s in experiment.segments for v in aggregates.segment_values(s)]
-    size = max(1, len(experiment.family) * len(experiment.treatments) * len(values))
-    level = Level(size, experiment.decision.fixed_alpha, sequential_family_alpha=0.0)
+    decision = experiment.decision
+    level = Level(1, decision.fixed_alpha, 0.0, family=METHOD, correction=decision.correction)
     final = is_final(experiment, aggregates.as_of_date)
     outcomes = []
     for segment, value in values:
@@ -43,4 +45,12 @@ def analyse(experiment: Experiment, aggregates: Aggregates) -> list[Row]:
                         c, pair_of(aggregates, metric, experiment.control.id, treatment.id, segment, value)
                     )
                 )
-    return list(corrected(outcomes))
+    tested = sum(isinstance(o, Compared) for o in outcomes)
+    return list(corrected([_in_family_of(tested, o) for o in outcomes]))
+
+
+def _in_family_of(size: int, outcome: Compared | ResultRow) -> Compared | ResultRow:
+    if isinstance(outcome, ResultRow):
+        return outcome
+    c = outcome.comparison
+    return replace(outcome, comparison=replace(c, level=replace(c.level, size=size)))

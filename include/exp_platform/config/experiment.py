@@ -255,6 +255,7 @@ class DecisionPlan:
     family: Literal["all", "primary_first"] = "all"
     required_sample_size: int | None = None  # users in all arms together
     daily_users: float | None = None
+    correction: Literal["bonferroni", "holm", "bh"] = "bonferroni"  # of the fixed-horizon tests of a family
 
     @property
     def fixed_alpha(self) -> float:

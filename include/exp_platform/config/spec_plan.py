@@ -172,6 +172,7 @@ class DecisionSpec(Spec):
     family: Literal["all", "primary_first"] = _DECISION.family
     required_sample_size: int | None = Field(default=None, ge=1)  # users in all arms together
     daily_users: float | None = Field(default=None, gt=0)
+    correction: Literal["bonferroni", "holm", "bh"] = _DECISION.correction
 
     def resolve(self) -> DecisionPlan:
         """The same, resolved."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
 
 from exp_platform.aggregates import ALL, Aggregates
-from exp_platform.analyses.family import is_final
+from exp_platform.analyses.family import is_final, level_of
 from exp_platform.analyses.rows import ResultRow, Row, Status
 from exp_platform.config.experiment import Effect, Experiment, Metric, Role
 from exp_platform.decision.model import Outcome
@@ -56,8 +56,17 @@ class Case:
         """The row that decides: of the declared method, or the unadjusted one where nothing can adjust it."""
         row = self.row(self.experiment.decision.estimate, metric.id, treatment_id)
         if row is not None and row.status is Status.NOT_APPLICABLE:
-            return self.row("ab", metric.id, treatment_id)
+            row = self.row("ab", metric.id, treatment_id)
+            return None if row is None else self._standing_in(metric, row)
         return row
+
+    def _standing_in(self, metric: Metric, row: ResultRow) -> ResultRow:
+        """The row at Bonferroni's level: Holm and BH ranked it among rows that do not decide."""
+        if self.experiment.decision.correction == "bonferroni" or row.p_value is None:
+            return row
+        level = level_of(self.experiment, metric)
+        p = min(1.0, row.p_value * level.size)
+        return replace(row, p_adjusted=p, significant=bool(row.significant) and row.p_value < level.alpha)
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,18 @@ METHODS = {  # as the memo calls what decides, and the rows of adjusted effects
     "cuped_post_stratified": "post-stratified and CUPED-adjusted",
 }
 
+_CORRECTIONS = {
+    "bonferroni": ("Bonferroni", ""),
+    "holm": (
+        "Holm",
+        "An interval excludes no effect where Holm rejects it; together they may miss more often. ",
+    ),
+    "bh": (
+        "Benjamini and Hochberg",
+        "Of what is significant that share at most is expected to be false, and of its intervals to miss. ",
+    ),
+}
+
 
 def headline(decision: Decision) -> str:
     """The decision in a few words."""
@@ -138,12 +150,17 @@ def significance(report: Report) -> str:
     """What the columns p and verdict mean in this report."""
     experiment = report.experiment
     size = len(experiment.family) * len(experiment.treatments)
-    levels = {r.ci_level for r in report.of_method("ab") if r.ci_level is not None and r.role != "guardrail"}
-    shown = " and ".join(f"{level:.2%}" for level in sorted(levels))
+    levels = sorted(
+        {r.ci_level for r in report.of_method("ab") if r.ci_level is not None and r.role != "guardrail"}
+    )
+    shown = " and ".join(f"{level:.2%}" for level in levels)
+    if len(levels) > 2:
+        shown = f"{levels[0]:.2%} to {levels[-1]:.2%}"
+    name, covered = _CORRECTIONS[experiment.decision.correction]
     corrected = (
-        f"{size} comparisons are corrected together (Bonferroni)"
+        f"{size} comparisons are corrected together ({name})"
         if experiment.decision.family == "all"
-        else "primary metrics are tested first, secondary ones only where all of them are significant (Bonferroni in each)"
+        else f"primary metrics are tested first, secondary ones only where all of them are significant ({name} in each)"
     )
     when = (
         "The planned decision date has come, so the fixed-horizon test counts."
@@ -153,7 +170,7 @@ def significance(report: Report) -> str:
     alpha = experiment.decision
     return (
         f"Intervals have a coverage of {shown}: {corrected} at {alpha.fixed_alpha:.4g} of alpha {alpha.alpha:.4g}; "
-        f"{alpha.sequential_alpha:.4g} are for always-valid evidence. {when}{_counted(report)}"
+        f"{alpha.sequential_alpha:.4g} are for always-valid evidence. {covered}{when}{_counted(report)}"
     )
 
 
