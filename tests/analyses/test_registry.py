@@ -11,7 +11,7 @@ import numpy as np
 from analyses.simulated import aggregates, block, daily_block, experiment, large, metric
 from exp_platform.analyses.registry import ANALYSES
 from exp_platform.analyses.rows import read_rows, write_rows
-from exp_platform.config.experiment import Effect, Guardrail
+from exp_platform.config.experiment import AnalysisPlan, Effect, Guardrail
 from exp_platform.stages import graph
 
 
@@ -39,6 +39,7 @@ def test_rows_of_every_analysis_can_be_written(tmp_path: Path) -> None:
     spec = experiment(
         metric(covariates=["x"], guardrail=Guardrail(Effect(0.05, "relative"), "critical")),
         segments=("tier",),
+        analyses=AnalysisPlan(bayes_prior_sd=Effect(0.3, "relative")),
     )
     blocks = []
     for v in ("control", "t1"):

@@ -105,7 +105,8 @@ def test_every_key_of_an_events_spec_reaches_the_experiment(tmp_path: Path) -> N
     assert experiment.segments == ("country", "device")
     assert experiment.quality == QualityThresholds(max_duplicate_share=0.02, max_stale_days=3)
     assert experiment.analyses == AnalysisPlan(
-        enabled=("srm", "ab", "cuped", "pretrends", "segments", "guardrails"),
+        enabled=("srm", "ab", "cuped", "pretrends", "segments", "guardrails", "bayes"),
+        bayes_prior_sd=Effect(0.3, "relative"),
         pre_period_days=28,
         anchor="first_exposure",
         did_days=10,

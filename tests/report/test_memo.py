@@ -11,6 +11,7 @@ import pytest
 
 from exp_platform.checks import CheckResult
 from exp_platform.config.environment import Environment
+from exp_platform.config.experiment import AnalysisPlan, Effect
 from exp_platform.report import wording
 from exp_platform.report.memo import as_json, render, write_memo
 from report.reports import report
@@ -102,6 +103,26 @@ def test_the_correction_is_named_with_what_it_promises(correction: str, told: st
     assert "(Bonferroni)" in wording.significance(made)
     plan = replace(made.experiment, decision=replace(made.experiment.decision, correction=correction))
     assert told in wording.significance(replace(made, experiment=plan))
+
+
+def test_a_bayesian_reading_is_there_only_for_who_asked() -> None:
+    plain = report()
+    assert "## Bayesian reading" not in render(plain)
+    asked = replace(plain.experiment, analyses=AnalysisPlan(bayes_prior_sd=Effect(0.3, "relative")))
+    (buys,) = [row for row in plain.rows if (row.method, row.metric_id) == ("ab", "buys")]
+    belief = replace(
+        buys,
+        method="bayes",
+        chance_better=0.973,
+        expected_loss=0.0004,
+        expected_loss_control=0.05,
+        prior_sd=0.03,
+    )
+    page = render(replace(plain, experiment=asked, rows=(*plain.rows, belief)))
+    assert page.index("## Bayesian reading") < page.index("## Data quality")
+    assert "| buys | t1 | 3.00% | +5.00 pp" in page
+    assert "| 97.3 % | 0.04% / 5.00% |" in page
+    assert wording.reading(belief) == "better with a chance of 97.3 %"
 
 
 def test_what_was_skipped_is_said() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from exp_platform.aggregates import Aggregates
-from exp_platform.analyses import ab, cuped, did, guardrails, pretrends, segments, srm
+from exp_platform.analyses import ab, bayes, cuped, did, guardrails, pretrends, segments, srm
 from exp_platform.analyses.rows import Row
 from exp_platform.config.experiment import Experiment
 
@@ -19,4 +19,5 @@ ANALYSES: dict[str, Analyse] = {
     "pretrends": pretrends.analyse,
     "segments": segments.analyse,
     "guardrails": guardrails.analyse,
+    "bayes": bayes.analyse,
 }

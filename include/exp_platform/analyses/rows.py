@@ -36,7 +36,7 @@ class ResultRow:
     TABLE: ClassVar[str] = "analysis_results"
 
     as_of_date: date
-    method: str  # ab, cuped, post_stratified, cuped_post_stratified, segments, guardrails, srm
+    method: str  # ab, cuped, post_stratified, cuped_post_stratified, segments, guardrails, srm, bayes
     metric_id: str  # "" for srm
     metric_kind: str
     role: str
@@ -114,6 +114,10 @@ class ResultRow:
     capped_upper_control: float | None = None
     capped_lower_treatment: float | None = None
     capped_upper_treatment: float | None = None
+    chance_better: float | None = None  # bayes: that the treatment is better, under the prior
+    expected_loss: float | None = None  # bayes, in the metric's unit: what choosing the treatment may cost
+    expected_loss_control: float | None = None  # the same of staying with control
+    prior_sd: float | None = None  # bayes, in the metric's unit
 
 
 @dataclass(frozen=True)

@@ -232,6 +232,7 @@ class AnalysisPlan:
     strata: tuple[
         str, ...
     ] = ()  # segments that post-stratification weighs by, crossed where they are several
+    bayes_prior_sd: Effect | None = None  # of a normal prior around no effect; None: no Bayesian reading
 
     @property
     def strata_segment(self) -> str:

@@ -20,7 +20,7 @@ from exp_platform.config.experiment import (
     Window,
 )
 from exp_platform.config.faults import NOTHING, Fault, Words, refuse, suggest
-from exp_platform.config.spec_base import Day, Id, Items, Share, Spec, Text
+from exp_platform.config.spec_base import Day, EffectSize, Id, Items, Share, Spec, Text
 
 LONGEST_WINDOW = 3660  # days: ten years; more is a typing error, and dates must not overflow
 LONGEST_WAIT = 168  # hours: a week; a run that waits keeps the next one from starting
@@ -120,6 +120,12 @@ class QualitySpec(Spec):
         return QualityThresholds(**self.model_dump())
 
 
+class BayesSpec(Spec):
+    """A Bayesian reading beside the test: `prior_sd` is the standard deviation of a normal prior around no effect."""
+
+    prior_sd: EffectSize
+
+
 class AnalysesSpec(Spec):
     """Which analyses run (absent: those with something to do), and their windows in days."""
 
@@ -130,6 +136,7 @@ class AnalysesSpec(Spec):
     pretrends: bool | None = None
     segments: bool | None = None
     guardrails: bool | None = None
+    bayes: BayesSpec | None = None
     pre_period_days: int = Field(default=_ANALYSES.pre_period_days, ge=0, le=365)
     anchor: Literal["experiment_start", "first_exposure"] = _ANALYSES.anchor
     did_days: int | None = Field(default=None, ge=1, le=LONGEST_WINDOW)
@@ -151,7 +158,7 @@ class AnalysesSpec(Spec):
             if (getattr(self, name) if getattr(self, name) is not None else name not in nothing_to_do)
         )
         return AnalysisPlan(
-            enabled=enabled,
+            enabled=(*enabled, *(("bayes",) if self.bayes else ())),
             pre_period_days=self.pre_period_days,
             anchor=self.anchor,
             did_days=self.days_of_did(window_days),
@@ -159,6 +166,7 @@ class AnalysesSpec(Spec):
             crossovers=self.crossovers,
             slopes=self.slopes,
             strata=self.strata,
+            bayes_prior_sd=self.bayes.prior_sd if self.bayes else None,
         )
 
 

@@ -106,6 +106,8 @@ def reading(row: ResultRow) -> str:
         return f"{row.status}: {row.message}" if row.message else str(row.status)
     if row.verdict is not None:  # guardrails, SRM
         return f"{row.severity}: {row.verdict.replace('_', ' ')}" if row.severity else row.verdict
+    if row.chance_better is not None:
+        return f"better with a chance of {numbers.share(row.chance_better)}"
     if row.always_valid_significant:
         return "significant, always-valid"
     if row.significant:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from exp_platform.config.experiment import Experiment
 
-ANALYSES = ("srm", "ab", "cuped", "did", "pretrends", "segments", "guardrails")
+ANALYSES = ("srm", "ab", "cuped", "did", "pretrends", "segments", "guardrails", "bayes")
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,7 @@ STAGES: tuple[Stage, ...] = (
         "segments", ("aggregates",), required=False, doc="Exploratory effects within pre-exposure segments."
     ),
     Stage("guardrails", ("aggregates",), doc="Non-inferiority of the metrics that must not get worse."),
+    Stage("bayes", ("aggregates",), required=False, doc="Chance to beat control; shown, never deciding."),
     Stage("decision", ANALYSES, doc="Winner, action and reasons; commits the run's results."),
     Stage("memo", ("decision",), doc="The one-page memo and its JSON twin."),
 )
