@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -62,7 +62,7 @@ def counted(control: Moments, treatment: Moments) -> Answer:
     return _counted(counts[0], counts[1])
 
 
-@lru_cache(maxsize=None)  # replicates share their counts, and roots take time
+@cache  # replicates share their counts, and roots take time
 def _counted(control: Count, treatment: Count) -> Answer:
     test = proportions(control, treatment)
     return Answer(test.p_value, *test.interval(1 - LEVEL))
