@@ -69,7 +69,10 @@ NUMBERS: list[tuple[str, Any]] = [
     ("quality", QualityThresholds(max_duplicate_share=0.5)),
     ("analyses", AnalysisPlan(did_days=3)),
     ("decision", DecisionPlan(estimate="cuped")),
+    ("decision", DecisionPlan(sequential="group_sequential")),
+    ("decision", DecisionPlan(looks=(date(2026, 1, 11),))),
     ("fixed_horizon_read", date(2026, 1, 11)),
+    ("looks_taken", (date(2026, 1, 11),)),
 ]
 
 

@@ -123,6 +123,21 @@ def test_every_key_of_an_events_spec_reaches_the_experiment(tmp_path: Path) -> N
     assert experiment.description == "Checkout with one page (b) and with a wallet (c)."
 
 
+def test_a_group_sequential_test_leaves_nothing_for_always_valid_evidence(tmp_path: Path) -> None:
+    experiment = load("group_sequential", tmp_path)
+    looks = (date(2026, 3, 7), date(2026, 3, 12))
+    assert experiment.decision == DecisionPlan(
+        sequential_share=0.0,
+        required_sample_size=20000,
+        sequential="group_sequential",
+        looks=looks,
+        spending="power",
+        spending_exponent=3.0,
+    )
+    assert (experiment.decision.fixed_alpha, experiment.decision.sequential_alpha) == (0.05, 0.0)
+    assert experiment.look_dates == (*looks, date(2026, 3, 17))
+
+
 def test_metrics_of_events_resolve_to_measures_windows_and_covariates(tmp_path: Path) -> None:
     experiment = load("events_full", tmp_path)
     purchases, revenue = Measure("purchase", "count"), Measure("purchase", "sum")

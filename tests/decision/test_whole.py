@@ -8,7 +8,7 @@ from datetime import date
 import numpy as np
 import pytest
 
-from analyses.simulated import aggregates, block, experiment, metric
+from analyses.simulated import BEFORE_END, END, aggregates, block, experiment, metric
 from decision.cases import PASSED, codes
 from exp_platform.aggregates import Aggregates
 from exp_platform.analyses.registry import ANALYSES
@@ -117,3 +117,24 @@ def test_a_significant_p_after_the_end_was_moved_does_not_ship() -> None:
     assert (moved.winner, moved.action, moved.final) == ("inconclusive", "extend", False)
     assert "FIXED_HORIZON_READ" in codes(moved)
     assert "BEFORE_PLANNED_END" not in codes(moved)
+
+
+def test_an_interim_look_ships_what_another_day_only_shows() -> None:
+    """z = 5.7 is beyond O'Brien and Fleming's bound by half of the days; on a day that is no look it says nothing."""
+    plan = DecisionPlan(
+        sequential="group_sequential", sequential_share=0.0, looks=(BEFORE_END,), required_sample_size=20_000
+    )
+    spec = experiment(metric("buys", MetricKind.PROPORTION), decision=plan)
+    blocks = [block("buys", v, conversions(5000, p)) for v, p in (("control", 0.10), ("t1", 0.137))]
+    at, between, last = (
+        through(spec, aggregates(blocks, as_of=day)) for day in (BEFORE_END, date(2025, 3, 11), END)
+    )
+    assert (at.action, at.look, at.final) == ("ship", 1, False)
+    assert "INTERIM_LOOK" in codes(at)
+    assert (between.action, between.look, between.winner) == ("extend", None, "inconclusive")
+    assert "NOT_A_LOOK" in codes(between)
+    assert (last.action, last.look, last.final) == ("ship", 2, True)
+    assert "LAST_LOOK" in codes(last)
+    moved = through(replace(spec, fixed_horizon_read=date(2025, 3, 7)), aggregates(blocks, as_of=END))
+    assert (moved.action, moved.winner) == ("extend", "inconclusive")
+    assert "FIXED_HORIZON_READ" in codes(moved)

@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 
 from exp_platform.config.environment import Environment
-from exp_platform.config.experiment import DayWindow, EventsSource, Experiment, TableSource, Window
+from exp_platform.config.experiment import (
+    DayWindow,
+    DecisionPlan,
+    EventsSource,
+    Experiment,
+    TableSource,
+    Window,
+)
 from exp_platform.errors import ConfigError
 from exp_platform.json_file import write_json
 from exp_platform.stages.fingerprint import code_version, input_fingerprint
@@ -218,3 +225,20 @@ def test_an_end_moved_before_the_old_one_has_come_is_a_new_plan(
     extended = start_run(longer, environment, as_of_dates=[date(2025, 3, 28)]).run
     assert extended is not None
     assert extended.experiment.fixed_horizon_read is None
+
+
+def test_a_look_struck_from_the_spec_after_it_was_taken_stays_spent(
+    environment: Environment, experiment: Experiment
+) -> None:
+    plan = DecisionPlan(
+        sequential="group_sequential", sequential_share=0.0, looks=(D1, D2), required_sample_size=5000
+    )
+    looked = replace(experiment, decision=plan)
+    first = store(environment, start_run(looked, environment, as_of_dates=[D1]))
+    assert first.experiment.looks_taken == ()
+    assert start_run(looked, environment, as_of_dates=[D1]).up_to_date, "a declared look is no change of plan"
+    struck = replace(looked, decision=replace(plan, looks=(D2,)))
+    later = start_run(struck, environment, as_of_dates=[D2]).run
+    assert later is not None
+    assert later.experiment.looks_taken == (D1,)
+    assert later.experiment.look_dates == (D1, D2, looked.decision_date)

@@ -6,6 +6,7 @@ from exp_platform.aggregates import Aggregates
 from exp_platform.analyses.comparison import Comparison, compare, pair_of
 from exp_platform.analyses.correction import corrected
 from exp_platform.analyses.family import close_gate, is_final, level_of
+from exp_platform.analyses.looks import at_look
 from exp_platform.analyses.rows import Row
 from exp_platform.config.experiment import Experiment
 
@@ -20,5 +21,6 @@ def analyse(experiment: Experiment, aggregates: Aggregates) -> list[Row]:
         level = level_of(experiment, metric)
         for treatment in experiment.treatments:
             c = Comparison(experiment, aggregates.as_of_date, METHOD, metric, treatment.id, level, final)
+            c = at_look(c, aggregates)
             outcomes.append(compare(c, pair_of(aggregates, metric, experiment.control.id, treatment.id)))
     return list(close_gate(experiment, corrected(outcomes)))

@@ -17,6 +17,7 @@ from exp_platform.analyses.comparison import (
 )
 from exp_platform.analyses.family import is_final, level_of
 from exp_platform.analyses.health import health
+from exp_platform.analyses.looks import at_look
 from exp_platform.analyses.planned import planned_size, recent_users
 from exp_platform.analyses.rows import ResultRow, Status
 from exp_platform.config.experiment import Experiment, Metric, MetricKind
@@ -139,6 +140,7 @@ def adjusted_outcomes(
     outcomes: list[Compared | ResultRow] = []
     for treatment in experiment.treatments:
         c = Comparison(experiment, aggregates.as_of_date, method, metric, treatment.id, level, final)
+        c = at_look(c, aggregates)
         pair = pair_of(aggregates, metric, control_id, treatment.id)
         arms = None if found is None else found.pair(control_id, treatment.id)
         if reason is not None:

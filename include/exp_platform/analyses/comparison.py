@@ -44,13 +44,21 @@ class Comparison:
     metric: Metric
     treatment_id: str
     level: Level
-    final: bool  # the planned decision date has come
+    final: bool  # the test may be read: the planned decision date has come, or it is a look
     segment: str = ALL
     segment_value: str = ALL
     exploratory: bool = False
 
     def row(self, status: Status, **numbers: Any) -> ResultRow:
         """The row of this comparison with the numbers given."""
+        look = self.level.look
+        if look is not None:
+            numbers |= {
+                "look": look.number,
+                "information_fraction": look.information_fraction,
+                "alpha_spent": look.alpha_spent,
+                "boundary": look.boundary,
+            }
         return ResultRow(
             as_of_date=self.as_of_date,
             method=self.method,
@@ -163,7 +171,8 @@ class Compared:
     def row(self, corrected: Corrected | None = None) -> ResultRow:
         """The row with intervals, relative effect and always-valid evidence, corrected as its family says or else alone."""
         c = self.comparison
-        p, alpha = corrected or Corrected(self.test.p_value, c.level.alpha)
+        alone = Corrected(min(1.0, self.test.p_value * c.level.multiplier), c.level.alpha)
+        p, alpha = corrected or alone
         return c.row(
             Status.OK,
             **self.pair.counts,

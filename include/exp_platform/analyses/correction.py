@@ -13,11 +13,16 @@ def corrected(outcomes: Sequence[Compared | ResultRow]) -> list[ResultRow]:
     """One row per outcome, in the order given.
 
     Comparisons of one family are corrected together, as its plan says. A row without a test stays as it is; it keeps
-    its place in the family's size, on which the plan has spent alpha, and is never rejected.
+    its place in the family's size, on which the plan has spent alpha, and is never rejected. A look of a group-sequential
+    test has its own share already (Bonferroni).
     """
     families: dict[tuple[str, ...], list[Compared]] = {}
     for outcome in outcomes:
-        if isinstance(outcome, Compared) and outcome.comparison.level.family:
+        if (
+            isinstance(outcome, Compared)
+            and outcome.comparison.level.family
+            and not outcome.comparison.level.look
+        ):
             c = outcome.comparison
             part = c.treatment_id if c.level.parts > 1 else ""
             families.setdefault((c.method, c.level.family, part), []).append(outcome)

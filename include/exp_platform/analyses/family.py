@@ -31,6 +31,17 @@ _COVERAGE: dict[Correction, Coverage] = {
 
 
 @dataclass(frozen=True)
+class Look:
+    """One look of a group-sequential test on one comparison (`analyses.looks`)."""
+
+    number: int  # from 1
+    information_fraction: float  # of the planned information
+    alpha_spent: float  # up to and with this look
+    boundary: float | None  # |z| that is significant; None where none is
+    alpha: float | None  # the same as the level of this look's p-value
+
+
+@dataclass(frozen=True)
 class Level:
     """The levels of one comparison: `size` comparisons share `family_alpha`.
 
@@ -45,11 +56,19 @@ class Level:
     family: str = ""
     correction: Correction = "bonferroni"
     parts: int = 1
+    look: Look | None = None
 
     @property
     def alpha(self) -> float:
-        """Bonferroni's level of the fixed-horizon test: what planning counts on. Holm and BH allow at least as much."""
+        """The look's level, or Bonferroni's of the fixed-horizon test: planning's. Holm and BH allow at least as much."""
+        if self.look is not None and self.look.alpha is not None:
+            return self.look.alpha
         return self.family_alpha / self.size
+
+    @property
+    def multiplier(self) -> float:
+        """What makes of p one that is below `family_alpha` where p is below `alpha`: the size, unless at a look."""
+        return self.family_alpha / self.alpha
 
     @property
     def sequential_alpha(self) -> float:
@@ -94,6 +113,19 @@ def uncorrected(experiment: Experiment) -> Level:
 def is_final(experiment: Experiment, as_of_date: date) -> bool:
     """Whether the fixed-horizon test may be read: the planned decision date has come, and it was not read before."""
     return experiment.fixed_horizon_read is None and as_of_date >= experiment.decision_date
+
+
+def look_number(experiment: Experiment, as_of_date: date) -> int | None:
+    """Which look of a group-sequential test this day is, from 1; None where it is none.
+
+    From the planned decision date on every day is the last look: as the fixed-horizon test it is taken once, so that an end
+    moved after it leaves no look.
+    """
+    if experiment.decision.sequential != "group_sequential" or experiment.fixed_horizon_read is not None:
+        return None
+    dates = experiment.look_dates
+    day = min(as_of_date, dates[-1])
+    return dates.index(day) + 1 if day in dates else None
 
 
 def close_gate(experiment: Experiment, rows: Sequence[ResultRow]) -> list[ResultRow]:

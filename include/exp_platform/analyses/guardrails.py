@@ -17,6 +17,7 @@ from exp_platform.analyses.comparison import (
     sequence_status,
 )
 from exp_platform.analyses.family import is_final, uncorrected
+from exp_platform.analyses.looks import at_look
 from exp_platform.analyses.rows import ResultRow, Row, Status
 from exp_platform.config.experiment import Experiment, Guardrail, Metric
 from exp_platform.stats.arms import Arm, Arms
@@ -53,6 +54,7 @@ def _of_metric(
     rows = []
     for treatment in experiment.treatments:
         c = Comparison(experiment, aggregates.as_of_date, METHOD, metric, treatment.id, level, final)
+        c = at_look(c, aggregates)
         pair = pair_of(aggregates, metric, experiment.control.id, treatment.id)
         arms = None if adjusted is None else adjusted.pair(experiment.control.id, treatment.id)
         rows.append(_judged(c, pair, arms, guardrail))

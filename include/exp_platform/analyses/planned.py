@@ -9,6 +9,7 @@ from functools import lru_cache
 from exp_platform.aggregates import Aggregates
 from exp_platform.analyses.family import level_of
 from exp_platform.config.experiment import Effect, Experiment, Metric, MetricKind
+from exp_platform.stats.group_sequential import bounds, inflation, separate_bounds, spent
 from exp_platform.stats.power import Variances, of_means, of_proportions, required_per_arm
 
 TUNED_USERS = 5000  # where confidence sequences are narrowest when no size was planned
@@ -50,7 +51,18 @@ def required_users(
         )
     except ValueError:  # no such effect: a zero one, or one that takes a proportion out of [0, 1]
         return None
-    return math.ceil(in_control / experiment.control.share)
+    return math.ceil(in_control * _looks_cost(experiment, metric, alpha) / experiment.control.share)
+
+
+def _looks_cost(experiment: Experiment, metric: Metric, alpha: float) -> float:
+    """How many times the users of a test that is looked at once a group-sequential one needs, users arriving evenly."""
+    plan, dates = experiment.decision, experiment.look_dates
+    if plan.sequential != "group_sequential" or len(dates) == 1:
+        return 1.0
+    fractions = tuple(experiment.elapsed(day) for day in dates)
+    chances = tuple(spent(plan.spending, t, alpha, plan.spending_exponent) for t in fractions)
+    critical = separate_bounds(chances) if metric.window.end is None else bounds(fractions, chances)
+    return inflation(fractions, critical, alpha, plan.power)
 
 
 def planned_size(

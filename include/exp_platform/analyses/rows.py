@@ -87,6 +87,10 @@ class ResultRow:
     always_valid_high: float | None = None
     always_valid_status: Status | None = None
     always_valid_significant: bool | None = None
+    look: int | None = None  # group-sequential test: which look this is, from 1
+    information_fraction: float | None = None
+    alpha_spent: float | None = None  # of this comparison's alpha, up to and with this look
+    boundary: float | None = None  # |z| that is significant at this look
     theta: float | None = None  # adjusted rows: the first covariate's slope in control ...
     theta_treatment: float | None = None  # ... and in treatment, the same where slopes are pooled
     slopes: str | None = None  # pooled, per_arm

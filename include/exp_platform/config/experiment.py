@@ -257,6 +257,10 @@ class DecisionPlan:
     required_sample_size: int | None = None  # users in all arms together
     daily_users: float | None = None
     correction: Literal["bonferroni", "holm", "bh"] = "bonferroni"  # of the fixed-horizon tests of a family
+    sequential: Literal["always_valid", "group_sequential"] = "always_valid"  # never both: there is one alpha
+    looks: tuple[date, ...] = ()  # declared as_of dates of a group-sequential test before the planned end
+    spending: Literal["obrien_fleming", "pocock", "power"] = "obrien_fleming"
+    spending_exponent: float = 2.0  # of `power`
 
     @property
     def fixed_alpha(self) -> float:
@@ -303,6 +307,8 @@ class Experiment:
     # As of when an earlier plan's fixed-horizon test was read, before the end was moved; no spec says this, a run's
     # start finds it. The test is taken once.
     fixed_horizon_read: date | None = None
+    # Looks of a group-sequential test that were taken and are no longer declared; found by a run's start likewise.
+    looks_taken: tuple[date, ...] = ()
 
     @property
     def control(self) -> Variant:
@@ -334,3 +340,14 @@ class Experiment:
         """The planned decision date: the window's last day plus the longest window of a metric that decides."""
         longest = max((m.window.end or 0 for m in self.metrics if m.role != Role.INFORMATIONAL), default=0)
         return self.window.end + timedelta(days=longest)
+
+    @property
+    def look_dates(self) -> tuple[date, ...]:
+        """The as_of dates of a group-sequential test: declared ones, those already taken, the planned decision date last."""
+        interim = {*self.decision.looks, *self.looks_taken}
+        return (*sorted(day for day in interim if day < self.decision_date), self.decision_date)
+
+    def elapsed(self, day: date) -> float:
+        """The share of the days up to the planned decision date that are over at the end of `day`."""
+        start = self.window.start
+        return ((day - start).days + 1) / ((self.decision_date - start).days + 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 from exp_platform.config.experiment import CROSS
 from exp_platform.config.faults import NOTHING, Fault, Words, suggest
@@ -28,6 +29,7 @@ def spec_faults(spec: ExperimentSpec) -> list[Fault]:
         *_guardrails(spec),
         *_segments(spec),
         *_analyses(spec),
+        *_sequential(spec),
         *_synthetic(spec),
     ]
 
@@ -218,6 +220,43 @@ def _did_days(spec: ExperimentSpec) -> Iterator[Fault]:
     if days is not None and days > spec.observed_days:
         remedy = f"nobody is observed that long after exposure: allowed are up to {spec.observed_days}"
         yield Fault(("analyses", "did_days"), days, remedy)
+
+
+def _sequential(spec: ExperimentSpec) -> Iterator[Fault]:
+    decision = spec.decision
+    if decision.sequential != "group_sequential":
+        for name in ("looks", "spending", "spending_exponent"):
+            if getattr(decision, name):
+                remedy = "it belongs to a group-sequential test: say `sequential: group_sequential`"
+                yield Fault(("decision", name), Words("a key of another test"), remedy)
+        return
+    if decision.sequential_share is not None:
+        remedy = "a group-sequential test spends all of alpha at its looks: leave it out"
+        yield Fault(("decision", "sequential_share"), decision.sequential_share, remedy)
+    if decision.required_sample_size is None:
+        remedy = "a group-sequential test needs the planned size: users of all arms, from `exp plan`"
+        yield Fault(("decision", "required_sample_size"), NOTHING, remedy)
+    if decision.correction != "bonferroni":
+        remedy = "the looks of a group-sequential test are corrected by Bonferroni: leave it out"
+        yield Fault(("decision", "correction"), decision.correction, remedy)
+    if decision.spending_exponent is not None and decision.spending != "power":
+        remedy = "only `spending: power` has an exponent"
+        yield Fault(("decision", "spending_exponent"), decision.spending_exponent, remedy)
+    ends = [
+        metric.window.to_day or 0
+        for metric in spec.metrics
+        if metric.window and metric.role != "informational"
+    ]
+    last = spec.window.last_day + timedelta(days=max(ends, default=0))
+    for position, day in enumerate(decision.looks):
+        if not spec.window.start <= day < last:
+            remedy = (
+                f"allowed: days from {spec.window.start} to the day before the planned decision date {last}"
+            )
+            yield Fault(("decision", "looks", position), day, remedy)
+        elif day in decision.looks[:position]:
+            remedy = "it is there already: each may occur once"
+            yield Fault(("decision", "looks", position), day, remedy)
 
 
 def _synthetic(spec: ExperimentSpec) -> Iterator[Fault]:

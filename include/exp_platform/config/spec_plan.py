@@ -174,17 +174,29 @@ class DecisionSpec(Spec):
     """How evidence becomes an action."""
 
     alpha: float = Field(default=_DECISION.alpha, gt=0, lt=1)
-    sequential_share: float = Field(default=_DECISION.sequential_share, ge=0, lt=1)
+    sequential_share: float | None = Field(default=None, ge=0, lt=1)
     power: float = Field(default=_DECISION.power, gt=0, lt=1)
     estimate: Estimate = _DECISION.estimate
     family: Literal["all", "primary_first"] = _DECISION.family
     required_sample_size: int | None = Field(default=None, ge=1)  # users in all arms together
     daily_users: float | None = Field(default=None, gt=0)
     correction: Literal["bonferroni", "holm", "bh"] = _DECISION.correction
+    sequential: Literal["always_valid", "group_sequential"] = _DECISION.sequential
+    looks: Items[Day] = ()
+    spending: Literal["obrien_fleming", "pocock", "power"] | None = None
+    spending_exponent: float | None = Field(default=None, gt=0, le=20)
 
     def resolve(self) -> DecisionPlan:
-        """The same, resolved."""
-        return DecisionPlan(**self.model_dump())
+        """The same, resolved: a group-sequential test leaves nothing for always-valid evidence."""
+        share = 0.0 if self.sequential == "group_sequential" else self.sequential_share
+        written = {key: value for key, value in self.model_dump().items() if value is not None}
+        return DecisionPlan(
+            **{
+                **written,
+                "looks": tuple(sorted(self.looks)),
+                "sequential_share": _DECISION.sequential_share if share is None else share,
+            }
+        )
 
 
 class ScheduleSpec(Spec):

@@ -9,7 +9,7 @@ from datetime import date
 from functools import cached_property
 
 from exp_platform.aggregates import ALL, Aggregates
-from exp_platform.analyses.family import is_final, level_of
+from exp_platform.analyses.family import is_final, level_of, look_number
 from exp_platform.analyses.rows import ResultRow, Row, Status
 from exp_platform.config.experiment import Effect, Experiment, Metric, Role
 from exp_platform.decision.model import Outcome
@@ -32,6 +32,11 @@ class Case:
     def final(self) -> bool:
         """Whether fixed-horizon tests count."""
         return is_final(self.experiment, self.as_of_date)
+
+    @cached_property
+    def look(self) -> int | None:
+        """Which look of a group-sequential test this is; None where it is none or there is no such test."""
+        return look_number(self.experiment, self.as_of_date)
 
     @cached_property
     def primaries(self) -> tuple[Metric, ...]:
@@ -125,7 +130,7 @@ def _confidence(case: Case, row: ResultRow) -> float:
 
     A confidence sequence that excludes 0 has an adjusted always-valid p below the alpha spent on it: that bound is used.
     """
-    if case.final and row.significant and row.p_adjusted is not None:
+    if (case.final or case.look) and row.significant and row.p_adjusted is not None:
         return 1 - row.p_adjusted
     if row.always_valid_significant:
         return 1 - case.experiment.decision.sequential_alpha

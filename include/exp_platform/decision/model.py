@@ -87,6 +87,7 @@ class Decision:
     reasons: tuple[Reason, ...]
     adequacy: Adequacy
     treatments: tuple[TreatmentVerdict, ...]
+    look: int | None = None  # of a group-sequential test, from 1
     skipped: tuple[str, ...] = ()  # stages whose stored results were used
 
     def to_json(self) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def decide(
     7. the planned size is reached at the planned end: inconclusive, stop;
     8. else: inconclusive, extend.
 
-    Before the planned end only always-valid evidence is significant. A significant effect below `min_practical_effect`
+    Before the planned end only always-valid evidence, or a look of a group-sequential test, is significant. A significant effect below `min_practical_effect`
     is told as BELOW_PRACTICAL and falls under 7 or 8.
     """
     case = Case(experiment, aggregates, tuple(rows))
@@ -73,6 +73,7 @@ def decide(
         lift=about.lift if about else None,
         effect=about.effect if about else None,
         final=case.final,
+        look=case.look,
         trust="failed" if failed else "unknown" if unknown else "ok",
         reasons=(
             *failed,

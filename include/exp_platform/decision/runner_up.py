@@ -15,6 +15,7 @@ from exp_platform.analyses.comparison import (
     too_small,
 )
 from exp_platform.analyses.family import level_of
+from exp_platform.analyses.looks import at_look
 from exp_platform.analyses.rows import Status
 from exp_platform.decision.evidence import Case, Finding
 from exp_platform.decision.model import Reason
@@ -57,9 +58,10 @@ def _is_ahead(case: Case, winner: Finding, second: Finding) -> bool:
     except ValueError:  # neither arm varies
         return False
     ahead = metric.direction * test.estimate
-    if case.final and ahead > 0 and test.p_value < level.alpha:
-        return True
     c = Comparison(case.experiment, case.as_of_date, "", metric, winner.treatment_id, level, case.final)
+    c = at_look(c, case.aggregates)
+    if c.final and ahead > 0 and test.p_value < c.level.alpha:
+        return True
     return sequence_status(c, pair) is Status.OK and ahead > sequence_half_width(
         c, adjusted or arms_of(metric, pair)
     )

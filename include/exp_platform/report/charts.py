@@ -53,7 +53,10 @@ def effects(rows: Sequence[ResultRow], directions: Mapping[str, int]) -> Chart |
 
 
 def effect_over_time(rows: Sequence[ResultRow]) -> Chart | None:
-    """The absolute effect of one metric by as_of date, with the always-valid band; None below two dates."""
+    """The absolute effect of one metric by as_of date; None below two dates.
+
+    With the always-valid band, or, of a group-sequential test, the interval at each of its looks.
+    """
     data = [
         {
             "as_of": r.as_of_date.isoformat(),
@@ -61,19 +64,28 @@ def effect_over_time(rows: Sequence[ResultRow]) -> Chart | None:
             "estimate": r.estimate,
             "low": r.always_valid_low,
             "high": r.always_valid_high,
+            "look_low": r.ci_low if r.look else None,
+            "look_high": r.ci_high if r.look else None,
         }
         for r in rows
         if r.status == Status.OK and r.estimate is not None
     ]
     if len({d["as_of"] for d in data}) < 2:
         return None
+    grouped = any(d["look_low"] is not None for d in data)
+    title = "effect and its interval at each look" if grouped else "effect and always-valid band"
     base = alt.Chart(alt.InlineData(values=data)).encode(
         x=alt.X("as_of:T", title="as of"), color=alt.Color("treatment:N", title=None)
     )
     band = (
         base.transform_filter("isValid(datum.low) && isValid(datum.high)")
         .mark_area(opacity=0.18)
-        .encode(y=alt.Y("low:Q", title="effect and always-valid band"), y2="high:Q")
+        .encode(y=alt.Y("low:Q", title=title), y2="high:Q")
+    )
+    looks = (
+        base.transform_filter("isValid(datum.look_low)")
+        .mark_rule(strokeWidth=2.5)
+        .encode(y=alt.Y("look_low:Q", title=title), y2="look_high:Q")
     )
     line = base.mark_line(point=True).encode(y="estimate:Q")
     zero = (
@@ -81,7 +93,7 @@ def effect_over_time(rows: Sequence[ResultRow]) -> Chart | None:
         .mark_rule(strokeDash=[4, 4], color="#888")
         .encode(y="zero:Q")
     )
-    return alt.layer(zero, band, line).properties(width=520, height=220)
+    return alt.layer(zero, band, looks, line).properties(width=520, height=220)
 
 
 def pretrends(rows: Sequence[PretrendDeltaRow]) -> Chart | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -12,6 +13,7 @@ from exp_platform.analyses.rows import (
     PretrendDeltaRow,
     PretrendTestRow,
     ResultRow,
+    Status,
 )
 from exp_platform.checks import CheckResult
 from exp_platform.config.experiment import Experiment
@@ -22,7 +24,7 @@ from exp_platform.results.reader import Results, StoredDecision
 
 @dataclass(frozen=True)
 class Report:
-    """Everything a report shows. `series` holds the ab rows of all as_of dates up to this one."""
+    """Everything a report shows. `series` holds the rows that decide, of all as_of dates up to this one."""
 
     experiment: Experiment
     stored: StoredDecision
@@ -66,7 +68,10 @@ def load_report(results: Results, experiment: Experiment, as_of: date | None = N
             f"{experiment.id} has no stored result{when}: run its DAG exp__{experiment.id} or `exp run {experiment.id}`"
         )
     day = stored.as_of_date
-    series = results.analysis_rows(experiment.id, method="ab")
+    series = deciding(
+        experiment,
+        [r for method in _decisive(experiment) for r in results.analysis_rows(experiment.id, method=method)],
+    )
     return Report(
         experiment=experiment,
         stored=stored,
@@ -80,3 +85,17 @@ def load_report(results: Results, experiment: Experiment, as_of: date | None = N
         checks=tuple(results.checks(experiment.id, day)),
         series=tuple(r for r in series if r.as_of_date <= day),
     )
+
+
+def deciding(experiment: Experiment, rows: Sequence[ResultRow]) -> list[ResultRow]:
+    """Of each comparison and day the row of the estimate that decides: the unadjusted one where nothing can be adjusted."""
+    found: dict[tuple[date, str, str], ResultRow] = {}
+    for method in _decisive(experiment):
+        of_method = [r for r in rows if r.method == method and (method == "ab" or r.status is Status.OK)]
+        found |= {(r.as_of_date, r.metric_id, r.treatment_id): r for r in of_method}
+    return [found[key] for key in sorted(found)]
+
+
+def _decisive(experiment: Experiment) -> tuple[str, ...]:
+    """Methods whose rows may decide, the one that takes precedence last."""
+    return tuple(dict.fromkeys(("ab", experiment.decision.estimate)))

@@ -170,6 +170,10 @@ def significance(report: Report) -> str:
         else "Only always-valid evidence can be significant here, however small p is."
     )
     alpha = experiment.decision
+    if alpha.sequential == "group_sequential":
+        return (
+            f"Intervals have a coverage of {shown}: {corrected} at alpha {alpha.alpha:.4g}. {_looks(report)}"
+        )
     return (
         f"Intervals have a coverage of {shown}: {corrected} at {alpha.fixed_alpha:.4g} of alpha {alpha.alpha:.4g}; "
         f"{alpha.sequential_alpha:.4g} are for always-valid evidence. {covered}{when}{_counted(report)}"
@@ -182,6 +186,21 @@ def _counted(report: Report) -> str:
     found = {name: sorted({r.metric_id for r in report.of_method("ab") if r.test == name}) for name in names}
     told = [f"{', '.join(metrics)} {names[name]}" for name, metrics in found.items() if metrics]
     return f" Tested on counts: {'; '.join(told)}." if told else ""
+
+
+def _looks(report: Report) -> str:
+    """Where a group-sequential test stands."""
+    dates = ", ".join(day.isoformat() for day in report.experiment.look_dates)
+    spending = report.experiment.decision.spending.replace("obrien_fleming", "O'Brien-Fleming type")
+    plan = f"Alpha is spent over the looks of {dates} ({spending} spending); on other days nothing can be significant."
+    row = decisive_row(report)
+    if row is None or row.look is None:
+        return plan
+    passed = "none can be" if row.boundary is None else f"|z| above {row.boundary:.3f} is"
+    return (
+        f"{plan} This is look {row.look}, at {row.information_fraction or 0:.0%} of the plan: {passed} significant on "
+        f"{row.metric_id}, and {row.alpha_spent:.2g} of its alpha is spent."
+    )
 
 
 def did_windows(report: Report) -> str:

@@ -52,7 +52,11 @@ def start_run(
         experiment, as_of_dates if as_of_dates is not None else [default_as_of(experiment, now)], now
     )
     stored = Results(environment).decisions(experiment.id)
-    experiment = replace(experiment, fixed_horizon_read=_read_before(experiment, stored))
+    experiment = replace(
+        experiment,
+        fixed_horizon_read=_read_before(experiment, stored),
+        looks_taken=_looks_no_longer_declared(experiment, stored),
+    )
     run_id = f"{now.astimezone(UTC):%Y%m%dT%H%M%S.%f}Z-{secrets.token_hex(3)}"  # sorts by time
     run = Run(
         run_id=run_id,
@@ -117,6 +121,15 @@ def _read_before(experiment: Experiment, stored: Sequence[StoredDecision]) -> da
     return min(
         (d.as_of_date for d in stored if d.final and d.as_of_date < experiment.decision_date), default=None
     )
+
+
+def _looks_no_longer_declared(experiment: Experiment, stored: Sequence[StoredDecision]) -> tuple[date, ...]:
+    """Looks of a group-sequential test that were taken: striking them from the spec does not give their alpha back."""
+    if experiment.decision.sequential != "group_sequential":
+        return ()
+    declared = experiment.look_dates
+    taken = {d.as_of_date for d in stored if d.decision.look is not None}
+    return tuple(sorted(day for day in taken if day < experiment.decision_date and day not in declared))
 
 
 def _up_to_date(run: Run, stored: Sequence[StoredDecision], environment: Environment) -> bool:
