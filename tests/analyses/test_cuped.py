@@ -269,6 +269,21 @@ def test_peer_defect_a_covariate_that_has_nothing_to_do_with_the_metric_is_named
     assert "explains about nothing" in str(row.message)
 
 
+def test_an_adjustment_that_costs_precision_says_so(rng: np.random.Generator) -> None:
+    """One slope for arms of unlike size whose own slopes are opposite (Freedman 2008); each arm's own one is no loss."""
+    users = {v: rng.normal(size=(n, 2)) for v, n in (("control", 1800), ("t1", 200))}
+    for sign, a in zip((1.5, -1.5), users.values(), strict=True):
+        a[:, 0] += sign * a[:, 1]
+    spec = experiment(metric(covariates=["before"]))
+    (row,) = analyse(spec, users, ("before",))
+    assert (row.status, row.health) == (Status.OK, "harmful")
+    assert row.variance_reduction is not None
+    assert row.variance_reduction < -0.5
+    assert "% larger" in str(row.message)
+    (own,) = analyse(replace(spec, analyses=AnalysisPlan(slopes="per_arm")), users, ("before",))
+    assert own.health == "ok"
+
+
 @pytest.mark.parametrize(("until", "health"), [(date(2025, 2, 28), "ok"), (None, "undated")])
 def test_a_column_of_users_is_undated_unless_the_spec_dates_it(
     rng: np.random.Generator, until: date | None, health: str

@@ -17,7 +17,7 @@ Cells = tuple[Sequence[Moments], Sequence[Moments]]  # of control and treatment,
 BALANCE_ALARM = (
     0.001  # p below which covariates count as different between the arms: the level of the SRM test
 )
-SMALL_GAIN = 0.01  # of the variance: below it an adjustment is told to be of no use
+SMALL_GAIN = 0.01  # of the variance: below it an adjustment is told to be of no use, or to do harm
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,13 @@ def health(
             f"the {what} differ between the arms (p = {p:.1e}): the assignment is broken, or the treatment "
             "has changed one of them"
         )
-    if gain < SMALL_GAIN:
+    if gain <= -SMALL_GAIN:
+        words.append("harmful")
+        notes.append(
+            f"the adjustment makes the variance {-gain:.0%} larger: effects differ along the covariates or strata; "
+            "see `slopes`, and the unadjusted effect"
+        )
+    elif gain < SMALL_GAIN:
         words.append("unrelated")
         notes.append(
             f"the adjustment explains about nothing of the metric: it gains {gain:.2%} of the variance"

@@ -101,7 +101,7 @@ class ResultRow:
     stratified_by: str | None = None  # the segment, or crossed segments, of post-stratification
     strata: int | None = None  # how many there are after small ones were merged
     balance_p: float | None = None  # of the test that covariates and strata are alike in both arms
-    health: str | None = None  # ok, or what is wrong: unbalanced, unrelated, undated
+    health: str | None = None  # ok, or what is wrong: unbalanced, unrelated, harmful, undated
     adjusted_mean_control: float | None = None
     adjusted_mean_treatment: float | None = None
     verdict: str | None = (
