@@ -11,6 +11,7 @@ from typing import Any, Literal
 from exp_platform.stats.moments import Moments
 
 ALL = "all"  # the segment that holds everybody
+REPLICATE = "replicate"  # the segment of a validation: each of its values is an experiment of its own
 
 
 @dataclass(frozen=True)

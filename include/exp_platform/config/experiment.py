@@ -174,6 +174,9 @@ class SyntheticSource:
     crossover_share: float = 0.0
     actual_shares: tuple[float, ...] | None = None  # a broken split: the shares really used
     pre_trend: float = 0.0  # relative drift a day of treated users' activity before exposure
+    # The two that follow are for the validation; no spec says them.
+    replicates: int = 1  # experiments in one: users have the attribute `replicate`, their number modulo this
+    arrival: Literal["evenly", "first_day"] = "evenly"  # when in the window users are exposed
     kind: Literal["synthetic"] = "synthetic"
 
 

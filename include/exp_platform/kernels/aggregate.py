@@ -8,7 +8,7 @@ from datetime import date
 
 import numpy as np
 
-from exp_platform.aggregates import ALL, Aggregates, Block
+from exp_platform.aggregates import ALL, REPLICATE, Aggregates, Block
 from exp_platform.config.experiment import Experiment, Metric, MetricKind
 from exp_platform.kernels.daily import daily_rows
 from exp_platform.kernels.order_statistics import Bracket, Bracketed, Marks
@@ -187,9 +187,9 @@ def _has_daily_block(metric: Metric, experiment: Experiment) -> bool:
 def _daily_blocks(metric: Metric, values: MetricValues, groups: list[_Group]) -> Iterator[Block]:
     for group in groups:
         users = group.users[values.population[group.users]]
-        if group.segment == ALL and len(users):
+        if group.segment in (ALL, REPLICATE) and len(users):
             moments = _moments(values.columns, users)
-            yield Block("daily", metric.id, group.variant, ALL, ALL, values.names, moments)
+            yield Block("daily", metric.id, group.variant, group.segment, group.value, values.names, moments)
 
 
 def _moments(columns: tuple[Floats, ...], users: Codes) -> Moments:

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from exp_platform.aggregates import REPLICATE
 from exp_platform.config.environment import CATALOG, Environment
 from exp_platform.config.experiment import EventsSource, Experiment, TableSource, UnitsSource
 from exp_platform.config.loading import expand_location
@@ -109,7 +110,8 @@ def readings(experiment: Experiment, environment: Environment) -> tuple[Reading,
         )
     folder = raw_folder(experiment, environment)
     shared = ("user_id", "event_id")
-    attributes = tuple((ATTRIBUTE + n, n) for n in SYNTHETIC_ATTRIBUTES)
+    names = (*SYNTHETIC_ATTRIBUTES, REPLICATE) if source.replicates > 1 else SYNTHETIC_ATTRIBUTES
+    attributes = tuple((ATTRIBUTE + n, n) for n in names)
     exposures = (*((n, n) for n in (*shared, "variant_id", "exposed_at")), *attributes)
     outcomes = tuple((n, n) for n in (*shared, "event", "occurred_at", "value"))
     return tuple(

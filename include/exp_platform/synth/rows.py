@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from exp_platform.aggregates import REPLICATE
 from exp_platform.config.experiment import Experiment, SyntheticSource
 from exp_platform.synth.propensity import intercepts, orders_of, sigmoid, synthetic_source, views_a_day
 
@@ -137,13 +138,16 @@ def _users(experiment: Experiment, source: SyntheticSource, stream: _Streams, ti
         _choice(tuple(TIERS.values()), traits.random(n)),
     )
     returning = (traits.random(n) < sigmoid(z)).astype(np.int64)
-    exposed_at = _between(np.full(n, times.start), np.full(n, times.end), traits.random(n))
+    until = times.end if source.arrival == "evenly" else times.start + _DAY
+    exposed_at = _between(np.full(n, times.start), np.full(n, until), traits.random(n))
+    number = np.arange(first + 1, first + n + 1)
     columns = {
         "device_type": _strings(tuple(DEVICES), device[exposed]),
         "subscription_tier": _strings(tuple(TIERS), tier[exposed]),
         "user_type": _strings(USER_TYPES, returning[exposed]),
     }
-    number = np.arange(first + 1, first + n + 1)
+    if source.replicates > 1:
+        columns[REPLICATE] = pa.array(number[exposed] % source.replicates).cast(pa.string())
     return _Users(number[exposed], z[exposed], arm[exposed], exposed_at[exposed], columns)
 
 

@@ -15,6 +15,9 @@ from exp_platform.validation.run import Work
 
 def command(
     replicates: Annotated[int, typer.Option(help="Replicates a cell of drawn Moments.")] = 100_000,
+    pipeline_replicates: Annotated[
+        int, typer.Option(help="Replicates a setting of the whole pipeline.")
+    ] = 1_000,
     processes: Annotated[int, typer.Option(help="How many cells are carried out at a time.")] = 2,
     docs: Annotated[Path, typer.Option(help="The folder that the page is written to.")] = Path("docs"),
     match: Annotated[
@@ -25,7 +28,8 @@ def command(
     work = Work(replicates, processes, state_dir() / "validation", match)
     cells = work.carry_out("cells")
     wrong = replace(work, replicates=min(replicates, 10_000)).carry_out("wrong")
-    found = Findings(cells, [], wrong, replicates, 0, processes)
+    settings = replace(work, replicates=pipeline_replicates).carry_out("settings")
+    found = Findings(cells, settings, wrong, replicates, pipeline_replicates, processes)
     page = write_page(found, docs)
     print(f"{len(found.misses)} of {found.judged} rates outside their bands; see {page}")
 

@@ -42,6 +42,7 @@ def cells() -> list[Judged]:
     return [
         *_welch(),
         *_cautions(),
+        *_counted(),
         *_ratios(),
         *_cuped(),
         *_did(),

@@ -7,13 +7,36 @@ from io import BytesIO
 from typing import Any
 
 from exp_platform.validation.run import Outcome
+from exp_platform.validation.verdicts import BY_DAY
 
 _HOLDS, _MISSES, _BAND = "#1a7f5a", "#b3261e", "#c9d1d9"
 
 
 def all_of(cells: Sequence[Outcome], settings: Sequence[Outcome], checks: int) -> dict[str, Any]:
     """Every figure by name."""
-    return {"false_positives": false_positives(cells, checks)}
+    drawn = {"false_positives": false_positives(cells, checks)}
+    return drawn | ({"by_day": by_day(settings)} if settings else {})
+
+
+def by_day(settings: Sequence[Outcome]) -> Any:
+    """How errors grow with daily looks at experiments without an effect."""
+    import altair as alt
+
+    data = []
+    for outcome in settings:
+        for check in outcome.checks:
+            name, found, day = check.measure.partition(BY_DAY)
+            if found:
+                data.append({"setting": outcome.name, "reading": name, "day": int(day), "rate": check.rate})
+    chart = alt.Chart(alt.InlineData(values=data)).mark_line(point=True)
+    return chart.encode(
+        x=alt.X("day:Q", title="day", axis=alt.Axis(tickMinStep=1)),
+        y=alt.Y("rate:Q", title="wrong so far", axis=alt.Axis(format=".0%")),
+        color=alt.Color(
+            "reading:N", title=None, legend=alt.Legend(orient="bottom", labelLimit=420, columns=1)
+        ),
+        column=alt.Column("setting:N", title=None),
+    ).properties(width=260, height=200)
 
 
 def false_positives(cells: Sequence[Outcome], checks: int) -> Any:
@@ -46,5 +69,5 @@ def false_positives(cells: Sequence[Outcome], checks: int) -> Any:
 def png(chart: Any) -> bytes:
     """A chart as PNG, small enough for a repository."""
     drawn = BytesIO()
-    chart.configure_view(stroke=None).save(drawn, format="png", scale_factor=1.5)
+    chart.configure_view(stroke=None).save(drawn, format="png", scale_factor=1)
     return drawn.getvalue()

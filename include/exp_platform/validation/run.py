@@ -13,6 +13,7 @@ from pathlib import Path
 from exp_platform.json_file import write_json
 from exp_platform.validation.bands import Check
 from exp_platform.validation.cells import Judged, cells, wrong
+from exp_platform.validation.settings import settings
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,12 @@ class Outcome:
     seconds: float
 
 
-LISTS: dict[str, Callable[[], list[Judged]]] = {"cells": cells, "wrong": wrong}
+def listed_settings() -> list[Judged]:
+    """The settings of the pipeline."""
+    return list(settings())
+
+
+LISTS: dict[str, Callable[[], list[Judged]]] = {"cells": cells, "settings": listed_settings, "wrong": wrong}
 
 
 @dataclass(frozen=True)
