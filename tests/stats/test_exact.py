@@ -87,8 +87,9 @@ def test_relabelling_the_arms_flips_the_difference_and_inverts_the_ratio(
     assert other.interval(level) == Interval(-high, -low)
     assert other.p_value == pytest.approx(found.p_value, rel=1e-9, abs=0)
     mine, theirs = found.relative_interval(level), other.relative_interval(level)
-    assert theirs.high == pytest.approx(inverse_relative(mine.low), rel=1e-6, abs=1e-12)
-    assert theirs.low == pytest.approx(inverse_relative(mine.high), rel=1e-6, abs=1e-12)
+    assert (mine.low, theirs.low) == pytest.approx(
+        (inverse_relative(theirs.high), inverse_relative(mine.high)), rel=1e-12, abs=1e-15
+    )
 
 
 @pytest.mark.parametrize(("n0", "n1"), [(8, 8), (6, 13)])

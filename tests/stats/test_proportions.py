@@ -105,12 +105,10 @@ def test_relabelling_the_arms_flips_the_difference_and_inverts_the_ratio(
     assert other.interval(level) == Interval(-high, -low)
     if found.relative is not None and other.relative is not None and found.relative > -1 + 1e-6:
         assert other.relative == pytest.approx(1 / (1 + found.relative) - 1, rel=1e-8, abs=1e-12)
-    low, high = found.relative_interval(level)
-    for mine, theirs in (
-        (low, other.relative_interval(level).high),
-        (high, other.relative_interval(level).low),
-    ):
-        assert theirs == pytest.approx(inverse_relative(mine), rel=1e-6, abs=1e-12)
+    mine, theirs = found.relative_interval(level), other.relative_interval(level)
+    assert (mine.low, theirs.low) == pytest.approx(
+        (inverse_relative(theirs.high), inverse_relative(mine.high)), rel=1e-12, abs=1e-15
+    )
 
 
 @PROPERTY

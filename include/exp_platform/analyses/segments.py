@@ -45,12 +45,11 @@ def analyse(experiment: Experiment, aggregates: Aggregates) -> list[Row]:
                         c, pair_of(aggregates, metric, experiment.control.id, treatment.id, segment, value)
                     )
                 )
-    tested = sum(isinstance(o, Compared) for o in outcomes)
-    return list(corrected([_in_family_of(tested, o) for o in outcomes]))
+    found = replace(level, size=max(1, sum(isinstance(o, Compared) for o in outcomes)))
+    return list(corrected([_at(found, o) for o in outcomes]))
 
 
-def _in_family_of(size: int, outcome: Compared | ResultRow) -> Compared | ResultRow:
+def _at(level: Level, outcome: Compared | ResultRow) -> Compared | ResultRow:
     if isinstance(outcome, ResultRow):
         return outcome
-    c = outcome.comparison
-    return replace(outcome, comparison=replace(c, level=replace(c.level, size=size)))
+    return replace(outcome, comparison=replace(outcome.comparison, level=level))

@@ -252,5 +252,8 @@ def _weighted(beta: Beta, edges: Array) -> tuple[Array, Array]:
     points = ((edges[:-1, None] + half) + half * NODES).ravel()
     centre = beta.a / (beta.a + beta.b)
     away = points - centre
-    log_density = (beta.a - 1) * np.log1p(away / centre) + (beta.b - 1) * np.log1p(-away / (1 - centre))
+    # xlog1py: a power of 0 is 1 at the ends, too.
+    log_density = special.xlog1py(beta.a - 1, away / centre) + special.xlog1py(
+        beta.b - 1, -away / (1 - centre)
+    )
     return points, (half * WEIGHTS).ravel() * np.exp(log_density)

@@ -55,8 +55,9 @@ def _holm_alphas(p_values: Sequence[float], alpha: float, m: int) -> list[float]
     rejected = 0
     while rejected < len(ordered) and ordered[rejected] < alpha / (m - first[ordered[rejected]]):
         rejected += 1
+    largest = ordered[rejected - 1] if rejected else -1.0
     rest = alpha / max(1, m - rejected)
-    return [alpha / (m - first[p]) if p in ordered[:rejected] else rest for p in p_values]
+    return [alpha / (m - first[p]) if p <= largest else rest for p in p_values]
 
 
 def bonferroni(p: float, m: int) -> float:
