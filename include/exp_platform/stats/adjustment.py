@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from exp_platform.stats.arms import ROUNDING, Arm, Arms
-from exp_platform.stats.moments import Array, Moments
+from exp_platform.stats.moments import CANCELLED, Array, Moments
 
 COLLINEAR = 1e-8  # a covariate whose variance the earlier ones explain but for this share adds nothing
 
@@ -146,33 +146,37 @@ def _correlation(within: Array) -> float:
 def _estimates(cells: Cells, beta: Array, slopes: Slopes) -> dict[str, Array]:
     """Means of the arms and their variances, from cells of an outcome and covariates; `beta` of shape (arms, k)."""
     n = np.array([[cell.n for cell in arm] for arm in cells], dtype=np.float64)
+    means = np.array([[cell.mean for cell in arm] for arm in cells])
+    m2 = np.array([[cell.m2 for cell in arm] for arm in cells])
+    sxx = m2[:, :, 1:, 1:]
     total = n.sum()
     weight = n.sum(axis=0) / total
-    strata = [Moments.merge_all(arms) for arms in zip(*cells, strict=True)]
-    centre = np.array([stratum.mean[1:] for stratum in strata])
-    offset = np.array([[cell.mean[1:] for cell in arm] for arm in cells]) - centre
-    cell_mean = np.array([[cell.mean[0] for cell in arm] for arm in cells]) - np.einsum(
-        "ask,ak->as", offset, beta
-    )
+    offset = means[:, :, 1:] - np.einsum("as,ask->sk", n / n.sum(axis=0), means[:, :, 1:])
+    cell_mean = means[:, :, 0] - np.einsum("ask,ak->as", offset, beta)
     mean = cell_mean @ weight
 
     free = (n - 1) * (1 - _spent(n, beta.shape[1], slopes))
-    residual = np.array(
-        [[c.linear([1.0, *-b]).m2[0, 0] for c in arm] for arm, b in zip(cells, beta, strict=True)]
-    )
-    variance = residual / free  # a user's, in each cell
+    variance = _residual(m2, beta) / free  # a user's, in each cell
     own = weight**2 * variance / n
-    covariance = np.diag(own.sum(axis=1)) + _of_slopes(cells, variance, weight @ offset, slopes)
+    covariance = np.diag(own.sum(axis=1)) + _of_slopes(sxx, variance, weight @ offset, slopes)
 
     # Stratum shares and covariates' means are those of the sample: they vary alike for all arms.
-    left = np.array(
-        [[c.m2[1:, 0] - c.m2[1:, 1:] @ b for c in arm] for arm, b in zip(cells, beta, strict=True)]
-    )
+    left = m2[:, :, 1:, 0] - np.einsum("askl,al->ask", sxx, beta)
     with_own = np.einsum("as,ask,bk->ab", weight / (n * total), left, beta)
     between = cell_mean - mean[:, None]
-    shared = (between * n.sum(axis=0)) @ between.T + beta @ _within(strata)[1:, 1:] @ beta.T
+    in_strata = sxx.sum(axis=(0, 1)) + np.einsum("as,ask,asl->kl", n, offset, offset)
+    shared = (between * n.sum(axis=0)) @ between.T + beta @ in_strata @ beta.T
     covariance += with_own + with_own.T + shared / (total * (total - 1))
     return {"mean": mean, "covariance": (covariance + covariance.T) / 2, "own": own, "own_df": free}
+
+
+def _residual(m2: Array, beta: Array) -> Array:
+    """Sums of squares of outcome - beta x in each cell; what cancels to rounding is zero, as in `Moments.linear`."""
+    weights = np.column_stack([np.ones(len(beta)), -beta])
+    left = np.einsum("ai,asij,aj->as", weights, m2, weights)
+    spread = np.sqrt(np.diagonal(m2, axis1=2, axis2=3))
+    at_most = np.einsum("ai,asi->as", np.abs(weights), spread) ** 2
+    return np.where(left <= CANCELLED * at_most, 0.0, left)
 
 
 def _spent(n: Array, k: int, slopes: Slopes) -> Array:
@@ -185,17 +189,14 @@ def _spent(n: Array, k: int, slopes: Slopes) -> Array:
     return np.asarray(k / of_arms, dtype=np.float64)
 
 
-def _of_slopes(cells: Cells, variance: Array, imbalance: Array, slopes: Slopes) -> Array:
+def _of_slopes(sxx: Array, variance: Array, imbalance: Array, slopes: Slopes) -> Array:
     """What the slopes' own error adds to the arms' covariance; `imbalance` of shape (arms, k) is what they multiply."""
-    added = np.zeros((len(cells), len(cells)))
-    arms = range(len(cells))
-    for group in [[a] for a in arms] if slopes == "per_arm" else [list(arms)]:
-        sxx = sum((c.m2[1:, 1:] for a in group for c in cells[a]), np.zeros((imbalance.shape[1],) * 2))
-        noise = sum(
-            (v * c.m2[1:, 1:] for a in group for v, c in zip(variance[a], cells[a], strict=True)),
-            np.zeros_like(sxx),
-        )
-        sd = np.sqrt(np.diag(sxx))
-        lever = np.linalg.solve(sxx / np.outer(sd, sd), (imbalance[group] / sd).T) / sd[:, None]
+    added = np.zeros((len(sxx), len(sxx)))
+    arms = list(range(len(sxx)))
+    for group in [[a] for a in arms] if slopes == "per_arm" else [arms]:
+        whole = sxx[group].sum(axis=(0, 1))
+        noise = np.einsum("as,askl->kl", variance[group], sxx[group])
+        sd = np.sqrt(np.diag(whole))
+        lever = np.linalg.solve(whole / np.outer(sd, sd), (imbalance[group] / sd).T) / sd[:, None]
         added[np.ix_(group, group)] = lever.T @ noise @ lever
     return added

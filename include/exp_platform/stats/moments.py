@@ -93,6 +93,8 @@ class Moments:
     def select(self, columns: Sequence[int]) -> Moments:
         """Moments of some of the columns, by position."""
         index = list(columns)
+        if index == list(range(len(self.mean))):
+            return self
         return Moments(self.n, self.mean[index], self.m2[np.ix_(index, index)])
 
     def covariance(self) -> Array:
