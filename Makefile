@@ -67,7 +67,7 @@ stack-demo: ## two experiments at once through the running stack: decisions, mem
 	@scripts/compose.sh run --rm tools python -m exp_platform.orchestration.stack_demo $(EXPERIMENTS)
 
 stack-test: setup-dev stack ## kills, restarts and comparisons on the running stack (half an hour)
-	@. scripts/stack-host-env.sh && EXP_STACK=1 $(PY) -m pytest tests/stack -v $(PYTEST_ARGS) </dev/null
+	@set -a && . ./.env && . scripts/stack-host-env.sh && EXP_STACK=1 $(PY) -m pytest tests/stack -v $(PYTEST_ARGS) </dev/null
 
 stack-down: ## stop the stack; tables, memos, logs and history stay
 	@scripts/compose.sh --profile tools down

@@ -1,0 +1,186 @@
+"""The compose stack as its tests see it from this machine: Airflow's API, Spark's page, S3, tables, containers."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, TypeVar
+
+import boto3
+import duckdb
+import httpx
+import pyarrow as pa
+from botocore.config import Config
+
+from end_to_end.installation import OF_THE_RUN
+from exp_platform.config.environment import Environment, load_environment, project_root
+from exp_platform.orchestration.dag import dag_id_of
+from exp_platform.orchestration.rest import AirflowApi, AirflowError
+from exp_platform.orchestration.stack_demo import ENTRY, Followed, applications, trigger
+from exp_platform.tables.catalog import open_catalog, table
+from exp_platform.tables.schemas import TABLES
+from exp_platform.tables.selection import selection
+
+Found = TypeVar("Found")
+Content = dict[str, tuple[int, int | None]]
+ROOT = project_root()
+
+
+def address(variable: str, port: int) -> str:
+    return f"http://127.0.0.1:{os.environ.get(variable, port)}"
+
+
+def until(found: Callable[[], Found | None], seconds: float, what: str) -> Found:
+    """What `found` gives as soon as it gives something."""
+    limit = time.monotonic() + seconds
+    while time.monotonic() < limit:
+        if answer := found():
+            return answer
+        time.sleep(0.5)
+    raise AssertionError(f"{what}: not within {seconds:.0f} s")
+
+
+def rows(environment: Environment, name: str, experiment_id: str) -> pa.Table:
+    """A table's rows of an experiment, without what names the run."""
+    stored = table(open_catalog(environment), name)
+    found = stored.scan(selection({"experiment_id": experiment_id})).to_arrow()
+    return found.drop_columns([column for column in found.column_names if column in OF_THE_RUN])
+
+
+def content(environment: Environment, experiment_id: str) -> Content:
+    """Every table's rows of an experiment as their number and a hash, whatever their order: equal to the bit is equal here."""
+    database, found = duckdb.connect(), {}
+    for name in TABLES:
+        database.register("stored", rows(environment, name, experiment_id))
+        query = "SELECT count(*), sum(hash(row)::HUGEINT) FROM stored AS row"
+        (found[name],) = database.execute(query).fetchall()
+    return found
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two values are equal, numbers but for the last digits, which depend on the order of a sum."""
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-9)
+    if isinstance(one, str) and isinstance(other, str) and one[:1] in ("{", "["):
+        return same(json.loads(one), json.loads(other))
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    return bool(one == other)
+
+
+def in_order(stored: pa.Table) -> list[dict[str, Any]]:
+    """The rows, ordered by what in them is neither a number with digits nor a document."""
+
+    def key(row: dict[str, Any]) -> str:
+        exact = (v for v in row.values() if not isinstance(v, float | list) and str(v)[:1] not in ("{", "["))
+        return repr(list(exact))
+
+    return sorted(stored.to_pylist(), key=key)
+
+
+class Stack:
+    """The running stack. Its secrets are in the environment, as `scripts/stack-host-env.sh` and `make` put them there."""
+
+    def __init__(self) -> None:
+        self.airflow = AirflowApi(
+            address("AIRFLOW_PORT", 8080), "admin", os.environ["AIRFLOW_ADMIN_PASSWORD"]
+        )
+        self.master = address("SPARK_UI_PORT", 8081)
+        self.s3 = boto3.client("s3", config=Config(s3={"addressing_style": "path"}))
+
+    @property
+    def environment(self) -> Environment:
+        return load_environment("cluster")
+
+    def compose(self, *arguments: str) -> str:
+        command = [str(ROOT / "scripts" / "compose.sh"), *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    def up(self) -> None:
+        subprocess.run([ROOT / "scripts" / "stack-up.sh"], check=True, capture_output=True)
+
+    def containers(self, service: str) -> list[str]:
+        return self.compose("ps", "--quiet", service).split()
+
+    def kill(self, container: str) -> None:
+        """End the container's process as a crash does. (`docker kill` would count as a wish to have it stopped.)"""
+        command = ["docker", "exec", container, "sh", "-c", "kill -9 $(cat /proc/1/task/1/children)"]
+        subprocess.run(command, check=False, capture_output=True)
+
+    def inspect(self, container: str, template: str) -> str:
+        command = ["docker", "inspect", "--format", template, container]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    def restarts(self, container: str) -> int:
+        return int(self.inspect(container, "{{.RestartCount}}"))
+
+    def healthy(self, container: str) -> bool:
+        return self.inspect(container, "{{.State.Health.Status}}") == "healthy"
+
+    def busy_worker(self, containers: list[str]) -> list[str]:
+        """The first of the workers' containers that runs an executor now."""
+        workers = httpx.get(f"{self.master}/json/", timeout=10).json()["workers"]
+        busy = {worker["host"] for worker in workers if worker["state"] == "ALIVE" and worker["coresused"]}
+        address_of = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+        return [found for found in containers if self.inspect(found, address_of) in busy][:1]
+
+    def start(self, *experiment_ids: str) -> list[Followed]:
+        return trigger(self.airflow, list(experiment_ids))
+
+    def end(self, run: Followed, seconds: float = 1200) -> str:
+        """Wait for the run's end and return its state."""
+
+        def ended() -> bool:
+            list(run.look(self.airflow))
+            return run.ended
+
+        until(ended, seconds, f"the end of {run.experiment_id}")
+        return run.state
+
+    def wait_for_stage(self, run: Followed, stage: str) -> None:
+        """Wait until Spark works on the stage: its application has executors."""
+
+        def working() -> bool:
+            list(run.look(self.airflow))
+            assert not run.ended, f"{run.experiment_id} ended as {run.state} before {stage} was seen"
+            name = f"{stage} {run.experiment_id}"
+            return any(app["name"] == name and app["state"] == "RUNNING" for app in applications(self.master))
+
+        until(working, 300, f"{stage} of {run.experiment_id} on Spark")
+
+    def knows(self, dag_id: str) -> bool:
+        """Whether Airflow has such a DAG."""
+        try:
+            self.airflow.dag(dag_id)
+        except AirflowError:
+            return False
+        return True
+
+    def ended_at(self, run: Followed, stage: str) -> datetime:
+        """When the stage's last try ended."""
+        tasks = self.airflow.tasks(run.dag_id, run.own_run)
+        (ended,) = (task["end_date"] for task in tasks if task["task_id"] == stage)
+        return datetime.fromisoformat(ended)
+
+    def objects(self, bucket: str) -> dict[str, str]:
+        """Every object of a bucket with its checksum."""
+        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
+        return {found["Key"]: found["ETag"] for page in pages for found in page.get("Contents", [])}
+
+    def history(self, experiment_id: str) -> dict[str, Any]:
+        """What a person finds in Airflow about an experiment: runs, tasks, a log."""
+        dag_id = dag_id_of(experiment_id)
+        runs = self.airflow.run_ids(dag_id)
+        return {
+            "entry": self.airflow.run_ids(ENTRY),
+            "runs": runs,
+            "tasks": [(task["task_id"], task["state"]) for task in self.airflow.tasks(dag_id, runs[-1])],
+            "log": self.airflow.log(dag_id, runs[-1], "ingest", 1),
+        }

@@ -1,0 +1,147 @@
+"""The compose stack, for real: two runs at once, crashes in the middle of stages, down and up. `make stack-test`."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from botocore.exceptions import ClientError
+
+from exp_platform.config.environment import load_environment
+from exp_platform.orchestration.stack_demo import applications
+from stack.running import ROOT, Content, Stack, content, in_order, rows, same, until
+
+pytestmark = [
+    pytest.mark.stack,
+    pytest.mark.skipif(
+        "EXP_STACK" not in os.environ, reason="needs the running compose stack: make stack-test"
+    ),
+]
+
+FIRST, SECOND = "exp_checkout_button_001", "exp_pricing_test_003"
+SPARK_STAGES = ("ingest", "aggregates")
+EXACT = {"exposures", "outcomes", "unit_days"}  # nothing in them is a sum over users
+
+
+@pytest.fixture(scope="module")
+def stack() -> Stack:
+    return Stack()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(stack: Stack) -> dict[str, Content]:
+    """Both experiments' tables after a run of both at once that nothing disturbed."""
+    before = {application["id"] for application in applications(stack.master)}
+    runs = stack.start(FIRST, SECOND)
+    assert [stack.end(run) for run in runs] == ["success", "success"]
+    names = [app["name"] for app in applications(stack.master) if app["id"] not in before]
+    assert sorted(names) == sorted(f"{stage} {run.experiment_id}" for run in runs for stage in SPARK_STAGES)
+    return {name: content(stack.environment, name) for name in (FIRST, SECOND)}
+
+
+def test_two_experiments_at_once_both_succeed_and_their_memos_are_on_s3(
+    stack: Stack, undisturbed: dict[str, Content]
+) -> None:
+    memos = stack.objects("memos")
+    assert {f"{FIRST}.md", f"{FIRST}.json", f"{SECOND}.md", f"{SECOND}.json"} <= memos.keys()
+    assert any(key.startswith(f"{FIRST}/") and key.endswith(".png") for key in memos)
+    assert all(undisturbed[name]["decisions"][0] == 1 for name in (FIRST, SECOND))
+
+
+def test_the_embedded_run_of_the_same_experiment_has_the_same_content(
+    stack: Stack, undisturbed: dict[str, Content], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = stack.environment
+    monkeypatch.setenv("EXP_ENVIRONMENT", "embedded")
+    monkeypatch.setenv("EXP_STATE_DIR", str(tmp_path))
+    command = [sys.executable, "-m", "exp_platform.cli", "run", FIRST]
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL, capture_output=True)
+    embedded = load_environment("embedded")
+    bits = content(embedded, FIRST)
+    for name in undisturbed[FIRST].keys() - EXACT:
+        ours, theirs = (in_order(rows(environment, name, FIRST)) for environment in (cluster, embedded))
+        assert same(ours, theirs), name
+    assert {name: bits[name] for name in EXACT} == {name: undisturbed[FIRST][name] for name in EXACT}
+
+
+def test_spark_on_this_machine_reads_what_pyiceberg_reads(
+    stack: Stack, undisturbed: dict[str, Content]
+) -> None:
+    script = (
+        "import json; from exp_platform.spark.session import build_spark_session\n"
+        "spark = build_spark_session('compare')\n"
+        f"names = {sorted(undisturbed[FIRST])!r}\n"
+        f"where = \"experiment_id = '{FIRST}'\"\n"
+        "print(json.dumps({n: spark.table('iceberg.exp.' + n).where(where).count() for n in names}))\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    counts = json.loads(ended.stdout.splitlines()[-1])
+    assert counts == {name: count for name, (count, _) in undisturbed[FIRST].items()}
+
+
+@pytest.mark.parametrize(
+    "service, stage",
+    [
+        ("spark-worker", "ingest"),
+        ("airflow-scheduler", "aggregates"),
+        ("minio", "ingest"),
+        ("postgres", "aggregates"),
+    ],
+)
+def test_a_crash_in_the_middle_of_a_stage_costs_a_retry_and_changes_no_table(
+    stack: Stack, undisturbed: dict[str, Content], service: str, stage: str
+) -> None:
+    containers = stack.containers(service)
+    (run,) = stack.start(FIRST)
+    stack.wait_for_stage(run, stage)
+    (container,) = stack.busy_worker(containers) if service == "spark-worker" else containers
+    restarts = stack.restarts(container)
+    stack.kill(container)
+    killed = datetime.now(UTC)
+    until(lambda: stack.restarts(container) > restarts, 60, f"the restart of {service}")
+    until(lambda: stack.healthy(container), 180, f"the health of {service}")
+    state = stack.end(run)
+    assert stack.ended_at(run, stage) > killed, f"{stage} had ended before {service} was killed"
+    if state == "failed":
+        (run,) = stack.start(FIRST)
+        assert stack.end(run) == "success"
+    for name in (FIRST, SECOND):
+        assert content(stack.environment, name) == undisturbed[name], name
+
+
+def test_down_and_up_keeps_tables_memos_logs_and_history(
+    stack: Stack, undisturbed: dict[str, Content]
+) -> None:
+    objects = {bucket: stack.objects(bucket) for bucket in ("raw", "warehouse", "memos", "logs")}
+    history = {name: stack.history(name) for name in (FIRST, SECOND)}
+    stack.compose("down")
+    stack.up()
+    assert {bucket: stack.objects(bucket) for bucket in objects} == objects
+    assert {name: stack.history(name) for name in history} == history
+    assert {name: content(stack.environment, name) for name in undisturbed} == undisturbed
+
+
+def test_a_new_file_is_a_dag_within_a_minute(stack: Stack) -> None:
+    spec = ROOT / "configs" / "experiments" / "stack_test_new.yaml"
+    text = (ROOT / "configs" / "experiments" / "cookie_cats.yaml").read_text()
+    spec.write_text(text.replace("id: cookie_cats", "id: stack_test_new", 1))
+    try:
+        until(lambda: stack.knows("exp__stack_test_new"), 90, "the new experiment's DAG")
+    finally:
+        spec.unlink()
+
+
+@pytest.mark.parametrize("bucket", ["raw", "warehouse", "memos", "logs"])
+def test_the_platform_s_account_works_in_its_buckets(stack: Stack, bucket: str) -> None:
+    stack.s3.put_object(Bucket=bucket, Key="stack-test", Body=b"x")
+    stack.s3.delete_object(Bucket=bucket, Key="stack-test")
+
+
+def test_the_platform_s_account_makes_no_bucket(stack: Stack) -> None:
+    with pytest.raises(ClientError, match="AccessDenied"):
+        stack.s3.create_bucket(Bucket="another")
