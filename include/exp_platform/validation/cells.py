@@ -8,12 +8,19 @@ from typing import Protocol
 
 import numpy as np
 
+from exp_platform.stats.group_sequential import Spending
 from exp_platform.stats.moments import Array
 from exp_platform.validation import methods
 from exp_platform.validation.bands import Check
 from exp_platform.validation.drawn import Cell
 from exp_platform.validation.populations import Discrete, Draws, Normal, Population, Spend
-from exp_platform.validation.sequences import Sequence, Split, confidence_sequence, fixed_horizon
+from exp_platform.validation.sequences import (
+    Sequence,
+    Split,
+    confidence_sequence,
+    fixed_horizon,
+    group_sequential,
+)
 
 
 class Judged(Protocol):
@@ -28,6 +35,7 @@ class Judged(Protocol):
 
 
 EVEN, UNEVEN = (0.5, 0.5), (0.9, 0.1)
+SPENDING: tuple[Spending, ...] = ("obrien_fleming", "pocock")
 
 NORMAL = Normal.of(10.0, 3.0)
 BINARY = Discrete.binary(0.1)
@@ -49,6 +57,7 @@ def cells() -> list[Judged]:
         *_winsorised(),
         *_quantiles(),
         *_looks(),
+        *_declared(),
         *_splits(),
     ]
 
@@ -171,6 +180,16 @@ def _looks() -> Iterator[Judged]:
         for shares in (EVEN, UNEVEN):
             n = round(daily * shares[0]), round(daily * shares[1])
             yield Sequence("confidence sequence", name, confidence_sequence, population, n)
+
+
+def _declared() -> Iterator[Judged]:
+    for name, population in (("normal", NORMAL), ("binary 10 %", BINARY)):
+        for spending in SPENDING:
+            daily = (500, 500)
+            half = group_sequential(spending, daily, 5)
+            yield Sequence(
+                f"group sequential, {spending}", name, half, population, daily, looks=5, side="both"
+            )
 
 
 def _splits() -> Iterator[Judged]:

@@ -124,22 +124,23 @@ def _how(found: Findings) -> list[str]:
 def _misses(found: Findings) -> list[str]:
     if not found.misses:
         return ["None."]
-    return [
-        *_MISSES,
-        "",
-        "| where | measure | found | promised | band | |",
-        "|---|---|---|---|---|---|",
-        *(
-            f"| {c.cell} | {c.measure} | {_number(c)} | {_promise(c)} | {_band(c, found.judged)} | {_meaning(c)} |"
-            for c in found.misses
-        ),
-    ]
+    lines = [*_MISSES, "", "| where | found | reading | warned |", "|---|---|---|---|"]
+    for outcome in (*found.cells, *found.settings):
+        missed = [c for c in outcome.checks if not c.holds(found.judged)]
+        if missed:
+            rates = ", ".join(f"{c.measure} {_number(c)}" for c in missed)
+            readings = ", ".join(dict.fromkeys(_meaning(c) for c in missed))
+            warned = next((f"{c.rate:.0%}" for c in outcome.checks if c.measure == "warned"), "")
+            lines.append(f"| {outcome.name} | {rates} | {readings} | {warned} |")
+    return lines
 
 
 _MISSES = (
     "*Too narrow* is the direction that does harm: a test finds too much, an interval misses too often. *Too wide* costs users",
     "and nothing else. Where the platform can tell from the data that a row lies in such a region it says so in the row's",
-    "`caution` ([06_methods.md](06_methods.md#cautions)).",
+    "`caution` ([06_methods.md](06_methods.md#cautions)); *warned* is how often it did. Power beside the plan is no error: with",
+    "skewed values in unequal arms an increase is found more often than planned, and a decrease less. The joint test of",
+    "pre-trends says in its `message` where users are too few for it.",
 )
 
 

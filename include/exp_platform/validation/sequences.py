@@ -9,6 +9,7 @@ import numpy as np
 
 from exp_platform.analyses.comparison import START_NONZERO, START_OUTCOMES, START_USERS_ARM
 from exp_platform.analyses.planned import TUNED_USERS
+from exp_platform.stats.group_sequential import Spending, bounds, spent
 from exp_platform.stats.intervals import normal_critical
 from exp_platform.stats.moments import Array
 from exp_platform.stats.sequential import half_width, rho
@@ -34,6 +35,17 @@ def fixed_horizon(n: int, variance: Array) -> Array:
     return normal_critical(1 - LEVEL) * np.sqrt(variance / n)
 
 
+def group_sequential(spending: Spending, daily: tuple[int, int], looks: int) -> HalfWidth:
+    """The bounds of so many declared looks at equal information."""
+    fractions = np.arange(1, looks + 1) / looks
+    critical = bounds(tuple(fractions.tolist()), tuple(spent(spending, t, LEVEL) for t in fractions.tolist()))
+
+    def half(n: int, variance: Array) -> Array:
+        return np.asarray(critical[n // sum(daily) - 1] * np.sqrt(variance / n))
+
+    return half
+
+
 @dataclass(frozen=True)
 class Sequence:
     """Daily looks at users who arrive evenly; an error is an interval that misses the truth at any look."""
@@ -44,6 +56,7 @@ class Sequence:
     population: Population
     daily: tuple[int, int]  # users of control and treatment
     looks: int = 28
+    side: Side = "at most"
 
     @property
     def name(self) -> str:
@@ -65,7 +78,7 @@ class Sequence:
             missed.append(ever)
         errors = np.concatenate(missed)
         return [
-            Check(self.name, "errors over all looks", float(errors.mean()), len(errors), LEVEL, "at most")
+            Check(self.name, "errors over all looks", float(errors.mean()), len(errors), LEVEL, self.side)
         ]
 
     def _misses(self, control: Draws, treatment: Draws) -> Mask:
