@@ -53,6 +53,7 @@ def write(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
 def test_pyiceberg_reaches_catalog_and_store(cluster: Environment) -> None:
     assert cluster.pyiceberg_properties() == {
         "type": "sql",
+        "pool_pre_ping": "true",
         "uri": "postgresql+psycopg2://iceberg:p%40ss%2Fword@db:5433/iceberg?connect_timeout=10",
         "warehouse": "s3://warehouse/iceberg",
         "s3.access-key-id": "key-of-the-store",

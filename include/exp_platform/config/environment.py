@@ -163,7 +163,8 @@ class Environment(_Frozen):
         place = (
             {"type": "rest", "uri": catalog.uri}
             if catalog.kind == "rest"
-            else {"type": "sql", "uri": catalog.sqlalchemy_uri}
+            # A reader that lives long outlives the database's restarts: a connection is tried before it is used again.
+            else {"type": "sql", "uri": catalog.sqlalchemy_uri, "pool_pre_ping": "true"}
         )
         return {**place, "warehouse": self.warehouse, **s3_properties(), **catalog.properties}
 
