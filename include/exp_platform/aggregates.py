@@ -12,6 +12,7 @@ from exp_platform.stats.moments import Moments
 
 ALL = "all"  # the segment that holds everybody
 REPLICATE = "replicate"  # the segment of a validation: each of its values is an experiment of its own
+COHORT = "exposure_cohort"  # the segment of `cohort` blocks: users by their first exposure
 
 
 @dataclass(frozen=True)
@@ -22,9 +23,11 @@ class Block:
     kind `daily`: columns are `day-7` ... `day-1`, `day0` ... `day6` (as many as `did_pre_days` and `did_days`): the
     metric's value on that day since first exposure (24-hour periods; a proportion's is 0 or 1 a day), over users whose
     days are all observed; never by segment.
+    kind `cohort`: columns as of `total` without covariates, by exposure cohort (`segment_value`: its first date), over
+    the same days since exposure for every user: the metric's window, or the first `did_days` where that never closes.
     """
 
-    kind: Literal["total", "daily"]
+    kind: Literal["total", "daily", "cohort"]
     metric_id: str
     variant_id: str
     segment: str
@@ -88,9 +91,9 @@ class Aggregates:
             self.__dict__["_by_key"] = cached
         return cached
 
-    def segment_values(self, segment: str) -> list[str]:
-        """The values a segment takes, sorted."""
-        return sorted({b.segment_value for b in self.blocks if b.segment == segment})
+    def segment_values(self, segment: str, kind: str = "total") -> list[str]:
+        """The values a segment takes in blocks of a kind, sorted."""
+        return sorted({b.segment_value for b in self.blocks if b.segment == segment and b.kind == kind})
 
 
 def write_aggregates(path: Path, days: list[Aggregates]) -> None:

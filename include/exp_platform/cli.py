@@ -27,7 +27,16 @@ app = typer.Typer(
 )
 console = Console()
 
-METHODS = ("ab", "cuped", "post_stratified", "cuped_post_stratified", "segments", "guardrails", "bayes")
+METHODS = (
+    "ab",
+    "cuped",
+    "post_stratified",
+    "cuped_post_stratified",
+    "segments",
+    "stability",
+    "guardrails",
+    "bayes",
+)
 
 ExperimentId = Annotated[
     str, typer.Argument(metavar="EXPERIMENT_ID", help="The experiment's id; see exp list.")

@@ -74,7 +74,9 @@ def test_a_first_spec_needs_thirteen_lines_and_gets_the_documented_defaults(tmp_
         attributes={},
         dedupe="none",
     )
-    assert experiment.analyses == AnalysisPlan(enabled=("srm", "ab", "cuped", "did", "pretrends"))
+    assert experiment.analyses == AnalysisPlan(
+        enabled=("srm", "ab", "cuped", "did", "pretrends", "stability")
+    )
     assert experiment.quality == QualityThresholds()
     assert experiment.decision == DecisionPlan()
     assert experiment.schedule == Schedule(
@@ -105,7 +107,7 @@ def test_every_key_of_an_events_spec_reaches_the_experiment(tmp_path: Path) -> N
     assert experiment.segments == ("country", "device")
     assert experiment.quality == QualityThresholds(max_duplicate_share=0.02, max_stale_days=3)
     assert experiment.analyses == AnalysisPlan(
-        enabled=("srm", "ab", "cuped", "pretrends", "segments", "guardrails", "bayes"),
+        enabled=("srm", "ab", "cuped", "pretrends", "segments", "stability", "guardrails", "bayes"),
         bayes_prior_sd=Effect(0.3, "relative"),
         pre_period_days=28,
         anchor="first_exposure",

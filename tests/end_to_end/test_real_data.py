@@ -93,7 +93,10 @@ def arm(emails: pd.DataFrame, variant: str) -> pd.DataFrame:
 
 @pytest.mark.parametrize(
     ("experiment_id", "idle"),
-    [("hillstrom", {"guardrails", "bayes"}), ("cookie_cats", {"segments", "bayes"})],
+    [
+        ("hillstrom", {"guardrails", "stability", "bayes"}),
+        ("cookie_cats", {"segments", "stability", "bayes"}),
+    ],
 )
 def test_every_task_succeeds_with_one_submit_and_one_manifest_a_stage(
     dag_runs: dict[str, DagRun], experiment_id: str, idle: set[str]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 
@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from exp_platform.aggregates import ALL, Aggregates
-from exp_platform.config.experiment import AnalysisPlan, Experiment, Metric, MetricKind
+from exp_platform.aggregates import ALL, COHORT, Aggregates
+from exp_platform.config.experiment import AnalysisPlan, DayWindow, Experiment, Metric, MetricKind
 from exp_platform.stats.moments import Moments
 from kernels.cases import (
     Data,
@@ -107,6 +107,7 @@ def assert_equal(got: Aggregates, expected: Naive) -> None:
                         x[:, 0] = np.clip(x[:, 0], lower, upper)
                     assert_moments(block.moments, x)
         found += assert_daily_blocks(got, expected, metric)
+        assert_cohort_blocks(got, expected, metric)
     assert found == sum(b.kind == "daily" for b in got.blocks)
     assert_daily_rows(got, expected)
 
@@ -126,6 +127,33 @@ def assert_daily_blocks(got: Aggregates, expected: Naive, metric: Metric) -> int
             assert_moments(block.moments, np.array(days))
             found += 1
     return found
+
+
+def assert_cohort_blocks(got: Aggregates, expected: Naive, metric: Metric) -> None:
+    """Thirds of the window of six days; a window that never closes is cut to the first three days of everybody."""
+    experiment = expected.experiment
+    window = metric.window if metric.window.end is not None else DayWindow(metric.window.start, 3)
+    cut = replace(metric, window=window, covariates=())
+    values: dict[tuple[str, str], list[tuple[float, ...]]] = defaultdict(list)
+    if experiment.source.kind != "units" and metric.kind is not MetricKind.QUANTILE:
+        for user in expected.users:
+            row = expected.row(user, cut)
+            third = (expected.date(user.exposed_at) - experiment.window.start).days // 2
+            if row is not None:
+                first = experiment.window.start + timedelta(days=2 * third)
+                values[user.variant, first.isoformat()].append(row)
+    blocks = {
+        (b.variant_id, b.segment_value): b
+        for b in got.blocks
+        if b.kind == "cohort" and b.metric_id == metric.id
+    }
+    assert blocks.keys() == values.keys()
+    for key, rows in values.items():
+        x = np.array(rows)
+        if metric.winsorise is not None:
+            x[:, 0] = np.clip(x[:, 0], *got.caps[metric.id])
+        assert blocks[key].segment == COHORT
+        assert_moments(blocks[key].moments, x)
 
 
 def assert_daily_rows(got: Aggregates, expected: Naive) -> None:

@@ -114,7 +114,18 @@ def test_a_skipped_analysis_leaves_the_stored_rows_of_that_day(environment: Envi
     left = read_rows(rows_path(later, "ab"))
     assert sorted(left, key=repr) == sorted(stored, key=repr)
     assert {row.as_of_date for row in left} == {D3}
-    carry_out(later, "publish", "srm", "cuped", "did", "pretrends", "segments", "guardrails", "decision")
+    carry_out(
+        later,
+        "publish",
+        "srm",
+        "cuped",
+        "did",
+        "pretrends",
+        "segments",
+        "stability",
+        "guardrails",
+        "decision",
+    )
     decision = Results(environment).latest_decision("exp_a")
     assert decision is not None
     assert (decision.run_id, decision.skipped) == ("r2", ("ab",))
@@ -190,7 +201,7 @@ def test_an_analysis_costs_no_import_of_tables_arrow_spark_or_scipy_stats(run: R
         "from exp_platform.stages.execute import execute\n"
         "from exp_platform.stages.run import Run\n"
         "run = Run.load(sys.argv[1])\n"
-        "for stage in ('srm', 'ab', 'cuped', 'did', 'pretrends', 'segments', 'guardrails'):\n"
+        "for stage in ('srm', 'ab', 'cuped', 'did', 'pretrends', 'segments', 'stability', 'guardrails'):\n"
         "    assert execute(run, stage, 1).status == 'success', stage\n"
         "heavy = ('pyiceberg', 'pyarrow', 'pyspark', 'pandas', 'scipy.stats', 'scipy.optimize', 'sqlalchemy')\n"
         "print([name for name in heavy if name in sys.modules])\n"

@@ -94,7 +94,7 @@ def pair_of(
     treatment_id: str,
     segment: str = ALL,
     segment_value: str = ALL,
-    kind: Literal["total", "daily"] = "total",
+    kind: Literal["total", "daily", "cohort"] = "total",
 ) -> Pair:
     """The two blocks that a comparison is made of."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from exp_platform.aggregates import Aggregates
-from exp_platform.analyses import ab, bayes, cuped, did, guardrails, pretrends, segments, srm
+from exp_platform.analyses import ab, bayes, cuped, did, guardrails, pretrends, segments, srm, stability
 from exp_platform.analyses.rows import Row
 from exp_platform.config.experiment import Experiment
 
@@ -18,6 +18,7 @@ ANALYSES: dict[str, Analyse] = {
     "did": did.analyse,
     "pretrends": pretrends.analyse,
     "segments": segments.analyse,
+    "stability": stability.analyse,
     "guardrails": guardrails.analyse,
     "bayes": bayes.analyse,
 }

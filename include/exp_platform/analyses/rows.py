@@ -36,7 +36,9 @@ class ResultRow:
     TABLE: ClassVar[str] = "analysis_results"
 
     as_of_date: date
-    method: str  # ab, cuped, post_stratified, cuped_post_stratified, segments, guardrails, srm, bayes
+    method: (
+        str  # ab, cuped, post_stratified, cuped_post_stratified, segments, stability, guardrails, srm, bayes
+    )
     metric_id: str  # "" for srm
     metric_kind: str
     role: str

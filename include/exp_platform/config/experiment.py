@@ -223,7 +223,16 @@ class QualityThresholds:
 class AnalysisPlan:
     """Which analyses run, and their windows in days."""
 
-    enabled: tuple[str, ...] = ("srm", "ab", "cuped", "did", "pretrends", "segments", "guardrails")
+    enabled: tuple[str, ...] = (
+        "srm",
+        "ab",
+        "cuped",
+        "did",
+        "pretrends",
+        "segments",
+        "stability",
+        "guardrails",
+    )
     pre_period_days: int = 14
     anchor: Literal["experiment_start", "first_exposure"] = "experiment_start"
     did_days: int = 7  # whole days after first exposure that the daily analyses read

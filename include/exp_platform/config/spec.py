@@ -127,6 +127,8 @@ class ExperimentSpec(Spec):
             yield "segments"
         if not self.guardrails:
             yield "guardrails"
+        if isinstance(self.source, UnitsSpec):
+            yield "stability"
         if self.analyses.pre_period_days == 0:
             yield from ("did", "pretrends")
             if not self.analyses.strata:

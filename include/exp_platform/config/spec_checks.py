@@ -154,7 +154,11 @@ def _segments(spec: ExperimentSpec) -> Iterator[Fault]:
 
 def _analyses(spec: ExperimentSpec) -> Iterator[Fault]:
     analyses = spec.analyses
-    needs = {"segments": "name some under segments", "guardrails": "name some under guardrails"}
+    needs = {
+        "segments": "name some under segments",
+        "guardrails": "name some under guardrails",
+        "stability": "a units source has no days after exposure",
+    }
     for name in spec.idle_analyses():
         if getattr(analyses, name):
             remedy = f"there is nothing for it to do: {needs.get(name, 'it needs pre_period_days above 0')}"

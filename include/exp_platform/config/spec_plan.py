@@ -135,6 +135,7 @@ class AnalysesSpec(Spec):
     did: bool | None = None
     pretrends: bool | None = None
     segments: bool | None = None
+    stability: bool | None = None
     guardrails: bool | None = None
     bayes: BayesSpec | None = None
     pre_period_days: int = Field(default=_ANALYSES.pre_period_days, ge=0, le=365)
@@ -147,7 +148,8 @@ class AnalysesSpec(Spec):
 
     def days_of_did(self, longest: int) -> int:
         """As written, else a week or as much of it as pre-period and window leave."""
-        return self.did_days or max(1, min(_ANALYSES.did_days, self.pre_period_days, longest))
+        before = self.pre_period_days or _ANALYSES.did_days
+        return self.did_days or max(1, min(_ANALYSES.did_days, before, longest))
 
     def resolve(self, idle: Iterable[str], window_days: int) -> AnalysisPlan:
         """`idle` analyses have nothing to do: they run only where the spec says so."""

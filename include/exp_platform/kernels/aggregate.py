@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import date, timedelta
 
 import numpy as np
 
-from exp_platform.aggregates import ALL, REPLICATE, Aggregates, Block
+from exp_platform.aggregates import ALL, COHORT, REPLICATE, Aggregates, Block
 from exp_platform.config.experiment import Experiment, Metric, MetricKind
 from exp_platform.kernels.daily import daily_rows
+from exp_platform.kernels.local_days import date_number
 from exp_platform.kernels.order_statistics import Bracket, Bracketed, Marks
 from exp_platform.kernels.quantiles import Caps, Distribution
 from exp_platform.kernels.unit_days import Floats, UnitDays
@@ -21,6 +23,7 @@ from exp_platform.stats.moments import Moments
 BlockKey = tuple[str, str, str, str]  # metric, variant, segment, segment value
 
 NO_CAPS: Caps = (None, None)
+COHORT_DAYS = 7
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ def aggregate(users: Users, days: UnitDays, experiment: Experiment, as_of: date)
     Those need what is only known over all buckets: see `bounded`.
     """
     now = Snapshot(users, days, experiment, as_of)
-    groups = list(_groups(now))
+    groups, cohorts = list(_groups(now)), list(_cohorts(now))
     blocks: list[Block] = []
     distributions: dict[tuple[str, str], Distribution] = {}
     marks: dict[BlockKey, Marks] = {}
@@ -81,6 +84,7 @@ def aggregate(users: Users, days: UnitDays, experiment: Experiment, as_of: date)
         values = now.values(metric)
         if metric.winsorise is None:
             blocks += _total_blocks(metric, values, groups)
+            blocks += _cohort_blocks(metric, now, cohorts)
         if metric.q is not None:
             marks |= {_key(metric, g): Marks.of(_of_group(values, g)) for g in groups}
         elif metric.kind is not MetricKind.RATIO:
@@ -108,12 +112,14 @@ def aggregate(users: Users, days: UnitDays, experiment: Experiment, as_of: date)
 def bounded(users: Users, days: UnitDays, experiment: Experiment, as_of: date, bounds: Bounds) -> Bounded:
     """The second round of one bucket: what its first could not know the bounds of."""
     now = Snapshot(users, days, experiment, as_of)
-    groups = list(_groups(now))
+    groups, cohorts = list(_groups(now)), list(_cohorts(now))
     blocks: list[Block] = []
     bracketed: dict[BlockKey, Bracketed] = {}
     for metric in experiment.metrics:
         if metric.winsorise is not None:
-            blocks += _total_blocks(metric, now.values(metric), groups, bounds.caps.get(metric.id, NO_CAPS))
+            caps = bounds.caps.get(metric.id, NO_CAPS)
+            blocks += _total_blocks(metric, now.values(metric), groups, caps)
+            blocks += _cohort_blocks(metric, now, cohorts, caps)
         elif metric.q is not None:
             values = now.values(metric)
             for group in groups:
@@ -155,6 +161,23 @@ def _groups(now: Snapshot) -> Iterator[_Group]:
             yield _Group(variant, segment, value, users)
 
 
+def _cohorts(now: Snapshot) -> Iterator[_Group]:
+    """Analysed users by variant and exposure cohort: weeks of the window, or thirds of one of less than three weeks."""
+    experiment = now.experiment
+    if "stability" not in experiment.analyses.enabled or now.is_units:
+        return
+    window = experiment.window
+    days = (window.end - window.start).days + 1
+    length = COHORT_DAYS if days >= 3 * COHORT_DAYS else math.ceil(days / 3)
+    starts = [window.start + timedelta(days=i) for i in range(0, days, length)]
+    included = np.flatnonzero(now.analysed)
+    cohort = (now.users.exposed_on[included].astype(np.int64) - date_number(window.start)) // length
+    keys = [(v.id, start.isoformat()) for v in experiment.variants for start in starts]
+    code = now.variants[included] * len(starts) + cohort
+    for (variant, value), users in zip(keys, _split(code, len(keys), included), strict=True):
+        yield _Group(variant, COHORT, value, users)
+
+
 def _split(codes: Codes, n_codes: int, users: Codes) -> list[Codes]:
     """Users by code, each part in their order."""
     small = codes.astype(np.uint16 if n_codes <= 1 << 16 else np.int64)  # 16 bits are sorted by radix
@@ -179,8 +202,17 @@ def _total_blocks(
             )  # fmt: skip
 
 
+def _cohort_blocks(
+    metric: Metric, now: Snapshot, cohorts: list[_Group], caps: Caps = NO_CAPS
+) -> Iterator[Block]:
+    """Caps are those of the metric's totals."""
+    if cohorts and metric.q is None:
+        for block in _total_blocks(metric, now.cohort(metric), cohorts, caps):
+            yield replace(block, kind="cohort")
+
+
 def _has_daily_block(metric: Metric, experiment: Experiment) -> bool:
-    wanted = {"did", "pretrends"} & set(experiment.analyses.enabled)
+    wanted = {"did", "pretrends", "stability"} & set(experiment.analyses.enabled)
     return bool(wanted) and experiment.source.kind != "units" and metric.kind in WITH_DAILY_BLOCK
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 import numpy as np
@@ -100,6 +100,13 @@ class Snapshot:
         cell = EventDays((rows.day + before) * self.n + rows.user, rows.date, rows.day, rows.n, rows.value)
         grid = per_user(cell, metric.numerator, self.n * len(days)).reshape(len(days), self.n)
         return MetricValues(tuple(f"day{day}" for day in days), tuple(grid), self.mature(after))
+
+    def cohort(self, metric: Metric) -> MetricValues:
+        """The metric without covariates over the same days since exposure for every user, of those whose days are over."""
+        window = metric.window
+        if window.end is None:
+            window = DayWindow(window.start, window.start + self.experiment.analyses.did_days)
+        return self.values(replace(metric, window=window, covariates=()))
 
     def _rows(self, event: str) -> EventDays:
         rows = self._days.events[event].of_first(self.n)

@@ -8,6 +8,7 @@ from io import BytesIO
 import altair as alt
 
 from exp_platform.analyses.rows import EventStudyRow, PretrendDeltaRow, ResultRow, Status
+from exp_platform.analyses.stability import DAY, TREND
 
 Chart = alt.LayerChart | alt.FacetChart
 
@@ -150,6 +151,34 @@ def event_study(rows: Sequence[EventStudyRow]) -> Chart | None:
     zero = alt.Chart(marks).mark_rule(strokeDash=[4, 4], color="#888").encode(y="zero:Q")
     exposure = alt.Chart(marks).mark_rule(color="#888").encode(x="exposure:Q")
     return alt.layer(zero, exposure, bars, points).properties(width=520, height=200)
+
+
+def effect_by_day(rows: Sequence[ResultRow]) -> Chart | None:
+    """The effect on each day since exposure, of the same users throughout; None where there is none."""
+    data = [
+        {
+            "day": int(r.segment_value),
+            "effect": r.estimate,
+            "low": r.ci_low,
+            "high": r.ci_high,
+            "treatment": r.treatment_id,
+        }
+        for r in rows
+        if r.status == Status.OK and r.segment == DAY and r.segment_value != TREND
+    ]
+    if not data:
+        return None
+    base = alt.Chart(alt.InlineData(values=data)).encode(
+        x=alt.X("day:O", title="days since first exposure"), color=alt.Color("treatment:N", title=None)
+    )
+    bars = base.mark_rule(strokeWidth=2).encode(y=alt.Y("low:Q", title="effect of that day"), y2="high:Q")
+    points = base.mark_point(filled=True, size=50, opacity=1).encode(y="effect:Q")
+    zero = (
+        alt.Chart(alt.InlineData(values=[{"zero": 0}]))
+        .mark_rule(strokeDash=[4, 4], color="#888")
+        .encode(y="zero:Q")
+    )
+    return alt.layer(zero, bars, points).properties(width=520, height=200)
 
 
 def png(chart: Chart) -> bytes:

@@ -65,11 +65,13 @@ def render(report: Report, drawn: dict[str, str] | None = None) -> str:
         "guardrails": report.of_method("guardrails"),
         "segments": [r for r in report.of_method("segments") if r.role == Role.PRIMARY],
         "bayes": report.of_method("bayes"),
+        "stability": wording.stability(report),
         "srm": report.of_method("srm"),
         "quality": wording.quality(report.checks),
         "findings": [c for c in report.checks if c.status != "passed"],
         "distributions": _distributions(ab),
-        "charts": dict.fromkeys(("effects", "over_time", "pretrends", "event_study")) | (drawn or {}),
+        "charts": dict.fromkeys(("effects", "over_time", "pretrends", "event_study", "stability"))
+        | (drawn or {}),
         "provenance": stored,
         "absent": lambda stage: wording.absent(report, stage),
     }
@@ -108,6 +110,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "guardrails": _plain(report.of_method("guardrails")),
         "segments": _plain(report.of_method("segments")),
         "bayes": _plain(report.of_method("bayes")),
+        "stability": _plain(report.of_method("stability")),
         "srm": _plain(report.of_method("srm")),
         "data_quality": _plain(report.checks),
         "skipped": list(report.stored.skipped),
@@ -159,6 +162,7 @@ def _write_charts(report: Report, environment: Environment) -> dict[str, str]:
         "effects": charts.effects(report.of_method("ab"), directions),
         "over_time": charts.effect_over_time([r for r in report.series if r.metric_id == first]),
         "pretrends": charts.pretrends([r for r in report.deltas if r.metric_id == first]),
+        "stability": charts.effect_by_day([r for r in report.of_method("stability") if r.metric_id == first]),
         "event_study": charts.event_study([r for r in report.event_study if r.metric_id == first]),
     }
     drawn = {}

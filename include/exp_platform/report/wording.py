@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from exp_platform.aggregates import ALL
 from exp_platform.analyses.rows import DidSensitivityRow, PretrendTestRow, ResultRow, Status
+from exp_platform.analyses.stability import TREND
 from exp_platform.checks import CheckResult
 from exp_platform.decision import Decision
 from exp_platform.report import numbers
@@ -201,6 +202,16 @@ def _looks(report: Report) -> str:
         f"{plan} This is look {row.look}, at {row.information_fraction or 0:.0%} of the plan: {passed} significant on "
         f"{row.metric_id}, and {row.alpha_spent:.2g} of its alpha is spent."
     )
+
+
+def stability(report: Report) -> list[tuple[ResultRow, ResultRow]]:
+    """The trend over days since exposure and the test of equal cohorts, of each metric and treatment that has either."""
+    tests: dict[tuple[str, str], dict[str, ResultRow]] = {}
+    for row in report.of_method("stability"):
+        if row.segment_value in (TREND, ALL):
+            tests.setdefault((row.metric_id, row.treatment_id), {})[row.segment_value] = row
+    pairs = [(both[TREND], both[ALL]) for both in tests.values() if len(both) == 2]
+    return [pair for pair in pairs if any(r.status != Status.NOT_APPLICABLE for r in pair)]
 
 
 def did_windows(report: Report) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from exp_platform.config.experiment import Experiment
 
-ANALYSES = ("srm", "ab", "cuped", "did", "pretrends", "segments", "guardrails", "bayes")
+ANALYSES = ("srm", "ab", "cuped", "did", "pretrends", "segments", "stability", "guardrails", "bayes")
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,12 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         "segments", ("aggregates",), required=False, doc="Exploratory effects within pre-exposure segments."
+    ),
+    Stage(
+        "stability",
+        ("aggregates",),
+        required=False,
+        doc="Does the effect last, and is it the same for all exposure cohorts?",
     ),
     Stage("guardrails", ("aggregates",), doc="Non-inferiority of the metrics that must not get worse."),
     Stage("bayes", ("aggregates",), required=False, doc="Chance to beat control; shown, never deciding."),
