@@ -61,6 +61,25 @@ def regressed(users: dict[str, np.ndarray], treatment: str) -> tuple[float, floa
     return float(step @ fit.params), float(step @ covariance @ step), fit.params[len(users) :]
 
 
+def test_always_valid_evidence_is_that_of_the_adjusted_variance(rng: np.random.Generator) -> None:
+    """Waudby-Smith et al. 2021, theorem 2.2, with the regression's variance in place of the plain one."""
+    users = arms_of_users(rng, {"control": 800, "t1": 600})
+    (row,) = analyse(experiment(metric(covariates=["before"])), users, ("before",))
+    effect, variance, _ = regressed(users, "t1")
+    n, alpha = 1400, 0.005
+    rho2 = (-2 * np.log(alpha) + np.log(1 - 2 * np.log(alpha))) / 5000
+    half = np.sqrt(n * variance * 2 * (n * rho2 + 1) / (n**2 * rho2) * np.log(np.sqrt(n * rho2 + 1) / alpha))
+    assert (row.always_valid_low, row.always_valid_high) == (near(effect - half), near(effect + half))
+    (plain,) = ab.analyse(
+        experiment(metric(covariates=["before"])),
+        aggregates(block("orders", v, a, ("value", "before")) for v, a in users.items()),
+    )
+    assert isinstance(plain, ResultRow)
+    assert plain.always_valid_high is not None
+    assert plain.always_valid_low is not None
+    assert 2 * half < plain.always_valid_high - plain.always_valid_low
+
+
 def test_two_treatments_agree_with_a_regression_on_users(rng: np.random.Generator) -> None:
     users = arms_of_users(rng, ARMS)
     rows = analyse(experiment(metric(covariates=["before"]), shares=(0.4, 0.3, 0.3)), users, ("before",))
