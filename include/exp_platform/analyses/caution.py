@@ -37,6 +37,7 @@ def caution_of(control: Spread, treatment: Spread, *, proportion: bool) -> str |
         return (
             f"skewed values in unequal arms (skewness of the difference at least {abs(skewness):.2g}, "
             f"limit {SKEWED:.2g}): it may be found significant too often"
+            + ("; `test: score` keeps its level" if proportion else "")
         )
     return few(control, treatment, proportion=proportion) or _heavy_tail(control, treatment)
 

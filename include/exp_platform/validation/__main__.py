@@ -10,14 +10,14 @@ import typer
 
 from exp_platform.config.environment import state_dir
 from exp_platform.validation.page import Findings, write_page
-from exp_platform.validation.run import Work
+from exp_platform.validation.run import PIPELINE_REPLICATES, REPLICATES, Work
 
 
 def command(
-    replicates: Annotated[int, typer.Option(help="Replicates a cell of drawn Moments.")] = 100_000,
+    replicates: Annotated[int, typer.Option(help="Replicates a cell of drawn Moments.")] = REPLICATES,
     pipeline_replicates: Annotated[
         int, typer.Option(help="Replicates a setting of the whole pipeline.")
-    ] = 1_000,
+    ] = PIPELINE_REPLICATES,
     processes: Annotated[int, typer.Option(help="How many cells are carried out at a time.")] = 2,
     docs: Annotated[Path, typer.Option(help="The folder that the page is written to.")] = Path("docs"),
     match: Annotated[

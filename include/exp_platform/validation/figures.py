@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from io import BytesIO
 from typing import Any
@@ -15,7 +16,8 @@ _HOLDS, _MISSES, _BAND = "#1a7f5a", "#b3261e", "#c9d1d9"
 def all_of(cells: Sequence[Outcome], settings: Sequence[Outcome], checks: int) -> dict[str, Any]:
     """Every figure by name."""
     drawn = {"false_positives": false_positives(cells, checks)}
-    return drawn | ({"by_day": by_day(settings)} if settings else {})
+    daily = [o for o in settings if any(BY_DAY in c.measure for c in o.checks)]
+    return drawn | ({"by_day": by_day(daily)} if daily else {})
 
 
 def by_day(settings: Sequence[Outcome]) -> Any:
@@ -70,4 +72,19 @@ def png(chart: Any) -> bytes:
     """A chart as PNG, small enough for a repository."""
     drawn = BytesIO()
     chart.configure_view(stroke=None).save(drawn, format="png", scale_factor=1)
-    return drawn.getvalue()
+    return _small(drawn.getvalue())
+
+
+def _small(picture: bytes) -> bytes:
+    """The same pixels packed as tightly as zlib can: the renderer packs for speed, into four times the size."""
+    signature, position, chunks = picture[:8], 8, dict[bytes, bytes]()
+    while position < len(picture):
+        length = int.from_bytes(picture[position : position + 4], "big")
+        name = picture[position + 4 : position + 8]
+        chunks[name] = chunks.get(name, b"") + picture[position + 8 : position + 8 + length]
+        position += length + 12
+    chunks[b"IDAT"] = zlib.compress(zlib.decompress(chunks[b"IDAT"]), 9)
+    return signature + b"".join(
+        len(data).to_bytes(4, "big") + name + data + zlib.crc32(name + data).to_bytes(4, "big")
+        for name, data in chunks.items()
+    )

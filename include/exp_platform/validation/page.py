@@ -12,7 +12,7 @@ from pathlib import Path
 from exp_platform.validation import figures
 from exp_platform.validation.bands import ERROR, UNIFORMITY, Check, judged
 from exp_platform.validation.drawn import SEED
-from exp_platform.validation.run import Outcome, checks_of
+from exp_platform.validation.run import PIPELINE_REPLICATES, REPLICATES, Outcome, checks_of
 from exp_platform.validation.verdicts import BY_DAY
 
 COMMAND = "make validate"
@@ -111,7 +111,7 @@ def _how(found: Findings) -> list[str]:
     return [
         "| | |",
         "|---|---|",
-        f"| command | `{COMMAND}` |",
+        f"| command | `{_command(found)}` |",
         f"| replicates | {found.replicates:,} a cell of drawn Moments, {found.pipeline_replicates:,} a setting of the pipeline |",
         f"| judged | {found.judged} rates. All bands together hold with {1 - ERROR:.0%} where every promise is kept: exact binomial "
         "(Kolmogorov's law for uniformity), Bonferroni over the rates, one-sided for methods that promise *at most* |",
@@ -119,6 +119,13 @@ def _how(found: Findings) -> list[str]:
         f"| versions | Python {platform.python_version()}, {versions} |",
         f"| time | {seconds / 60:.0f} minutes of one core, so {seconds / 60 / found.processes:.0f} minutes in {found.processes} processes on cores of their own |",
     ]
+
+
+def _command(found: Findings) -> str:
+    if (found.replicates, found.pipeline_replicates) == (REPLICATES, PIPELINE_REPLICATES):
+        return COMMAND
+    told = f"--replicates {found.replicates} --pipeline-replicates {found.pipeline_replicates}"
+    return f'{COMMAND} VALIDATE_ARGS="{told}"'
 
 
 def _misses(found: Findings) -> list[str]:

@@ -15,6 +15,8 @@ from exp_platform.validation.bands import Check
 from exp_platform.validation.cells import Judged, cells, wrong
 from exp_platform.validation.settings import settings
 
+REPLICATES, PIPELINE_REPLICATES = 100_000, 1_000  # a cell of drawn Moments, and a setting of the pipeline
+
 
 @dataclass(frozen=True)
 class Outcome:
