@@ -54,7 +54,7 @@ lock: ## pin every version anew: requirements.in -> requirements.txt
 			--no-emit-index-url --no-emit-find-links --output-file $$part.txt $$part.in; \
 	done
 
-jars-cluster: setup ## the jars a cluster needs beside: Iceberg on S3, Postgres
+jars-cluster: setup ## the jars a cluster needs beside, in jars/cluster: Iceberg on S3, Postgres
 	@scripts/fetch-jars.sh cluster
 
 env: ## secrets for the compose stack in .env (mode 600), where there is none yet

@@ -51,7 +51,7 @@ _MEANINGS: tuple[tuple[str, str], ...] = (
     ),
     (
         r"ACCESS_DENIED|AccessDenied|HTTP status 403|Forbidden",
-        f"the object store denied access: correct {_STORE}, or give that user the rights to this bucket",
+        f"the object store denied access: correct {_STORE}, or see that the bucket is there and that user has rights to it",
     ),
     (
         r"AWS Error NETWORK_CONNECTION|curlCode: (6|7|28|35|52|56)|Couldn't connect to server|EndpointConnectionError",

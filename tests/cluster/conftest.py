@@ -6,6 +6,8 @@ import pytest
 
 from cluster import object_store, postgres
 from cluster.cluster import Cluster
+from cluster.experiments import EXPERIMENTS
+from end_to_end.installation import Installation
 from exp_platform.config.environment import jars_dir
 from orchestration import airflow_home  # noqa: F401  first: Airflow reads its settings when it is imported
 
@@ -22,3 +24,13 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     made = Cluster(tmp_path_factory.mktemp("cluster"))
     yield made
     made.close()
+
+
+@pytest.fixture(scope="session")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    """The same experiments on one machine, one after another and undisturbed."""
+    made = Installation(tmp_path_factory.mktemp("embedded"))
+    made.entries(**EXPERIMENTS)
+    for experiment_id in EXPERIMENTS:
+        made.run(experiment_id)
+    return made

@@ -15,6 +15,7 @@ from pyarrow.fs import FileSelector, FileType, S3FileSystem
 from cluster.servers import Server, free_ports
 
 BUCKETS = ("raw", "warehouse", "memos")
+TABLE_BUCKET = "lake"  # the store is its REST catalog too, with the access keys as credentials
 REGION = "us-east-1"
 
 
@@ -67,6 +68,7 @@ class ObjectStore:
             "s3.port.lance": 0,
             "s3.config": config,
             "s3.autoCreateBucket": "false",
+            "tableBucket": TABLE_BUCKET,
             "admin.ui": "false",
             "webdav": "false",
         }

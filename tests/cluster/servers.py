@@ -73,6 +73,15 @@ class Server:
             self._process = None
 
 
+def wait_until(happened: Callable[[], bool], seconds: float = ANSWERS_WITHIN_SECONDS) -> None:
+    """Return as soon as it has happened; raises TimeoutError where it does not."""
+    deadline = time.monotonic() + seconds
+    while not happened():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not within {seconds} s")
+        time.sleep(POLL_SECONDS)
+
+
 def free_ports(count: int) -> list[int]:
     """So many ports of 127.0.0.1 that nobody uses at this moment."""
     with ExitStack() as held:

@@ -21,6 +21,7 @@ class Spark:
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
         port, page, worker_port, worker_page = free_ports(4)
+        self.folder = folder
         self.address = f"spark://127.0.0.1:{port}"
         self._page = f"http://127.0.0.1:{page}/json/"
         # Both bind this address and nothing else; no machine's own spark-defaults or spark-env.
@@ -77,6 +78,13 @@ class Spark:
     def workers_alive(self) -> int:
         state = self.state()
         return int(state["aliveworkers"]) if state else 0
+
+    def runs_a_task_of(self, name: str) -> bool:
+        """Whether an executor has begun a task of the application that has this name."""
+        state = self.state()
+        running = [app["id"] for app in state["activeapps"] if app["name"] == name] if state else []
+        logs = [log for app in running for log in self.folder.glob(f"work/{app}/*/stderr")]
+        return any("Running task" in log.read_text(errors="replace") for log in logs)
 
     def applications(self) -> list[dict[str, Any]]:
         """Applications that have ended, as the master lists them."""

@@ -8,7 +8,12 @@ import pytest
 
 from exp_platform.config.environment import Environment, load_environment
 from exp_platform.errors import ConfigError
-from exp_platform.spark.submit import session_properties, submit_properties
+from exp_platform.spark.submit import (
+    driver_properties,
+    session_properties,
+    submit_environment,
+    submit_properties,
+)
 
 SECRETS = {
     "AWS_ACCESS_KEY_ID": "key-of-the-store",
@@ -104,6 +109,26 @@ def test_workers_have_the_jars_where_the_driver_has_them(cluster: Environment) -
     properties = session_properties(cluster)
     assert "iceberg-spark-runtime" in properties["spark.executor.extraClassPath"]
     assert "spark.driver.host" not in properties  # workers must find the driver
+
+
+def test_what_only_a_cluster_needs_comes_last_on_the_class_path(
+    cluster: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So the start-up archive of a driver without it, whose class path must be a beginning of the driver's, still fits."""
+    for name in ("iceberg-spark-runtime-1.jar", "cluster/aws-1.jar", "cluster/postgresql-1.jar"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    monkeypatch.setenv("EXP_JARS_DIR", str(tmp_path))
+    monkeypatch.delenv("SPARK_DIST_CLASSPATH", raising=False)
+    always, cluster_only = (
+        f"{tmp_path}/iceberg-spark-runtime-1.jar",
+        f"{tmp_path}/cluster/aws-1.jar:{tmp_path}/cluster/postgresql-1.jar",
+    )
+
+    assert driver_properties(cluster)["spark.driver.extraClassPath"] == always
+    assert submit_environment()["SPARK_DIST_CLASSPATH"] == cluster_only
+    assert session_properties(cluster)["spark.executor.extraClassPath"] == f"{always}:{cluster_only}"
 
 
 def test_without_keys_the_clients_look_for_credentials_themselves(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,14 +18,22 @@ from orchestration import airflow_home
 
 @dataclass(frozen=True)
 class DagRun:
-    """One finished DAG run: its tasks' states and tries, their XComs, and every call of spark-submit."""
+    """One finished DAG run: its tasks' states, tries and seconds, their XComs, and every call of spark-submit."""
 
     code: int
     log: str
     tasks: dict[str, str]
     tries: dict[str, int]
+    seconds: dict[str, float]  # of the last try
     xcoms: dict[str, dict[str, Any]]
     submits: list[list[str]]
+
+    def last_words(self, task: str) -> str:
+        """The line with which the log of a failed task's last try ends: the exception and its message."""
+        of_task = self.log.rpartition(f"starting task_id={task} ")[2].partition(f"end task task_id={task} ")[
+            0
+        ]
+        return [line for line in of_task.splitlines() if line.startswith("airflow.sdk.exceptions.")][-1]
 
 
 class DagTest:
@@ -59,7 +67,7 @@ class DagTest:
         try:
             of_dag = (self.dag_id,)
             tasks = database.execute(
-                "SELECT task_id, state, try_number FROM task_instance WHERE dag_id = ?", of_dag
+                "SELECT task_id, state, try_number, duration FROM task_instance WHERE dag_id = ?", of_dag
             )
             tasks = tasks.fetchall()
             xcoms = database.execute(
@@ -67,15 +75,20 @@ class DagTest:
             ).fetchall()
         finally:
             database.close()
-        calls = self._submits.read_text().splitlines() if self._submits.exists() else []
         return DagRun(
             code=code,
             log=log,
-            tasks={task: state for task, state, _ in tasks},
-            tries={task: tries for task, _, tries in tasks},
+            tasks={task: state for task, state, _, _ in tasks},
+            tries={task: tries for task, _, tries, _ in tasks},
+            seconds={task: seconds for task, _, _, seconds in tasks if seconds is not None},
             xcoms={task: json.loads(value) for task, value in xcoms},
-            submits=[json.loads(call) for call in calls],
+            submits=self._calls(),
         )
+
+    @property
+    def submitted_stages(self) -> list[str]:
+        """The stages submitted so far."""
+        return [call[call.index("--stage") + 1] for call in self._calls()]
 
     def stop(self) -> None:
         """End it, if a test gave up on it."""
@@ -83,6 +96,10 @@ class DagTest:
             self._process.terminate()
             self._process.wait()
         self._log.close()
+
+    def _calls(self) -> list[list[str]]:
+        calls = self._submits.read_text().splitlines() if self._submits.exists() else []
+        return [json.loads(call) for call in calls]
 
     def _variables(self, installation: Installation) -> dict[str, str]:
         programs = self._home / "bin"

@@ -158,9 +158,12 @@ class Installation:
 
     def rows(self, name: str, experiment_id: str | None = None) -> list[dict[str, Any]]:
         """All rows of a table as they lie there, of one experiment or of all."""
-        stored = table(open_catalog(self.environment), name)
-        scan = stored.scan(selection({"experiment_id": experiment_id})) if experiment_id else stored.scan()
-        return scan.to_arrow().to_pylist()
+        with self.here():  # a catalog may take its password and keys from there
+            stored = table(open_catalog(self.environment), name)
+            scan = (
+                stored.scan(selection({"experiment_id": experiment_id})) if experiment_id else stored.scan()
+            )
+            return scan.to_arrow().to_pylist()
 
     def content(
         self, experiment_id: str | None = None, also_without: Sequence[str] = ()

@@ -183,7 +183,8 @@ class StageOperator(BaseOperator):
             failure = self._ended_because or self._without_manifest(error, self._submit.last_words)
         finally:
             self._submit.close()
-        manifest = self._manifest(context, run, began, failure)
+        with told_plainly():  # where the stage could write no manifest, this task may not be able to either
+            manifest = self._manifest(context, run, began, failure)
         if failure and manifest.status == "success":
             self.log.warning("the stage had ended well, and then: %s", failure)
         return self._judge(context, manifest)
