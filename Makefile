@@ -39,7 +39,7 @@ coverage: # the gate: at least 95 % of each of these, from the last test run
 	done
 
 validate: setup ## is every method as good as it says? about 20 minutes; writes docs/08_statistical_validation.md
-	@$(PY) -m exp_platform.validation $(VALIDATE_ARGS)
+	@. scripts/airflow-env.sh && $(PY) -m exp_platform.validation $(VALIDATE_ARGS)
 
 lint: setup-dev ## style, types and import contracts only
 	@.venv/bin/ruff check .
