@@ -20,6 +20,7 @@ pytestmark = pytest.mark.airflow
 @pytest.fixture(autouse=True)
 def own_signal_handlers() -> Iterator[None]:
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     yield
     signal.signal(signal.SIGTERM, before[0])
     signal.signal(signal.SIGINT, before[1])
