@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from end_to_end.installation import ROOT, Installation
+from exp_platform.orchestration.processes import end_process_tree
 from orchestration import airflow_home
 
 
@@ -93,7 +94,7 @@ class DagTest:
     def stop(self) -> None:
         """End it, if a test gave up on it."""
         if self._process.poll() is None:
-            self._process.terminate()
+            end_process_tree(self._process.pid)  # asked politely, `dags test` would go on with its next task
             self._process.wait()
         self._log.close()
 
