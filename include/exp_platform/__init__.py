@@ -2,8 +2,8 @@
 
 import os
 
-# The order in which BLAS adds up depends on its threads: with one of them a result is the same to the bit on a laptop, on
-# a Spark worker (where PySpark says the same) and on a larger machine. Read when NumPy is first imported.
+# In what order BLAS adds up depends on its threads. With one of them, as PySpark has it on workers, a result's last bits do
+# not depend on how many cores a driver has (they still do on the kind of processor). Read when NumPy is first imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 __version__ = "0.1.0"

@@ -14,6 +14,7 @@ import pytest
 from exp_platform.aggregates import Aggregates
 from exp_platform.analyses import ab, cuped
 from exp_platform.analyses.rows import ResultRow, Status
+from exp_platform.config.environment import project_root
 from exp_platform.config.experiment import (
     Covariate,
     DecisionPlan,
@@ -115,7 +116,8 @@ def test_an_arms_own_quantile_would_have_been_another_cap() -> None:
 @pytest.fixture(name="emails", scope="module")
 def _emails() -> dict[str, np.ndarray]:
     """Hillstrom's e-mail test: what 64,000 customers spent, by arm."""
-    file = Path(os.environ.get("EXP_DATA_DIR", ".")) / "hillstrom.csv.gz"
+    data = Path(os.environ.get("EXP_DATA_DIR") or project_root().parent / "shared" / "data")
+    file = data / "hillstrom.csv.gz"
     if not file.is_file():
         pytest.skip(f"there is no {file}; set EXP_DATA_DIR to where it is")
     found = pd.read_csv(file, usecols=["treatment", "spend"])

@@ -35,7 +35,8 @@ class Server:
         dies_with_tests = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
         self._command = [*dies_with_tests, *command]
         # A bare environment: what a server or a Spark executor needs must reach it by its own settings.
-        kept = ("PATH", "HOME", "LANG", "JAVA_HOME", "PYTHONPATH")
+        # OPENBLAS_CORETYPE names the processor that sums are made for: with another one their last bits differ.
+        kept = ("PATH", "HOME", "LANG", "JAVA_HOME", "PYTHONPATH", "OPENBLAS_CORETYPE")
         self._variables = {name: os.environ[name] for name in kept if name in os.environ} | dict(
             variables or {}
         )
