@@ -71,7 +71,7 @@ def test_a_stored_decision_is_the_one_that_was_made(environment: Environment) ->
 def test_rows_can_be_chosen_by_day_and_method(environment: Environment) -> None:
     carry_out(a_run(environment, "r1", (D1, D2, D3)))
     results = Results(environment)
-    assert {row.method for row in results.analysis_rows("exp_a", D1)} == {"srm", "ab", "cuped"}
+    assert {row.method for row in results.analysis_rows("exp_a", D1)} == {"srm", "ab", "cuped", "stability"}
     assert {(row.as_of_date, row.method) for row in results.analysis_rows("exp_a", method="ab")} == {
         (day, "ab") for day in (D1, D2, D3)
     }

@@ -79,9 +79,12 @@ def workers(app_name: str, environment: Environment) -> SparkContext:
 
 def _beside(running: SparkSession, properties: dict[str, str]) -> SparkSession:
     catalog = {key: value for key, value in properties.items() if key.startswith(_CATALOG_PREFIX)}
-    if all(running.conf.get(key, None) == value for key, value in catalog.items()):
+    present = {key: value for key, value in running.conf.getAll.items() if key.startswith(_CATALOG_PREFIX)}
+    if present == catalog:
         return running
     session = running.newSession()  # shares the JVM; its catalogs, settings and views are its own
+    for key in present.keys() - catalog.keys():
+        session.conf.unset(key)  # such as another environment's object store
     for key, value in properties.items():
         if session.conf.isModifiable(key) or key in catalog:
             session.conf.set(key, value)
