@@ -136,6 +136,8 @@ def held_lease(environment: Environment, experiment_id: str, holder: str) -> Ite
     """
     lease = Lease(experiment_id, holder, environment)
     lease.acquire()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts its background jobs
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     lost: list[str] = []
 
     def stop() -> None:
