@@ -19,13 +19,12 @@ from orchestration import airflow_home
 
 @dataclass(frozen=True)
 class DagRun:
-    """One finished DAG run: its tasks' states, tries and seconds, their XComs, and every call of spark-submit."""
+    """One finished DAG run: its tasks' states and tries, their XComs, and every call of spark-submit."""
 
     code: int
     log: str
     tasks: dict[str, str]
     tries: dict[str, int]
-    seconds: dict[str, float]  # of the last try
     xcoms: dict[str, dict[str, Any]]
     submits: list[list[str]]
 
@@ -68,7 +67,7 @@ class DagTest:
         try:
             of_dag = (self.dag_id,)
             tasks = database.execute(
-                "SELECT task_id, state, try_number, duration FROM task_instance WHERE dag_id = ?", of_dag
+                "SELECT task_id, state, try_number FROM task_instance WHERE dag_id = ?", of_dag
             )
             tasks = tasks.fetchall()
             xcoms = database.execute(
@@ -79,9 +78,8 @@ class DagTest:
         return DagRun(
             code=code,
             log=log,
-            tasks={task: state for task, state, _, _ in tasks},
-            tries={task: tries for task, _, tries, _ in tasks},
-            seconds={task: seconds for task, _, _, seconds in tasks if seconds is not None},
+            tasks={task: state for task, state, _ in tasks},
+            tries={task: tries for task, _, tries in tasks},
             xcoms={task: json.loads(value) for task, value in xcoms},
             submits=self._calls(),
         )

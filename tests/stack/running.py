@@ -63,9 +63,12 @@ def content(environment: Environment, experiment_id: str) -> Content:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two values are equal, numbers but for the last digits, which depend on the order of a sum."""
+    """Whether two values are equal, numbers but for the last digits, which depend on the processor that a sum is made for.
+
+    A p-value near 0 is held to its digits by the `log10_p` beside it.
+    """
     if isinstance(one, float) and isinstance(other, float):
-        return math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-9)
+        return math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-12)
     if isinstance(one, str) and isinstance(other, str) and one[:1] in ("{", "["):
         return same(json.loads(one), json.loads(other))
     if isinstance(one, dict) and isinstance(other, dict):

@@ -45,11 +45,7 @@ def effects(rows: Sequence[ResultRow], directions: Mapping[str, int]) -> Chart |
         x=alt.X("low:Q", title=title, axis=axis), x2="high:Q", color=colour
     )
     points = base.mark_point(filled=True, size=70, opacity=1).encode(x="relative:Q", color=colour)
-    zero = (
-        alt.Chart(alt.InlineData(values=[{"zero": 0}]))
-        .mark_rule(strokeDash=[4, 4], color="#888")
-        .encode(x="zero:Q")
-    )
+    zero = _zero_line(x="zero:Q")
     return alt.layer(zero, bars, points).properties(width=520, height=alt.Step(26))
 
 
@@ -89,11 +85,7 @@ def effect_over_time(rows: Sequence[ResultRow]) -> Chart | None:
         .encode(y=alt.Y("look_low:Q", title=title), y2="look_high:Q")
     )
     line = base.mark_line(point=True).encode(y="estimate:Q")
-    zero = (
-        alt.Chart(alt.InlineData(values=[{"zero": 0}]))
-        .mark_rule(strokeDash=[4, 4], color="#888")
-        .encode(y="zero:Q")
-    )
+    zero = _zero_line(y="zero:Q")
     return alt.layer(zero, band, looks, line).properties(width=520, height=220)
 
 
@@ -119,11 +111,7 @@ def pretrends(rows: Sequence[PretrendDeltaRow]) -> Chart | None:
         y=alt.Y("low:Q", title="difference from reference day"), y2="high:Q"
     )
     points = base.mark_point(filled=True, size=50, opacity=1).encode(y="delta:Q")
-    zero = (
-        alt.Chart(alt.InlineData(values=[{"zero": 0}]))
-        .mark_rule(strokeDash=[4, 4], color="#888")
-        .encode(y="zero:Q")
-    )
+    zero = _zero_line(y="zero:Q")
     return alt.layer(zero, bars, points).properties(width=520, height=200)
 
 
@@ -173,11 +161,7 @@ def effect_by_day(rows: Sequence[ResultRow]) -> Chart | None:
     )
     bars = base.mark_rule(strokeWidth=2).encode(y=alt.Y("low:Q", title="effect of that day"), y2="high:Q")
     points = base.mark_point(filled=True, size=50, opacity=1).encode(y="effect:Q")
-    zero = (
-        alt.Chart(alt.InlineData(values=[{"zero": 0}]))
-        .mark_rule(strokeDash=[4, 4], color="#888")
-        .encode(y="zero:Q")
-    )
+    zero = _zero_line(y="zero:Q")
     return alt.layer(zero, bars, points).properties(width=520, height=200)
 
 
@@ -186,6 +170,13 @@ def png(chart: Chart) -> bytes:
     drawn = BytesIO()
     chart.configure_view(stroke=None).save(drawn, format="png", scale_factor=2)
     return drawn.getvalue()
+
+
+def _zero_line(**axis: str) -> alt.Chart:
+    line: alt.Chart = alt.Chart(alt.InlineData(values=[{"zero": 0}])).mark_rule(
+        strokeDash=[4, 4], color="#888"
+    )
+    return line.encode(**axis)  # type: ignore[no-any-return]  # Altair types its channels, not what comes back
 
 
 def _reading(row: ResultRow, direction: int) -> str:
