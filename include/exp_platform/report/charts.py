@@ -176,7 +176,7 @@ def _zero_line(**axis: str) -> alt.Chart:
     line: alt.Chart = alt.Chart(alt.InlineData(values=[{"zero": 0}])).mark_rule(
         strokeDash=[4, 4], color="#888"
     )
-    return line.encode(**axis)  # type: ignore[no-any-return]  # Altair types its channels, not what comes back
+    return line.encode(**axis)
 
 
 def _reading(row: ResultRow, direction: int) -> str:
