@@ -103,9 +103,18 @@ def test_equal_cohorts_are_cochrans_q(rng: np.random.Generator) -> None:
     assert [rows[d.isoformat()].standard_error for d in dates] == [near(s) for s in np.sqrt(variances)]
     mean = (effects / variances).sum() / (1 / variances).sum()
     q = ((effects - mean) ** 2 / variances).sum()
+    # Zhang 2012 with an arm of a cohort as a part: its share of the variance times 1 - the cohort's weight.
+    left = 1 - (1 / variances) / (1 / variances).sum()
+    doubt = sum(
+        2 * (w * x.var(ddof=1) / len(x) / v) ** 2 / (len(x) - 1)
+        for w, v, pair in zip(left, variances, arms, strict=True)
+        for x in pair
+    )
+    nu = 6 / doubt
+    p = stats.f.sf(q * (nu - 1) / (2 * nu), 2, nu - 1)
     assert (rows[ALL].statistic, rows[ALL].degrees_of_freedom) == (near(q), 2.0)
-    assert rows[ALL].p_value == near(stats.chi2.sf(q, 2))
-    assert rows[ALL].verdict == ("equal" if stats.chi2.sf(q, 2) >= 0.05 else "different")
+    assert (rows[ALL].denominator_df, rows[ALL].p_value) == (near(nu - 1), near(p))
+    assert rows[ALL].verdict == ("equal" if p >= 0.05 else "different")
 
 
 def test_equal_cohorts_are_called_different_as_often_as_it_says(rng: np.random.Generator) -> None:

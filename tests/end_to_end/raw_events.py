@@ -99,12 +99,22 @@ def hc2(values: pd.Series, treated: pd.Series) -> tuple[float, float]:
     return float(fit.params.iloc[1]), float(fit.bse.iloc[1])
 
 
-def wald(control: pd.DataFrame, treatment: pd.DataFrame, reference: int) -> tuple[float, int, float]:
-    """The joint test that no column's difference of arms departs from the reference column's, written out."""
+def wald(control: pd.DataFrame, treatment: pd.DataFrame, reference: int) -> tuple[float, int, float, float]:
+    """The joint test that no column's difference of arms departs from the reference column's, written out.
+
+    Statistic, both degrees of freedom and p, by Krishnamoorthy and Yu 2004.
+    """
     from scipy import stats
 
     sides = [side.drop(columns=reference).sub(side[reference], axis=0) for side in (control, treatment)]
     delta = (sides[1].mean() - sides[0].mean()).to_numpy()
-    covariance = sum(np.cov(side.to_numpy(), rowvar=False, ddof=1) / len(side) for side in sides)
-    statistic = float(delta @ np.linalg.solve(covariance, delta))
-    return statistic, len(delta), float(stats.chi2.sf(statistic, len(delta)))
+    parts = [np.cov(side.to_numpy(), rowvar=False, ddof=1) / len(side) for side in sides]
+    inverse, k = np.linalg.inv(sum(parts)), len(delta)
+    statistic = float(delta @ inverse @ delta)
+    doubt = [
+        (np.trace(v @ inverse @ v @ inverse) + np.trace(v @ inverse) ** 2) / (len(side) - 1)
+        for v, side in zip(parts, sides, strict=True)
+    ]
+    nu = k * (k + 1) / sum(doubt)
+    p = float(stats.f.sf(statistic * (nu - k + 1) / (nu * k), k, nu - k + 1))
+    return statistic, k, float(nu - k + 1), p

@@ -228,8 +228,11 @@ def test_pretrends_are_a_direct_wald_test(checkout: Installation, raw: Raw, metr
     control, treatment = (days.loc[side.index] for side in raw.by_arm(days[-1]))
     (row,) = [r for r in checkout.results.pretrend_tests(CHECKOUT) if r.metric_id == metric]
 
-    statistic, df, p = wald(control, treatment, reference=-1)
-    agree(row, {"wald": statistic, "degrees_of_freedom": df, "p_value": p})
+    statistic, df, denominator, p = wald(control, treatment, reference=-1)
+    agree(
+        row,
+        {"wald": statistic, "degrees_of_freedom": df, "denominator_df": denominator, "p_value": p},
+    )
     assert (row.reference_day, row.days, df) == (-1, N, N - 1)
     assert row.parallel == (p >= 0.05)
 

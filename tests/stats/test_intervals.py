@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from scipy import stats
 
 from exp_platform.stats.intervals import (
     chi2_sf,
+    f_sf,
     normal_critical,
     normal_quantile,
     normal_two_sided,
@@ -21,6 +24,11 @@ from exp_platform.stats.intervals import (
     t_quantile,
     t_two_sided,
 )
+
+# Made by tests/references/joint_tests/make.py.
+F_TAILS = json.loads((Path(__file__).parents[1] / "references/joint_tests/values.json").read_text())[
+    "f_tails"
+]
 
 PROPERTY = settings(deadline=None, derandomize=True, max_examples=200)
 
@@ -121,6 +129,29 @@ def test_chi_square_tail_is_finite_far_out(x: float, df: float, log10_p: float) 
     assert tail.p == 0.0
 
 
+@pytest.mark.parametrize("df2", [1, 2.5, 40.7, 1e4, 1e6])
+@pytest.mark.parametrize("x, df1", [(0.0, 3), (1e-3, 1), (0.7, 6), (2.2, 6), (9.0, 13)])
+def test_f_tail_equals_scipy(x: float, df1: float, df2: float) -> None:
+    tail = f_sf(x, df1, df2)
+    assert tail.p == pytest.approx(stats.f.sf(x, df1, df2), rel=1e-9, abs=0)
+    assert tail.log10_p == pytest.approx(math.log10(tail.p), rel=1e-12, abs=0)
+
+
+@pytest.mark.parametrize(("x", "df1", "df2", "log10_p"), F_TAILS)
+def test_f_tail_is_finite_far_out(x: float, df1: float, df2: float, log10_p: float) -> None:
+    """Against mpmath; one degree of freedom is Student's t, squared."""
+    assert f_sf(x, df1, df2).log10_p == pytest.approx(log10_p, rel=1e-11, abs=1e-15)
+
+
+@pytest.mark.parametrize("t, df", [(0.3, 4.0), (2.0, 98.3), (60, 200), (60, 1e6), (1e3, 150)])
+def test_f_of_one_degree_of_freedom_is_t_squared(t: float, df: float) -> None:
+    assert f_sf(t * t, 1, df).log10_p == pytest.approx(t_two_sided(t, df).log10_p, rel=1e-10, abs=0)
+
+
+def test_f_with_a_known_variance_is_chi_square() -> None:
+    assert f_sf(2.0, 6, math.inf) == chi2_sf(12.0, 6)
+
+
 @pytest.mark.parametrize("df", [1, 4.2, 30, 5841.742, 1e7])
 @pytest.mark.parametrize("level", [0.5, 0.95, 0.99, 0.99995])
 def test_critical_values_equal_scipy(level: float, df: float) -> None:
@@ -160,6 +191,10 @@ def test_the_tail_of_a_critical_value_is_its_level(alpha: float, df: float) -> N
         lambda: chi2_sf(-1, 2),
         lambda: chi2_sf(math.nan, 2),
         lambda: chi2_sf(1, 0),
+        lambda: f_sf(-1, 2, 9),
+        lambda: f_sf(math.nan, 2, 9),
+        lambda: f_sf(1, 0, 9),
+        lambda: f_sf(1, 2, 0),
         lambda: t_critical(1.0, 5),
         lambda: t_critical(95, 5),
         lambda: t_quantile(0.5, -1),
@@ -189,6 +224,7 @@ def test_numbers_are_plain_floats() -> None:
         t_two_sided(np.float64(2), np.float64(9)),
         normal_two_sided(2),
         chi2_sf(3, 2),
+        f_sf(3, 2, 9),
         t_two_sided(99, 900),
     ):
         assert {type(v) for v in tail} == {float}

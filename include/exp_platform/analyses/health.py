@@ -10,7 +10,7 @@ import numpy as np
 from exp_platform.config.experiment import Experiment, Metric
 from exp_platform.stats.moments import Moments
 from exp_platform.stats.strata import equal_shares
-from exp_platform.stats.wald import joint
+from exp_platform.stats.wald import joint, part_of
 
 Cells = tuple[Sequence[Moments], Sequence[Moments]]  # of control and treatment, by stratum
 
@@ -70,9 +70,8 @@ def balance(cells: Cells, covariates: Sequence[int]) -> float | None:
     found = []
     if covariates:
         a, b = (Moments.merge_all(arm).select(covariates) for arm in cells)
-        spread = a.covariance() / a.n + b.covariance() / b.n
-        if np.diag(spread).any():
-            found.append(joint(b.mean - a.mean, spread).p)
+        if np.diag(a.m2).any() or np.diag(b.m2).any():
+            found.append(joint(b.mean - a.mean, [part_of(a), part_of(b)]).p)
     if len(control) > 1:
         found.append(equal_shares(control, treatment))
     return min(1.0, len(found) * min(found)) if found else None

@@ -68,6 +68,7 @@ class ResultRow:
     estimate: float | None = None
     standard_error: float | None = None
     degrees_of_freedom: float | None = None
+    denominator_df: float | None = None  # of a joint test's F
     statistic: float | None = None
     p_value: float | None = None
     log10_p: float | None = None  # stays finite where p underflows
@@ -262,6 +263,7 @@ class PretrendTestRow:
     days: int | None = None
     wald: float | None = None
     degrees_of_freedom: int | None = None
+    denominator_df: float | None = None  # of the F that p is taken from
     p_value: float | None = None
     log10_p: float | None = None
     parallel: bool | None = None  # not rejected at alpha

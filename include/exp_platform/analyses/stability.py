@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -12,8 +13,8 @@ from exp_platform.analyses.comparison import pair_of, too_small
 from exp_platform.analyses.daily import day_weights, why_not
 from exp_platform.analyses.rows import ResultRow, Row, Status
 from exp_platform.config.experiment import Experiment, Metric, MetricKind
-from exp_platform.stats.arms import Arm, arm_mean, arm_ratio
-from exp_platform.stats.wald import joint
+from exp_platform.stats.arms import Arm, Arms, arm_mean, arm_ratio
+from exp_platform.stats.wald import Part, joint
 from exp_platform.stats.welch import difference
 
 METHOD = "stability"
@@ -83,6 +84,7 @@ def _cohorts(
         reason = "a quantile has no cohorts" if metric.q is not None else "a source of one row per user"
         return [test(status=Status.NOT_APPLICABLE, message=reason)]
     rows: list[ResultRow] = []
+    compared: list[Arms] = []
     for value in aggregates.segment_values(COHORT, kind="cohort"):
         pair = pair_of(aggregates, metric, experiment.control.id, treatment_id, COHORT, value, kind="cohort")
         of_cohort = partial(row, segment=COHORT, segment_value=value, **pair.counts)
@@ -91,30 +93,38 @@ def _cohorts(
             rows.append(of_cohort(status=Status.INSUFFICIENT_DATA, message=message))
             continue
         try:
-            arms = [_arm(metric, block) for block in pair]
+            arms = Arms(_arm(metric, pair.control), _arm(metric, pair.treatment))
         except ValueError as error:  # a ratio divides by zero
             rows.append(of_cohort(status=Status.DEGENERATE, message=str(error)))
             continue
-        rows.append(of_cohort(**_effect(arms[0], arms[1], experiment.decision.alpha)))
-    return [*rows, test(**_equality(rows, experiment.decision.alpha))]
+        rows.append(of_cohort(**_effect(arms.control, arms.treatment, experiment.decision.alpha)))
+        if rows[-1].status is Status.OK:
+            compared.append(arms)
+    return [*rows, test(**_equality(compared, experiment.decision.alpha))]
 
 
 def _arm(metric: Metric, block: Block) -> Arm:
     return arm_ratio(block.moments) if metric.kind is MetricKind.RATIO else arm_mean(block.moments)
 
 
-def _equality(rows: list[ResultRow], alpha: float) -> dict[str, Any]:
-    """Wald's test that the cohorts' effects are equal: their differences from the first, which all share its variance."""
-    found = [(r.estimate, r.standard_error**2) for r in rows if r.estimate is not None and r.standard_error]
-    if len(found) < 2:
-        message = f"{len(found)} cohorts with enough users whose days are over: a comparison needs two"
+def _equality(effects: Sequence[Arms], alpha: float) -> dict[str, Any]:
+    """The joint test that the cohorts' effects are equal: their differences from the first, each arm a part of the covariance."""
+    if len(effects) < 2:
+        message = f"{len(effects)} cohorts with enough users whose days are over: a comparison needs two"
         return {"status": Status.INSUFFICIENT_DATA, "message": message}
-    effects, variances = (np.array(x) for x in zip(*found, strict=True))
-    wald = joint(effects[1:] - effects[0], np.diag(variances[1:]) + variances[0])
+    from_first = np.vstack([-np.ones(len(effects) - 1), np.eye(len(effects) - 1)])
+    estimates = np.array([treatment.mean - control.mean for control, treatment, *_ in effects]) @ from_first
+    parts = [
+        Part(np.outer(contrast, contrast) * arm.variance_of_mean, arm.n - 1)
+        for contrast, arms in zip(from_first, effects, strict=True)
+        for arm in (arms.control, arms.treatment)
+    ]
+    wald = joint(estimates, parts)
     return {
         "status": Status.OK,
         "statistic": wald.statistic,
         "degrees_of_freedom": float(wald.df),
+        "denominator_df": wald.denominator_df,
         "p_value": wald.p,
         "log10_p": wald.log10_p,
         "alpha": alpha,

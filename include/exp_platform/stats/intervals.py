@@ -54,20 +54,42 @@ def t_two_sided(t: float, df: float) -> Tail:
         p = float(special.betainc(df / 2, 0.5, 1 / (1 + r * r) if r < 1e100 else 0.0))
     if p > UNDERFLOW:
         return Tail(p, math.log10(p))
-    log_p = _log_t_tail(r, df / 2)
+    y = math.log1p(r * r) if r < 1e100 else 2 * math.log(r)
+    log_p = _log_gamma_half_step(df / 2) - 0.5 * math.log(math.pi) + _log_beta_tail(df / 2, 0.5, y)
     return Tail(math.exp(log_p), log_p / LN10)
 
 
-def _log_t_tail(r: float, a: float) -> float:
-    """Log of P(|T| > r sqrt(2a)) far out, T with 2a degrees of freedom.
+def f_sf(x: float, df1: float, df2: float) -> Tail:
+    """Upper tail of the F distribution beyond x >= 0 with df1, df2 > 0 degrees of freedom (df2 inf: chi-square over df1).
 
-    With y = log(1 + u^2 / df) the tail is Gamma(a + 1/2) / (Gamma(a) sqrt(pi) a) e^(-a y0) times the integral
-    over s >= 0 of e^-s (1 - e^(-y0 - s / a))^(-1/2), whose second factor is nearly constant: Gauss-Laguerre
-    is exact to rounding.
+    Raises ValueError where x is negative or not finite, or degrees of freedom are not positive. Source: DLMF 8.17 with
+    a = df2 / 2, b = df1 / 2.
     """
-    y0 = math.log1p(r * r) if r < 1e100 else 2 * math.log(r)
-    integral = float(WEIGHTS @ (1 / np.sqrt(-np.expm1(-y0 - NODES / a))))
-    return _log_gamma_half_step(a) - 0.5 * math.log(math.pi) - math.log(a) - a * y0 + math.log(integral)
+    _require_finite(x=x, df1=df1)
+    _require_positive(df1=df1, df2=df2)
+    if x < 0:
+        raise ValueError(f"an F statistic is never negative: {x}")
+    if math.isinf(df2):
+        return chi2_sf(df1 * x, df1)
+    a, b, ratio = df2 / 2, df1 / 2, df1 * x / df2
+    if ratio < 1:  # the argument that is small keeps its digits, as for t
+        p = float(special.betaincc(b, a, ratio / (1 + ratio)))
+    else:
+        p = float(special.betainc(a, b, 1 / (1 + ratio)))
+    if p > UNDERFLOW:
+        return Tail(p, math.log10(p))
+    log_p = _log_beta_tail(a, b, math.log1p(ratio)) - float(special.betaln(a, b))
+    return Tail(math.exp(log_p), log_p / LN10)
+
+
+def _log_beta_tail(a: float, b: float, y: float) -> float:
+    """Log of the integral over 0 <= u <= e^-y of u^(a-1) (1-u)^(b-1), where it is tiny.
+
+    With u = e^(-y - s / a) it is e^(-a y) / a times the integral over s >= 0 of e^-s (1 - e^(-y - s / a))^(b - 1), whose
+    second factor changes slowly: Gauss-Laguerre is exact to rounding.
+    """
+    integral = float(WEIGHTS @ (-np.expm1(-y - NODES / a)) ** (b - 1))
+    return math.log(integral) - math.log(a) - a * y
 
 
 def _log_gamma_half_step(a: float) -> float:

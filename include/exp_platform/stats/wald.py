@@ -1,39 +1,75 @@
-"""The joint Wald test that several estimates are all zero."""
+"""The joint test that several estimates are all zero: Wald's statistic, its tail from Hotelling's T squared."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from exp_platform.stats.intervals import chi2_sf
+from exp_platform.stats.intervals import f_sf
+from exp_platform.stats.moments import Array, Moments
 
 SINGULAR = 1e-10  # eigenvalues of the correlation matrix below this share of the largest are zero
 
 
+class Part(NamedTuple):
+    """One independent share of the estimates' covariance, shape (k, k), and the degrees of freedom of its estimate (inf: known)."""
+
+    covariance: ArrayLike
+    degrees_of_freedom: float
+
+
 class Wald(NamedTuple):
-    """A chi-square statistic, its degrees of freedom (the rank of the covariance) and its upper tail."""
+    """Wald's statistic, its degrees of freedom (the covariance's rank) and the denominator's, and the upper tail."""
 
     statistic: float
     df: int
+    denominator_df: float
     p: float
     log10_p: float
 
 
-def joint(estimates: ArrayLike, covariance: ArrayLike) -> Wald:
-    """Test that all estimates, shape (k,), are zero given their covariance, shape (k, k).
+def part_of(moments: Moments) -> Part:
+    """The share that one arm has in the covariance of differences of its columns' means; ValueError below two users."""
+    return Part(moments.covariance() / moments.n, moments.n - 1)
 
-    A singular covariance is inverted on its range and df is its rank. Raises ValueError for wrong shapes or
-    numbers that are not finite, where nothing varies, and where estimates differ from zero in a direction
-    without variance. Source: Wald 1943: b' V^- b, with Moore and Penrose's inverse where V is singular.
+
+def joint(estimates: ArrayLike, parts: Sequence[Part]) -> Wald:
+    """Test that all estimates, shape (k,), are zero; their covariance V is the sum of the independent `parts`.
+
+    W = b' V^- b, on the range of V where that is singular; df is its rank r. W (nu - r + 1) / (nu r) is held against F with r
+    and nu - r + 1 degrees of freedom, nu = r (r + 1) / sum of (tr(H)^2 + tr(H^2)) / f over the parts, H = V_part V^-: Welch's
+    test where r = 1, Hotelling's where there is one part. Raises ValueError for wrong shapes or numbers that are not finite,
+    where nothing varies, where estimates differ from zero in a direction without variance, and where nu is below r. Source:
+    Krishnamoorthy and Yu 2004 (Statistics and Probability Letters 66) for two arms; Zhang 2012 (Open Journal of Statistics
+    2) for any parts.
     """
     b = np.asarray(estimates, dtype=np.float64)
-    v = np.asarray(covariance, dtype=np.float64)
-    if b.ndim != 1 or v.shape != (len(b), len(b)):
-        raise ValueError(f"{b.shape} estimates do not match a covariance of shape {v.shape}")
-    if not (np.isfinite(b).all() and np.isfinite(v).all()):
-        raise ValueError("estimates and covariance must be finite")
+    shares = [np.asarray(part.covariance, dtype=np.float64) for part in parts]
+    if b.ndim != 1 or any(v.shape != (len(b), len(b)) for v in shares):
+        shapes = ", ".join(str(v.shape) for v in shares)
+        raise ValueError(f"{b.shape} estimates do not match covariances of shapes {shapes}")
+    if not all(np.isfinite(x).all() for x in (b, *shares)):
+        raise ValueError("estimates and covariances must be finite")
+    whiten = _whitening(b, sum(shares, np.zeros((len(b), len(b)))))
+    r = len(whiten)
+    statistic = float(np.sum((whiten @ b) ** 2))
+    doubt = 0.0
+    for v, part in zip(shares, parts, strict=True):
+        h = whiten @ v @ whiten.T
+        doubt += (float(np.trace(h)) ** 2 + float(np.sum(h**2))) / part.degrees_of_freedom
+    nu = r * (r + 1) / doubt if doubt else math.inf
+    if nu < r:
+        raise ValueError(f"{nu:.3g} degrees of freedom are too few to test {r} estimates together")
+    tail = f_sf(statistic * (1 - (r - 1) / nu) / r, r, nu - r + 1)
+    return Wald(statistic, r, nu - r + 1, *tail)
+
+
+def _whitening(b: Array, v: Array) -> Array:
+    """The matrix, shape (r, k), that gives estimates of covariance `v` unit variances without correlation."""
     sd = np.sqrt(np.maximum(np.diag(v), 0.0))
     varies = sd > 0
     if not varies.any():
@@ -42,10 +78,9 @@ def joint(estimates: ArrayLike, covariance: ArrayLike) -> Wald:
         raise ValueError("an estimate without variance differs from zero")
     z = b[varies] / sd[varies]  # on a common scale, so the rank does not depend on units
     eigenvalues, vectors = np.linalg.eigh(v[np.ix_(varies, varies)] / np.outer(sd[varies], sd[varies]))
-    projected = vectors.T @ z
     inside = eigenvalues > SINGULAR * eigenvalues[-1]
-    if np.abs(projected[~inside]).max(initial=0.0) > 1e-6 * max(1.0, float(np.abs(z).max())):
+    if np.abs(vectors[:, ~inside].T @ z).max(initial=0.0) > 1e-6 * max(1.0, float(np.abs(z).max())):
         raise ValueError("the estimates differ from zero in a direction without variance")
-    statistic = float(np.sum(projected[inside] ** 2 / eigenvalues[inside]))
-    df = int(inside.sum())
-    return Wald(statistic, df, *chi2_sf(statistic, df))
+    whiten = np.zeros((int(inside.sum()), len(b)))
+    whiten[:, varies] = (vectors[:, inside] / np.sqrt(eigenvalues[inside])).T / sd[varies]
+    return whiten

@@ -17,7 +17,7 @@ from exp_platform.stats.moments import Array, Moments
 from exp_platform.stats.proportions import Count
 from exp_platform.stats.quantile import arm_quantile, rank_interval
 from exp_platform.stats.relative import Kind, RelativeInterval, fieller
-from exp_platform.stats.wald import joint
+from exp_platform.stats.wald import joint, part_of
 from exp_platform.stats.welch import difference
 from exp_platform.validation.populations import Draws
 
@@ -126,8 +126,7 @@ def pretrends(days: int) -> Method:
 
     def judged(control: Moments, treatment: Moments) -> Answer:
         sides = control.linear(contrasts), treatment.linear(contrasts)
-        covariance = sum(side.covariance() / side.n for side in sides)
-        return Answer(joint(sides[1].mean - sides[0].mean, covariance).p)
+        return Answer(joint(sides[1].mean - sides[0].mean, [part_of(side) for side in sides]).p)
 
     return judged
 

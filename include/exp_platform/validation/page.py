@@ -146,8 +146,7 @@ _MISSES = (
     "*Too narrow* is the direction that does harm: a test finds too much, an interval misses too often. *Too wide* costs users",
     "and nothing else. Where the platform can tell from the data that a row lies in such a region it says so in the row's",
     "`caution` ([06_methods.md](06_methods.md#cautions)); *warned* is how often it did. Power beside the plan is no error: with",
-    "skewed values in unequal arms an increase is found more often than planned, and a decrease less. The joint test of",
-    "pre-trends says in its `message` where users are too few for it.",
+    "skewed values in unequal arms an increase is found more often than planned, and a decrease less.",
 )
 
 
