@@ -104,11 +104,41 @@ def test_the_uncertainty_of_control_counts_in_a_relative_margin() -> None:
     assert (known.verdict, share.verdict) == ("proven_breach", "observed_breach")
 
 
+def one_sided_half_width(control: np.ndarray, treated: np.ndarray, alpha: float, tuned: float) -> float:
+    """Waudby-Smith et al. 2021, the one-sided sequence of their appendix, over both arms' users."""
+    n = len(control) + len(treated)
+    rho2 = (-2 * math.log(2 * alpha) + math.log(-2 * math.log(2 * alpha) + 1)) / tuned
+    variance = n * (treated.var(ddof=1) / len(treated) + control.var(ddof=1) / len(control))
+    inside = 2 * (n * rho2 + 1) / (n**2 * rho2) * math.log(1 + math.sqrt(n * rho2 + 1) / (2 * alpha))
+    return math.sqrt(variance * inside)
+
+
+@pytest.mark.parametrize("direction", [1, -1])
+def test_a_claim_before_the_end_rests_on_its_own_side_of_the_sequence(direction: int) -> None:
+    """The row's bounds are the one-sided ones and its verdict follows from them, a hair on either side of each limit."""
+    control, margin, hair = exactly(50, 5, 2000), 1.0, 1e-6
+    half = one_sided_half_width(control, exactly(50, 5, 1500), 0.005, 5000)
+    two_sided = reference_half_width(control, exactly(50, 5, 1500), 0.005, 5000)
+    assert 0.9 * two_sided < half < 0.97 * two_sided
+    for harm, verdict in [
+        (margin + half + hair, "proven_breach"),
+        (margin + half - hair, "observed_breach"),
+        (margin - half + hair, "unproven"),
+        (margin - half - hair, "non_inferior"),
+    ]:
+        treated = exactly(50 - direction * harm, 5, 1500)
+        row = analyse(control, treated, Effect(margin, "absolute"), direction, as_of=BEFORE_END)
+        assert row.verdict == verdict
+        assert row.always_valid_low == pytest.approx(-direction * harm - half, rel=1e-9)
+        assert row.always_valid_high == pytest.approx(-direction * harm + half, rel=1e-9)
+        assert row.always_valid_significant is None
+
+
 def test_before_the_planned_end_only_the_confidence_sequence_proves() -> None:
     control = exactly(50, 5, 2000)
     for harm in np.linspace(0.5, 3, 26):
         treated = exactly(50 - harm, 5, 2000)
-        half = reference_half_width(control, treated, 0.005, 5000)
+        half = one_sided_half_width(control, treated, 0.005, 5000)
         early = analyse(control, treated, Effect(1.0, "absolute"), as_of=BEFORE_END)
         late = analyse(control, treated, Effect(1.0, "absolute"), as_of=END)
         if harm - half > 1:

@@ -319,12 +319,14 @@ def _has_started(metric: Metric, block: Block) -> bool:
     return nonzero >= START_NONZERO
 
 
-def sequence_half_width(c: Comparison, arms: Arms) -> float:
+def sequence_half_width(c: Comparison, arms: Arms, *, one_sided: bool = False) -> float:
     """Half width of the asymptotic confidence sequence of `treatment - control` (Waudby-Smith et al. 2021).
 
-    Both arms together are the sequence: n users, variance n (v_1 / n_1 + v_0 / n_0).
+    Both arms together are the sequence: n users, variance n (v_1 / n_1 + v_0 / n_0). One-sided: the distance to a bound
+    that alone is missed with the level's whole alpha.
     """
     n = arms.control.n + arms.treatment.n
     alpha = c.level.sequential_alpha
     variance = n * arms.variance_of_difference
-    return half_width(n, variance, rho(alpha, tuned_size(c.experiment, c.metric, c.treatment_id)), alpha)
+    tuned = rho(alpha, tuned_size(c.experiment, c.metric, c.treatment_id), one_sided=one_sided)
+    return half_width(n, variance, tuned, alpha, one_sided=one_sided)

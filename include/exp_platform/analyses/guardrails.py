@@ -36,8 +36,11 @@ def analyse(experiment: Experiment, aggregates: Aggregates) -> list[Row]:
     - `unproven`: neither.
 
     Before the planned end the interval is the always-valid one alone; from then on either it or the fixed-horizon
-    one proves. A guardrail stands alone, so its level is not corrected. The estimate is the one that decides
-    (`decision.estimate`).
+    one proves. A claim rests on one side only, a breach on the upper bound (where up is better), non-inferiority on the
+    lower: each always-valid bound is a one-sided confidence sequence with the whole sequential alpha, each fixed-horizon
+    bound one of a two-sided interval and so with half of the fixed alpha. Where the truth is on the other side, or at the
+    margin, a claim is ever made with probability sequential_alpha + fixed_alpha / 2 at most. A guardrail stands alone, so
+    its level is not corrected. The estimate is the one that decides (`decision.estimate`).
     """
     rows: list[Row] = []
     for metric in experiment.metrics:
@@ -67,14 +70,22 @@ def _judged(c: Comparison, pair: Pair, arms: Arms | None, guardrail: Guardrail) 
         return replace(found, severity=guardrail.severity)
     limit = _limit(c.metric, guardrail, found.arms)
     distance = c.metric.direction * (limit.treatment.mean - limit.control.mean)
-    intervals = []
+    row, intervals = found.row(), []
     if c.final:
         intervals.append(_fixed(found, limit, guardrail, distance))
     if sequence_status(c, pair) is Status.OK:
-        intervals.append(_around(distance, sequence_half_width(c, limit)))
+        intervals.append(_around(distance, sequence_half_width(c, limit, one_sided=True)))
+        bounds = _around(found.test.estimate, sequence_half_width(c, found.arms, one_sided=True))
+        # About zero a row with two one-sided bounds says nothing: its two sides are for two claims about the margin.
+        row = replace(
+            row,
+            always_valid_low=bounds.low,
+            always_valid_high=bounds.high,
+            always_valid_significant=None,
+        )
     relative = guardrail.margin.scale == "relative"
     return replace(
-        found.row(),
+        row,
         severity=guardrail.severity,
         margin=limit.control.mean - found.arms.control.mean,
         margin_relative=-c.metric.direction * guardrail.margin.value if relative else None,
