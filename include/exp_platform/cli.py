@@ -17,6 +17,8 @@ from exp_platform.errors import ConfigError
 from exp_platform.pipelines import run_end_to_end as end_to_end
 
 if TYPE_CHECKING:
+    from exp_platform.config.experiment import Experiment
+    from exp_platform.planning.known import Earlier
     from exp_platform.report.content import Report
 
 app = typer.Typer(
@@ -185,43 +187,78 @@ def plan(
     metric: Annotated[str | None, typer.Option(help="Only this metric.")] = None,
     users: Annotated[float | None, typer.Option(min=2, help="Users expected in all arms together.")] = None,
     daily_users: Annotated[
-        float | None, typer.Option(min=0.001, help="New users a day; the spec's by default.")
+        float | None, typer.Option(min=0.001, help="New users a day; by default stored ones, or the spec's.")
     ] = None,
     baseline: Annotated[float | None, typer.Option(help="Control's expected mean (with --metric).")] = None,
     sd: Annotated[
         float | None, typer.Option(min=0, help="Standard deviation a user (with --metric).")
     ] = None,
+    variance_reduction: Annotated[
+        float | None,
+        typer.Option(min=-1, max=0.999, help="What adjusting takes off the variance (with --metric)."),
+    ] = None,
+    like: Annotated[
+        str | None,
+        typer.Option(metavar="EXPERIMENT_ID", help="Plan by another experiment's stored results."),
+    ] = None,
+    history: Annotated[
+        Path | None,
+        typer.Option(
+            help="Plan by a Parquet or CSV file of earlier users: columns named as metrics, covariates."
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
 ) -> None:
-    """Plan: users needed for each metric's mde, the days they take, and the smallest effect that can be found."""
-    from exp_platform.planning import plan_metric
-    from exp_platform.report.tables import plan_table
-    from exp_platform.results.reader import Results
+    """Plan: users and days for each metric's mde, and what given users or days would find."""
+    from exp_platform.analyses.planned import Expected
+    from exp_platform.planning.arrivals import Arrivals
+    from exp_platform.planning.metric_plan import plan_metric
+    from exp_platform.report.plan import durations_table, plan_json, plan_lines, plan_table
 
     experiment = load_experiment(experiment_id)
-    if (baseline is not None or sd is not None) and metric is None:
-        raise ConfigError("--baseline and --sd are of one metric: name it with --metric")
+    given = Expected(baseline, sd, variance_reduction)
+    if given != Expected() and metric is None:
+        raise ConfigError(
+            "--baseline, --sd and --variance-reduction are of one metric: name it with --metric"
+        )
     known = [m.id for m in experiment.metrics]
     if metric is not None and metric not in known:
         raise ConfigError(f"--metric {metric}: {experiment_id} has the metrics {', '.join(known)}")
-    results = Results(load_environment())
-    newest = results.latest_decision(experiment_id)
-    stored = results.stored_aggregates(experiment_id, newest.as_of_date) if newest else None
-    daily = daily_users or experiment.decision.daily_users
-    days = (experiment.window.end - experiment.window.start).days + 1
-    expected = users or (daily * days if daily else None)
+    earlier = _earlier_users(experiment, like, history)
+    daily = daily_users or (None if earlier.arrivals else experiment.decision.daily_users)
+    arrivals = Arrivals(daily) if daily else earlier.arrivals
     plans = [
-        plan_metric(experiment, m, users=expected, daily_users=daily, baseline=baseline, sd=sd, stored=stored)
+        plan_metric(
+            experiment, m, known=earlier.metrics.get(m.id), given=given, users=users, arrivals=arrivals
+        )
         for m in (experiment.metrics if metric is None else [experiment.metric(metric)])
     ]
-    title = f"{experiment_id}: power {experiment.decision.power:.0%}, {days} days planned"
-    console.print(plan_table(title, plans, width=console.width))
+    if as_json:
+        print(json.dumps(plan_json(experiment, plans), indent=1, default=str))
+        return
+    console.print(plan_table(experiment, plans, width=console.width))
     for made in plans:
-        if made.note:
-            console.print(f"{made.metric.id}: {made.note}", highlight=False)
-    if expected is None:
-        console.print(
-            "Give --users or --daily-users (or decision.daily_users in the spec) for the smallest effect and the days."
-        )
+        if made.durations and (metric is not None or made.metric.role == "primary"):
+            console.print(durations_table(made))
+    for line in plan_lines(experiment, plans):
+        console.print(line, highlight=False)
+    if arrivals is None:
+        console.print("Give --daily-users (or decision.daily_users in the spec) for the days.")
+
+
+def _earlier_users(experiment: Experiment, like: str | None, history: Path | None) -> Earlier:
+    if like is not None and history is not None:
+        raise ConfigError("--like and --history both say what to expect: give one of them")
+    if history is not None:
+        from exp_platform.planning.history import earlier_users
+
+        return earlier_users(experiment, history)
+    from exp_platform.results.earlier import earlier_results
+    from exp_platform.results.reader import Results
+
+    return earlier_results(
+        Results(load_environment()), experiment, None if like is None else load_experiment(like)
+    )
 
 
 @app.command()

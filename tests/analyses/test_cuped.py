@@ -13,7 +13,7 @@ from scipy import stats
 from analyses.simulated import END, UNITS, aggregates, block, experiment, metric
 from exp_platform.aggregates import DailyRow
 from exp_platform.analyses import ab, cuped
-from exp_platform.analyses.planned import required_users
+from exp_platform.analyses.planned import Expected, required_users
 from exp_platform.analyses.rows import ResultRow, Status
 from exp_platform.config.experiment import AnalysisPlan, DecisionPlan, Effect, Experiment, MetricKind
 
@@ -341,6 +341,6 @@ def test_days_follow_from_the_mde_and_the_users_of_the_last_days(rng: np.random.
     spec = experiment(m)
     row = cuped.analyse(spec, day)[0]
     assert isinstance(row, ResultRow)
-    needed = required_users(spec, m, row.mean_control, row.sd_control)
+    needed = required_users(spec, m, Expected(row.mean_control, row.sd_control))
     assert needed is not None
     assert row.days_saved == near((row.variance_reduction or 0) * needed / 100)

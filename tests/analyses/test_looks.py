@@ -14,7 +14,7 @@ from analyses.simulated import END, START, aggregates, block, experiment, metric
 from exp_platform.aggregates import Aggregates, DailyRow
 from exp_platform.analyses import ab, cuped, guardrails
 from exp_platform.analyses.family import look_number
-from exp_platform.analyses.planned import required_users
+from exp_platform.analyses.planned import Expected, required_users
 from exp_platform.analyses.rows import ResultRow, Status
 from exp_platform.config.experiment import (
     DayWindow,
@@ -178,7 +178,7 @@ def test_looking_costs_users() -> None:
     effect = Effect(0.02, "absolute")
     m = metric(kind=MetricKind.PROPORTION, mde=effect, window=DayWindow(0, 1))
     looked, once = plan(m), plan(m, decision={"looks": ()})
-    more, fewer = required_users(looked, m, 0.1), required_users(once, m, 0.1)
+    more, fewer = (required_users(x, m, Expected(0.1)) for x in (looked, once))
     assert more is not None
     assert fewer is not None
     assert 1.001 * fewer < more < 1.05 * fewer

@@ -24,7 +24,8 @@ from exp_platform.config.experiment import (
     Role,
 )
 from exp_platform.kernels.order_statistics import Bracket, Bracketed, quantile_numbers
-from exp_platform.planning import plan_metric
+from exp_platform.planning.known import known_of
+from exp_platform.planning.metric_plan import plan_metric
 from exp_platform.stats.moments import Moments
 
 REFERENCE = json.loads((Path(__file__).parents[1] / "references/quantile_effects/values.json").read_text())
@@ -171,8 +172,8 @@ def test_a_plan_rests_on_the_spread_that_the_interval_found() -> None:
     control, treated = (np.array(values) for values in REFERENCE["arms"].values())
     metric = quantile(0.5, mde=Effect(0.05, "relative"))
     spec, day = experiment(metric), aggregates(control, treated, 0.5)
-    plan = plan_metric(spec, metric, users=None, daily_users=None, stored=day)
+    plan = plan_metric(spec, metric, known=known_of(metric, ab.analyse(spec, day), "results"))
     arm = arm_of(metric, day.blocks[0])
-    assert (plan.baseline, plan.sd) == (arm.mean, arm.sd)
-    assert plan.sd == pytest.approx(np.sqrt(arm.variance_of_mean * 401), rel=1e-12)
+    assert (plan.expected.mean, plan.expected.sd) == (arm.mean, arm.sd)
+    assert plan.expected.sd == pytest.approx(np.sqrt(arm.variance_of_mean * 401), rel=1e-12)
     assert plan.required_users is not None

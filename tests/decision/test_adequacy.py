@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, timedelta
 
 import numpy as np
 import pytest
 from statsmodels.stats.power import TTestIndPower
+from statsmodels.stats.proportion import power_proportions_2indep
 
 from analyses.simulated import aggregates, block
 from decision.cases import BEFORE_END, END, Given, early, effect, experiment, metric, nothing, unread
@@ -71,6 +73,66 @@ def test_cuped_needs_fewer_users() -> None:
     plain = Given([nothing()], experiment(m)).decide().adequacy
     assert plain.required_users is not None
     assert adjusted.required_users == pytest.approx(plain.required_users / 4, rel=0.01)
+
+
+def test_the_score_test_at_unequal_arms_needs_what_it_needs() -> None:
+    """statsmodels' power of the pooled z at 9 to 1; Welch's formula would ask for a fifth more."""
+    m = metric("orders", MetricKind.PROPORTION, mde=Effect(0.02, "absolute"), baseline=0.1, test="score")
+    row = early(unread(Status.INSUFFICIENT_DATA))
+    unequal = experiment(m, shares=(0.9, 0.1))
+    a = Given([row], unequal, as_of=BEFORE_END).decide().adequacy
+    assert a.required_users is not None
+    found = power_proportions_2indep(
+        0.02, 0.1, nobs1=0.1 * a.required_users, ratio=9, alpha=0.045, return_results=False
+    )
+    assert found == pytest.approx(0.8, abs=1e-4)
+
+
+def test_a_ratio_needs_users_by_its_linearised_spread() -> None:
+    """Control's ratio is 10 and the linearised value's standard deviation 5, as the rows have it."""
+    m = metric("orders", MetricKind.RATIO, mde=Effect(0.05, "relative"))
+    assert of(experiment(m)).required_users == of(experiment(replace(m, kind=MetricKind.MEAN))).required_users
+
+
+def test_a_quantiles_ranks_cost_users() -> None:
+    m = metric("orders", MetricKind.QUANTILE, mde=Effect(0.05, "relative"), q=0.9)
+    of_quantile, of_mean = (
+        of(experiment(x)).required_users for x in (m, replace(m, kind=MetricKind.MEAN, q=None))
+    )
+    assert of_quantile is not None
+    assert of_mean is not None
+    assert of_mean < of_quantile < 1.1 * of_mean
+
+
+def test_strata_that_decide_need_fewer_users_too() -> None:
+    m = metric("orders", mde=Effect(0.05, "relative"))
+    spec = experiment(
+        m,
+        analyses=AnalysisPlan(strata=("device",)),
+        segments=("device",),
+        decision=DecisionPlan(estimate="post_stratified"),
+    )
+    adjusted = Given([effect(method="post_stratified", variance_reduction=0.5)], spec).decide().adequacy
+    plain = Given([nothing()], experiment(m)).decide().adequacy
+    assert plain.required_users is not None
+    assert adjusted.required_users == pytest.approx(plain.required_users / 2, rel=0.01)
+
+
+def test_looks_cost_users() -> None:
+    m = metric("orders", MetricKind.PROPORTION, mde=Effect(0.02, "absolute"), baseline=0.1)
+    m = replace(m, window=DayWindow(0, 1))
+    looks = tuple(date(2025, 3, 3 * i) for i in (1, 2, 3, 4))
+    plans = (
+        DecisionPlan(sequential_share=0.0),
+        DecisionPlan(sequential="group_sequential", sequential_share=0.0, looks=looks, spending="pocock"),
+    )
+    row = early(unread(Status.INSUFFICIENT_DATA))
+    once, often = (
+        Given([row], experiment(m, decision=d), as_of=BEFORE_END).decide().adequacy.required_users
+        for d in plans
+    )
+    assert once is not None
+    assert often == pytest.approx(1.228 * once, rel=0.02)  # Pocock's five looks: Jennison and Turnbull 2000
 
 
 def test_the_specs_size_stands_in_for_an_mde() -> None:

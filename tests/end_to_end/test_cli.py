@@ -163,7 +163,7 @@ def test_plan_says_users_days_and_the_smallest_effect(cli: Installation) -> None
     header, row = (
         [cell for cell in re.split(r"\s{2,}|[│┃]", line) if cell.strip()]
         for line in said.out.splitlines()
-        if "Metric" in line or line.strip("│ ").startswith("conversion")
+        if "Metric" in line or line.strip("│ ").startswith("conversion ")
     )
     cells = {name.split()[0]: cell.strip() for name, cell in zip(header, row, strict=True)}
     users, days = (int(cells[name].replace(",", "")) for name in ("Users", "Days"))
@@ -172,6 +172,21 @@ def test_plan_says_users_days_and_the_smallest_effect(cli: Installation) -> None
     assert days == -(-users // 500)
     refused = cli.call(exp, "plan", "exp_cli", "--baseline", "0.2")
     assert (refused.code, len(refused.err.splitlines())) == (1, 1)
+
+
+def test_plan_by_an_earlier_experiment_knows_its_spread_users_and_gain(cli: Installation) -> None:
+    """Nothing is stored of exp_other: its plan is made of exp_cli's results, which have the same metrics."""
+    blind = cli.call(exp, "plan", "exp_other", "--metric", "revenue", "--json")
+    assert json.loads(blind.out)["metrics"][0]["smallest_effect"] is None
+    told = cli.call(exp, "plan", "exp_other", "--metric", "revenue", "--like", "exp_cli", "--json")
+    (plan,) = json.loads(told.out)["metrics"]
+    assert plan["source"] == "exp_cli"
+    assert plan["sd"] > 0
+    assert set(plan["gains"]) == {"cuped"}
+    assert plan["durations"][0]["users"] > 0
+    nothing = cli.call(exp, "plan", "exp_cli", "--like", "exp_other")
+    assert nothing.code == 1
+    assert "exp_other has no stored results: run it first" in nothing.err
 
 
 # ---- configs

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,15 +15,22 @@ from statsmodels.stats.power import TTestIndPower
 
 from exp_platform.stats.power import (
     PerArm,
+    SequenceDesign,
     days_needed,
     mde,
     of_means,
     of_proportions,
+    of_quantile,
     of_ratio,
+    of_scores,
     power,
     required_per_arm,
+    scaled,
 )
+from exp_platform.stats.quantile import rank_interval
+from exp_platform.stats.sequential import rho
 
+REFERENCE = json.loads((Path(__file__).parents[1] / "references" / "planning" / "values.json").read_text())
 PROPERTY = settings(deadline=None, derandomize=True, max_examples=60)
 
 
@@ -79,6 +88,72 @@ def test_unequal_arms_equal_simulated_experiments() -> None:
     x, y = rng.normal(0, 2, (20_000, n0)), rng.normal(0.8, 1, (20_000, n1))
     rejected = stats.ttest_ind(y, x, axis=1, equal_var=False).pvalue < 0.05
     assert power(0.8, of_means(2, 1), n0, n1, 0.05) == pytest.approx(rejected.mean(), abs=0.01)
+
+
+@pytest.mark.parametrize(("effect", "n", "alpha", "expected"), REFERENCE["t_test"])
+def test_stored_power_of_the_t_test(effect: float, n: float, alpha: float, expected: float) -> None:
+    assert power(effect, of_means(1.0), n, n, alpha) == pytest.approx(expected, rel=1e-9, abs=0)
+
+
+@pytest.mark.parametrize(("effect", "alpha", "target", "expected"), REFERENCE["sizes"])
+def test_stored_sizes_of_the_t_test(effect: float, alpha: float, target: float, expected: float) -> None:
+    found = required_per_arm(effect, of_means(1.0), alpha=alpha, power=target).control
+    assert found == pytest.approx(expected, rel=1e-9, abs=0)
+
+
+@pytest.mark.parametrize(("effect", "sd0", "n0", "sd1", "n1", "alpha", "expected"), REFERENCE["welch"])
+def test_welch_at_unequal_arms_and_spreads(
+    effect: float, sd0: float, n0: float, sd1: float, n1: float, alpha: float, expected: float
+) -> None:
+    assert power(effect, of_means(sd0, sd1), n0, n1, alpha) == pytest.approx(expected, rel=1e-9, abs=0)
+
+
+@pytest.mark.parametrize(("baseline", "effect", "n0", "n1", "alpha", "expected"), REFERENCE["score"])
+def test_the_score_test_has_the_pooled_error_without_an_effect(
+    baseline: float, effect: float, n0: int, n1: int, alpha: float, expected: float
+) -> None:
+    assert power(effect, of_scores(baseline), n0, n1, alpha) == pytest.approx(expected, rel=1e-9, abs=0)
+
+
+@pytest.mark.parametrize(("baseline", "effect", "n0", "n1", "alpha", "counted"), REFERENCE["score_counted"])
+def test_power_of_the_score_test_counted_over_all_tables(
+    baseline: float, effect: float, n0: int, n1: int, alpha: float, counted: float
+) -> None:
+    """At unequal arms Welch's formula is up to 14 points off what the score test does, the score test's own 1.5."""
+    assert power(effect, of_scores(baseline), n0, n1, alpha) == pytest.approx(counted, abs=0.015)
+
+
+@pytest.mark.parametrize(
+    ("effect", "sd0", "n0", "sd1", "n1", "alpha", "tuned", "expected"), REFERENCE["sequence"]
+)
+def test_one_look_at_a_confidence_sequence(
+    effect: float, sd0: float, n0: float, sd1: float, n1: float, alpha: float, tuned: float, expected: float
+) -> None:
+    design = SequenceDesign(of_means(sd0, sd1).variances, rho(alpha, tuned))
+    assert power(effect, design, n0, n1, alpha) == pytest.approx(expected, rel=1e-9, abs=0)
+
+
+def test_what_a_confidence_sequence_finds_is_its_half_width_and_the_noise_around_it() -> None:
+    """At variance 1 and 5,000 users of both arms the half width is 0.04292433718827 (gbstats)."""
+    sd = 0.5  # 5000 (sd^2 / 2500 + sd^2 / 2500) = 1
+    design = SequenceDesign(of_means(sd).variances, rho(0.05, 5000))
+    found = mde(design, 2500, 2500, alpha=0.05, power=0.8)
+    assert found == pytest.approx(0.04292433718827 + stats.norm.isf(0.2) / math.sqrt(5000), rel=1e-9, abs=0)
+
+
+@pytest.mark.parametrize("q", [0.5, 0.9])
+def test_a_quantiles_error_has_the_degrees_of_freedom_of_its_ranks(q: float) -> None:
+    for n in (200, 5000):
+        ranks = rank_interval(n, q)
+        assert ranks is not None
+        found = of_quantile(2.0, q).degrees_of_freedom(n)
+        assert found == pytest.approx(ranks.degrees_of_freedom, abs=1.0)
+    fewer = power(0.6, of_quantile(2.0, q), 200, 200, 0.05)
+    assert fewer < power(0.6, of_means(2.0), 200, 200, 0.05)
+
+
+def test_a_smaller_variance_in_one_arm_counts_in_that_arm_alone() -> None:
+    assert scaled(of_proportions(0.5).variances, 0.5, 2.0)(0.1) == pytest.approx((0.125, 0.48))
 
 
 def test_proportions_use_the_variance_of_both_rates() -> None:
@@ -182,8 +257,11 @@ def test_whole_users_are_rounded_up_in_each_arm() -> None:
         (lambda: of_means(0), "standard deviations"),
         (lambda: of_means(1, math.nan), "standard deviations"),
         (lambda: of_ratio(0), "variance"),
+        (lambda: of_quantile(1.0, 1.0), "q must"),
+        (lambda: of_scores(0.0), "baseline"),
+        (lambda: of_scores(0.9).power(0.2, 10, 10, 0.05), "out of"),
         (lambda: of_proportions(1.0), "baseline"),
-        (lambda: of_proportions(0.9)(0.2), "out of"),
+        (lambda: of_proportions(0.9).variances(0.2), "out of"),
         (lambda: required_per_arm(0.0, of_means(1), alpha=0.05), "not zero"),
         (lambda: required_per_arm(math.nan, of_means(1), alpha=0.05), "not zero"),
         (lambda: required_per_arm(1e-9, of_means(1), alpha=0.05), "needs more than"),

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 from exp_platform.aggregates import Aggregates, Block
 from exp_platform.analyses.comparison import (
-    MIN_USERS_ARM,
     Compared,
     Comparison,
     Pair,
@@ -18,8 +17,9 @@ from exp_platform.analyses.comparison import (
 from exp_platform.analyses.family import is_final, level_of
 from exp_platform.analyses.health import health
 from exp_platform.analyses.looks import at_look
-from exp_platform.analyses.planned import planned_size, recent_users
+from exp_platform.analyses.planned import Expected, planned_size, recent_users
 from exp_platform.analyses.rows import ResultRow, Status
+from exp_platform.analyses.sizes import MIN_USERS_ARM
 from exp_platform.config.experiment import Experiment, Metric, MetricKind
 from exp_platform.stats.adjustment import Adjusted, adjust
 from exp_platform.stats.arms import Arms, linearised
@@ -209,8 +209,6 @@ def days_saved(
 ) -> float | None:
     """Days of new users that the planned size needs less: a share `gain` of them; None where either is not known."""
     baseline = plain.control.mean if metric.baseline is None else metric.baseline
-    users, daily = (
-        planned_size(experiment, metric, baseline, plain.control.sd),
-        recent_users(experiment, aggregates),
-    )
+    users = planned_size(experiment, metric, Expected(baseline, plain.control.sd))
+    daily = recent_users(experiment, aggregates)
     return None if users is None or not daily else gain * users / daily

@@ -12,6 +12,14 @@ from exp_platform.analyses.caution import caution
 from exp_platform.analyses.family import Level
 from exp_platform.analyses.planned import PROPORTIONS, tuned_size
 from exp_platform.analyses.rows import ResultRow, Status
+from exp_platform.analyses.sizes import (
+    MIN_USERS,
+    MIN_USERS_ARM,
+    START_BEYOND,
+    START_NONZERO,
+    START_OUTCOMES,
+    START_USERS_ARM,
+)
 from exp_platform.config.experiment import Experiment, Metric, MetricKind
 from exp_platform.stats.arms import Arm, Arms, arm_mean, arm_ratio
 from exp_platform.stats.exact import Exact, proportions
@@ -23,13 +31,6 @@ from exp_platform.stats.quantile import arm_quantile, fewest_users, rank_interva
 from exp_platform.stats.relative import Kind, RelativeInterval, fieller
 from exp_platform.stats.sequential import half_width, rho
 from exp_platform.stats.welch import Difference, difference, mean_interval
-
-MIN_USERS = 100  # in both arms together
-MIN_USERS_ARM = 50
-START_USERS_ARM = 100  # always-valid evidence starts where an arm has these ...
-START_OUTCOMES = 10  # ... and so many successes and failures (proportions)
-START_NONZERO = 50  # ... or so many users with a value other than 0 (other kinds)
-START_BEYOND = 50  # ... or, for a quantile, so many users on each side of it
 
 Test = Difference | Score | Exact
 

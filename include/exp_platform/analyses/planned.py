@@ -1,16 +1,34 @@
-"""The planned size of an experiment: the users with which the smallest effect of interest would be found."""
+"""The planned size of an experiment: what its users find, and how many would find the smallest effect of interest."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from datetime import timedelta
 from functools import lru_cache
+from typing import NamedTuple
 
 from exp_platform.aggregates import Aggregates
-from exp_platform.analyses.family import level_of
-from exp_platform.config.experiment import Effect, Experiment, Metric, MetricKind
-from exp_platform.stats.group_sequential import bounds, inflation, separate_bounds, spent
-from exp_platform.stats.power import Variances, of_means, of_proportions, required_per_arm
+from exp_platform.analyses.family import level_of, uncorrected
+from exp_platform.analyses.rows import ResultRow
+from exp_platform.analyses.sizes import MIN_USERS, START_USERS_ARM, fewest_an_arm
+from exp_platform.config.experiment import Effect, Experiment, Metric, MetricKind, Variant
+from exp_platform.stats.group_sequential import bounds, crossing, inflation, separate_bounds, spent
+from exp_platform.stats.intervals import normal_critical, normal_quantile
+from exp_platform.stats.power import (
+    Design,
+    SequenceDesign,
+    WelchDesign,
+    mde,
+    of_means,
+    of_proportions,
+    of_quantile,
+    of_scores,
+    power,
+    required_per_arm,
+    scaled,
+)
+from exp_platform.stats.sequential import rho
 
 TUNED_USERS = 5000  # where confidence sequences are narrowest when no size was planned
 RECENT_DAYS = 7
@@ -18,61 +36,251 @@ RECENT_DAYS = 7
 PROPORTIONS = (MetricKind.PROPORTION, MetricKind.RETENTION)
 
 
+class Expected(NamedTuple):
+    """What is expected of control on one metric; None: not known.
+
+    `mean` is that of the metric (a share, ratio or quantile too), `sd` a user's standard deviation (of a ratio its
+    linearised value's, of a quantile its standard error times the root of n; not needed for proportions).
+    `variance_reduction` is what the estimate that decides takes off the variance, None where nothing is adjusted.
+    """
+
+    mean: float | None = None
+    sd: float | None = None
+    variance_reduction: float | None = None
+
+
+def expected_of(metric: Metric, row: ResultRow | None) -> Expected:
+    """The planned baseline, else control's mean, with the spread and the variance reduction that a result row shows."""
+    if row is None:
+        return Expected(metric.baseline)
+    mean = row.mean_control if metric.baseline is None else metric.baseline
+    return Expected(mean, row.sd_control, row.variance_reduction)
+
+
 def absolute(effect: Effect, control_mean: float) -> float:
     """An effect's size on the metric's own scale."""
     return effect.value if effect.scale == "absolute" else effect.value * abs(control_mean)
 
 
-def required_users(
-    experiment: Experiment,
-    metric: Metric,
-    baseline: float | None,
-    sd: float | None = None,
-    variance_reduction: float = 0.0,
-) -> int | None:
-    """Users in all arms together that find `metric.mde` at the corrected fixed-horizon level and planned power.
+@lru_cache(maxsize=1024)
+def design_of(metric: Metric, expected: Expected) -> Design | None:
+    """The metric's test as planning sees it; None where a number that it needs is missing or out of range.
 
-    `baseline` is control's mean, `sd` the standard deviation a user (not needed for proportions); with several
-    treatments the one that needs most decides. None where the spec has no mde or a number it needs is missing.
+    The score test is of counts: adjusted proportions are planned, as they are tested, by Welch.
     """
-    proportion = metric.kind in PROPORTIONS
-    if metric.mde is None or baseline is None or (sd is None and not proportion):
+    mean, sd, reduction = expected
+    left = 1 - (reduction or 0.0)
+    try:
+        if metric.kind in PROPORTIONS:
+            if mean is None:
+                return None
+            if metric.test == "score" and reduction is None:
+                return of_scores(mean)
+            return WelchDesign(scaled(of_proportions(mean).variances, left, left))
+        if sd is None:
+            return None
+        return of_means(sd * math.sqrt(left)) if metric.q is None else of_quantile(sd, metric.q)
+    except ValueError:  # a share that is not between 0 and 1, a spread that is not positive
         return None
-    effect = metric.direction * absolute(metric.mde, baseline)
-    alpha = level_of(experiment, metric).alpha
-    shares = [t.share / experiment.control.share for t in experiment.treatments]
-    spread = None if proportion else sd
+
+
+class Target(NamedTuple):
+    """What is to be shown: the test, the effect in the metric's unit if it is so, and the level."""
+
+    design: Design
+    effect: float
+    alpha: float
+
+
+def target_of_mde(experiment: Experiment, metric: Metric, expected: Expected) -> Target | None:
+    """`metric.mde` at the corrected fixed-horizon level; None where the spec has none, or a number is missing."""
+    design = design_of(metric, expected)
+    if metric.mde is None or expected.mean is None or design is None:
+        return None
+    effect = metric.direction * absolute(metric.mde, expected.mean)
+    return Target(design, effect, level_of(experiment, metric).alpha)
+
+
+def target_of_margin(experiment: Experiment, metric: Metric, expected: Expected) -> Target | None:
+    """That a guardrail is within its margin where nothing changes, uncorrected; None where it is none, or as above.
+
+    By Welch's variances, a relative margin's limit being as uncertain as control is. Of a change for the better fewer users
+    would do.
+    """
+    design = design_of(metric, expected)
+    if metric.guardrail is None or expected.mean is None or design is None:
+        return None
+    margin, factor = metric.guardrail.margin, 1.0
+    if margin.scale == "relative":
+        factor -= metric.direction * margin.value * math.copysign(1.0, expected.mean)
+    v0, v1 = design.variances(0.0)
+    return Target(
+        WelchDesign(lambda effect: (factor**2 * v0, v1)),
+        absolute(margin, expected.mean),
+        uncorrected(experiment).alpha,
+    )
+
+
+def users_for(experiment: Experiment, metric: Metric, target: Target) -> int | None:
+    """Users in all arms together that show the target with the planned power, and that are enough to be compared.
+
+    With several treatments the one that needs most decides. None where the metric cannot have such an effect.
+    """
     try:
         in_control = max(
-            _users_in_control(
-                effect, baseline, spread, variance_reduction, alpha, experiment.decision.power, share
-            )
-            for share in shares
+            _in_control(experiment, target.effect, target.design, target.alpha, t)
+            for t in experiment.treatments
         )
-    except ValueError:  # no such effect: a zero one, or one that takes a proportion out of [0, 1]
+    except ValueError:  # a zero effect, or one that takes a proportion out of [0, 1]
         return None
-    return math.ceil(in_control * _looks_cost(experiment, metric, alpha) / experiment.control.share)
+    needed = in_control * _looks_cost(experiment, metric, target.alpha) / experiment.control.share
+    fewest = fewest_an_arm(metric) / min(v.share for v in experiment.variants)
+    return math.ceil(max(needed, fewest, MIN_USERS))
+
+
+def power_for(experiment: Experiment, metric: Metric, target: Target, users: float) -> float | None:
+    """The chance that so many users in all arms show the target, in the treatment where it is least.
+
+    None where they are too few to be compared, or the metric cannot have such an effect.
+    """
+    if not _enough(experiment, metric, users):
+        return None
+    control = users * experiment.control.share
+    try:
+        found = min(
+            power(target.effect, target.design, control, users * t.share, target.alpha)
+            for t in experiment.treatments
+        )
+    except ValueError:
+        return None
+    return _power_of_looks(experiment, metric, target.alpha, found)
+
+
+def required_users(experiment: Experiment, metric: Metric, expected: Expected) -> int | None:
+    """Users in all arms together that find `metric.mde`; None where that cannot be planned."""
+    target = target_of_mde(experiment, metric, expected)
+    return None if target is None else users_for(experiment, metric, target)
+
+
+def required_always_valid(experiment: Experiment, metric: Metric, expected: Expected) -> int | None:
+    """Users in all arms together at whose one look always-valid evidence finds `metric.mde` with the planned power.
+
+    None as for `required_users`, and where no alpha is kept for such evidence.
+    """
+    target, alpha = target_of_mde(experiment, metric, expected), level_of(experiment, metric).sequential_alpha
+    if target is None or alpha <= 0:
+        return None
+    try:
+        in_control = max(
+            _in_control(experiment, target.effect, _sequence(experiment, metric, target.design, t), alpha, t)
+            for t in experiment.treatments
+        )
+    except ValueError:
+        return None
+    return math.ceil(
+        max(
+            in_control / experiment.control.share, START_USERS_ARM / min(v.share for v in experiment.variants)
+        )
+    )
+
+
+def smallest_effect(experiment: Experiment, metric: Metric, expected: Expected, users: float) -> float | None:
+    """The smallest effect, with its sign, that so many users in all arms find with the planned power in any treatment.
+
+    In the metric's unit. None where a number is missing, or users are too few for any effect that it can have.
+    """
+    design, alpha = design_of(metric, expected), level_of(experiment, metric).alpha
+    if design is None or not _enough(experiment, metric, users):
+        return None
+    worth = users / _looks_cost(experiment, metric, alpha)
+    return _largest(experiment, metric, worth, alpha, lambda t: design)
+
+
+def smallest_always_valid(
+    experiment: Experiment, metric: Metric, expected: Expected, users: float
+) -> float | None:
+    """The same for always-valid evidence at one look: what earlier looks may have found adds to its power.
+
+    None too where no alpha is kept for it, or an arm has too few users for it to start.
+    """
+    design, alpha = design_of(metric, expected), level_of(experiment, metric).sequential_alpha
+    started = users * min(v.share for v in experiment.variants) >= START_USERS_ARM
+    if design is None or alpha <= 0 or not started or not _enough(experiment, metric, users):
+        return None
+    return _largest(experiment, metric, users, alpha, lambda t: _sequence(experiment, metric, design, t))
+
+
+def _in_control(
+    experiment: Experiment, effect: float, design: Design, alpha: float, treatment: Variant
+) -> float:
+    ratio = treatment.share / experiment.control.share
+    return _control_users(effect, design, alpha, experiment.decision.power, ratio)
+
+
+@lru_cache(maxsize=1024)
+def _control_users(effect: float, design: Design, alpha: float, power: float, ratio: float) -> float:
+    return required_per_arm(effect, design, alpha=alpha, power=power, ratio=ratio).control
+
+
+def _enough(experiment: Experiment, metric: Metric, users: float) -> bool:
+    """Whether so many users would be compared at all."""
+    return users >= MIN_USERS and users * min(v.share for v in experiment.variants) >= fewest_an_arm(metric)
+
+
+def _largest(
+    experiment: Experiment,
+    metric: Metric,
+    users: float,
+    alpha: float,
+    design: Callable[[Variant], Design],
+) -> float | None:
+    """The largest of all treatments' smallest effects."""
+    control, target = users * experiment.control.share, experiment.decision.power
+    try:
+        found = [
+            mde(design(t), control, users * t.share, alpha=alpha, power=target, sign=metric.direction)
+            for t in experiment.treatments
+        ]
+    except ValueError:
+        return None
+    return max(found, key=abs)
+
+
+def _sequence(experiment: Experiment, metric: Metric, design: Design, treatment: Variant) -> SequenceDesign:
+    alpha = level_of(experiment, metric).sequential_alpha
+    return SequenceDesign(design.variances, rho(alpha, tuned_size(experiment, metric, treatment.id)))
+
+
+Looks = tuple[tuple[float, ...], tuple[float, ...]]
+
+
+def _looks(experiment: Experiment, metric: Metric, alpha: float) -> Looks | None:
+    """Shares of the information and critical |z| of a group-sequential test, users arriving evenly; None for one look."""
+    plan, dates = experiment.decision, experiment.look_dates
+    if plan.sequential != "group_sequential" or len(dates) == 1:
+        return None
+    fractions = tuple(experiment.elapsed(day) for day in dates)
+    chances = tuple(spent(plan.spending, t, alpha, plan.spending_exponent) for t in fractions)
+    return fractions, separate_bounds(chances) if metric.window.end is None else bounds(fractions, chances)
 
 
 def _looks_cost(experiment: Experiment, metric: Metric, alpha: float) -> float:
-    """How many times the users of a test that is looked at once a group-sequential one needs, users arriving evenly."""
-    plan, dates = experiment.decision, experiment.look_dates
-    if plan.sequential != "group_sequential" or len(dates) == 1:
-        return 1.0
-    fractions = tuple(experiment.elapsed(day) for day in dates)
-    chances = tuple(spent(plan.spending, t, alpha, plan.spending_exponent) for t in fractions)
-    critical = separate_bounds(chances) if metric.window.end is None else bounds(fractions, chances)
-    return inflation(fractions, critical, alpha, plan.power)
+    """How many times the users of a test that is looked at once a group-sequential one needs."""
+    looks = _looks(experiment, metric, alpha)
+    return 1.0 if looks is None else inflation(*looks, alpha, experiment.decision.power)
 
 
-def planned_size(
-    experiment: Experiment,
-    metric: Metric,
-    baseline: float | None,
-    sd: float | None = None,
-) -> int | None:
+def _power_of_looks(experiment: Experiment, metric: Metric, alpha: float, once: float) -> float:
+    """The power of all looks together, where that of one look at the end, with all of alpha, would be `once`."""
+    looks = _looks(experiment, metric, alpha)
+    if looks is None or not alpha < once < 1:
+        return once
+    return min(1.0, sum(crossing(*looks, normal_critical(1 - alpha) + normal_quantile(once))))
+
+
+def planned_size(experiment: Experiment, metric: Metric, expected: Expected) -> int | None:
     """Users in all arms together that the metric needs: those of `required_users`, else the spec's; None without."""
-    found = required_users(experiment, metric, baseline, sd)
+    found = required_users(experiment, metric, expected)
     return experiment.decision.required_sample_size if found is None else found
 
 
@@ -87,26 +295,6 @@ def recent_users(experiment: Experiment, aggregates: Aggregates) -> float | None
     return total / days if total > 0 and days > 0 else experiment.decision.daily_users
 
 
-@lru_cache(maxsize=1024)
-def _users_in_control(
-    effect: float,
-    baseline: float,
-    sd: float | None,
-    reduction: float,
-    alpha: float,
-    power: float,
-    ratio: float,
-) -> float:
-    whole = of_proportions(baseline) if sd is None else of_means(sd)
-
-    def left(size: float) -> tuple[float, float]:
-        control, treatment = whole(size)
-        return control * (1 - reduction), treatment * (1 - reduction)
-
-    variances: Variances = left
-    return required_per_arm(effect, variances, alpha=alpha, power=power, ratio=ratio).control
-
-
 def tuned_size(experiment: Experiment, metric: Metric, treatment_id: str) -> float:
     """Users of control and one treatment at which their confidence sequence is made narrowest.
 
@@ -115,7 +303,7 @@ def tuned_size(experiment: Experiment, metric: Metric, treatment_id: str) -> flo
     """
     total = experiment.decision.required_sample_size
     if total is None and metric.kind in PROPORTIONS:
-        total = required_users(experiment, metric, metric.baseline)
+        total = required_users(experiment, metric, Expected(metric.baseline))
     if total is None:
         return TUNED_USERS
     shares = {v.id: v.share for v in experiment.variants}

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from exp_platform.aggregates import Aggregates
-from exp_platform.analyses.comparison import MIN_USERS_ARM, Pair, pair_of
+from exp_platform.analyses.comparison import Pair, pair_of
 from exp_platform.analyses.daily import day_weights, has_pre_period, why_not
 from exp_platform.analyses.rows import PretrendDeltaRow, PretrendTestRow, Row, Status
+from exp_platform.analyses.sizes import MIN_USERS_ARM
 from exp_platform.config.experiment import Experiment, Metric
 from exp_platform.stats.arms import arm_mean
 from exp_platform.stats.moments import Moments

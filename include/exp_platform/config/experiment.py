@@ -34,6 +34,7 @@ class Role(StrEnum):
 
 
 Estimate = Literal["ab", "cuped", "post_stratified", "cuped_post_stratified"]
+Sequential = Literal["always_valid", "group_sequential"]
 
 CROSS = " × "  # joins the names and values of crossed segments
 
@@ -269,7 +270,7 @@ class DecisionPlan:
     required_sample_size: int | None = None  # users in all arms together
     daily_users: float | None = None
     correction: Literal["bonferroni", "holm", "bh"] = "bonferroni"  # of the fixed-horizon tests of a family
-    sequential: Literal["always_valid", "group_sequential"] = "always_valid"  # never both: there is one alpha
+    sequential: Sequential = "always_valid"  # never both: there is one alpha
     looks: tuple[date, ...] = ()  # declared as_of dates of a group-sequential test before the planned end
     spending: Literal["obrien_fleming", "pocock", "power"] = "obrien_fleming"
     spending_exponent: float = 2.0  # of `power`

@@ -17,6 +17,7 @@ from exp_platform.config.experiment import (
     Estimate,
     QualityThresholds,
     Schedule,
+    Sequential,
     Window,
 )
 from exp_platform.config.faults import NOTHING, Fault, Words, refuse, suggest
@@ -183,7 +184,7 @@ class DecisionSpec(Spec):
     required_sample_size: int | None = Field(default=None, ge=1)  # users in all arms together
     daily_users: float | None = Field(default=None, gt=0)
     correction: Literal["bonferroni", "holm", "bh"] = _DECISION.correction
-    sequential: Literal["always_valid", "group_sequential"] = _DECISION.sequential
+    sequential: Sequential = _DECISION.sequential
     looks: Items[Day] = ()
     spending: Literal["obrien_fleming", "pocock", "power"] | None = None
     spending_exponent: float | None = Field(default=None, gt=0, le=20)

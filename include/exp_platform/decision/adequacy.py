@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from exp_platform.aggregates import Aggregates
-from exp_platform.analyses.planned import absolute, recent_users, required_users
+from exp_platform.analyses.planned import Expected, absolute, expected_of, recent_users, required_users
 from exp_platform.config.experiment import Experiment, Metric
 from exp_platform.decision.evidence import Case
 from exp_platform.decision.model import Adequacy
@@ -27,8 +27,8 @@ def adequacy(case: Case) -> Adequacy:
 def _of_metric(case: Case, metric: Metric, daily_users: float | None) -> Adequacy:
     experiment, aggregates = case.experiment, case.aggregates
     current = sum(_users(aggregates, metric, v.id) for v in experiment.variants)
-    baseline, sd, reduction = _baseline(case, metric)
-    required = required_users(experiment, metric, baseline, sd, reduction)
+    expected = _expected(case, metric)
+    required = required_users(experiment, metric, expected)
     found = required is not None
     if required is None:
         required = experiment.decision.required_sample_size
@@ -44,8 +44,8 @@ def _of_metric(case: Case, metric: Metric, daily_users: float | None) -> Adequac
         planned_size_reached=case.final if required is None else current >= required,
         daily_users=daily_users,
         days_remaining=days_remaining,
-        mde=None if metric.mde is None or baseline is None else absolute(metric.mde, baseline),
-        baseline=baseline,
+        mde=None if metric.mde is None or expected.mean is None else absolute(metric.mde, expected.mean),
+        baseline=expected.mean,
     )
 
 
@@ -54,14 +54,10 @@ def _users(aggregates: Aggregates, metric: Metric, variant_id: str) -> int:
     return 0 if block is None else block.moments.n
 
 
-def _baseline(case: Case, metric: Metric) -> tuple[float | None, float | None, float]:
-    """Control's mean (planned, else found), its standard deviation, and the share of variance that CUPED takes."""
+def _expected(case: Case, metric: Metric) -> Expected:
+    """What the estimate that decides shows of control, and gains."""
     rows = [case.estimate(metric, t.id) for t in case.experiment.treatments]
-    found = next((r for r in rows if r is not None and r.mean_control is not None), None)
-    if found is None:
-        return metric.baseline, None, 0.0
-    baseline = found.mean_control if metric.baseline is None else metric.baseline
-    return baseline, found.sd_control, found.variance_reduction or 0.0
+    return expected_of(metric, next((r for r in rows if r is not None and r.mean_control is not None), None))
 
 
 def _days_remaining(

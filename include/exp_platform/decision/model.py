@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import date
 from typing import Any, Literal
 
-from exp_platform.config.experiment import Estimate
+from exp_platform.config.experiment import Estimate, Sequential
 
 Winner = Literal["treatment", "control", "inconclusive", "guardrail-violated"]
 Action = Literal["ship", "stop", "extend", "investigate"]
@@ -88,6 +88,7 @@ class Decision:
     adequacy: Adequacy
     treatments: tuple[TreatmentVerdict, ...]
     look: int | None = None  # of a group-sequential test, from 1
+    sequential: Sequential | None = None  # how alpha is spent over looks; None: stored before this was kept
     skipped: tuple[str, ...] = ()  # stages whose stored results were used
 
     def to_json(self) -> dict[str, Any]:

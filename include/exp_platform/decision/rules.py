@@ -74,6 +74,7 @@ def decide(
         effect=about.effect if about else None,
         final=case.final,
         look=case.look,
+        sequential=experiment.decision.sequential,
         trust="failed" if failed else "unknown" if unknown else "ok",
         reasons=(
             *failed,

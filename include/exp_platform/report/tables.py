@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 from rich import box
@@ -11,7 +10,6 @@ from rich.table import Table
 from rich.text import Text
 
 from exp_platform.analyses.rows import ResultRow
-from exp_platform.planning import MetricPlan
 from exp_platform.report import numbers
 from exp_platform.report.content import Report
 from exp_platform.report.wording import headline, reading, why
@@ -87,27 +85,3 @@ def _cells(row: ResultRow) -> dict[str, str]:
         "Adj. p": numbers.p_value(row.p_adjusted),
         "Reading": reading(row),
     }
-
-
-def plan_table(title: str, plans: Sequence[MetricPlan], *, width: int = 80) -> Table:
-    """One row for each planned metric; below 120 columns without standard deviations, levels and sources."""
-    wide = width >= 120
-    extra = ("SD", "Alpha", "Baseline from") if wide else ()
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    for name in ("Metric", "Baseline", *extra, "MDE", "Users", "Days", "Smallest effect"):
-        table.add_column(name, justify="left" if name == "Metric" else "right", no_wrap=True)
-    for plan in plans:
-        kind, mde = plan.metric.kind, plan.metric.mde
-        relative = mde is not None and mde.scale == "relative"
-        wanted = None if mde is None else mde.value
-        more = (numbers.level(plan.sd, "mean"), f"{plan.alpha:.4f}", plan.baseline_from) if wide else ()
-        table.add_row(
-            plan.metric.id,
-            numbers.level(plan.baseline, kind),
-            *more,
-            numbers.percent(wanted) if relative else numbers.change(wanted, kind),
-            numbers.count(plan.required_users),
-            numbers.count(plan.required_days),
-            numbers.change(plan.smallest_effect, kind),
-        )
-    return table

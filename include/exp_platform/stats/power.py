@@ -1,14 +1,20 @@
-"""Planning: users needed, smallest detectable effect, power, and days, for the two-sided Welch test."""
+"""Planning: power, users needed and smallest detectable effect of two-sided tests, and days.
+
+A design is a test as planning sees it: it knows what spread its metric has, and so the chance that it rejects.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 from scipy import special
 
-from exp_platform.stats.intervals import t_critical
+from exp_platform.stats.intervals import normal_critical, t_critical
+from exp_platform.stats.quantile import LEVEL
+from exp_platform.stats.sequential import half_width
 
 MOST_USERS = 1e15
 
@@ -28,52 +34,128 @@ class PerArm(NamedTuple):
         return math.ceil(self.control) + math.ceil(self.treatment)
 
 
-def of_means(sd: float, sd_treatment: float | None = None) -> Variances:
-    """Variances of a mean per user with standard deviation `sd`, in its unit; ValueError unless positive."""
+class Design(Protocol):
+    """A two-sided test of treatment minus control, as planning sees it."""
+
+    def __hash__(self) -> int:
+        """Sizes are remembered by design."""
+
+    @property
+    def variances(self) -> Variances:
+        """Of one user; raises ValueError for an effect that the metric cannot have."""
+
+    def power(self, effect: float, n_control: float, n_treatment: float, alpha: float) -> float:
+        """The chance that the test of level alpha rejects, either way, at this absolute effect."""
+
+
+@dataclass(frozen=True)
+class WelchDesign:
+    """Welch's test. `degrees_of_freedom` are those of the variance of an arm of n users."""
+
+    variances: Variances
+    degrees_of_freedom: Callable[[float], float] = lambda n: n - 1
+
+    def power(self, effect: float, n_control: float, n_treatment: float, alpha: float) -> float:
+        """Source: noncentral t (Johnson, Kotz and Balakrishnan 1995, ch. 31) with Satterthwaite's degrees of freedom."""
+        v0, v1 = (v / n for v, n in zip(self.variances(effect), (n_control, n_treatment), strict=True))
+        share = v0 / (v0 + v1)
+        df0, df1 = self.degrees_of_freedom(n_control), self.degrees_of_freedom(n_treatment)
+        df = 1 / (share**2 / df0 + (1 - share) ** 2 / df1)
+        shift = effect / math.sqrt(v0 + v1)
+        critical = t_critical(1 - alpha, df)
+        return min(1.0, _rejects_above(critical, df, shift) + _rejects_above(critical, df, -shift))
+
+
+@dataclass(frozen=True)
+class ScoreDesign:
+    """The score test of two proportions: its error is the pooled one, which the effect moves where arms are unequal."""
+
+    variances: Variances
+    baseline: float
+
+    def power(self, effect: float, n_control: float, n_treatment: float, alpha: float) -> float:
+        """Source: Fleiss, Levin and Paik 2003, section 4.3 (without correction); both tails."""
+        v0, v1 = self.variances(effect)
+        pooled = self.baseline + effect * n_treatment / (n_control + n_treatment)
+        error = math.sqrt(v0 / n_control + v1 / n_treatment)
+        reach = normal_critical(1 - alpha) * math.sqrt(
+            pooled * (1 - pooled) * (1 / n_control + 1 / n_treatment)
+        )
+        return _beyond(effect, error, reach)
+
+
+@dataclass(frozen=True)
+class SequenceDesign:
+    """The confidence sequence with mixture parameter `rho`, looked at once: that of earlier looks adds to it."""
+
+    variances: Variances
+    rho: float
+
+    def power(self, effect: float, n_control: float, n_treatment: float, alpha: float) -> float:
+        """Source: the normal law around the sequence's half width (Waudby-Smith et al. 2021, theorem 2.2)."""
+        v0, v1 = self.variances(effect)
+        variance, n = v0 / n_control + v1 / n_treatment, n_control + n_treatment
+        return _beyond(effect, math.sqrt(variance), half_width(n, n * variance, self.rho, alpha))
+
+
+def of_means(sd: float, sd_treatment: float | None = None) -> WelchDesign:
+    """Welch's test of means a user with standard deviation `sd`, in their unit; ValueError unless positive."""
     other = sd if sd_treatment is None else sd_treatment
     if not (0 < sd < math.inf and 0 < other < math.inf):
         raise ValueError(f"standard deviations must be positive, not {sd} and {other}")
-    return lambda effect: (sd**2, other**2)
+    return WelchDesign(lambda effect: (sd**2, other**2))
 
 
-def of_proportions(baseline: float) -> Variances:
-    """Variances of a proportion: p (1 - p) at baseline and baseline + effect; ValueError outside (0, 1)."""
-    if not 0 < baseline < 1:
-        raise ValueError(f"the baseline of a proportion must lie between 0 and 1, not {baseline}")
-
-    def variances(effect: float) -> tuple[float, float]:
-        moved = baseline + effect
-        if not 0 <= moved <= 1:
-            raise ValueError(f"an effect of {effect} takes the proportion {baseline} out of [0, 1]")
-        return baseline * (1 - baseline), moved * (1 - moved)
-
-    return variances
+def of_proportions(baseline: float) -> WelchDesign:
+    """Welch's test of proportions, variances p (1 - p) at baseline and baseline + effect; ValueError outside (0, 1)."""
+    return WelchDesign(_of_proportion(baseline))
 
 
-def of_ratio(variance: float) -> Variances:
-    """Variances of a ratio metric whose linearised value per user has this variance (`Arm.sd` squared)."""
+def of_scores(baseline: float) -> ScoreDesign:
+    """The score test of proportions; ValueError outside (0, 1)."""
+    return ScoreDesign(_of_proportion(baseline), baseline)
+
+
+def of_ratio(variance: float) -> WelchDesign:
+    """Welch's test of a ratio metric whose linearised value per user has this variance (`Arm.sd` squared)."""
     if not 0 < variance < math.inf:
         raise ValueError(f"the variance must be positive, not {variance}")
-    return lambda effect: (variance, variance)
+    return WelchDesign(lambda effect: (variance, variance))
 
 
-def power(effect: float, variances: Variances, n_control: float, n_treatment: float, alpha: float) -> float:
-    """The chance that a two-sided Welch test of level alpha rejects, either way, at this absolute effect.
+def of_quantile(sd: float, q: float) -> WelchDesign:
+    """The test of a q-quantile whose standard error is sd / sqrt(n), in its unit; ValueError for sd or q out of range.
 
-    Raises ValueError below two users an arm or alpha outside (0, 1). Source: noncentral t (Johnson, Kotz and
-    Balakrishnan 1995, ch. 31) with Satterthwaite's degrees of freedom.
+    Its error comes from the ranks of its interval alone, so it has their degrees of freedom (`RankInterval`), by the
+    normal law of the binomial.
+    """
+    if not 0 < q < 1:
+        raise ValueError(f"q must lie between 0 and 1, not {q}")
+    reach = normal_critical(LEVEL)
+    return WelchDesign(of_means(sd).variances, lambda n: max(1.0, reach * math.sqrt(n * q * (1 - q))))
+
+
+def scaled(variances: Variances, control: float, treatment: float) -> Variances:
+    """The same with each arm's variance times a factor, as where CUPED takes a share of it."""
+
+    def of(effect: float) -> tuple[float, float]:
+        v0, v1 = variances(effect)
+        return v0 * control, v1 * treatment
+
+    return of
+
+
+def power(effect: float, design: Design, n_control: float, n_treatment: float, alpha: float) -> float:
+    """The chance that a two-sided test of level alpha rejects, either way, at this absolute effect.
+
+    Raises ValueError below two users an arm or alpha outside (0, 1).
     """
     _require_users(n_control, n_treatment)
-    v0, v1 = (v / n for v, n in zip(variances(effect), (n_control, n_treatment), strict=True))
-    share = v0 / (v0 + v1)
-    df = 1 / (share**2 / (n_control - 1) + (1 - share) ** 2 / (n_treatment - 1))
-    shift = effect / math.sqrt(v0 + v1)
-    critical = t_critical(1 - alpha, df)
-    return min(1.0, _rejects_above(critical, df, shift) + _rejects_above(critical, df, -shift))
+    return design.power(effect, n_control, n_treatment, alpha)
 
 
 def required_per_arm(
-    effect: float, variances: Variances, *, alpha: float, power: float = 0.8, ratio: float = 1.0
+    effect: float, design: Design, *, alpha: float, power: float = 0.8, ratio: float = 1.0
 ) -> PerArm:
     """Users an arm with which the absolute `effect` is found with this power.
 
@@ -85,7 +167,7 @@ def required_per_arm(
         raise ValueError(f"the effect to detect must be finite and not zero: {effect}")
 
     def short(n: float) -> bool:
-        return _power(effect, variances, n, max(2.0, n * ratio), alpha) < power
+        return design.power(effect, n, max(2.0, n * ratio), alpha) < power
 
     fewest = 2 * max(1.0, 1 / ratio)
     most = fewest
@@ -98,7 +180,7 @@ def required_per_arm(
 
 
 def mde(
-    variances: Variances,
+    design: Design,
     n_control: float,
     n_treatment: float,
     *,
@@ -115,9 +197,10 @@ def mde(
     _require_users(n_control, n_treatment)
     if sign not in (1, -1):
         raise ValueError(f"sign is 1 or -1, not {sign}")
+    variances = design.variances
 
     def short(effect: float) -> bool:
-        return _power(sign * effect, variances, n_control, n_treatment, alpha) < power
+        return design.power(sign * effect, n_control, n_treatment, alpha) < power
 
     v0, v1 = variances(0.0)
     low, high = 0.0, math.sqrt(v0 / n_control + v1 / n_treatment)
@@ -139,7 +222,22 @@ def days_needed(users: float, daily_users: float) -> int:
     return max(0, math.ceil(users / daily_users))
 
 
-_power = power  # the functions above have a parameter of that name
+def _of_proportion(baseline: float) -> Variances:
+    if not 0 < baseline < 1:
+        raise ValueError(f"the baseline of a proportion must lie between 0 and 1, not {baseline}")
+
+    def variances(effect: float) -> tuple[float, float]:
+        moved = baseline + effect
+        if not 0 <= moved <= 1:
+            raise ValueError(f"an effect of {effect} takes the proportion {baseline} out of [0, 1]")
+        return baseline * (1 - baseline), moved * (1 - moved)
+
+    return variances
+
+
+def _beyond(effect: float, error: float, reach: float) -> float:
+    """The chance that a normal estimate of this effect, with this error, lies further than `reach` from 0."""
+    return min(1.0, float(special.ndtr((effect - reach) / error) + special.ndtr((-effect - reach) / error)))
 
 
 def _possible(variances: Variances, effect: float) -> bool:

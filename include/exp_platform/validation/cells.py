@@ -105,7 +105,7 @@ def _counted() -> Iterator[Judged]:
         ("rare binary 0.5 %", RARE, (18_000, 2_000)),
     )
     for name, population, n in several:
-        yield Cell("score test", name, methods.counted, population, n, warned=False)
+        yield Cell("score test", name, methods.counted, population, n, scored=True, warned=False)
     for n in ((50, 50), (450, 50)):
         yield Cell(
             "score test, exact below 10", "binary 10 %", methods.counted, BINARY, n, planned=False, warned=False,

@@ -10,7 +10,7 @@ import numpy as np
 
 from exp_platform.analyses.caution import caution_of, few
 from exp_platform.stats.moments import Array
-from exp_platform.stats.power import mde
+from exp_platform.stats.power import Design, WelchDesign, mde, of_scores
 from exp_platform.validation.bands import UNIFORMITY, Check, Side
 from exp_platform.validation.methods import LEVEL, Answer, Method
 from exp_platform.validation.populations import Discrete, Draws, Mask, Population
@@ -41,6 +41,7 @@ class Cell:
     users: tuple[int, int]  # of control and treatment
     planned: bool = True
     variance_reduction: float = 0.0  # of which the plan knows
+    scored: bool = False  # planned by the score test's power, not Welch's
     side: Side = "both"
     treated: Population | None = None  # where the treatment's users differ in more than the effect
     warned: bool = True  # whether rows of this method have cautions
@@ -61,7 +62,8 @@ class Cell:
 
         if not self.planned:
             return 0.0
-        return mde(variances, *self.users, alpha=LEVEL, power=POWER) / mean
+        design: Design = of_scores(mean) if self.scored else WelchDesign(variances)
+        return mde(design, *self.users, alpha=LEVEL, power=POWER) / mean
 
     def checks(self, replicates: int) -> list[Check]:
         """Level and uniformity without an effect; coverage and power with the planned one."""

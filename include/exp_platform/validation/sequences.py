@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from exp_platform.analyses.comparison import START_NONZERO, START_OUTCOMES, START_USERS_ARM
 from exp_platform.analyses.planned import TUNED_USERS
+from exp_platform.analyses.sizes import START_NONZERO, START_OUTCOMES, START_USERS_ARM
 from exp_platform.stats.group_sequential import Spending, bounds, spent
 from exp_platform.stats.intervals import normal_critical
 from exp_platform.stats.moments import Array

@@ -1,0 +1,48 @@
+"""What earlier users say of a metric: of this experiment, of another one, or of a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from exp_platform.analyses.adjustment import ADJUSTED
+from exp_platform.analyses.rows import ResultRow
+from exp_platform.config.experiment import Metric
+from exp_platform.planning.arrivals import Arrivals
+
+
+@dataclass(frozen=True)
+class Known:
+    """Control's mean and a user's standard deviation, in the metric's unit, and what adjusting takes off the variance.
+
+    `gains` maps a method (cuped, ...) to that share. `source` says in words where all this is from.
+    """
+
+    mean: float | None
+    sd: float | None
+    gains: Mapping[str, float] = field(default_factory=dict)
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What earlier users say of an experiment's metrics, by their ids, and how they came in."""
+
+    metrics: Mapping[str, Known] = field(default_factory=dict)
+    arrivals: Arrivals | None = None
+
+
+def known_of(metric: Metric, rows: Sequence[ResultRow], source: str) -> Known | None:
+    """From the result rows of one as_of date; None where they hold no readable result of such a metric.
+
+    Of several treatments the smallest gain counts. A metric of the same id and another kind is another metric.
+    """
+    of_metric = [r for r in rows if (r.metric_id, r.metric_kind) == (metric.id, str(metric.kind))]
+    plain = next((r for r in of_metric if r.method == "ab" and r.mean_control is not None), None)
+    if plain is None:
+        return None
+    gains: dict[str, float] = {}
+    for row in of_metric:
+        if row.method in ADJUSTED and row.variance_reduction is not None:
+            gains[row.method] = min(row.variance_reduction, gains.get(row.method, 1.0))
+    return Known(plain.mean_control, plain.sd_control, gains, source)

@@ -1,0 +1,236 @@
+"""The plan of one metric: users, days and power for its smallest effect of interest, and what given users would find."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import Literal
+
+from exp_platform.analyses.adjustment import why_not
+from exp_platform.analyses.family import level_of
+from exp_platform.analyses.planned import (
+    PROPORTIONS,
+    Expected,
+    Target,
+    design_of,
+    power_for,
+    required_always_valid,
+    required_users,
+    smallest_always_valid,
+    smallest_effect,
+    target_of_margin,
+    target_of_mde,
+    users_for,
+)
+from exp_platform.analyses.sizes import START_OUTCOMES
+from exp_platform.config.experiment import Experiment, Metric, MetricKind, Role
+from exp_platform.planning.arrivals import Arrivals
+from exp_platform.planning.known import Known
+
+DAYS = (7, 14, 21, 28, 42, 56)
+MOST_DAYS = 366
+
+
+@dataclass(frozen=True)
+class Duration:
+    """What an experiment of so many days of exposure finds; users are of all arms, effects in the metric's unit."""
+
+    days: int
+    read_on: date  # the as_of date on which the last users' window is over
+    users: int
+    smallest_effect: float | None
+    power: float | None
+    smallest_always_valid: float | None
+
+
+@dataclass(frozen=True)
+class MetricPlan:
+    """The plan of one metric; users are of all arms together, effects in its unit with their sign.
+
+    `effect` is the mde, or the margin of a guardrail that has none. `smallest_effect`, `power` (for `effect`) and
+    `smallest_always_valid` are those of `users`. None where an input is missing; `notes` say which.
+    """
+
+    metric: Metric
+    alpha: float
+    sequential_alpha: float
+    expected: Expected
+    source: str  # where the baseline is from, then the spread
+    target: Literal["mde", "margin", "none"]
+    effect: float | None
+    required_users: int | None
+    required_by_variant: dict[str, int]
+    required_days: int | None  # of exposure; the last users' window comes on top
+    required_always_valid: int | None
+    gains: dict[str, float]  # method -> share of the variance
+    required_by_estimate: dict[str, int]  # were that method to decide
+    users: int | None
+    smallest_effect: float | None
+    power: float | None
+    smallest_always_valid: float | None
+    durations: tuple[Duration, ...] = ()
+    notes: tuple[str, ...] = field(default=())
+
+
+def plan_metric(
+    experiment: Experiment,
+    metric: Metric,
+    *,
+    known: Known | None = None,
+    given: Expected = Expected(),  # noqa: B008 - immutable
+    users: float | None = None,
+    arrivals: Arrivals | None = None,
+) -> MetricPlan:
+    """Plan one metric at its corrected fixed-horizon level and the spec's power.
+
+    `given` wins over the spec, and that over what is `known` of earlier users. `users` are those expected in all arms;
+    absent, those that arrive in the planned window.
+    """
+    expected, gains = _expectations(experiment, metric, known, given)
+    level = level_of(experiment, metric)
+    kind, target = _target(experiment, metric, expected)
+    needed = None if target is None else users_for(experiment, metric, target)
+    planned_days = (experiment.window.end - experiment.window.start).days + 1
+    if users is None and arrivals is not None:
+        users = arrivals.users(planned_days)
+    days = None if needed is None or arrivals is None else arrivals.days(needed)
+    return MetricPlan(
+        metric=metric,
+        alpha=level.alpha if kind != "margin" or target is None else target.alpha,
+        sequential_alpha=level.sequential_alpha,
+        expected=expected,
+        source=_source(metric, known, given),
+        target=kind,
+        effect=None if target is None else target.effect,
+        required_users=needed,
+        required_by_variant={}
+        if needed is None
+        else {v.id: round(needed * v.share) for v in experiment.variants},
+        required_days=days,
+        required_always_valid=required_always_valid(experiment, metric, expected),
+        gains=gains,
+        required_by_estimate=dict(_by_estimate(experiment, metric, expected, gains)),
+        users=None if users is None else round(users),
+        smallest_effect=None if users is None else smallest_effect(experiment, metric, expected, users),
+        power=None if target is None or users is None else power_for(experiment, metric, target, users),
+        smallest_always_valid=(
+            None if users is None else smallest_always_valid(experiment, metric, expected, users)
+        ),
+        durations=(
+            ()
+            if arrivals is None
+            else tuple(
+                _duration(experiment, metric, expected, target, d, arrivals.users(d))
+                for d in sorted({*DAYS, planned_days, *([days] if days and days <= MOST_DAYS else [])})
+            )
+        ),
+        notes=tuple(_notes(experiment, metric, expected, gains, needed, users)),
+    )
+
+
+def _expectations(
+    experiment: Experiment, metric: Metric, known: Known | None, given: Expected
+) -> tuple[Expected, dict[str, float]]:
+    """What is expected of the estimate that decides, and what each adjustment is known to gain."""
+    known = known or Known(None, None)
+    estimate = experiment.decision.estimate
+    gains = {m: gain for m, gain in known.gains.items() if why_not(experiment, metric, m) is None}
+    if given.variance_reduction is not None:
+        gains["cuped" if estimate == "ab" else estimate] = given.variance_reduction
+    mean = next((m for m in (given.mean, metric.baseline, known.mean) if m is not None), None)
+    sd = known.sd if given.sd is None else given.sd
+    adjusts = estimate != "ab" and why_not(experiment, metric, estimate) is None
+    return Expected(mean, sd, gains.get(estimate, 0.0) if adjusts else None), gains
+
+
+def _target(
+    experiment: Experiment, metric: Metric, expected: Expected
+) -> tuple[Literal["mde", "margin", "none"], Target | None]:
+    if metric.mde is None and metric.guardrail is not None:
+        return "margin", target_of_margin(experiment, metric, expected)
+    return "none" if metric.mde is None else "mde", target_of_mde(experiment, metric, expected)
+
+
+def _by_estimate(
+    experiment: Experiment, metric: Metric, expected: Expected, gains: dict[str, float]
+) -> Iterator[tuple[str, int]]:
+    for method, gain in (("ab", None), *gains.items()):
+        needed = required_users(experiment, metric, expected._replace(variance_reduction=gain))
+        if needed is not None:
+            yield method, needed
+
+
+def _duration(
+    experiment: Experiment,
+    metric: Metric,
+    expected: Expected,
+    target: Target | None,
+    days: int,
+    users: float,
+) -> Duration:
+    return Duration(
+        days=days,
+        read_on=experiment.window.start + timedelta(days=days - 1 + (metric.window.end or 0)),
+        users=round(users),
+        smallest_effect=smallest_effect(experiment, metric, expected, users),
+        power=None if target is None else power_for(experiment, metric, target, users),
+        smallest_always_valid=smallest_always_valid(experiment, metric, expected, users),
+    )
+
+
+def _source(metric: Metric, known: Known | None, given: Expected) -> str:
+    found = known.source if known else ""
+    mean = "given" if given.mean is not None else "spec" if metric.baseline is not None else found
+    spread = mean if metric.kind in PROPORTIONS else "given" if given.sd is not None else found
+    return ", ".join(dict.fromkeys(word for word in (mean, spread) if word))
+
+
+_SPREAD = {
+    MetricKind.RATIO: "of its linearised value",
+    MetricKind.QUANTILE: "its standard error times the root of n",
+}
+
+
+def _notes(
+    experiment: Experiment,
+    metric: Metric,
+    expected: Expected,
+    gains: dict[str, float],
+    needed: int | None,
+    users: float | None,
+) -> Iterator[str]:
+    """What is missing and how to give it, and what the numbers leave out."""
+    results = "the results of a run, --like or --history"
+    if expected.mean is None:
+        yield f"no baseline: give `baseline` in the spec, --baseline, {results}"
+    elif metric.kind in PROPORTIONS and not 0 < expected.mean < 1:
+        yield f"the baseline of a {metric.kind} must lie between 0 and 1, not {expected.mean:g}"
+    elif metric.mde is not None and needed is None and design_of(metric, expected) is not None:
+        yield "the metric cannot have an effect of the mde at this baseline"
+    if metric.kind not in PROPORTIONS and not (expected.sd or 0) > 0:
+        what = _SPREAD.get(metric.kind, "of the capped values" if metric.winsorise else "of a user")
+        yield f"no standard deviation ({what}): give --sd, {results}"
+    if metric.mde is None and metric.guardrail is None:
+        yield "no mde in the spec: no size follows"
+    if expected.variance_reduction is not None and experiment.decision.estimate not in gains:
+        yield (
+            f"decision.estimate is {experiment.decision.estimate}, and what it gains is not known: planned without it; "
+            "give --variance-reduction, --like or --history"
+        )
+    yield from _few_outcomes(experiment, metric, expected, needed if users is None else users)
+    if metric.role is Role.SECONDARY and experiment.decision.family == "primary_first":
+        yield "primary_first: significant only where every primary metric is too, so its power is at most this"
+
+
+def _few_outcomes(
+    experiment: Experiment, metric: Metric, expected: Expected, users: float | None
+) -> Iterator[str]:
+    """Fewer outcomes than the plan's normal law needs, in the smallest arm."""
+    if metric.kind not in PROPORTIONS or expected.mean is None or users is None:
+        return
+    arm = users * min(v.share for v in experiment.variants)
+    outcomes = arm * min(expected.mean, 1 - expected.mean)
+    if 0 < outcomes < 2 * START_OUTCOMES:
+        test = "the exact test finds less" if metric.test == "score" else "Welch's power is rough there"
+        yield f"an arm of {arm:,.0f} expects {outcomes:,.1f} successes or failures: {test}"

@@ -1,0 +1,33 @@
+"""What stored results say of the users that a plan may expect."""
+
+from __future__ import annotations
+
+from exp_platform.config.experiment import Experiment
+from exp_platform.errors import DataError
+from exp_platform.planning.arrivals import arrivals_of
+from exp_platform.planning.known import Earlier, known_of
+from exp_platform.results.reader import Results
+
+
+def earlier_results(results: Results, experiment: Experiment, like: Experiment | None = None) -> Earlier:
+    """The newest results of `like`, or of the experiment itself where there are any.
+
+    Raises DataError where `like` has no results, or none of a metric of the same id and kind.
+    """
+    of = like or experiment
+    newest = results.latest_decision(of.id)
+    if newest is None:
+        if like is not None:
+            raise DataError(f"--like {like.id} has no stored results: run it first, with exp run {like.id}")
+        return Earlier()
+    rows = results.analysis_rows(of.id, newest.as_of_date)
+    source = "results" if like is None else like.id
+    found = {m.id: known_of(m, rows, source) for m in experiment.metrics}
+    metrics = {metric_id: known for metric_id, known in found.items() if known is not None}
+    if like is not None and not metrics:
+        stored = sorted({r.metric_id for r in rows if r.method == "ab"})
+        raise DataError(
+            f"--like {like.id} has results of {', '.join(stored)}: none is of the id and type of a metric of "
+            f"{experiment.id} ({', '.join(m.id for m in experiment.metrics)})"
+        )
+    return Earlier(metrics, arrivals_of(of, results.stored_aggregates(of.id, newest.as_of_date)))
