@@ -242,3 +242,35 @@ def test_a_look_struck_from_the_spec_after_it_was_taken_stays_spent(
     assert later is not None
     assert later.experiment.looks_taken == (D1,)
     assert later.experiment.look_dates == (D1, D2, looked.decision_date)
+
+
+def test_who_looked_by_one_plan_of_alpha_cannot_go_on_by_another(
+    environment: Environment, experiment: Experiment
+) -> None:
+    """Always-valid evidence on any day, then all of alpha for declared looks, would spend it twice; and the reverse."""
+    grouped = DecisionPlan(
+        sequential="group_sequential", sequential_share=0.0, looks=(D2,), required_sample_size=5000
+    )
+    looked = replace(experiment, decision=grouped)
+    assert start_run(looked, environment, as_of_dates=[D1]).run is not None, "nobody has looked yet"
+    store(environment, start_run(experiment, environment, as_of_dates=[D1]))
+    with pytest.raises(ConfigError) as refused:
+        start_run(looked, environment, as_of_dates=[D2])
+    told = str(refused.value)
+    assert "decision.sequential: found group_sequential, but exp_a was decided as of 2025-03-12" in told
+    assert (
+        "Set it back to always_valid, or begin an experiment with another id whose window starts after"
+        in told
+    )
+    assert start_run(experiment, environment, as_of_dates=[D2]).run is not None
+
+
+def test_a_plan_is_known_from_days_without_a_look_too(
+    environment: Environment, experiment: Experiment
+) -> None:
+    grouped = DecisionPlan(
+        sequential="group_sequential", sequential_share=0.0, looks=(D2,), required_sample_size=5000
+    )
+    store(environment, start_run(replace(experiment, decision=grouped), environment, as_of_dates=[D1]))
+    with pytest.raises(ConfigError, match=r"found always_valid, but exp_a .* by group_sequential"):
+        start_run(experiment, environment, as_of_dates=[D2], force=True)

@@ -44,7 +44,8 @@ def start_run(
 
     The caller holds the experiment's lease. `as_of_dates` None: the last complete local day before `now`; days after
     the last useful one become that one. `force` runs all the same; `dry_run` writes nothing and returns no run.
-    Raises ConfigError for a day before the window or not over yet, or an experiment that has not begun.
+    Raises ConfigError for a day before the window or not over yet, an experiment that has not begun, or one whose stored
+    decisions spent alpha by another plan (`decision.sequential`).
     """
     environment = environment or load_environment()
     now = now or datetime.now(UTC)
@@ -52,6 +53,7 @@ def start_run(
         experiment, as_of_dates if as_of_dates is not None else [default_as_of(experiment, now)], now
     )
     stored = Results(environment).decisions(experiment.id)
+    _require_one_plan(experiment, stored)
     experiment = replace(
         experiment,
         fixed_horizon_read=_read_before(experiment, stored),
@@ -114,6 +116,22 @@ def as_of_days(experiment: Experiment, days: Sequence[date], now: datetime) -> t
 
 def _last_complete_day(experiment: Experiment, now: datetime) -> date:
     return now.astimezone(ZoneInfo(experiment.window.timezone)).date() - timedelta(days=1)
+
+
+def _require_one_plan(experiment: Experiment, stored: Sequence[StoredDecision]) -> None:
+    """Each way to spend alpha over looks has all of it: whoever looked by one must not go on by the other.
+
+    What one of them found, or nearly found, would choose the other, and both together exceed alpha.
+    """
+    now = experiment.decision.sequential
+    others = [d for d in stored if d.decision.sequential not in (None, now)]
+    if others:
+        before = others[0].decision.sequential
+        raise ConfigError(
+            f"{experiment.spec_file or experiment.id}: decision.sequential: found {now}, but {experiment.id} was decided as "
+            f"of {others[0].as_of_date} by {before}, which has alpha to spend once. Set it back to {before}, or begin an "
+            f"experiment with another id whose window starts after {others[-1].as_of_date}"
+        )
 
 
 def _read_before(experiment: Experiment, stored: Sequence[StoredDecision]) -> date | None:
