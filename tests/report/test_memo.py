@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from exp_platform.analyses.rows import Status
 from exp_platform.checks import CheckResult
 from exp_platform.config.environment import Environment
 from exp_platform.config.experiment import AnalysisPlan, Effect
@@ -133,6 +134,23 @@ def test_what_was_skipped_is_said() -> None:
 def test_segments_carry_the_warning() -> None:
     text = render(report())
     assert "**Exploratory.**" in text
+
+
+def test_segments_say_whether_their_effects_differ() -> None:
+    made = report()
+    rows = [r for r in made.rows if (r.method, r.metric_id, r.test) == ("segments", "buys", "interaction")]
+    assert [wording.segment(r) for r in rows] == ["device, all values"]
+    assert "| device | buys | t1 | – | INSUFFICIENT_DATA: 1 of 1 values can be tested" in render(made)
+    found = replace(
+        rows[0],
+        status=Status.OK,
+        degrees_of_freedom=3.0,
+        p_value=0.04,
+        verdict="equal",
+        message="one left out",
+    )
+    assert "| device | buys | t1 | 4 | equal; one left out | 0.04 |" in render(replace(made, rows=(found,)))
+    assert wording.differing(replace(found, verdict=None, message=None)) == "open until the planned end"
 
 
 def test_files_are_written_whole_with_charts_and_a_json_twin(environment: Environment) -> None:

@@ -70,4 +70,4 @@ def _heavy_tail(control: Spread, treatment: Spread) -> str | None:
 
 def _spread(block: Block, nonzero: int) -> Spread:
     moments = block.moments
-    return Spread(moments.n, float(moments.mean[0]), float(moments.covariance()[0, 0]), nonzero)
+    return Spread(moments.n, float(moments.mean[0]), moments.variance(0), nonzero)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 from exp_platform.aggregates import ALL, Aggregates, Block
@@ -148,14 +149,15 @@ def arms_of(metric: Metric, pair: Pair) -> Arms:
     return Arms(arm_of(metric, pair.control), arm_of(metric, pair.treatment))
 
 
-def effect_test(metric: Metric, pair: Pair, adjusted: Arms | None = None) -> Test:
+def effect_test(metric: Metric, pair: Pair, arms: Arms, *, adjusted: bool) -> Test:
     """The metric's test of `treatment - control`: of its counts where it asks for the score test, else Welch's.
 
-    Adjusted arms are no counts, so they are tested by Welch. Raises ValueError where nothing varies.
+    `arms` are those of the pair; where they are adjusted they are no counts, so they are tested by Welch. Raises
+    ValueError where nothing varies.
     """
-    if metric.test == "score" and adjusted is None:
+    if metric.test == "score" and not adjusted:
         return proportions(*(Count(block.successes or 0, block.moments.n) for block in pair))
-    return difference(*(adjusted or arms_of(metric, pair)))
+    return difference(*arms)
 
 
 @dataclass(frozen=True)
@@ -169,8 +171,16 @@ class Compared:
     test: Test
     also: dict[str, Any]
 
-    def row(self, corrected: Corrected | None = None) -> ResultRow:
-        """The row with intervals, relative effect and always-valid evidence, corrected as its family says or else alone."""
+    @cached_property
+    def caution(self) -> str | None:
+        """Why Welch's test of the plain arms may not keep its level, or None."""
+        return caution(self.comparison.metric, *self.pair)
+
+    def row(self, corrected: Corrected | None = None, size: int | None = None) -> ResultRow:
+        """The row with intervals, relative effect and always-valid evidence, corrected as its family says or else alone.
+
+        `size` is the family's where it is not the planned one.
+        """
         c = self.comparison
         alone = Corrected(min(1.0, self.test.p_value * c.level.multiplier), c.level.alpha)
         p, alpha = corrected or alone
@@ -180,10 +190,10 @@ class Compared:
             **self._description(0, "control", 1 - alpha),
             **self._description(1, "treatment", 1 - alpha),
             capped_share=_capped_share(self.pair.control, self.pair.treatment),
-            caution=caution(c.metric, *self.pair) if isinstance(self.test, Difference) else None,
+            caution=self.caution if isinstance(self.test, Difference) else None,
             **self._effect(p, alpha),
             correction=c.level.correction if c.level.family else "none",
-            family_size=c.level.size,
+            family_size=size or c.level.size,
             coverage=str(c.level.coverage),
             **_always_valid(c, self.pair, self.arms, self.test.estimate),
             **self.also,
@@ -262,7 +272,7 @@ def compare(c: Comparison, pair: Pair, arms: Arms | None = None, **also: Any) ->
     except ValueError as error:
         return c.row(Status.DEGENERATE, message=str(error), **counts)
     try:
-        test = effect_test(c.metric, pair, arms)
+        test = effect_test(c.metric, pair, arms or plain, adjusted=arms is not None)
     except ValueError:
         return c.row(Status.DEGENERATE, message=_why_constant(c.metric, *(arms or plain)[:2]), **counts)
     return Compared(c, pair, plain, arms or plain, test, also)

@@ -9,12 +9,13 @@ from exp_platform.analyses.rows import ResultRow
 from exp_platform.stats.multiplicity import Corrected, correct
 
 
-def corrected(outcomes: Sequence[Compared | ResultRow]) -> list[ResultRow]:
+def corrected(outcomes: Sequence[Compared | ResultRow], *, planned: bool = True) -> list[ResultRow]:
     """One row per outcome, in the order given.
 
     Comparisons of one family are corrected together, as its plan says. A row without a test stays as it is; it keeps
-    its place in the family's size, on which the plan has spent alpha, and is never rejected. A look of a group-sequential
-    test has its own share already (Bonferroni).
+    its place in the family's size, on which the plan has spent alpha, and is never rejected. Where it is not `planned`
+    which comparisons there are, a family is as large as those that have a test. A look of a group-sequential test has its
+    own share already (Bonferroni).
     """
     families: dict[tuple[str, ...], list[Compared]] = {}
     for outcome in outcomes:
@@ -26,17 +27,20 @@ def corrected(outcomes: Sequence[Compared | ResultRow]) -> list[ResultRow]:
             c = outcome.comparison
             part = c.treatment_id if c.level.parts > 1 else ""
             families.setdefault((c.method, c.level.family, part), []).append(outcome)
-    found = {id(member): each for members in families.values() for member, each in _of_family(members)}
-    return [o.row(found.get(id(o))) if isinstance(o, Compared) else o for o in outcomes]
+    found: dict[int, tuple[Corrected, int]] = {}
+    for members in families.values():
+        size = members[0].comparison.level.size if planned else len(members)
+        found |= {id(member): (each, size) for member, each in _of_family(members, size)}
+    return [o.row(*found.get(id(o), ())) if isinstance(o, Compared) else o for o in outcomes]
 
 
-def _of_family(members: list[Compared]) -> list[tuple[Compared, Corrected]]:
+def _of_family(members: list[Compared], size: int) -> list[tuple[Compared, Corrected]]:
     level = members[0].comparison.level
     found = correct(
         level.correction,
         [m.test.p_value for m in members],
         level.family_alpha / level.parts,
-        level.size // level.parts,
+        size // level.parts,
     )
     whole = (Corrected(min(1.0, each.p * level.parts), each.alpha) for each in found)
     return list(zip(members, whole, strict=True))

@@ -64,7 +64,7 @@ class ResultRow:
     median_treatment: float | None = None
     p95_control: float | None = None
     p95_treatment: float | None = None
-    test: str | None = None  # welch, score, exact; srm: chi_square, exact
+    test: str | None = None  # welch, score, exact; srm: chi_square, exact; segments' joint rows: interaction
     estimate: float | None = None
     standard_error: float | None = None
     degrees_of_freedom: float | None = None
@@ -73,6 +73,9 @@ class ResultRow:
     p_value: float | None = None
     log10_p: float | None = None  # stays finite where p underflows
     p_adjusted: float | None = None
+    p_relative: float | None = (
+        None  # interaction: that relative effects are the same, by the log of their ratio
+    )
     correction: str | None = None  # bonferroni, holm, bh; none: stands alone
     family_size: int | None = None  # comparisons that share alpha
     coverage: str | None = None  # what is said of the family's intervals together (`family.Coverage`)
@@ -108,7 +111,7 @@ class ResultRow:
     adjusted_mean_control: float | None = None
     adjusted_mean_treatment: float | None = None
     verdict: str | None = (
-        None  # guardrails: proven_breach, observed_breach, non_inferior, unproven; srm: ok, mismatch
+        None  # guardrails: proven_breach, observed_breach, non_inferior, unproven; srm: ok, mismatch; joint: equal, different
     )
     severity: str | None = None
     margin: float | None = None  # absolute, signed on the metric's scale: beyond it the effect breaches

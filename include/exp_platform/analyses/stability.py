@@ -11,10 +11,10 @@ import numpy as np
 from exp_platform.aggregates import ALL, COHORT, Aggregates, Block
 from exp_platform.analyses.comparison import pair_of, too_small
 from exp_platform.analyses.daily import day_weights, why_not
+from exp_platform.analyses.equality import equality
 from exp_platform.analyses.rows import ResultRow, Row, Status
 from exp_platform.config.experiment import Experiment, Metric, MetricKind
 from exp_platform.stats.arms import Arm, Arms, arm_mean, arm_ratio
-from exp_platform.stats.wald import Part, joint
 from exp_platform.stats.welch import difference
 
 METHOD = "stability"
@@ -100,36 +100,21 @@ def _cohorts(
         rows.append(of_cohort(**_effect(arms.control, arms.treatment, experiment.decision.alpha)))
         if rows[-1].status is Status.OK:
             compared.append(arms)
-    return [*rows, test(**_equality(compared, experiment.decision.alpha))]
+    return [*rows, test(**_of_cohorts(compared, experiment.decision.alpha))]
+
+
+def _of_cohorts(compared: Sequence[Arms], alpha: float) -> dict[str, Any]:
+    """The columns of the cohorts' joint test, uncorrected."""
+    if len(compared) < 2:
+        message = f"{len(compared)} cohorts with enough users whose days are over: a comparison needs two"
+        return {"status": Status.INSUFFICIENT_DATA, "message": message}
+    found = equality(compared)
+    verdict = "equal" if found["p_value"] >= alpha else "different"
+    return {**found, "status": Status.OK, "alpha": alpha, "verdict": verdict}
 
 
 def _arm(metric: Metric, block: Block) -> Arm:
     return arm_ratio(block.moments) if metric.kind is MetricKind.RATIO else arm_mean(block.moments)
-
-
-def _equality(effects: Sequence[Arms], alpha: float) -> dict[str, Any]:
-    """The joint test that the cohorts' effects are equal: their differences from the first, each arm a part of the covariance."""
-    if len(effects) < 2:
-        message = f"{len(effects)} cohorts with enough users whose days are over: a comparison needs two"
-        return {"status": Status.INSUFFICIENT_DATA, "message": message}
-    from_first = np.vstack([-np.ones(len(effects) - 1), np.eye(len(effects) - 1)])
-    estimates = np.array([treatment.mean - control.mean for control, treatment, *_ in effects]) @ from_first
-    parts = [
-        Part(np.outer(contrast, contrast) * arm.variance_of_mean, arm.n - 1)
-        for contrast, arms in zip(from_first, effects, strict=True)
-        for arm in (arms.control, arms.treatment)
-    ]
-    wald = joint(estimates, parts)
-    return {
-        "status": Status.OK,
-        "statistic": wald.statistic,
-        "degrees_of_freedom": float(wald.df),
-        "denominator_df": wald.denominator_df,
-        "p_value": wald.p,
-        "log10_p": wald.log10_p,
-        "alpha": alpha,
-        "verdict": "equal" if wald.p >= alpha else "different",
-    }
 
 
 def _effect(control: Arm, treatment: Arm, alpha: float) -> dict[str, Any]:

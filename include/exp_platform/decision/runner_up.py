@@ -54,7 +54,8 @@ def _is_ahead(case: Case, winner: Finding, second: Finding) -> bool:
         return False
     adjusted = _adjusted(case, winner, second)
     try:
-        test = effect_test(metric, pair, adjusted)
+        arms = adjusted or arms_of(metric, pair)
+        test = effect_test(metric, pair, arms, adjusted=adjusted is not None)
     except ValueError:  # neither arm varies
         return False
     ahead = metric.direction * test.estimate
@@ -62,9 +63,7 @@ def _is_ahead(case: Case, winner: Finding, second: Finding) -> bool:
     c = at_look(c, case.aggregates)
     if c.final and ahead > 0 and test.p_value < c.level.alpha:
         return True
-    return sequence_status(c, pair) is Status.OK and ahead > sequence_half_width(
-        c, adjusted or arms_of(metric, pair)
-    )
+    return sequence_status(c, pair) is Status.OK and ahead > sequence_half_width(c, arms)
 
 
 def _adjusted(case: Case, winner: Finding, second: Finding) -> Arms | None:

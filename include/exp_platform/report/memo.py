@@ -10,6 +10,7 @@ from typing import Any
 import jinja2
 
 from exp_platform.analyses.adjustment import ADJUSTED
+from exp_platform.analyses.interaction import TEST as INTERACTION
 from exp_platform.analyses.rows import ResultRow, Status
 from exp_platform.config.environment import Environment
 from exp_platform.config.experiment import Role
@@ -41,6 +42,7 @@ def render(report: Report, drawn: dict[str, str] | None = None) -> str:
     decision, stored = report.decision, report.stored
     ab = report.of_method("ab")
     plain = {(r.metric_id, r.treatment_id): r for r in ab}
+    segments = [r for r in report.of_method("segments") if r.role == Role.PRIMARY]
     context: dict[str, Any] = {
         "e": report.experiment,
         "decision": decision,
@@ -63,7 +65,8 @@ def render(report: Report, drawn: dict[str, str] | None = None) -> str:
         "sensitivity": [r for r in report.sensitivity if r.m_bar in (None, 1.0)],
         "tests": report.tests,
         "guardrails": report.of_method("guardrails"),
-        "segments": [r for r in report.of_method("segments") if r.role == Role.PRIMARY],
+        "segments": [r for r in segments if r.test != INTERACTION],
+        "interactions": [r for r in segments if r.test == INTERACTION],
         "bayes": report.of_method("bayes"),
         "stability": wording.stability(report),
         "srm": report.of_method("srm"),
@@ -205,6 +208,8 @@ def _template() -> jinja2.Template:
         interval=numbers.interval,
         p_value=numbers.p_value,
         relative=wording.relative,
+        segment=wording.segment,
+        differing=wording.differing,
         verdict=wording.reading,
         trend=wording.trend,
         sensitive=wording.sensitive,

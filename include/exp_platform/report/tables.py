@@ -12,7 +12,7 @@ from rich.text import Text
 from exp_platform.analyses.rows import ResultRow
 from exp_platform.report import numbers
 from exp_platform.report.content import Report
-from exp_platform.report.wording import headline, reading, why
+from exp_platform.report.wording import headline, reading, segment, why
 
 _COLOUR = {"ship": "green", "stop": "red", "investigate": "yellow", "extend": "cyan"}
 
@@ -76,7 +76,7 @@ def _cells(row: ResultRow) -> dict[str, str]:
     return {
         "Metric": row.metric_id,
         "Treatment": row.treatment_id,
-        "Segment": f"{row.segment} = {row.segment_value}",
+        "Segment": segment(row),
         "Control": numbers.level(row.mean_control, kind),
         "Treated": numbers.level(row.mean_treatment, kind),
         "Effect": "\n".join(effect),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from exp_platform.aggregates import ALL
+from exp_platform.analyses.interaction import TEST as INTERACTION
 from exp_platform.analyses.rows import DidSensitivityRow, PretrendTestRow, ResultRow, Status
 from exp_platform.analyses.stability import TREND
 from exp_platform.checks import CheckResult
@@ -116,6 +117,19 @@ def reading(row: ResultRow) -> str:
     if row.significant_uncorrected:
         return "only before correction"
     return "not significant"
+
+
+def segment(row: ResultRow) -> str:
+    """Whom a row of a segment is about."""
+    return f"{row.segment}, all values" if row.test == INTERACTION else f"{row.segment} = {row.segment_value}"
+
+
+def differing(row: ResultRow) -> str:
+    """The verdict of the test that an effect is the same in all values of a segment, and what to beware of."""
+    if row.status != Status.OK:
+        return reading(row)
+    notes = [note for note in (row.message, row.caution) if note is not None]
+    return "; ".join([row.verdict or "open until the planned end", *notes])
 
 
 def trend(row: PretrendTestRow) -> str:

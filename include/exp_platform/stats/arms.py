@@ -21,6 +21,11 @@ class Arm(NamedTuple):
     degrees_of_freedom: float | None = None  # of that variance; None: n - 1
 
     @property
+    def df(self) -> float:
+        """The degrees of freedom of the variance."""
+        return self.n - 1 if self.degrees_of_freedom is None else self.degrees_of_freedom
+
+    @property
     def sd(self) -> float:
         """Standard deviation per user, in the metric's unit (for a ratio: of its linearised value)."""
         return math.sqrt(self.variance_of_mean * self.n)
@@ -51,7 +56,7 @@ def arm_mean(moments: Moments, column: int = 0) -> Arm:
 
     A spread that rounding alone explains counts as zero. Raises ValueError below two users.
     """
-    variance = float(moments.covariance()[column, column])
+    variance = moments.variance(column)
     mean = float(moments.mean[column])
     if variance <= (ROUNDING * mean) ** 2:
         variance = 0.0
@@ -69,7 +74,7 @@ def arm_ratio(moments: Moments, num: int = 0, den: int = 1) -> Arm:
         raise ValueError("the denominator of the ratio has mean zero")
     ratio = float(moments.mean[num]) / denominator
     residual = moments.select([num, den]).linear([1.0, -ratio])
-    variance = float(residual.covariance()[0, 0]) / denominator**2
+    variance = residual.variance(0) / denominator**2
     return Arm(moments.n, ratio, variance / moments.n)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -158,6 +159,7 @@ def normal_critical(level: float) -> float:
     return -normal_quantile((1 - level) / 2)
 
 
+@lru_cache(maxsize=4096)  # a row asks for each two or three times, and rows of the same users again
 def t_critical(level: float, df: float) -> float:
     """Half width, in standard errors, of a two-sided t interval of coverage `level` (0.95, not 0.975)."""
     _require_probability(level=level)

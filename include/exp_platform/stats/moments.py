@@ -103,6 +103,12 @@ class Moments:
             raise ValueError(f"a covariance needs two users, not {self.n}")
         return self.m2 / (self.n - 1)
 
+    def variance(self, column: int) -> float:
+        """Sample variance of one column, divisor n - 1. Raises ValueError below two users."""
+        if self.n < 2:
+            raise ValueError(f"a variance needs two users, not {self.n}")
+        return float(self.m2[column, column]) / (self.n - 1)
+
     def to_json(self) -> dict[str, Any]:
         """A JSON object whose floats round-trip exactly."""
         return {"n": self.n, "mean": self.mean.tolist(), "m2": self.m2.tolist()}

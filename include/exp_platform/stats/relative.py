@@ -96,6 +96,20 @@ def log_ratio(control: Arm, treatment: Arm, critical: float) -> RelativeInterval
     return _approximate(ratio - 1, ratio * math.exp(-spread) - 1, ratio * math.exp(spread) - 1)
 
 
+def logged(arms: Arms) -> Arms:
+    """Independent arms on the log scale, where the effect is the log of their means' ratio, by the delta method.
+
+    Raises ValueError unless both means are positive.
+    """
+    return Arms(_logged(arms.control), _logged(arms.treatment))
+
+
+def _logged(arm: Arm) -> Arm:
+    if not arm.mean > 0:
+        raise ValueError("only a positive mean has a logarithm")
+    return Arm(arm.n, math.log(arm.mean), arm.variance_of_mean / arm.mean**2, arm.degrees_of_freedom)
+
+
 def _approximate(point: float, low: float, high: float) -> RelativeInterval:
     return RelativeInterval(point, low, high, Kind.APPROXIMATE, excludes_zero=not low <= 0 <= high)
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from exp_platform.stats.arms import Arms
 from exp_platform.stats.intervals import f_sf
 from exp_platform.stats.moments import Array, Moments
 
@@ -55,12 +56,40 @@ def joint(estimates: ArrayLike, parts: Sequence[Part]) -> Wald:
     if not all(np.isfinite(x).all() for x in (b, *shares)):
         raise ValueError("estimates and covariances must be finite")
     whiten = _whitening(b, sum(shares, np.zeros((len(b), len(b)))))
-    r = len(whiten)
-    statistic = float(np.sum((whiten @ b) ** 2))
     doubt = 0.0
     for v, part in zip(shares, parts, strict=True):
         h = whiten @ v @ whiten.T
         doubt += (float(np.trace(h)) ** 2 + float(np.sum(h**2))) / part.degrees_of_freedom
+    return _held(float(np.sum((whiten @ b) ** 2)), len(whiten), doubt)
+
+
+def equal(groups: Sequence[Arms]) -> Wald:
+    """Test that the effects of groups of disjoint users, treatment minus control, are all the same.
+
+    It is `joint` of their differences from any one of them, each arm of a group a part, in closed form: the statistic is
+    Cochran's Q, and an arm's H is its share of its effect's variance times 1 - that group's weight. Raises ValueError below
+    two groups, where an effect has no variance, and where `joint` does. Source: Cochran 1954; Zhang 2012.
+    """
+    if len(groups) < 2:
+        raise ValueError(f"the effects of two groups are compared at least, not of {len(groups)}")
+    effects = np.array([group.treatment.mean - group.control.mean for group in groups])
+    variances = np.array([[arm.variance_of_mean for arm in (g.control, g.treatment)] for g in groups])
+    df = np.array([[arm.df for arm in (g.control, g.treatment)] for g in groups])
+    variance = variances.sum(axis=1)
+    if not (variance > 0).all():
+        raise ValueError("an effect without variance cannot be weighed")
+    weight = variance.min() / variance  # on a common scale: squared units may be tiny
+    weight /= weight.sum()
+    h = variances * ((1 - weight) / variance)[:, None]
+    return _held(
+        float(np.sum((effects - weight @ effects) ** 2 / variance)),
+        len(groups) - 1,
+        float(np.sum(2 * h**2 / df)),
+    )
+
+
+def _held(statistic: float, r: int, doubt: float) -> Wald:
+    """The statistic of r estimates against its F; ValueError where their covariance is known too little."""
     nu = r * (r + 1) / doubt if doubt else math.inf
     if nu < r:
         raise ValueError(f"{nu:.3g} degrees of freedom are too few to test {r} estimates together")

@@ -40,7 +40,7 @@ def difference(control: Arm, treatment: Arm, covariance: float = 0.0, df: float 
     if df is None:
         # Shares, not squared variances: those underflow.
         share = control.variance_of_mean / (control.variance_of_mean + treatment.variance_of_mean)
-        df = 1 / (share**2 / _df(control) + (1 - share) ** 2 / _df(treatment))
+        df = 1 / (share**2 / control.df + (1 - share) ** 2 / treatment.df)
     estimate = treatment.mean - control.mean
     error = math.sqrt(variance)
     tail = t_two_sided(estimate / error, df)
@@ -52,10 +52,6 @@ def mean_interval(arm: Arm, level: float) -> Interval:
     _require_two_users(arm)
     half = t_critical(level, arm.n - 1) * math.sqrt(arm.variance_of_mean)
     return Interval(arm.mean - half, arm.mean + half)
-
-
-def _df(arm: Arm) -> float:
-    return arm.n - 1 if arm.degrees_of_freedom is None else arm.degrees_of_freedom
 
 
 def _require_two_users(*arms: Arm) -> None:
