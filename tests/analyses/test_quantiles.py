@@ -146,7 +146,7 @@ def test_a_guardrail_on_a_quantile_is_non_inferiority_of_that_quantile() -> None
 def test_segments_compare_quantiles_within_each_value() -> None:
     control, treated = (np.array(values) for values in REFERENCE["arms"].values())
     day = aggregates(control, treated, 0.5, segment="device", value="mobile")
-    (row,) = segments.analyse(experiment(quantile(0.5), segments=("device",), decision=ONE_LOOK), day)
+    row, _ = segments.analyse(experiment(quantile(0.5), segments=("device",), decision=ONE_LOOK), day)
     assert isinstance(row, ResultRow)
     assert (row.segment_value, row.status, row.exploratory) == ("mobile", Status.OK, True)
     assert row.estimate == pytest.approx(REFERENCE["expected"]["0.5"]["estimate"], rel=1e-9)

@@ -105,7 +105,7 @@ def test_each_segment_value_is_tested_by_its_own_counts() -> None:
         for arm, (x, n) in zip(("control", "t1"), counts, strict=True)
     ]
     rows = segments.analyse(experiment(m, segments=("device",)), aggregates(blocks))
-    assert [r.test for r in rows if isinstance(r, ResultRow)] == ["score", "exact"]
+    assert [r.test for r in rows if isinstance(r, ResultRow)] == ["score", "exact", "interaction"]
 
 
 @pytest.mark.parametrize("scale", ["absolute", "relative"])

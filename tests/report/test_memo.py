@@ -149,7 +149,9 @@ def test_segments_say_whether_their_effects_differ() -> None:
         verdict="equal",
         message="one left out",
     )
-    assert "| device | buys | t1 | 4 | equal; one left out | 0.04 |" in render(replace(made, rows=(found,)))
+    assert "| device | buys | t1 | 4 | equal; one left out | 0.040 |" in render(
+        replace(made, rows=tuple(found if r is rows[0] else r for r in made.rows))
+    )
     assert wording.differing(replace(found, verdict=None, message=None)) == "open until the planned end"
 
 
