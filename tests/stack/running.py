@@ -7,14 +7,18 @@ import math
 import os
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
 import boto3
 import duckdb
 import httpx
 import pyarrow as pa
+import pytest
+import yaml
 from botocore.config import Config
 
 from end_to_end.installation import OF_THE_RUN
@@ -28,6 +32,13 @@ from exp_platform.tables.selection import selection
 
 Found = TypeVar("Found")
 Content = dict[str, tuple[int, int | None]]
+FIRST, SECOND = "exp_checkout_button_001", "exp_pricing_test_003"
+RUNNING = [
+    pytest.mark.stack,
+    pytest.mark.skipif(
+        "EXP_STACK" not in os.environ, reason="needs the running compose stack: make stack-test"
+    ),
+]
 ROOT = project_root()
 
 
@@ -48,18 +59,24 @@ def until(found: Callable[[], Found | None], seconds: float, what: str) -> Found
 def rows(environment: Environment, name: str, experiment_id: str) -> pa.Table:
     """A table's rows of an experiment, without what names the run."""
     stored = table(open_catalog(environment), name)
-    found = stored.scan(selection({"experiment_id": experiment_id})).to_arrow()
+    return without_run(stored.scan(selection({"experiment_id": experiment_id})).to_arrow())
+
+
+def without_run(found: pa.Table) -> pa.Table:
     return found.drop_columns([column for column in found.column_names if column in OF_THE_RUN])
 
 
-def content(environment: Environment, experiment_id: str) -> Content:
-    """Every table's rows of an experiment as their number and a hash, whatever their order: equal to the bit is equal here."""
-    database, found = duckdb.connect(), {}
-    for name in TABLES:
-        database.register("stored", rows(environment, name, experiment_id))
-        query = "SELECT count(*), sum(hash(row)::HUGEINT) FROM stored AS row"
-        (found[name],) = database.execute(query).fetchall()
+def digest(stored: pa.Table) -> tuple[int, int | None]:
+    """The rows as their number and a hash, whatever their order: equal to the bit is equal here."""
+    database = duckdb.connect()
+    database.register("stored", stored)
+    (found,) = database.execute("SELECT count(*), sum(hash(row)::HUGEINT) FROM stored AS row").fetchall()
     return found
+
+
+def content(environment: Environment, experiment_id: str) -> Content:
+    """The digest of every table's rows of an experiment."""
+    return {name: digest(rows(environment, name, experiment_id)) for name in TABLES}
 
 
 def same(one: Any, other: Any) -> bool:
@@ -109,6 +126,26 @@ class Stack:
     def up(self) -> None:
         subprocess.run([ROOT / "scripts" / "stack-up.sh"], check=True, capture_output=True)
 
+    @contextmanager
+    def otherwise(self, service: str, folder: Path, **settings: Any) -> Iterator[str]:
+        """The service with other settings than the file's, for a while; gives its container."""
+        override = folder / "override.yml"
+        override.write_text(yaml.safe_dump({"services": {service: settings}}))
+        files = ["--file", "docker-compose.yml", "--file", str(override)]
+        start = ["up", "--detach", "--no-deps", service]
+        self.compose(*files, *start)
+        try:
+            yield self.ready(service)
+        finally:
+            self.compose(*start)
+            self.ready(service)
+
+    def ready(self, service: str) -> str:
+        """The service's container, as soon as it is healthy."""
+        (container,) = self.containers(service)
+        until(lambda: self.healthy(container), 180, f"the health of {service}")
+        return container
+
     def containers(self, service: str) -> list[str]:
         return self.compose("ps", "--quiet", service).split()
 
@@ -146,6 +183,17 @@ class Stack:
 
         until(ended, seconds, f"the end of {run.experiment_id}")
         return run.state
+
+    def first_failure(self, run: Followed) -> tuple[dict[str, Any], str]:
+        """The first try that failed, as soon as there is one: the task instance and the try's log."""
+
+        def failed() -> dict[str, Any] | None:
+            list(run.look(self.airflow))
+            tasks = self.airflow.tasks(run.dag_id, run.own_run) if run.own_run else []
+            return next((task for task in tasks if task["state"] in ("failed", "up_for_retry")), None)
+
+        task = until(failed, 300, f"a failed try of {run.experiment_id}")
+        return task, self.airflow.log(run.dag_id, run.own_run, task["task_id"], task["try_number"])
 
     def wait_for_stage(self, run: Followed, stage: str) -> None:
         """Wait until Spark works on the stage: its application has executors."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -11,37 +9,28 @@ from pathlib import Path
 
 import pytest
 from botocore.exceptions import ClientError
+from pyarrow.feather import read_table
 
 from exp_platform.config.environment import load_environment
-from exp_platform.orchestration.stack_demo import applications
-from stack.running import ROOT, Content, Stack, content, in_order, rows, same, until
+from stack.running import (
+    FIRST,
+    ROOT,
+    RUNNING,
+    SECOND,
+    Content,
+    Stack,
+    content,
+    digest,
+    in_order,
+    rows,
+    same,
+    until,
+    without_run,
+)
 
-pytestmark = [
-    pytest.mark.stack,
-    pytest.mark.skipif(
-        "EXP_STACK" not in os.environ, reason="needs the running compose stack: make stack-test"
-    ),
-]
+pytestmark = RUNNING
 
-FIRST, SECOND = "exp_checkout_button_001", "exp_pricing_test_003"
-SPARK_STAGES = ("ingest", "aggregates")
 EXACT = {"exposures", "outcomes", "unit_days"}  # nothing in them is a sum over users
-
-
-@pytest.fixture(scope="module")
-def stack() -> Stack:
-    return Stack()
-
-
-@pytest.fixture(scope="module")
-def undisturbed(stack: Stack) -> dict[str, Content]:
-    """Both experiments' tables after a run of both at once that nothing disturbed."""
-    before = {application["id"] for application in applications(stack.master)}
-    runs = stack.start(FIRST, SECOND)
-    assert [stack.end(run) for run in runs] == ["success", "success"]
-    names = [app["name"] for app in applications(stack.master) if app["id"] not in before]
-    assert sorted(names) == sorted(f"{stage} {run.experiment_id}" for run in runs for stage in SPARK_STAGES)
-    return {name: content(stack.environment, name) for name in (FIRST, SECOND)}
 
 
 def test_two_experiments_at_once_both_succeed_and_their_memos_are_on_s3(
@@ -70,18 +59,19 @@ def test_the_embedded_run_of_the_same_experiment_has_the_same_content(
 
 
 def test_spark_on_this_machine_reads_what_pyiceberg_reads(
-    stack: Stack, undisturbed: dict[str, Content]
+    stack: Stack, undisturbed: dict[str, Content], tmp_path: Path
 ) -> None:
     script = (
-        "import json; from exp_platform.spark.session import build_spark_session\n"
+        "import pyarrow.feather\n"
+        "from exp_platform.spark.session import build_spark_session\n"
         "spark = build_spark_session('compare')\n"
-        f"names = {sorted(undisturbed[FIRST])!r}\n"
-        f"where = \"experiment_id = '{FIRST}'\"\n"
-        "print(json.dumps({n: spark.table('iceberg.exp.' + n).where(where).count() for n in names}))\n"
+        f"for name in {sorted(undisturbed[FIRST])!r}:\n"
+        f"    rows = spark.table('iceberg.exp.' + name).where(\"experiment_id = '{FIRST}'\")\n"
+        f"    pyarrow.feather.write_feather(rows.toArrow(), '{tmp_path}/' + name)\n"
     )
-    ended = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
-    counts = json.loads(ended.stdout.splitlines()[-1])
-    assert counts == {name: count for name, (count, _) in undisturbed[FIRST].items()}
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+    read = {name: without_run(read_table(tmp_path / name)) for name in undisturbed[FIRST]}
+    assert {name: digest(found) for name, found in read.items()} == undisturbed[FIRST]
 
 
 @pytest.mark.parametrize(
