@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -179,6 +179,32 @@ def test_a_run_beside_another_one_waits_by_retries_and_never_takes_its_lease(dep
     held = _lease()
     assert held is not None
     assert held.holder == "somebody else"
+
+
+def test_a_lease_that_an_ended_run_could_not_give_back_is_taken(deployment: Deployment, monkeypatch) -> None:
+    monkeypatch.setattr("exp_platform.orchestration.run_lease._QUIET", timedelta(0))
+    ended = deployment.test_dag()
+    Lease(EXPERIMENT, f"airflow exp__{EXPERIMENT} {ended.run_id}", load_environment(), ttl=1e6).acquire()
+    assert deployment.test_dag().state == "success"
+    assert _lease() is None
+
+
+@pytest.mark.parametrize("holder", ["exp run", "airflow exp__button_test of-another-airflow"])
+def test_a_lease_of_whom_airflow_does_not_know_is_left_alone(
+    deployment: Deployment, monkeypatch, holder: str
+) -> None:
+    monkeypatch.setattr("exp_platform.orchestration.run_lease._QUIET", timedelta(0))
+    Lease(EXPERIMENT, holder, load_environment(), ttl=1e6).acquire()
+    assert deployment.test_dag().state == "failed"
+    held = _lease()
+    assert held is not None
+    assert held.holder == holder
+
+
+def test_a_task_that_still_beats_keeps_the_lease_though_its_run_has_ended(deployment: Deployment) -> None:
+    ended = deployment.test_dag()
+    Lease(EXPERIMENT, f"airflow exp__{EXPERIMENT} {ended.run_id}", load_environment(), ttl=1e6).acquire()
+    assert deployment.test_dag().state == "failed"
 
 
 def test_a_spec_that_has_become_invalid_fails_check_at_once(deployment: Deployment, monkeypatch) -> None:

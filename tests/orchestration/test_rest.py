@@ -98,5 +98,8 @@ def test_nobody_listening_is_told_after_a_while(airflow: Answers, monkeypatch: p
 
 
 def test_a_log_is_its_events_line_by_line(airflow: Answers) -> None:
-    airflow.answers = [(200, {"content": [{"event": "one"}, "two"]})]
-    assert api(airflow).log("d", "r", "ingest", 1) == "one\ntwo"
+    error = {"exc_type": "AirflowException", "exc_value": "the disk is full", "frames": []}
+    lines = [{"event": "one"}, "two", {"event": "Task failed", "error_detail": [error]}]
+    airflow.answers = [(200, {"content": lines})]
+    said = "one\ntwo\nTask failed\nAirflowException: the disk is full"
+    assert api(airflow).log("d", "r", "ingest", 1) == said

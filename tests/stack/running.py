@@ -192,8 +192,12 @@ class Stack:
             tasks = self.airflow.tasks(run.dag_id, run.own_run) if run.own_run else []
             return next((task for task in tasks if task["state"] in ("failed", "up_for_retry")), None)
 
+        def told() -> str | None:
+            log = self.airflow.log(run.dag_id, run.own_run, task["task_id"], task["try_number"])
+            return log if "Task failed" in log else None
+
         task = until(failed, 300, f"a failed try of {run.experiment_id}")
-        return task, self.airflow.log(run.dag_id, run.own_run, task["task_id"], task["try_number"])
+        return task, until(told, 60, f"the log of {task['task_id']}")
 
     def wait_for_stage(self, run: Followed, stage: str) -> None:
         """Wait until Spark works on the stage: its application has executors."""

@@ -102,11 +102,12 @@ def test_a_fault_is_told_within_a_minute_and_after_the_remedy_a_run_is_as_ever(
     with fault(stack, tmp_path):
         (run,) = stack.start(FIRST)
         task, log = stack.first_failure(run)
+    if stack.end(run) == "failed":  # there are few retries, and they come soon
+        (run,) = stack.start(FIRST)
+        assert stack.end(run) == "success"
+    assert content(stack.environment, FIRST) == undisturbed[FIRST]
+
     cause, remedy = FAULTS[fault]
     last_lines = "\n".join([line for line in log.splitlines() if line.strip()][-5:])
     assert re.search(f"{cause}.*{remedy}", last_lines), log
     assert task["duration"] < 60
-    stack.end(run)
-    (run,) = stack.start(FIRST)
-    assert stack.end(run) == "success"
-    assert content(stack.environment, FIRST) == undisturbed[FIRST]

@@ -25,10 +25,11 @@ from exp_platform.config.experiment import Experiment
 from exp_platform.config.loading import load_experiment
 from exp_platform.errors import ConfigError
 from exp_platform.orchestration.connections import told_plainly, use_object_store
+from exp_platform.orchestration.run_lease import lease_of, take_lease
 from exp_platform.orchestration.submit import Submit
 from exp_platform.stages.graph import Stage
 from exp_platform.stages.run import Manifest, Run, manifest_path
-from exp_platform.tables.lease import Lease, beating
+from exp_platform.tables.lease import beating
 
 WAIT = "wait_for_source"
 CHECK = "check"
@@ -36,21 +37,12 @@ RELEASE = "release"
 SPARK_CONNECTION = "spark_default"
 RUN_JSON = f"{{{{ ti.xcom_pull(task_ids='{CHECK}')['run_path'] }}}}"
 
-# Nobody beats between two tasks, which may wait long for the pool or a retry; `release` ends the lease in any case.
-LEASE_TTL = 6 * 3600.0
-
 _MANIFEST = TypeAdapter(Manifest)
 
 
 def under_dags_test(context: Context) -> bool:
     """Whether this is a run of `airflow dags test`, which has no scheduler and runs one task after another."""
     return context["dag_run"].triggering_user_name == "dag_test"
-
-
-def lease_of(context: Context, experiment_id: str) -> Lease:
-    """The experiment's lease as this DAG run holds it, through all its tasks and tries."""
-    run = context["dag_run"]
-    return Lease(experiment_id, f"airflow {run.dag_id} {run.run_id}", load_environment(), LEASE_TTL)
 
 
 def as_of_dates(context: Context, experiment: Experiment) -> tuple[date, ...]:
@@ -99,7 +91,7 @@ class CheckOperator(BaseOperator, SkipMixin):
         with told_plainly():
             experiment = load_experiment(self.experiment_id)
             use_object_store(load_environment(), experiment)
-            lease_of(context, self.experiment_id).acquire()
+            take_lease(context, self.experiment_id)
             run, message = self._start(context, experiment)
         self.log.info("%s", message)
         manifest = Manifest(
@@ -164,10 +156,11 @@ class StageOperator(BaseOperator):
         """Submit the stage under the run's lease and return its manifest."""
         run = self._run()
         began = datetime.now(UTC)
-        lease = lease_of(context, self.experiment_id)
         with told_plainly():
             use_object_store(load_environment(run.environment), run.experiment)
-            lease.acquire()  # the run's own, unless this task was cleared after the run had ended
+            lease = take_lease(
+                context, self.experiment_id
+            )  # the run's own, unless this task was cleared after the run had ended
             self._submit = Submit(
                 self.conn_id,
                 run.environment,

@@ -63,10 +63,9 @@ class AirflowApi:
         return self._json("GET", path)["value"]
 
     def log(self, dag_id: str, run_id: str, task_id: str, try_number: int) -> str:
-        """The text of one try's log."""
+        """The text of one try's log, an exception as its type and message."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{try_number}"
-        lines = self._json("GET", path)["content"]
-        return "\n".join(str(line.get("event", line)) if isinstance(line, dict) else line for line in lines)
+        return "\n".join(map(_text, self._json("GET", path)["content"]))
 
     def _json(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         patience = time.monotonic() + _PATIENCE_SECONDS
@@ -98,3 +97,10 @@ class AirflowApi:
             return answer
         except httpx.TransportError:
             return None
+
+
+def _text(line: str | dict[str, Any]) -> str:
+    if isinstance(line, str):
+        return line
+    raised = [f"{error['exc_type']}: {error['exc_value']}" for error in line.get("error_detail") or []]
+    return "\n".join([str(line.get("event", line)), *raised])
