@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from exp_platform.analyses import segments
+from exp_platform.config.experiment import Effect
+from exp_platform.stats.bayes import posterior
+from exp_platform.stats.multiplicity import Corrected
+from exp_platform.validation import analysed, beliefs, families
 from exp_platform.validation.bands import Check
 from exp_platform.validation.cells import Judged, cells, wrong
+from exp_platform.validation.families import CORRECTIONS
 from exp_platform.validation.page import Findings, write_page
+from exp_platform.validation.populations import Normal
 from exp_platform.validation.run import Outcome
 
 REPLICATES = 400
@@ -19,6 +27,12 @@ SOUND = (
     "DiD: 7 days before and after, 300 and 300",
     "confidence sequence: normal, 100 and 100 a day, 28 looks",
     "SRM chi-square: 0.5 / 0.5, 20,000 users",
+    "pre-trends: parallel, 900 and 100",
+    "post-stratification with CUPED: four strata, 900 and 100",
+    "DiD sensitivity: steps 0.3 and 0 before, 1 times the largest after, 300 and 300",
+    "corrected families: 10 metrics of correlation 0.5, 5 of them with an effect, 500 and 500",
+    "one-sided confidence sequence: binary 10 %, 100 and 100 a day, 28 looks",
+    "Bayesian reading: prior sd 0.1, 500 and 500",
 )
 
 
@@ -46,6 +60,54 @@ def test_where_a_cell_misses_the_platform_cautions() -> None:
     assert not found["false positives"].holds(200)
     assert found["warned"].rate == 1.0
     assert {c.measure: c.rate for c in named(SOUND[1]).checks(50)}["warned"] == 0.0
+
+
+@pytest.mark.parametrize("correction", CORRECTIONS)
+def test_a_family_that_is_not_corrected_is_found_out(
+    correction: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def uncorrected(_: str, p: Sequence[float], alpha: float) -> list[Corrected]:
+        return [Corrected(each, alpha) for each in p]
+
+    monkeypatch.setattr(families, "correct", uncorrected)
+    checks = families.Family(10, 0, 0.5, (500, 500)).checks(REPLICATES)
+    found = [c for c in checks if c.measure.startswith(correction)]
+    assert [c.rate > 0.1 and not c.holds(200) for c in found] == [True] * len(found)
+
+
+def test_a_prior_that_is_not_the_truth_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Effects three times as large as the prior says."""
+    monkeypatch.setattr(beliefs, "posterior", lambda e, se, sd: posterior(e, se, sd / 3))
+    checks = {c.measure: c for c in beliefs.Believed(0.1, (500, 500)).checks(REPLICATES)}
+    assert not checks["coverage"].holds(200)
+    assert not checks["uniformity"].holds(200)
+
+
+def test_trends_worse_than_allowed_are_found_out() -> None:
+    checks = beliefs.Sensitivity((0.3, 0.0), 1.0, (300, 300)).checks(REPLICATES)
+    assert [c.rate < 0.1 for c in checks] == [False, True]  # the second is of an interval that allows nothing
+
+
+@pytest.mark.parametrize("margin", [Effect(0.3, "absolute"), Effect(0.03, "relative")])
+def test_a_guardrail_at_its_margin_claims_seldom_and_one_beyond_it_is_claimed(margin: Effect) -> None:
+    """300 replicates; at three times the margin a breach is proven in nearly all, before the end in some."""
+    at = analysed.Guarded("normal", Normal.of(10.0, 3.0), margin, (100, 100)).checks(300)
+    assert [c for c in at if not c.holds(200)] == []
+    assert max(c.rate for c in at) > 0  # claims are made, so they can be wrong
+    beyond = analysed.Guarded("normal", Normal.of(10.0, 3.0), margin, (100, 100), harm=3.0).checks(300)
+    found = {c.measure: c.rate for c in beyond}
+    assert found["proven_breach in all"] > 0.9
+    assert 0.5 < found["proven_breach before the planned date"] < found["proven_breach in all"]
+    assert found["non_inferior in all"] == 0
+
+
+def test_segments_that_are_not_corrected_together_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = analysed.Segmented("bonferroni", (100, 100))
+    assert cell.checks(200)[0].holds(200)
+    monkeypatch.setattr(
+        segments, "corrected", lambda found: [o.row(Corrected(o.test.p_value, 0.05)) for o in found]
+    )
+    assert not cell.checks(200)[0].holds(200)
 
 
 def test_the_same_replicates_give_the_same_digits() -> None:

@@ -8,11 +8,15 @@ from typing import Protocol
 
 import numpy as np
 
+from exp_platform.config.experiment import Effect
 from exp_platform.stats.group_sequential import Spending
 from exp_platform.stats.moments import Array
 from exp_platform.validation import methods
+from exp_platform.validation.analysed import Guarded, Segmented
 from exp_platform.validation.bands import Check
+from exp_platform.validation.beliefs import Believed, Sensitivity
 from exp_platform.validation.drawn import Cell
+from exp_platform.validation.families import Family
 from exp_platform.validation.populations import Discrete, Draws, Normal, Population, Spend
 from exp_platform.validation.sequences import (
     Sequence,
@@ -20,7 +24,9 @@ from exp_platform.validation.sequences import (
     confidence_sequence,
     fixed_horizon,
     group_sequential,
+    one_sided_sequence,
 )
+from exp_platform.validation.stratified import Stratified
 
 
 class Judged(Protocol):
@@ -53,12 +59,17 @@ def cells() -> list[Judged]:
         *_counted(),
         *_ratios(),
         *_cuped(),
+        *_stratified(),
         *_did(),
+        *_sensitivity(),
         *_winsorised(),
         *_quantiles(),
+        *_families(),
         *_looks(),
         *_declared(),
+        *_guardrails(),
         *_splits(),
+        *_beliefs(),
     ]
 
 
@@ -129,11 +140,23 @@ def _cuped() -> Iterator[Judged]:
     yield Cell("CUPED", "slopes per arm, two covariates", per_arm, two, (900, 100), planned=False)
 
 
+def _stratified() -> Iterator[Judged]:
+    for covariate in (False, True):
+        for n in ((500, 500), (900, 100)):
+            yield Stratified(covariate, n)
+
+
 def _did() -> Iterator[Judged]:
     for n in ((300, 300), (900, 100)):
         yield Cell("DiD", "7 days before and after", methods.did(7), DAYS, n, planned=False, warned=False)
     for n in ((300, 300), (900, 100), (2_000, 2_000), (9_000, 1_000)):
         yield Cell("pre-trends", "parallel", methods.pretrends(7), DAYS, n, planned=False, warned=False)
+
+
+def _sensitivity() -> Iterator[Judged]:
+    yield Sensitivity((0.0, 0.0), 1.0, (300, 300))
+    yield Sensitivity((0.3, 0.0), 1.0, (300, 300))
+    yield Sensitivity((0.3, -0.3), 0.5, (900, 100))
 
 
 def _winsorised() -> Iterator[Judged]:
@@ -180,6 +203,29 @@ def _looks() -> Iterator[Judged]:
         for shares in (EVEN, UNEVEN):
             n = round(daily * shares[0]), round(daily * shares[1])
             yield Sequence("confidence sequence", name, confidence_sequence, population, n)
+    for name, population in (("normal", NORMAL), ("binary 10 %", BINARY)):
+        for n in ((100, 100), (180, 20)):
+            yield Sequence(
+                "one-sided confidence sequence", name, one_sided_sequence, population, n, upper_only=True
+            )
+
+
+def _families() -> Iterator[Judged]:
+    for effects in (0, 5):
+        yield Family(10, effects, 0.5, (500, 500))
+    yield Segmented("bonferroni", (250, 250))
+    yield Segmented("holm", (250, 250))
+
+
+def _guardrails() -> Iterator[Judged]:
+    yield Guarded("normal", NORMAL, Effect(0.3, "absolute"), (100, 100))
+    yield Guarded("normal", NORMAL, Effect(0.03, "relative"), (180, 20))
+    yield Guarded("binary 10 %", BINARY, Effect(0.1, "relative"), (200, 200))
+
+
+def _beliefs() -> Iterator[Judged]:
+    yield Believed(0.1, (500, 500))
+    yield Believed(0.02, (900, 100))
 
 
 def _declared() -> Iterator[Judged]:

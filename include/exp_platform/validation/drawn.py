@@ -20,6 +20,7 @@ POWER = 0.8
 USERS_AT_ONCE = 4_000_000  # in all replicates of a chunk
 REPLICATES_AT_ONCE = 5_000
 WARNED = 10_000  # replicates that tell how often a row is cautioned
+COSTLY = 10_000  # the most replicates of a cell whose replicates take a millisecond or more
 
 
 # Users of both arms, each of shape (replicates, n), to their Moments.
@@ -72,7 +73,7 @@ class Cell:
         uniform: Side = "both" if self.population.continuous and self.side == "both" else "none"
         checks = [
             _check(self, "false positives", p < LEVEL, LEVEL, self.side),
-            Check(self.name, UNIFORMITY, _distance(p), len(p), 0.0, uniform),
+            Check(self.name, UNIFORMITY, distance(p), len(p), 0.0, uniform),
         ]
         if self.warned:
             warned = np.array(list(_warned(self, min(replicates, WARNED))))
@@ -146,7 +147,7 @@ def _opposite(side: Side) -> Side:
     return {"at most": "at least", "at least": "at most"}.get(side, side)  # type: ignore[return-value]
 
 
-def _distance(p: Array) -> float:
+def distance(p: Array) -> float:
     """Kolmogorov's distance between the p-values and the uniform law."""
     ordered, n = np.sort(p), len(p)
     return float(max((np.arange(1, n + 1) / n - ordered).max(), (ordered - np.arange(n) / n).max()))

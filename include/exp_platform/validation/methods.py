@@ -53,7 +53,7 @@ Method = Callable[[Moments, Moments], Answer]  # control, treatment; raises Valu
 
 def welch(control: Moments, treatment: Moments) -> Answer:
     """Welch's test of the first column's mean, with Fieller's set."""
-    return _compared(arm_mean(control), arm_mean(treatment))
+    return compared(arm_mean(control), arm_mean(treatment))
 
 
 def counted(control: Moments, treatment: Moments) -> Answer:
@@ -70,7 +70,7 @@ def _counted(control: Count, treatment: Count) -> Answer:
 
 def ratio(control: Moments, treatment: Moments) -> Answer:
     """The ratio of the first two columns' means by the delta method."""
-    return _compared(arm_ratio(control), arm_ratio(treatment))
+    return compared(arm_ratio(control), arm_ratio(treatment))
 
 
 def cuped(slopes: Slopes = "pooled") -> Method:
@@ -78,7 +78,7 @@ def cuped(slopes: Slopes = "pooled") -> Method:
 
     def judged(control: Moments, treatment: Moments) -> Answer:
         adjusted = adjust([[control], [treatment]], 0, range(1, len(control.mean)), slopes)
-        return _compared(*adjusted.pair(0, 1))
+        return compared(*adjusted.pair(0, 1))
 
     return judged
 
@@ -90,7 +90,7 @@ def quantile(q: float) -> Method:
         c, t = (
             arm_quantile(arm.n, q, float(arm.mean[0]), float(arm.mean[1])) for arm in (control, treatment)
         )
-        return _compared(c, t)
+        return compared(c, t)
 
     return judged
 
@@ -135,7 +135,7 @@ def pooled_z(control: Moments, treatment: Moments) -> Answer:
     """Known to be wrong at unequal arms and spreads: the pooled-variance test. The page must find it out."""
     m0, m1 = control.select([0]), treatment.select([0])
     variance = float((m0.m2 + m1.m2)[0, 0]) / (m0.n + m1.n - 2)
-    return _compared(
+    return compared(
         Arm(m0.n, float(m0.mean[0]), variance / m0.n), Arm(m1.n, float(m1.mean[0]), variance / m1.n)
     )
 
@@ -144,7 +144,8 @@ def _columns(days: int) -> tuple[str, ...]:
     return tuple(f"day{day}" for day in range(-days, days))
 
 
-def _compared(control: Arm, treatment: Arm, covariance: float = 0.0, df: float | None = None) -> Answer:
+def compared(control: Arm, treatment: Arm, covariance: float = 0.0, df: float | None = None) -> Answer:
+    """The test of two arms with its interval and Fieller's set, all at LEVEL."""
     d = difference(control, treatment, covariance, df)
     critical = t_critical(1 - LEVEL, d.degrees_of_freedom)
     half = critical * d.standard_error

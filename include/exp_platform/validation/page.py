@@ -95,6 +95,8 @@ _CELLS = (
     "told the spread of both arms. **Bold** is outside its band.",
 )
 
+_FEWER = "Of {:,} replicates or more: these take longer."
+
 _SETTINGS = (
     "Each setting is one synthetic experiment whose users belong to replicates: generated, ingested, checked, published and",
     "aggregated by an ordinary run, with the replicate as a segment. The stored aggregates are read back by the public reader,",
@@ -170,7 +172,9 @@ def _tables(outcomes: Sequence[Outcome], judged: int) -> list[str]:
             by_measure = {c.measure: c for c in outcome.checks}
             cells = [_cell(by_measure.get(m), judged) for m in measures]
             lines.append(f"| {outcome.name.split(': ', 1)[1]} | {' | '.join(cells)} |")
-        lines += ["", _bands([c for o in listed for c in o.checks], judged), ""]
+        fewer = min(c.of for o in listed for c in o.checks if c.side != "none")
+        told = f" {_FEWER.format(fewer)}" if fewer < 0.5 * listed[0].replicates else ""
+        lines += ["", _bands([c for o in listed for c in o.checks], judged) + told, ""]
     return lines
 
 

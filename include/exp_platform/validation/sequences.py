@@ -30,6 +30,12 @@ def confidence_sequence(n: int, variance: Array) -> Array:
     return half_width(n, 1.0, rho(LEVEL, TUNED_USERS), LEVEL) * np.sqrt(variance)
 
 
+def one_sided_sequence(n: int, variance: Array) -> Array:
+    """The same of a claim that rests on one side, as a guardrail's."""
+    tuned = rho(LEVEL, TUNED_USERS, one_sided=True)
+    return half_width(n, 1.0, tuned, LEVEL, one_sided=True) * np.sqrt(variance)
+
+
 def fixed_horizon(n: int, variance: Array) -> Array:
     """Known to be wrong: the interval of a single look, at every look."""
     return normal_critical(1 - LEVEL) * np.sqrt(variance / n)
@@ -57,6 +63,7 @@ class Sequence:
     daily: tuple[int, int]  # users of control and treatment
     looks: int = 28
     side: Side = "at most"
+    upper_only: bool = False  # whether only a truth above the interval is an error
 
     @property
     def name(self) -> str:
@@ -85,7 +92,8 @@ class Sequence:
         n = control.n + treatment.n
         variance = n * sum(arm.m2[:, 0, 0] / (arm.n - 1) / arm.n for arm in (control, treatment))
         difference = treatment.mean[:, 0] - control.mean[:, 0]
-        missed = np.abs(difference) > self.half_width(n, np.asarray(variance))
+        away = -difference if self.upper_only else np.abs(difference)
+        missed = away > self.half_width(n, np.asarray(variance))
         return np.asarray(missed & self._started(control) & self._started(treatment))
 
     def _started(self, arm: Draws) -> Mask:
