@@ -28,7 +28,7 @@ SOUND = (
     "confidence sequence: normal, 100 and 100 a day, 28 looks",
     "SRM chi-square: 0.5 / 0.5, 20,000 users",
     "pre-trends: parallel, 900 and 100",
-    "post-stratification with CUPED: four strata, 900 and 100",
+    "post-stratification with CUPED: four strata, 1,800 and 200",
     "DiD sensitivity: steps 0.3 and 0 before, 1 times the largest after, 300 and 300",
     "corrected families: 10 metrics of correlation 0.5, 5 of them with an effect, 500 and 500",
     "one-sided confidence sequence: binary 10 %, 100 and 100 a day, 28 looks",

@@ -135,14 +135,23 @@ def _cuped() -> Iterator[Judged]:
     for n in ((500, 500), (900, 100), (50, 50)):
         planned = n == (500, 500)
         yield Cell(
-            "CUPED", "normal, correlation .7", pooled, one, n, planned=planned, variance_reduction=0.49
+            "CUPED",
+            "normal, correlation .7",
+            pooled,
+            one,
+            n,
+            planned=planned,
+            variance_reduction=0.49,
+            most=50_000,
         )
-    yield Cell("CUPED", "slopes per arm, two covariates", per_arm, two, (900, 100), planned=False)
+    yield Cell(
+        "CUPED", "slopes per arm, two covariates", per_arm, two, (900, 100), planned=False, most=50_000
+    )
 
 
 def _stratified() -> Iterator[Judged]:
     for covariate in (False, True):
-        for n in ((500, 500), (900, 100)):
+        for n in ((500, 500), (1_800, 200), (900, 100)):
             yield Stratified(covariate, n)
 
 
@@ -225,7 +234,7 @@ def _guardrails() -> Iterator[Judged]:
 
 def _beliefs() -> Iterator[Judged]:
     yield Believed(0.1, (500, 500))
-    yield Believed(0.02, (900, 100))
+    yield Believed(0.3, (900, 100))
 
 
 def _declared() -> Iterator[Judged]:

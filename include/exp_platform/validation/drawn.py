@@ -47,6 +47,7 @@ class Cell:
     treated: Population | None = None  # where the treatment's users differ in more than the effect
     warned: bool = True  # whether rows of this method have cautions
     reduce: Reduce | None = None  # None: the arms' Moments are drawn, each by itself
+    most: int = 1_000_000  # replicates: fewer where each takes long
 
     @property
     def name(self) -> str:
@@ -68,6 +69,7 @@ class Cell:
 
     def checks(self, replicates: int) -> list[Check]:
         """Level and uniformity without an effect; coverage and power with the planned one."""
+        replicates = min(replicates, self.most)
         null = list(_answers(self, replicates, 0.0))
         p = np.array([answer.p for answer in null])
         uniform: Side = "both" if self.population.continuous and self.side == "both" else "none"

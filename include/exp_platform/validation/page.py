@@ -95,8 +95,6 @@ _CELLS = (
     "told the spread of both arms. **Bold** is outside its band.",
 )
 
-_FEWER = "Of {:,} replicates or more: these take longer."
-
 _SETTINGS = (
     "Each setting is one synthetic experiment whose users belong to replicates: generated, ingested, checked, published and",
     "aggregated by an ordinary run, with the replicate as a segment. The stored aggregates are read back by the public reader,",
@@ -114,7 +112,7 @@ def _how(found: Findings) -> list[str]:
         "| | |",
         "|---|---|",
         f"| command | `{_command(found)}` |",
-        f"| replicates | {found.replicates:,} a cell of drawn Moments, {found.pipeline_replicates:,} a setting of the pipeline |",
+        f"| replicates | {found.replicates:,} a cell of drawn Moments (fewer where a table says so), {found.pipeline_replicates:,} a setting of the pipeline |",
         f"| judged | {found.judged} rates. All bands together hold with {1 - ERROR:.0%} where every promise is kept: exact binomial "
         "(Kolmogorov's law for uniformity), Bonferroni over the rates, one-sided for methods that promise *at most* |",
         f"| seed | {SEED}, with a stream of its own for each cell: the same versions give the same digits |",
@@ -148,7 +146,9 @@ _MISSES = (
     "*Too narrow* is the direction that does harm: a test finds too much, an interval misses too often. *Too wide* costs users",
     "and nothing else. Where the platform can tell from the data that a row lies in such a region it says so in the row's",
     "`caution` ([06_methods.md](06_methods.md#cautions)); *warned* is how often it did. Power beside the plan is no error: with",
-    "skewed values in unequal arms an increase is found more often than planned, and a decrease less.",
+    "skewed values in unequal arms an increase is found more often than planned, and a decrease less. A post-stratified row",
+    "names in its `message` the strata that were merged because an arm has too few users in them: what is skewed in those stays",
+    "in the estimate.",
 )
 
 
@@ -172,10 +172,17 @@ def _tables(outcomes: Sequence[Outcome], judged: int) -> list[str]:
             by_measure = {c.measure: c for c in outcome.checks}
             cells = [_cell(by_measure.get(m), judged) for m in measures]
             lines.append(f"| {outcome.name.split(': ', 1)[1]} | {' | '.join(cells)} |")
-        fewer = min(c.of for o in listed for c in o.checks if c.side != "none")
-        told = f" {_FEWER.format(fewer)}" if fewer < 0.5 * listed[0].replicates else ""
-        lines += ["", _bands([c for o in listed for c in o.checks], judged) + told, ""]
+        lines += ["", _bands([c for o in listed for c in o.checks], judged) + _fewer(listed), ""]
     return lines
+
+
+def _fewer(outcomes: Sequence[Outcome]) -> str:
+    """Says so where cells had fewer replicates than asked for, because theirs take longer."""
+    used = sorted({max(c.of for c in o.checks) for o in outcomes if o.checks})
+    if used[0] > 0.95 * outcomes[0].replicates:
+        return ""
+    told = f"{used[0]:,}" if used[0] == used[-1] else f"{used[0]:,} to {used[-1]:,}"
+    return f" Only {told} replicates a cell: these take longer."
 
 
 def _cell(check: Check | None, judged: int) -> str:
