@@ -105,7 +105,7 @@ def test_segments_that_are_not_corrected_together_are_found_out(monkeypatch: pyt
     cell = analysed.Segmented("bonferroni", (100, 100))
     assert cell.checks(200)[0].holds(200)
     monkeypatch.setattr(
-        segments, "corrected", lambda found: [o.row(Corrected(o.test.p_value, 0.05)) for o in found]
+        segments, "corrected", lambda found, **_: [o.row(Corrected(o.test.p_value, 0.05)) for o in found]
     )
     assert not cell.checks(200)[0].holds(200)
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from exp_platform.aggregates import ALL, Aggregates, Block
 from exp_platform.analyses import guardrails, segments
+from exp_platform.analyses.interaction import TEST as INTERACTION
 from exp_platform.analyses.rows import ResultRow
 from exp_platform.config.experiment import (
     DecisionPlan,
@@ -154,14 +155,20 @@ class Segmented:
         return f"segments: {self.correction}, normal and binary 10 %, {users}"
 
     def checks(self, replicates: int) -> list[Check]:
-        """Any significant row where nothing has an effect."""
+        """Any significant value, and any segment found to have unequal effects, where nothing has an effect."""
         populations: dict[str, Population] = {"spend": Normal.of(10.0, 3.0), "orders": Discrete.binary(0.1)}
         metrics = [_metric(id, population, Role.PRIMARY) for id, population in populations.items()]
         plan = DecisionPlan(correction=self.correction, sequential_share=0.0)
         experiment = _experiment(plan, *metrics, segments=("country", "device"))
-        days = self._days(populations, min(replicates, COSTLY // 2))
-        found = [any(row.significant for row in _rows(experiment, day)) for day in days]
-        return [Check(self.name, "any false positive", float(np.mean(found)), len(found), LEVEL, "at most")]
+        values, joint = [], []
+        for day in self._days(populations, min(replicates, COSTLY // 2)):
+            rows = [row for row in segments.analyse(experiment, day) if isinstance(row, ResultRow)]
+            values.append(any(row.significant for row in rows if row.test != INTERACTION))
+            joint.append(any(row.significant for row in rows if row.test == INTERACTION))
+        return [
+            Check(self.name, f"any false {what}", float(np.mean(found)), len(found), LEVEL, "at most")
+            for what, found in (("positive", values), ("interaction", joint))
+        ]
 
     def _days(self, populations: dict[str, Population], replicates: int) -> Iterator[Aggregates]:
         cells = list(product(self.COUNTRIES, self.DEVICES))
@@ -181,9 +188,3 @@ class Segmented:
                     blocks.append(_blocks(metric_id, arm, merged, segment, value))
             end = START + timedelta(days=LOOKS - 1)
             yield from (_aggregates(end, day) for day in zip(*blocks, strict=True))
-
-
-def _rows(experiment: Experiment, day: Aggregates) -> Iterator[ResultRow]:
-    """The rows of single segment values; a test across them is not of their family."""
-    rows = (row for row in segments.analyse(experiment, day) if isinstance(row, ResultRow))
-    return (row for row in rows if row.estimate is not None)
