@@ -51,6 +51,7 @@ def test_required_users_from_mde_and_what_control_shows() -> None:
     assert a.required_users == pytest.approx(expected, rel=2e-3)
     assert (a.basis, a.current_users, a.planned_size_reached) == ("mde", 1000, False)
     assert (a.mde, a.baseline) == (pytest.approx(0.5), 10.0)
+    assert a.power == pytest.approx(TTestIndPower().power(0.5 / 5, 500, 0.045), rel=1e-9)
 
 
 def test_the_planned_baseline_comes_first() -> None:
@@ -147,7 +148,7 @@ def test_the_specs_size_stands_in_for_an_mde() -> None:
 
 def test_with_no_size_planned_the_window_stands_for_it() -> None:
     early_on, at_end = of(experiment(metric("orders"))), of(experiment(metric("orders")), as_of=END)
-    assert (early_on.basis, early_on.required_users) == ("none", None)
+    assert (early_on.basis, early_on.required_users, early_on.power) == ("none", None, None)
     assert (early_on.planned_size_reached, early_on.days_remaining) == (False, 4)
     assert (at_end.planned_size_reached, at_end.days_remaining) == (True, 0)
 

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from analyses.simulated import experiment, metric
+from analyses.simulated import aggregates, block, experiment, metric
+from exp_platform.analyses import guardrails
 from exp_platform.analyses.planned import Expected, required_always_valid
-from exp_platform.config.experiment import DecisionPlan, Effect, MetricKind
+from exp_platform.config.experiment import DecisionPlan, Effect, Guardrail, MetricKind, Role
 from exp_platform.kernels.order_statistics import Bracket, Bracketed, quantile_numbers
 from exp_platform.planning.metric_plan import plan_metric
 from exp_platform.stats.adjustment import adjust
@@ -124,6 +125,19 @@ def test_planned_power_holds(name: str) -> None:
         for _ in range(REPLICATES)
     ])  # fmt: skip
     assert found == pytest.approx(0.8, abs=BAND)
+
+
+def test_a_guardrail_that_nothing_happens_to_is_proven_within_its_margin_as_often_as_planned() -> None:
+    """By the platform's own verdict, at 80 / 20 and a margin of 4 % of control."""
+    guarded = metric("m", role=Role.GUARDRAIL, guardrail=Guardrail(Effect(0.04, "relative"), "critical"))
+    spec = experiment(metric("orders"), guarded, shares=(0.8, 0.2), decision=ONCE)
+    plan = plan_metric(spec, guarded, given=Expected(10.0, 5.0))
+    rng, verdicts = np.random.default_rng(11), []
+    for _ in range(REPLICATES):
+        blocks = [block("m", v, rng.normal(10.0, 5.0, n)) for v, n in plan.required_by_variant.items()]
+        (row,) = guardrails.analyse(spec, aggregates(blocks))
+        verdicts.append(row.verdict)  # type: ignore[union-attr]
+    assert verdicts.count("non_inferior") / REPLICATES == pytest.approx(0.8, abs=BAND)
 
 
 def test_power_of_one_look_at_always_valid_evidence_holds() -> None:

@@ -201,6 +201,30 @@ def test_size_power_and_mde_are_inverse_to_each_other(
 
 
 @PROPERTY
+@given(
+    st.sampled_from(["score", "quantile", "sequence"]),
+    st.floats(0.01, 0.3),
+    st.floats(1e-5, 0.2),
+    st.floats(0.5, 0.99),
+    st.floats(0.05, 20),
+    st.sampled_from([1, -1]),
+)
+def test_so_they_are_for_every_other_test(
+    name: str, effect: float, alpha: float, target: float, ratio: float, sign: int
+) -> None:
+    design = {
+        "score": of_scores(0.4),
+        "quantile": of_quantile(1.0, 0.8),
+        "sequence": SequenceDesign(of_means(1.0).variances, rho(alpha, 5000)),
+    }[name]
+    n0, n1 = required_per_arm(sign * effect, design, alpha=alpha, power=target, ratio=ratio)
+    if min(n0, n1) > 2.01:
+        assert power(sign * effect, design, n0, n1, alpha) == pytest.approx(target, rel=1e-6, abs=0)
+        found = mde(design, n0, n1, alpha=alpha, power=target, sign=sign)
+        assert found == pytest.approx(sign * effect, rel=1e-6, abs=0)
+
+
+@PROPERTY
 @given(st.floats(1e-8, 0.5), st.floats(0, 1e6), st.floats(2, 1e9), st.floats(2, 1e9))
 def test_power_is_never_below_alpha_nor_above_one(alpha: float, effect: float, n0: float, n1: float) -> None:
     found = power(effect, of_means(1.0), n0, n1, alpha)

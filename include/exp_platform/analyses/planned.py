@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from functools import lru_cache
 from typing import NamedTuple
@@ -114,8 +115,9 @@ def target_of_margin(experiment: Experiment, metric: Metric, expected: Expected)
     if margin.scale == "relative":
         factor -= metric.direction * margin.value * math.copysign(1.0, expected.mean)
     v0, v1 = design.variances(0.0)
+    tested = design if isinstance(design, WelchDesign) else of_proportions(expected.mean)
     return Target(
-        WelchDesign(lambda effect: (factor**2 * v0, v1)),
+        replace(tested, variances=lambda effect: (factor**2 * v0, v1)),
         absolute(margin, expected.mean),
         uncorrected(experiment).alpha,
     )

@@ -5,7 +5,15 @@ from __future__ import annotations
 import math
 
 from exp_platform.aggregates import Aggregates
-from exp_platform.analyses.planned import Expected, absolute, expected_of, recent_users, required_users
+from exp_platform.analyses.planned import (
+    Expected,
+    absolute,
+    expected_of,
+    power_for,
+    recent_users,
+    target_of_mde,
+    users_for,
+)
 from exp_platform.config.experiment import Experiment, Metric
 from exp_platform.decision.evidence import Case
 from exp_platform.decision.model import Adequacy
@@ -28,7 +36,8 @@ def _of_metric(case: Case, metric: Metric, daily_users: float | None) -> Adequac
     experiment, aggregates = case.experiment, case.aggregates
     current = sum(_users(aggregates, metric, v.id) for v in experiment.variants)
     expected = _expected(case, metric)
-    required = required_users(experiment, metric, expected)
+    target = target_of_mde(experiment, metric, expected)
+    required = None if target is None else users_for(experiment, metric, target)
     found = required is not None
     if required is None:
         required = experiment.decision.required_sample_size
@@ -46,6 +55,7 @@ def _of_metric(case: Case, metric: Metric, daily_users: float | None) -> Adequac
         days_remaining=days_remaining,
         mde=None if metric.mde is None or expected.mean is None else absolute(metric.mde, expected.mean),
         baseline=expected.mean,
+        power=None if target is None else power_for(experiment, metric, target, current),
     )
 
 

@@ -44,6 +44,7 @@ class Adequacy:
     )  # until the planned size, else until the planned decision date; None: not known
     mde: float | None = None  # on the metric's own scale
     baseline: float | None = None  # planned, else control's mean
+    power: float | None = None  # with which so many users as now find the mde, at the fixed-horizon level
 
 
 @dataclass(frozen=True)

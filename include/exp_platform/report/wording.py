@@ -159,7 +159,10 @@ def adequacy(decision: Decision) -> str:
     if not size.planned_size_reached and size.days_remaining is not None:
         days = f", about {size.days_remaining} days more"
     of = f"{numbers.count(size.current_users)} of {numbers.count(size.required_users)} planned users observed"
-    basis = f" (to find an effect of {size.mde:.4g} on {size.metric_id})" if size.mde is not None else ""
+    found = "" if size.power is None else f", which so many find with {size.power:.0%}"
+    basis = (
+        f" (to find an effect of {size.mde:.4g} on {size.metric_id}{found})" if size.mde is not None else ""
+    )
     return of + days + basis
 
 
