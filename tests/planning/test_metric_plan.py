@@ -68,8 +68,8 @@ def test_primaries_that_come_first_have_alpha_of_their_own() -> None:
 def test_the_smallest_effect_is_found_with_the_planned_power() -> None:
     m = metric("spend")
     found = plan_metric(experiment(m), m, users=12560, given=Expected(10.0, 10.0))
-    assert found.smallest_effect is not None
-    power = tt_ind_solve_power(effect_size=found.smallest_effect / 10, alpha=0.045, nobs1=6280)
+    assert found.finds.smallest_effect is not None
+    power = tt_ind_solve_power(effect_size=found.finds.smallest_effect / 10, alpha=0.045, nobs1=6280)
     assert power == pytest.approx(0.8, abs=1e-6)
 
 
@@ -77,14 +77,14 @@ def test_the_power_of_given_users() -> None:
     m = metric("spend", mde=Effect(0.5, "absolute"))
     found = plan_metric(experiment(m), m, users=6000, given=Expected(10.0, 10.0))
     expected = tt_ind_solve_power(effect_size=0.05, alpha=0.045, nobs1=3000)
-    assert found.power == pytest.approx(expected, rel=1e-9)
+    assert found.finds.power == pytest.approx(expected, rel=1e-9)
 
 
 def test_a_decrease_is_planned_where_a_decrease_is_good() -> None:
     m = metric("errors", MetricKind.PROPORTION, direction=-1)
     found = plan_metric(experiment(m), m, users=10000, given=Expected(0.2))
-    assert found.smallest_effect is not None
-    assert found.smallest_effect < 0
+    assert found.finds.smallest_effect is not None
+    assert found.finds.smallest_effect < 0
 
 
 @pytest.mark.parametrize("kind", [MetricKind.PROPORTION, MetricKind.RETENTION])
@@ -93,9 +93,9 @@ def test_the_score_test_at_unequal_arms_is_planned_as_it_is_tested(kind: MetricK
     baseline, effect, n0, n1, alpha, expected = REFERENCE["score"][3]
     m = metric("buys", kind, test="score", mde=Effect(effect, "absolute"), baseline=baseline)
     spec = experiment(m, shares=(0.9, 0.1), decision=replace(ONCE, alpha=alpha))
-    assert plan_metric(spec, m, users=n0 + n1).power == pytest.approx(expected, rel=1e-9)
+    assert plan_metric(spec, m, users=n0 + n1).finds.power == pytest.approx(expected, rel=1e-9)
     by_welch = replace(m, test="welch")
-    unlike = plan_metric(replace(spec, metrics=(by_welch,)), by_welch, users=n0 + n1).power
+    unlike = plan_metric(replace(spec, metrics=(by_welch,)), by_welch, users=n0 + n1).finds.power
     assert unlike is not None
     assert unlike < expected - 0.05
 
@@ -143,7 +143,7 @@ def test_users_are_at_least_those_that_are_compared_at_all() -> None:
     huge = metric("spend", mde=Effect(50.0, "absolute"))
     found = plan_metric(experiment(huge, shares=(0.8, 0.2)), huge, users=240, given=Expected(10.0, 10.0))
     assert found.required_users == 250  # 50 in the smaller arm
-    assert (found.power, found.smallest_effect) == (None, None)  # 48 there are INSUFFICIENT_DATA
+    assert (found.finds.power, found.finds.smallest_effect) == (None, None)  # 48 there are INSUFFICIENT_DATA
 
 
 class TestDurations:
@@ -159,24 +159,24 @@ class TestDurations:
         assert (rows[14].users, self.PLAN.users) == (1400, 1400)
 
     def test_more_days_find_less(self) -> None:
-        effects = [row.smallest_effect or 0 for row in self.PLAN.durations]
+        effects = [row.finds.smallest_effect or 0 for row in self.PLAN.durations]
         assert effects == sorted(effects, reverse=True)
-        powers = [row.power or 0 for row in self.PLAN.durations]
+        powers = [row.finds.power or 0 for row in self.PLAN.durations]
         assert powers == sorted(powers)
 
     def test_the_day_on_which_the_planned_size_is_reached_is_among_them(self) -> None:
         (row,) = (r for r in self.PLAN.durations if r.days == self.PLAN.required_days)
-        assert row.power >= 0.8
+        assert row.finds.power >= 0.8
         day_before = plan_metric(
             experiment(self.M), self.M, given=Expected(10.0, 10.0), users=row.users - 100
         )
-        assert day_before.power < 0.8
+        assert day_before.finds.power < 0.8
 
     def test_always_valid_evidence_finds_less_than_the_one_look(self) -> None:
         for row in self.PLAN.durations:
-            assert row.smallest_effect is not None
-            assert row.smallest_always_valid is not None
-            assert row.smallest_always_valid > 1.3 * row.smallest_effect
+            assert row.finds.smallest_effect is not None
+            assert row.finds.smallest_always_valid is not None
+            assert row.finds.smallest_always_valid > 1.3 * row.finds.smallest_effect
 
     def test_none_without_arrivals(self) -> None:
         alone = plan_metric(experiment(self.M), self.M, given=Expected(10.0, 10.0))
@@ -195,10 +195,10 @@ def test_looks_of_a_group_sequential_test_cost_users_and_power() -> None:
     once, often = (experiment(m, decision=decision) for decision in (ONCE, grouped))
     plain, looked = (plan_metric(spec, m, users=8000) for spec in (once, often))
     assert looked.required_users / plain.required_users == pytest.approx(1.228, rel=0.02)
-    assert (looked.required_always_valid, looked.smallest_always_valid) == (None, None)
+    assert (looked.required_always_valid, looked.finds.smallest_always_valid) == (None, None)
     at_size = plan_metric(often, m, users=looked.required_users)
-    assert at_size.power == pytest.approx(0.8, abs=1e-3)
-    assert looked.power < plain.power - 0.05
+    assert at_size.finds.power == pytest.approx(0.8, abs=1e-3)
+    assert looked.finds.power < plain.finds.power - 0.05
 
 
 def test_evidence_at_any_look_needs_more_users() -> None:

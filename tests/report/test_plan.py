@@ -55,9 +55,9 @@ def test_every_number_of_a_duration_is_shown() -> None:
     assert (row.days, row.users) == (14, 28_000)
     (line,) = (x for x in shown(durations_table(made)).splitlines() if x.strip().startswith("14 "))
     assert str(row.read_on) in line
-    assert f"{100 * row.smallest_effect:+.2f} pp" in line
-    assert f"{100 * row.smallest_always_valid:+.2f} pp" in line
-    assert f"{100 * row.power:.1f} %" in line
+    assert f"{100 * row.finds.smallest_effect:+.2f} pp" in line
+    assert f"{100 * row.finds.smallest_always_valid:+.2f} pp" in line
+    assert f"{100 * row.finds.power:.1f} %" in line
 
 
 def test_a_wide_terminal_has_levels_and_sources_too() -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from exp_platform.analyses.adjustment import why_not
 from exp_platform.analyses.family import level_of
@@ -32,24 +32,33 @@ DAYS = (7, 14, 21, 28, 42, 56)
 MOST_DAYS = 366
 
 
+class Finds(NamedTuple):
+    """What users find: the smallest effects, at the end or by always-valid evidence, and the power for the planned one.
+
+    In the metric's unit; None where an input is missing, or the users are too few.
+    """
+
+    smallest_effect: float | None = None
+    power: float | None = None
+    smallest_always_valid: float | None = None
+
+
 @dataclass(frozen=True)
 class Duration:
-    """What an experiment of so many days of exposure finds; users are of all arms, effects in the metric's unit."""
+    """An experiment of so many days of exposure; users are of all arms together."""
 
     days: int
     read_on: date  # the as_of date on which the last users' window is over
     users: int
-    smallest_effect: float | None
-    power: float | None
-    smallest_always_valid: float | None
+    finds: Finds
 
 
 @dataclass(frozen=True)
 class MetricPlan:
     """The plan of one metric; users are of all arms together, effects in its unit with their sign.
 
-    `effect` is the mde, or the margin of a guardrail that has none. `smallest_effect`, `power` (for `effect`) and
-    `smallest_always_valid` are those of `users`. None where an input is missing; `notes` say which.
+    `effect` is the mde, or the margin of a guardrail that has none; `finds` is about `users`. None where an input is
+    missing; `notes` say which.
     """
 
     metric: Metric
@@ -66,11 +75,9 @@ class MetricPlan:
     gains: dict[str, float]  # method -> share of the variance
     required_by_estimate: dict[str, int]  # were that method to decide
     users: int | None
-    smallest_effect: float | None
-    power: float | None
-    smallest_always_valid: float | None
+    finds: Finds
     durations: tuple[Duration, ...] = ()
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
 
 def plan_metric(
@@ -112,18 +119,10 @@ def plan_metric(
         gains=gains,
         required_by_estimate=dict(_by_estimate(experiment, metric, expected, gains)),
         users=None if users is None else round(users),
-        smallest_effect=None if users is None else smallest_effect(experiment, metric, expected, users),
-        power=None if target is None or users is None else power_for(experiment, metric, target, users),
-        smallest_always_valid=(
-            None if users is None else smallest_always_valid(experiment, metric, expected, users)
-        ),
-        durations=(
-            ()
-            if arrivals is None
-            else tuple(
-                _duration(experiment, metric, expected, target, d, arrivals.users(d))
-                for d in sorted({*DAYS, planned_days, *([days] if days and days <= MOST_DAYS else [])})
-            )
+        finds=Finds() if users is None else _finds(experiment, metric, expected, target, users),
+        durations=tuple(
+            _duration(experiment, metric, expected, target, d, arrived)
+            for d, arrived in _arrived(arrivals, planned_days, days)
         ),
         notes=tuple(_notes(experiment, metric, expected, gains, needed, users)),
     )
@@ -161,22 +160,29 @@ def _by_estimate(
             yield method, needed
 
 
-def _duration(
-    experiment: Experiment,
-    metric: Metric,
-    expected: Expected,
-    target: Target | None,
-    days: int,
-    users: float,
-) -> Duration:
-    return Duration(
-        days=days,
-        read_on=experiment.window.start + timedelta(days=days - 1 + (metric.window.end or 0)),
-        users=round(users),
-        smallest_effect=smallest_effect(experiment, metric, expected, users),
-        power=None if target is None else power_for(experiment, metric, target, users),
-        smallest_always_valid=smallest_always_valid(experiment, metric, expected, users),
+def _finds(
+    experiment: Experiment, metric: Metric, expected: Expected, target: Target | None, users: float
+) -> Finds:
+    return Finds(
+        smallest_effect(experiment, metric, expected, users),
+        None if target is None else power_for(experiment, metric, target, users),
+        smallest_always_valid(experiment, metric, expected, users),
     )
+
+
+def _arrived(arrivals: Arrivals | None, planned: int, needed: int | None) -> list[tuple[int, float]]:
+    """The numbers of days that a plan tells of, with the users of each; none where it is not known how they come in."""
+    if arrivals is None:
+        return []
+    days = sorted({*DAYS, planned, *([needed] if needed and needed <= MOST_DAYS else [])})
+    return [(d, arrivals.users(d)) for d in days]
+
+
+def _duration(
+    experiment: Experiment, metric: Metric, expected: Expected, target: Target | None, days: int, users: float
+) -> Duration:
+    read_on = experiment.window.start + timedelta(days=days - 1 + (metric.window.end or 0))
+    return Duration(days, read_on, round(users), _finds(experiment, metric, expected, target, users))
 
 
 def _source(metric: Metric, known: Known | None, given: Expected) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 from rich import box
@@ -29,7 +28,7 @@ def plan_table(experiment: Experiment, plans: Sequence[MetricPlan], *, width: in
     for plan in plans:
         kind = plan.metric.kind
         more = (numbers.level(plan.expected.sd, "mean"), f"{plan.alpha:.4f}", plan.source) if wide else ()
-        power = (numbers.change(plan.smallest_effect, kind), numbers.share(plan.power))
+        power = (numbers.change(plan.finds.smallest_effect, kind), numbers.share(plan.finds.power))
         table.add_row(
             plan.metric.id,
             numbers.level(plan.expected.mean, kind),
@@ -58,15 +57,17 @@ def durations_table(plan: MetricPlan) -> Table:
     ):
         table.add_column(name, justify="right", no_wrap=True)
     for row in plan.durations:
-        relative = None if row.smallest_effect is None or not mean else row.smallest_effect / abs(mean)
+        relative = (
+            None if row.finds.smallest_effect is None or not mean else row.finds.smallest_effect / abs(mean)
+        )
         table.add_row(
             numbers.count(row.days),
             str(row.read_on),
             numbers.count(row.users),
-            numbers.change(row.smallest_effect, kind),
+            numbers.change(row.finds.smallest_effect, kind),
             numbers.percent(relative),
-            numbers.share(row.power),
-            *((numbers.change(row.smallest_always_valid, kind),) if always else ()),
+            numbers.share(row.finds.power),
+            *((numbers.change(row.finds.smallest_always_valid, kind),) if always else ()),
         )
     return table
 
@@ -105,7 +106,8 @@ def plan_json(experiment: Experiment, plans: Sequence[MetricPlan]) -> dict[str, 
 
 
 def _as_json(plan: MetricPlan) -> dict[str, Any]:
-    same = {key: value for key, value in vars(plan).items() if key not in ("metric", "expected", "durations")}
+    told = ("metric", "expected", "finds", "durations")
+    same = {key: value for key, value in vars(plan).items() if key not in told}
     return {
         "metric_id": plan.metric.id,
         "metric_kind": str(plan.metric.kind),
@@ -114,7 +116,11 @@ def _as_json(plan: MetricPlan) -> dict[str, Any]:
         "sd": plan.expected.sd,
         "variance_reduction": plan.expected.variance_reduction,
         **same,
-        "durations": [asdict(row) for row in plan.durations],
+        **plan.finds._asdict(),
+        "durations": [
+            {"days": row.days, "read_on": row.read_on, "users": row.users, **row.finds._asdict()}
+            for row in plan.durations
+        ],
     }
 
 
