@@ -196,6 +196,16 @@ class TestDaysRemaining:
         )
         assert of(spec, assigned={"control": 1500, "t1": 1500}).days_remaining == 5
 
+    def test_users_without_a_value_must_be_made_up_for(self) -> None:
+        """1,400 came in 7 days, and 1,000 have a value: 3,000 with one are 4,200 users, 14 days more."""
+        m = metric("orders", missing="exclude")
+        spec = experiment(m, decision=DecisionPlan(required_sample_size=3000))
+        came = arrivals(date(2025, 3, 4), BEFORE_END, 100)
+        a = of(spec, daily=came, assigned={"control": 700, "t1": 700})
+        assert (a.current_users, a.days_remaining) == (1000, 14)
+        counted = experiment(metric("orders"), decision=DecisionPlan(required_sample_size=3000))
+        assert of(counted, daily=came, assigned={"control": 700, "t1": 700}).days_remaining == 8
+
     def test_crossovers_count_where_they_are_kept(self) -> None:
         for policy, days in (("first", 0), ("exclude", 2)):
             spec = experiment(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import timedelta
 
 from exp_platform.aggregates import Aggregates
 from exp_platform.analyses.planned import (
@@ -78,12 +79,21 @@ def _days_remaining(
     current: int,
     daily_users: float | None,
 ) -> int | None:
-    """Days until `required` users have been exposed and then observed for the metric's window."""
+    """Days until so many have been exposed that `required` of them have a value, and are observed for the metric's window."""
     if current >= required:
         return 0
     excluded = aggregates.crossovers if experiment.analyses.crossovers == "exclude" else {}
     exposed = sum(aggregates.assigned.values()) - sum(excluded.values())
-    observed = metric.window.end or 0
-    if exposed >= required:
+    observed, needed = metric.window.end or 0, required / _share_with_value(aggregates, metric, current)
+    if exposed >= needed:
         return observed
-    return None if daily_users is None else days_needed(required - exposed, daily_users) + observed
+    return None if daily_users is None else days_needed(needed - exposed, daily_users) + observed
+
+
+def _share_with_value(aggregates: Aggregates, metric: Metric, current: int) -> float:
+    """Of the users whose window is over, those that the metric does not exclude for want of a value."""
+    if metric.missing != "exclude" or current == 0:
+        return 1.0
+    until = aggregates.as_of_date - timedelta(days=metric.window.end or 0)
+    over = sum(r.new_users for r in aggregates.daily if r.metric_id == metric.id and r.local_date <= until)
+    return min(1.0, current / over) if over else 1.0

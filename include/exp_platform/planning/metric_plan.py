@@ -224,6 +224,8 @@ def _notes(
             f"decision.estimate is {experiment.decision.estimate}, and what it gains is not known: planned without it; "
             "give --variance-reduction, --like or --history"
         )
+    if metric.missing == "exclude":
+        yield "missing: exclude: users are those with a value, of whom fewer come than of all"
     yield from _few_outcomes(experiment, metric, expected, needed if users is None else users)
     if metric.role is Role.SECONDARY and experiment.decision.family == "primary_first":
         yield "primary_first: significant only where every primary metric is too, so its power is at most this"
