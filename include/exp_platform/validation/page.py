@@ -137,7 +137,7 @@ def _misses(found: Findings) -> list[str]:
         if missed:
             rates = ", ".join(f"{c.measure} {_number(c)}" for c in missed)
             readings = ", ".join(dict.fromkeys(_meaning(c) for c in missed))
-            warned = next((f"{c.rate:.0%}" for c in outcome.checks if c.measure == "warned"), "")
+            warned = next((f"{c.rate:.0%}" for c in outcome.checks if c.measure.startswith("warned")), "")
             lines.append(f"| {outcome.name} | {rates} | {readings} | {warned} |")
     return lines
 

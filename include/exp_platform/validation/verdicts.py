@@ -22,6 +22,7 @@ DECIDED, ALWAYS, ALARMED = "decided wrongly", "always-valid evidence wrong", "fa
 FIXED = "fixed-horizon p below 5 %, which the platform never calls"
 BY_DAY = ", by day "
 SEQUENTIAL_SHARE = DecisionPlan().sequential_share
+FALSE_CLAIM = DecisionPlan().sequential_alpha + DecisionPlan().fixed_alpha / 2  # one side of a guardrail
 
 
 @dataclass(frozen=True)
@@ -88,9 +89,10 @@ def _levels(cell: str, final: Look) -> Iterator[Check]:
         "guardrail kept, called broken",
         guarded,
         lambda r: r.verdict == "proven_breach",
-        LEVEL,
+        FALSE_CLAIM,
         "at most",
     )
+    yield _share(cell, "warned on the guardrail", guarded, lambda r: r.caution is not None, 0.0, "none")
 
 
 def _coverage(cell: str, experiment: Experiment, final: Look, effects: dict[str, float]) -> Iterator[Check]:
