@@ -62,8 +62,20 @@ class DailyRow:
 
 
 @dataclass(frozen=True)
+class Arrivals:
+    """Users who came in one period of a ramp, by variant of first exposure."""
+
+    assigned: dict[str, int]  # crossovers included
+    crossovers: dict[str, int]  # seen in several variants
+
+
+@dataclass(frozen=True)
 class Aggregates:
-    """Everything the analyses need of one as_of date. Counts are users after the first-exposure rule."""
+    """Everything the analyses need of one as_of date. Arrivals are users after the first-exposure rule.
+
+    Under a ramp every `total` and `daily` block is there for each period too (`config.allocation.in_period`), and `periods`
+    holds each period's counts by its first day, in their order; without one it is empty.
+    """
 
     as_of_date: date
     assigned: dict[str, int]  # variant -> users assigned by first exposure, crossovers included
@@ -71,6 +83,7 @@ class Aggregates:
     blocks: tuple[Block, ...] = ()
     daily: tuple[DailyRow, ...] = ()
     caps: dict[str, tuple[float | None, float | None]] = field(default_factory=dict)  # metric -> lower, upper
+    periods: dict[str, Arrivals] = field(default_factory=dict)
 
     def block(
         self,
@@ -110,6 +123,7 @@ def write_aggregates(path: Path, days: list[Aggregates]) -> None:
             "assigned": day.assigned,
             "crossovers": day.crossovers,
             "caps": day.caps,
+            "periods": {start: asdict(counts) for start, counts in day.periods.items()},
             "blocks": [b.__dict__ for b in day.blocks],
             "daily": [asdict(r) for r in day.daily],
         }
@@ -127,6 +141,7 @@ def read_aggregates(path: Path) -> list[Aggregates]:
             assigned=day["assigned"],
             crossovers=day["crossovers"],
             caps={k: (v[0], v[1]) for k, v in day["caps"].items()},
+            periods={start: Arrivals(**counts) for start, counts in day["periods"].items()},
             blocks=tuple(
                 Block(**{**b, "columns": tuple(b["columns"]), "moments": Moments.from_json(b["moments"])})
                 for b in day["blocks"]

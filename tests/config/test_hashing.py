@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
+from exp_platform.config.allocation import Allocation
 from exp_platform.config.environment import project_root
 from exp_platform.config.experiment import (
     AnalysisPlan,
@@ -73,6 +74,7 @@ NUMBERS: list[tuple[str, Any]] = [
     ("decision", DecisionPlan(looks=(date(2026, 1, 11),))),
     ("fixed_horizon_read", date(2026, 1, 11)),
     ("looks_taken", (date(2026, 1, 11),)),
+    ("ramp", (Allocation(date(2026, 1, 5), (0.9, 0.1)), Allocation(date(2026, 1, 9), (0.5, 0.5)))),
 ]
 
 

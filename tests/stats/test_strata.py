@@ -77,5 +77,5 @@ def test_no_user_is_lost_and_merging_again_changes_nothing(users: dict[str, list
 def test_equal_shares_is_pearsons_test_of_independence() -> None:
     control, treatment = [arms(n)[0] for n in (120, 80, 45)], [arms(n)[0] for n in (100, 95, 61)]
     expected = stats.chi2_contingency([[120, 80, 45], [100, 95, 61]], correction=False)
-    assert equal_shares(control, treatment) == pytest.approx(expected.pvalue, rel=1e-12, abs=0)
-    assert equal_shares(control[:1], treatment[:1]) == 1.0
+    assert equal_shares([(control, treatment)]) == pytest.approx(expected.pvalue, rel=1e-12, abs=0)
+    assert equal_shares([(control[:1], treatment[:1])]) is None

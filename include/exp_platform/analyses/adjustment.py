@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any, NamedTuple
 
-from exp_platform.aggregates import Aggregates, Block
+from exp_platform.aggregates import ALL, Aggregates
 from exp_platform.analyses.comparison import (
     Compared,
     Comparison,
@@ -15,14 +17,16 @@ from exp_platform.analyses.comparison import (
     pair_of,
 )
 from exp_platform.analyses.family import is_final, level_of
-from exp_platform.analyses.health import health
+from exp_platform.analyses.health import Cells, health
 from exp_platform.analyses.looks import at_look
+from exp_platform.analyses.periods import of_value, periods_of
 from exp_platform.analyses.planned import Expected, planned_size, recent_users
 from exp_platform.analyses.rows import ResultRow, Status
 from exp_platform.analyses.sizes import MIN_USERS_ARM
+from exp_platform.config.allocation import CROSS, PERIOD, in_period
 from exp_platform.config.experiment import Experiment, Metric, MetricKind
 from exp_platform.stats.adjustment import Adjusted, adjust
-from exp_platform.stats.arms import Arms, linearised
+from exp_platform.stats.arms import Arms
 from exp_platform.stats.moments import Moments
 from exp_platform.stats.strata import LEAST_USERS, Strata, merge_small
 
@@ -53,6 +57,7 @@ class Adjustment:
     strata: Strata
     names: tuple[str, ...]  # of the covariates' columns
     dropped: tuple[str, ...]  # covariates of the spec that are constant or collinear with earlier ones
+    stratified_by: str  # "": nothing
 
     def pair(self, control_id: str, treatment_id: str) -> Arms | None:
         """Two adjusted arms, or None where one had too few users to be adjusted."""
@@ -60,10 +65,12 @@ class Adjustment:
             return None
         return self.adjusted.pair(self.variants.index(control_id), self.variants.index(treatment_id))
 
-    def cells(self, pair: Pair) -> tuple[list[Moments], list[Moments]]:
-        """The cells of both arms of a pair."""
+    def cells(self, pair: Pair) -> list[Cells]:
+        """The cells of both arms of a pair, for each period of a ramp."""
         control, treatment = (self.strata.cells[self.variants.index(b.variant_id)] for b in pair)
-        return control, treatment
+        ends = list(accumulate(self.strata.groups))
+        groups = [slice(end - size, end) for end, size in zip(ends, self.strata.groups, strict=True)]
+        return [(control[group], treatment[group]) for group in groups]
 
 
 def why_not(experiment: Experiment, metric: Metric, method: str) -> str | None:
@@ -86,47 +93,65 @@ def adjustment(
     """
     blocks = {v.id: aggregates.block(metric.id, v.id) for v in experiment.variants}
     large = {v: b for v, b in blocks.items() if b is not None and b.moments.n >= MIN_USERS_ARM}
+    periods = periods_of(aggregates, metric.id, ALL, ALL, "total")
     if method not in ADJUSTED or why_not(experiment, metric, method) is not None or not large:
         return None
     by, first = ADJUSTED[method], 2 if metric.kind is MetricKind.RATIO else 1
     names = next(iter(large.values())).columns[first:] if by.covariates else ()
+    whole = [[b.moments] for b in large.values()] if periods is None else periods.cells
+    starts = (None,) if periods is None else periods.starts
     try:
-        strata = _strata(experiment, aggregates, metric, large, by)
-        adjusted = adjust(strata.cells, 0, range(1, 1 + len(names)), experiment.analyses.slopes)
+        strata = _strata(
+            experiment, aggregates, metric, tuple(large), starts, whole if not by.strata else None
+        )
+        cells = of_value(metric, strata.cells, whole)
+        adjusted = adjust(cells, 0, range(1, 1 + len(names)), experiment.analyses.slopes)
     except ValueError:
         return None
-    if by.strata and len(strata) == 1:
+    if by.strata and max(strata.groups) == 1:
         return None
     declared = {covariate.id for covariate in metric.covariates}
-    dropped = tuple(names[j - 1] for j in adjusted.dropped if names[j - 1] in declared)
-    return Adjustment(metric, tuple(large), adjusted, strata, names, dropped)
+    return Adjustment(
+        metric,
+        tuple(large),
+        adjusted,
+        replace(strata, cells=cells),
+        names,
+        tuple(names[j - 1] for j in adjusted.dropped if names[j - 1] in declared),
+        CROSS.join([PERIOD] * bool(periods) + [experiment.analyses.strata_segment] * by.strata),
+    )
 
 
 def _strata(
-    experiment: Experiment, aggregates: Aggregates, metric: Metric, large: dict[str, Block], by: By
+    experiment: Experiment,
+    aggregates: Aggregates,
+    metric: Metric,
+    variants: tuple[str, ...],
+    starts: Sequence[str | None],
+    whole: list[list[Moments]] | None,
 ) -> Strata:
-    """Cells of the metric's value, then its covariates: one an arm, or one for each stratum that all arms fill."""
-    if not by.strata:
-        return Strata([[_of_value(metric, b.moments, b.moments)] for b in large.values()], ())
+    """The cells of each period of a ramp (None: all users): its `whole` or, where that is None, its strata.
+
+    Small strata are merged within their period: across periods they would hold the arms' users in other proportions.
+    Raises ValueError where no period counts, or it has no strata.
+    """
+    if not starts:
+        raise ValueError("no period has enough users in every arm")
+    if whole is not None:
+        return Strata(whole, (), (1,) * len(starts))
     segment = experiment.analyses.strata_segment
-    nobody = Moments.empty(len(next(iter(large.values())).columns))
-
-    def cell(variant: str, value: str) -> Moments:
-        found = aggregates.block(metric.id, variant, segment, value)
-        return nobody if found is None else found.moments
-
-    values = aggregates.segment_values(segment)
-    found = merge_small({value: [cell(v, value) for v in large] for value in values})
-    cells = [
-        [_of_value(metric, c, block.moments) for c in arm]
-        for arm, block in zip(found.cells, large.values(), strict=True)
-    ]
-    return Strata(cells, found.merged)
-
-
-def _of_value(metric: Metric, cell: Moments, arm: Moments) -> Moments:
-    """The metric's value in the first column, then the covariates; a ratio's is linearised at its arm's ratio."""
-    return linearised(cell, of=arm) if metric.kind is MetricKind.RATIO else cell
+    groups = []
+    for start in starts:
+        cells = {}
+        for value in aggregates.segment_values(segment):
+            key = (segment, value) if start is None else in_period(start, segment, value)
+            found = [aggregates.block(metric.id, variant, *key) for variant in variants]
+            there = next((block for block in found if block is not None), None)
+            if there is not None:
+                nobody = Moments.empty(len(there.columns))
+                cells[key[1]] = [nobody if block is None else block.moments for block in found]
+        groups.append(merge_small(cells))
+    return Strata.of_groups(groups)
 
 
 def adjusted_outcomes(
@@ -171,7 +196,7 @@ def _columns(
     gain = 1 - arms.variance_of_difference / before if before > 0 else 0.0
     kept = [j for j in range(1, 1 + len(found.names)) if j not in found.adjusted.dropped]
     judged = health(experiment, found.metric, found.cells(pair), kept, gain)
-    notes = []
+    notes = [pair.note] if pair.note else []
     if found.dropped:
         notes.append(f"constant or collinear, so not used: {', '.join(found.dropped)}")
     if found.strata.merged:
@@ -194,8 +219,8 @@ def _columns(
             "rho": found.adjusted.rho,
             "covariates": ", ".join(found.names[j - 1] for j in kept),
         }
-    if len(found.strata) > 1:
-        columns |= {"stratified_by": experiment.analyses.strata_segment, "strata": len(found.strata)}
+    if found.stratified_by:
+        columns |= {"stratified_by": found.stratified_by, "strata": len(found.strata)}
     return columns
 
 

@@ -7,11 +7,12 @@ proportion, so what is warned of is at least as skewed as it is said to be. The 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from exp_platform.aggregates import Block
 from exp_platform.analyses.planned import PROPORTIONS
 from exp_platform.config.experiment import Metric, MetricKind
-from exp_platform.stats.skewness import ENOUGH, Spread, of_difference, users_needed
+from exp_platform.stats.skewness import ENOUGH, Spread, of_standardised, users_needed
 
 FEW_OUTCOMES = 10  # successes and failures an arm, of a proportion
 FEW_NONZERO = 50  # users with a value other than 0 an arm, else
@@ -20,24 +21,36 @@ SKEWED = 1 / math.sqrt(
 )  # of the difference; what 355 users a unit of squared skewness leave of one mean
 
 
-def caution(metric: Metric, control: Block, treatment: Block) -> str | None:
-    """Why a row's numbers may be off, or None. A ratio is judged by how many users have a numerator alone."""
+def caution(
+    metric: Metric, control: Block, treatment: Block, periods: Sequence[tuple[float, Block, Block]] = ()
+) -> str | None:
+    """Why a row's numbers may be off, or None. A ratio is judged by how many users have a numerator alone.
+
+    Under a ramp `periods` are weights with both arms' blocks: means are as skewed as those make them.
+    """
     if metric.kind is MetricKind.QUANTILE or control.successes is None or treatment.successes is None:
         return None  # a quantile's interval is made of ranks, which know no tail
     arms = [_spread(block, block.successes or 0) for block in (control, treatment)]
     if metric.kind is MetricKind.RATIO:
         return few(arms[0], arms[1], proportion=False)
-    return caution_of(arms[0], arms[1], proportion=metric.kind in PROPORTIONS)
+    strata = [(w, _spread(c, c.successes or 0), _spread(t, t.successes or 0)) for w, c, t in periods]
+    return caution_of(arms[0], arms[1], proportion=metric.kind in PROPORTIONS, strata=strata)
 
 
-def caution_of(control: Spread, treatment: Spread, *, proportion: bool) -> str | None:
+def caution_of(
+    control: Spread,
+    treatment: Spread,
+    *,
+    proportion: bool,
+    strata: Sequence[tuple[float, Spread, Spread]] = (),
+) -> str | None:
     """The same from what it rests on; the direction that does harm is told first."""
-    skewness = of_difference(control, treatment, proportion=proportion)
+    skewness = of_standardised(strata or [(1.0, control, treatment)], proportion=proportion)
     if abs(skewness) > SKEWED:
         return (
             f"skewed values in unequal arms (skewness of the difference at least {abs(skewness):.2g}, "
             f"limit {SKEWED:.2g}): it may be found significant too often"
-            + ("; `test: score` keeps its level" if proportion else "")
+            + ("; `test: score` keeps its level" if proportion and not strata else "")
         )
     return few(control, treatment, proportion=proportion) or _heavy_tail(control, treatment)
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from exp_platform.aggregates import ALL, Aggregates, Block
 from exp_platform.analyses.caution import caution
 from exp_platform.analyses.family import Level
+from exp_platform.analyses.periods import Periods, periods_of
 from exp_platform.analyses.planned import PROPORTIONS, tuned_size
 from exp_platform.analyses.rows import ResultRow, Status
 from exp_platform.analyses.sizes import (
@@ -21,6 +23,7 @@ from exp_platform.analyses.sizes import (
     START_OUTCOMES,
     START_USERS_ARM,
 )
+from exp_platform.config.allocation import PERIOD
 from exp_platform.config.experiment import Experiment, Metric, MetricKind
 from exp_platform.stats.arms import Arm, Arms, arm_mean, arm_ratio
 from exp_platform.stats.exact import Exact, proportions
@@ -77,11 +80,28 @@ class Comparison:
         )
 
 
-class Pair(NamedTuple):
-    """The blocks of control and one treatment; one that no user falls into is empty."""
+@dataclass(frozen=True)
+class Pair:
+    """The blocks of control and one treatment; one that no user falls into is empty. Under a ramp with its periods."""
 
     control: Block
     treatment: Block
+    periods: Periods | None = None
+
+    def __iter__(self) -> Iterator[Block]:
+        return iter((self.control, self.treatment))
+
+    @property
+    def note(self) -> str | None:
+        """What a row must say of its users."""
+        return None if self.periods is None else self.periods.note
+
+    @property
+    def users(self) -> int:
+        """Users that the means are made of: of both arms, under a ramp of all, whose periods they are weighed by."""
+        if self.periods is not None:
+            return self.periods.users
+        return self.control.moments.n + self.treatment.moments.n
 
     @property
     def counts(self) -> dict[str, Any]:
@@ -98,13 +118,17 @@ def pair_of(
     segment_value: str = ALL,
     kind: Literal["total", "daily", "cohort"] = "total",
 ) -> Pair:
-    """The two blocks that a comparison is made of."""
+    """The two blocks that a comparison is made of; under a ramp of the periods in which every arm has enough users."""
 
     def side(variant_id: str) -> Block:
         key = (metric.id, variant_id, segment, segment_value)
         return aggregates.block(*key, kind=kind) or Block(kind, *key, (), Moments.empty(0))
 
-    return Pair(side(control_id), side(treatment_id))
+    pair = Pair(side(control_id), side(treatment_id))
+    periods = periods_of(aggregates, metric.id, segment, segment_value, kind)
+    if periods is None or not {control_id, treatment_id} <= set(periods.blocks):  # too small to be compared
+        return pair
+    return Pair(periods.whole(pair.control), periods.whole(pair.treatment), periods)
 
 
 def too_small(n_control: int, n_treatment: int) -> str | None:
@@ -145,7 +169,9 @@ def arm_of(metric: Metric, block: Block) -> Arm:
 
 
 def arms_of(metric: Metric, pair: Pair) -> Arms:
-    """Both arms, control first; raises as `arm_of` does."""
+    """Both arms, control first, under a ramp standardised over its periods; raises as `arm_of` does."""
+    if pair.periods is not None:
+        return pair.periods.arms(metric, pair.control.variant_id, pair.treatment.variant_id)
     return Arms(arm_of(metric, pair.control), arm_of(metric, pair.treatment))
 
 
@@ -173,8 +199,16 @@ class Compared:
 
     @cached_property
     def caution(self) -> str | None:
-        """Why Welch's test of the plain arms may not keep its level, or None."""
-        return caution(self.comparison.metric, *self.pair)
+        """Why Welch's test of the plain arms may not keep its level, or None.
+
+        Under a ramp skewed means are so within the periods: there arms are unequal.
+        """
+        periods, control, treatment = self.pair.periods, self.pair.control, self.pair.treatment
+        if periods is None:
+            return caution(self.comparison.metric, control, treatment)
+        sides = (periods.blocks[block.variant_id] for block in self.pair)
+        strata = list(zip(periods.weights.tolist(), *sides, strict=True))
+        return caution(self.comparison.metric, control, treatment, strata)
 
     def row(self, corrected: Corrected | None = None, size: int | None = None) -> ResultRow:
         """The row with intervals, relative effect and always-valid evidence, corrected as its family says or else alone.
@@ -196,12 +230,12 @@ class Compared:
             family_size=size or c.level.size,
             coverage=str(c.level.coverage),
             **_always_valid(c, self.pair, self.arms, self.test.estimate),
-            **self.also,
+            **(_by_period(self.pair.periods) | self.also),
         )
 
     def _description(self, side: int, name: str, level: float) -> dict[str, Any]:
         """One arm's own numbers: of the metric as it is, never adjusted. A quantile has its rank interval."""
-        block, arm = self.pair[side], self.plain[:2][side]
+        block, arm = tuple(self.pair)[side], self.plain[:2][side]
         if self.comparison.metric.q is not None:
             low, high = block.quantile_low, block.quantile_high
         elif isinstance(self.test, Difference):
@@ -266,6 +300,7 @@ def compare(c: Comparison, pair: Pair, arms: Arms | None = None, **also: Any) ->
     counts = pair.counts
     message = too_small_for(c.metric, **counts)
     if message is not None:
+        message = "; ".join(note for note in (message, pair.note) if note)
         return c.row(Status.INSUFFICIENT_DATA, message=message, **counts)
     try:
         plain = arms_of(c.metric, pair)
@@ -276,6 +311,13 @@ def compare(c: Comparison, pair: Pair, arms: Arms | None = None, **also: Any) ->
     except ValueError:
         return c.row(Status.DEGENERATE, message=_why_constant(c.metric, *(arms or plain)[:2]), **counts)
     return Compared(c, pair, plain, arms or plain, test, also)
+
+
+def _by_period(periods: Periods | None) -> dict[str, Any]:
+    """The columns that tell of a ramp."""
+    if periods is None:
+        return {}
+    return {"stratified_by": PERIOD, "strata": len(periods.starts), "message": periods.note}
 
 
 def _why_constant(metric: Metric, control: Arm, treatment: Arm) -> str:
@@ -302,7 +344,7 @@ def _always_valid(c: Comparison, pair: Pair, arms: Arms, estimate: float) -> dic
     status = sequence_status(c, pair)
     if status is not Status.OK:
         return {"always_valid_status": status}
-    half = sequence_half_width(c, arms)
+    half = sequence_half_width(c, pair, arms)
     low, high = estimate - half, estimate + half
     return {
         "always_valid_status": status,
@@ -330,13 +372,15 @@ def _has_started(metric: Metric, block: Block) -> bool:
     return nonzero >= START_NONZERO
 
 
-def sequence_half_width(c: Comparison, arms: Arms, *, one_sided: bool = False) -> float:
+def sequence_half_width(c: Comparison, pair: Pair, arms: Arms, *, one_sided: bool = False) -> float:
     """Half width of the asymptotic confidence sequence of `treatment - control` (Waudby-Smith et al. 2021).
 
-    Both arms together are the sequence: n users, variance n (v_1 / n_1 + v_0 / n_0). One-sided: the distance to a bound
-    that alone is missed with the level's whole alpha.
+    Both arms together are the sequence: n users, variance n (v_1 / n_1 + v_0 / n_0). Means standardised over the periods of
+    a ramp are sums over the users of all arms, which are then the sequence: with a third arm whose share changes, both
+    arms' users would be a clock that runs unevenly. One-sided: the distance to a bound that alone is missed with the
+    level's whole alpha.
     """
-    n = arms.control.n + arms.treatment.n
+    n = pair.users
     alpha = c.level.sequential_alpha
     variance = n * arms.variance_of_difference
     tuned = rho(alpha, tuned_size(c.experiment, c.metric, c.treatment_id), one_sided=one_sided)

@@ -71,6 +71,7 @@ def _row(experiment: Experiment, aggregates: Aggregates, metric: Metric, treatme
     pre, post = zip(*[(float(m.mean[0]), float(m.mean[1])) for m in periods], strict=True)
     return row(
         Status.OK,
+        message=pair.note,
         **counts,
         pre_mean_control=pre[0],
         pre_mean_treatment=pre[1],

@@ -74,8 +74,8 @@ def _judged(c: Comparison, pair: Pair, arms: Arms | None, guardrail: Guardrail) 
     if c.final:
         intervals.append(_fixed(found, limit, guardrail, distance))
     if sequence_status(c, pair) is Status.OK:
-        intervals.append(_around(distance, sequence_half_width(c, limit, one_sided=True)))
-        bounds = _around(found.test.estimate, sequence_half_width(c, found.arms, one_sided=True))
+        intervals.append(_around(distance, sequence_half_width(c, pair, limit, one_sided=True)))
+        bounds = _around(found.test.estimate, sequence_half_width(c, pair, found.arms, one_sided=True))
         # About zero a row with two one-sided bounds says nothing: its two sides are for two claims about the margin.
         row = replace(
             row,

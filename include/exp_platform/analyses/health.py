@@ -9,7 +9,7 @@ import numpy as np
 
 from exp_platform.config.experiment import Experiment, Metric
 from exp_platform.stats.moments import Moments
-from exp_platform.stats.strata import equal_shares
+from exp_platform.stats.strata import equal_shares, standardised
 from exp_platform.stats.wald import joint, part_of
 
 Cells = tuple[Sequence[Moments], Sequence[Moments]]  # of control and treatment, by stratum
@@ -33,14 +33,19 @@ class Health:
 
 
 def health(
-    experiment: Experiment, metric: Metric, cells: Cells, covariates: Sequence[int], gain: float
+    experiment: Experiment, metric: Metric, periods: Sequence[Cells], covariates: Sequence[int], gain: float
 ) -> Health:
-    """Judge the adjustment of one comparison: of these cells, by these columns, with `gain` off the variance."""
-    p = balance(cells, covariates)
+    """Judge the adjustment of one comparison: of these cells, by these columns, with `gain` off the variance.
+
+    `periods` are those of a ramp, else one: within each, arms must be alike.
+    """
+    p = balance(periods, covariates)
     words, notes = [], []
     if p is not None and p < BALANCE_ALARM:
         words.append("unbalanced")
-        what = " and ".join(["covariates"] * bool(covariates) + ["strata"] * (len(cells[0]) > 1))
+        what = " and ".join(
+            ["covariates"] * bool(covariates) + ["strata"] * any(len(control) > 1 for control, _ in periods)
+        )
         notes.append(
             f"the {what} differ between the arms (p = {p:.1e}): the assignment is broken, or the treatment "
             "has changed one of them"
@@ -61,17 +66,22 @@ def health(
     return Health(p, tuple(words), tuple(notes))
 
 
-def balance(cells: Cells, covariates: Sequence[int]) -> float | None:
+def balance(periods: Sequence[Cells], covariates: Sequence[int]) -> float | None:
     """The p-value of the test that control and treatment are alike before exposure; None with nothing to compare.
 
-    Covariates: the joint Wald test of equal means. Strata: Pearson's test of equal shares. Of both the smaller p, doubled.
+    Covariates: the joint Wald test of equal means, standardised over the periods. Strata: Pearson's test of equal shares
+    within them. Of both the smaller p, doubled.
     """
-    control, treatment = cells
     found = []
     if covariates:
-        a, b = (Moments.merge_all(arm).select(covariates) for arm in cells)
+        arms = zip(*periods, strict=True)
+        a, b = (
+            whole.select(covariates)
+            for whole in standardised([[Moments.merge_all(cells) for cells in arm] for arm in arms])
+        )
         if np.diag(a.m2).any() or np.diag(b.m2).any():
             found.append(joint(b.mean - a.mean, [part_of(a), part_of(b)]).p)
-    if len(control) > 1:
-        found.append(equal_shares(control, treatment))
+    shares = equal_shares(periods)
+    if shares is not None:
+        found.append(shares)
     return min(1.0, len(found) * min(found)) if found else None

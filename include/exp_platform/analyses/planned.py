@@ -135,7 +135,7 @@ def users_for(experiment: Experiment, metric: Metric, target: Target) -> int | N
         )
     except ValueError:  # a zero effect, or one that takes a proportion out of [0, 1]
         return None
-    needed = in_control * _looks_cost(experiment, metric, target.alpha) / experiment.control.share
+    needed = in_control * _looks_cost(experiment, metric, target.alpha) / experiment.control.effective_share
     fewest = fewest_an_arm(metric) / min(v.share for v in experiment.variants)
     return math.ceil(max(needed, fewest, MIN_USERS))
 
@@ -147,10 +147,10 @@ def power_for(experiment: Experiment, metric: Metric, target: Target, users: flo
     """
     if not _enough(experiment, metric, users):
         return None
-    control = users * experiment.control.share
+    control = users * experiment.control.effective_share
     try:
         found = min(
-            power(target.effect, target.design, control, users * t.share, target.alpha)
+            power(target.effect, target.design, control, users * t.effective_share, target.alpha)
             for t in experiment.treatments
         )
     except ValueError:
@@ -181,7 +181,7 @@ def required_always_valid(experiment: Experiment, metric: Metric, expected: Expe
         return None
     return math.ceil(
         max(
-            in_control / experiment.control.share, START_USERS_ARM / min(v.share for v in experiment.variants)
+            in_control / experiment.control.effective_share, START_USERS_ARM / min(v.share for v in experiment.variants)
         )
     )
 
@@ -215,7 +215,7 @@ def smallest_always_valid(
 def _in_control(
     experiment: Experiment, effect: float, design: Design, alpha: float, treatment: Variant
 ) -> float:
-    ratio = treatment.share / experiment.control.share
+    ratio = treatment.effective_share / experiment.control.effective_share
     return _control_users(effect, design, alpha, experiment.decision.power, ratio)
 
 
@@ -237,10 +237,10 @@ def _largest(
     design: Callable[[Variant], Design],
 ) -> float | None:
     """The largest of all treatments' smallest effects."""
-    control, target = users * experiment.control.share, experiment.decision.power
+    control, target = users * experiment.control.effective_share, experiment.decision.power
     try:
         found = [
-            mde(design(t), control, users * t.share, alpha=alpha, power=target, sign=metric.direction)
+            mde(design(t), control, users * t.effective_share, alpha=alpha, power=target, sign=metric.direction)
             for t in experiment.treatments
         ]
     except ValueError:
@@ -298,7 +298,7 @@ def recent_users(experiment: Experiment, aggregates: Aggregates) -> float | None
 
 
 def tuned_size(experiment: Experiment, metric: Metric, treatment_id: str) -> float:
-    """Users of control and one treatment at which their confidence sequence is made narrowest.
+    """Users of control and one treatment (under a ramp of all arms) at which their confidence sequence is narrowest.
 
     Only the plan may enter, never the data, or the sequence would lose its coverage: the spec's required size,
     else the one that follows from mde and planned baseline, else 5,000.
@@ -308,5 +308,7 @@ def tuned_size(experiment: Experiment, metric: Metric, treatment_id: str) -> flo
         total = required_users(experiment, metric, Expected(metric.baseline))
     if total is None:
         return TUNED_USERS
+    if experiment.ramp:
+        return total  # of all arms, as the sequence
     shares = {v.id: v.share for v in experiment.variants}
     return total * (shares[experiment.control.id] + shares[treatment_id])

@@ -12,6 +12,8 @@ from enum import StrEnum
 from typing import Literal
 from zoneinfo import ZoneInfo
 
+from exp_platform.config.allocation import CROSS, Allocation
+
 
 class MetricKind(StrEnum):
     """How a metric is reduced to one number a user (two for a ratio)."""
@@ -35,8 +37,6 @@ class Role(StrEnum):
 
 Estimate = Literal["ab", "cuped", "post_stratified", "cuped_post_stratified"]
 Sequential = Literal["always_valid", "group_sequential"]
-
-CROSS = " × "  # joins the names and values of crossed segments
 
 
 @dataclass(frozen=True)
@@ -116,10 +116,16 @@ class Metric:
 
 @dataclass(frozen=True)
 class Variant:
-    """An arm with its planned share of users (the shares of all arms add up to 1)."""
+    """An arm with its planned share of users, of a ramp that of the whole window (the shares of all arms add up to 1)."""
 
     id: str
     share: float
+    worth: float | None = None  # of a ramp: the constant share that would be as precise (`allocation.effective_shares`)
+
+    @property
+    def effective_share(self) -> float:
+        """The share that power is planned with."""
+        return self.share if self.worth is None else self.worth
 
 
 @dataclass(frozen=True)
@@ -175,6 +181,9 @@ class SyntheticSource:
     crossover_share: float = 0.0
     actual_shares: tuple[float, ...] | None = None  # a broken split: the shares really used
     pre_trend: float = 0.0  # relative drift a day of treated users' activity before exposure
+    conversion_trend: float = (
+        0.0  # change of all arms' conversion rates from the window's first users to its last
+    )
     # The two that follow are for the validation; no spec says them.
     replicates: int = 1  # experiments in one: users have the attribute `replicate`, their number modulo this
     arrival: Literal["evenly", "first_day"] = "evenly"  # when in the window users are exposed
@@ -316,6 +325,9 @@ class Experiment:
     schedule: Schedule = Schedule()
     tags: tuple[str, ...] = ()
     description: str = ""
+    ramp: tuple[
+        Allocation, ...
+    ] = ()  # dated allocations, the first from the window's start on; (): one for all of it
     spec_file: str = field(default="", compare=False)  # where it was written, for messages and memo
     # As of when an earlier plan's fixed-horizon test was read, before the end was moved; no spec says this, a run's
     # start finds it. The test is taken once.
@@ -332,6 +344,11 @@ class Experiment:
     def treatments(self) -> tuple[Variant, ...]:
         """All arms but the control, in the spec's order."""
         return self.variants[1:]
+
+    @property
+    def allocations(self) -> tuple[Allocation, ...]:
+        """The ramp, else the one allocation of the whole window."""
+        return self.ramp or (Allocation(self.window.start, tuple(v.share for v in self.variants)),)
 
     def metric(self, metric_id: str) -> Metric:
         """The metric of that id. Raises KeyError."""

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator
 
+from exp_platform.config.allocation import Allocation, effective_shares, planned_shares
 from exp_platform.config.experiment import Covariate, Experiment, Measure, Metric, Source, Variant
 from exp_platform.config.faults import Fault, Words, refuse
 from exp_platform.config.spec_base import Id, Items, Spec, Text
@@ -23,6 +24,7 @@ from exp_platform.config.spec_plan import (
     VariantSpec,
     WindowSpec,
 )
+from exp_platform.config.spec_ramp import AllocationSpec
 from exp_platform.config.spec_sources import SHARE_TOLERANCE, SourceSpec, SyntheticSpec, UnitsSpec
 
 SEGMENT_REMEDY = (
@@ -97,6 +99,7 @@ class ExperimentSpec(Spec):
     hypothesis: Text
     variants: Annotated[Items[VariantSpec], AfterValidator(_checked_variants)]
     window: WindowSpec
+    ramp: Items[AllocationSpec] = ()
     source: SourceSpec
     metrics: Annotated[Items[MetricSpec], AfterValidator(_checked_metrics)]
     guardrails: Items[GuardrailSpec] = ()
@@ -168,13 +171,22 @@ class ExperimentSpec(Spec):
             schedule=self.schedule.resolve(),
             tags=self.tags,
             description=self.description,
+            ramp=self._ramp(),
             spec_file=spec_file,
         )
 
     def _variants(self) -> tuple[Variant, ...]:
         ordered = [self.variants[position] for position in self.variant_order]
+        if self.ramp:
+            ramp, end = self._ramp(), self.window.last_day
+            shares = zip(planned_shares(ramp, end), effective_shares(ramp, end), strict=True)
+            return tuple(Variant(v.id, *share) for v, share in zip(ordered, shares, strict=True))
         equal = 1 / len(ordered)
         return tuple(Variant(variant.id, variant.share or equal) for variant in ordered)
+
+    def _ramp(self) -> tuple[Allocation, ...]:
+        names = tuple(self.variants[position].id for position in self.variant_order)
+        return tuple(allocation.resolve(names) for allocation in self.ramp)
 
     def _metrics(self) -> tuple[Metric, ...]:
         guardrails = {guardrail.metric: guardrail.resolve() for guardrail in self.guardrails}

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
-from exp_platform.config.experiment import CROSS
+from exp_platform.config.allocation import CROSS
 from exp_platform.config.faults import NOTHING, Fault, Words, suggest
 from exp_platform.config.spec import SEGMENT_REMEDY, ExperimentSpec, repeated
 from exp_platform.config.spec_metrics import RESERVED_EVENT, CovariateSpec, MetricSpec
+from exp_platform.config.spec_ramp import ramp_faults
 from exp_platform.config.spec_sources import (
     SYNTHETIC_ATTRIBUTES,
     SYNTHETIC_EVENTS,
@@ -24,6 +25,7 @@ def spec_faults(spec: ExperimentSpec) -> list[Fault]:
     """All that does not fit together; empty for a spec that may be resolved."""
     return [
         *_variant_values(spec),
+        *ramp_faults(spec),
         *_measures(spec),
         *_covariates(spec),
         *_guardrails(spec),

@@ -154,6 +154,9 @@ class SyntheticSettings(Spec):
     late_share: Share = 0.0
     crossover_share: Share = 0.0
     pre_trend: float = 0.0  # relative drift a day of treated users' activity before exposure
+    conversion_trend: float = (
+        0.0  # change of all arms' conversion rates from the window's first users to its last
+    )
 
 
 class SyntheticSpec(SyntheticSettings):
@@ -178,6 +181,11 @@ class SyntheticSpec(SyntheticSettings):
             if not 0 <= self.base_conversion + lift <= 1:
                 remedy = f"base_conversion ({self.base_conversion}) plus the lift must stay between 0 and 1"
                 yield Fault(("effect_lift_conversion",), lift, remedy)
+        rates = [self.base_conversion + lift for lift in (0.0, *self.effect_lift_conversion)]
+        drift = abs(self.conversion_trend) / 2
+        if drift and not (drift <= min(rates) and max(rates) + drift < 1):
+            remedy = "half of it is taken off and put on every arm's conversion rate, which must stay between 0 and 1"
+            yield Fault(("conversion_trend",), self.conversion_trend, remedy)
         for lift in self.effect_lift_revenue:
             if lift <= -1:
                 yield Fault(

@@ -63,7 +63,7 @@ def _is_ahead(case: Case, winner: Finding, second: Finding) -> bool:
     c = at_look(c, case.aggregates)
     if c.final and ahead > 0 and test.p_value < c.level.alpha:
         return True
-    return sequence_status(c, pair) is Status.OK and ahead > sequence_half_width(c, arms)
+    return sequence_status(c, pair) is Status.OK and ahead > sequence_half_width(c, pair, arms)
 
 
 def _adjusted(case: Case, winner: Finding, second: Finding) -> Arms | None:

@@ -9,14 +9,15 @@ from datetime import date, timedelta
 
 import numpy as np
 
-from exp_platform.aggregates import ALL, COHORT, REPLICATE, Aggregates, Block
+from exp_platform.aggregates import ALL, COHORT, REPLICATE, Aggregates, Arrivals, Block
+from exp_platform.config.allocation import in_period
 from exp_platform.config.experiment import Experiment, Metric, MetricKind
 from exp_platform.kernels.daily import daily_rows
 from exp_platform.kernels.local_days import date_number
 from exp_platform.kernels.order_statistics import Bracket, Bracketed, Marks
 from exp_platform.kernels.quantiles import Caps, Distribution
 from exp_platform.kernels.unit_days import Floats, UnitDays
-from exp_platform.kernels.user_values import WITH_DAILY_BLOCK, MetricValues, Snapshot
+from exp_platform.kernels.user_values import WITH_DAILY_BLOCK, Mask, MetricValues, Snapshot
 from exp_platform.kernels.users import Codes, Users, crossed
 from exp_platform.stats.moments import Moments
 
@@ -24,6 +25,7 @@ BlockKey = tuple[str, str, str, str]  # metric, variant, segment, segment value
 
 NO_CAPS: Caps = (None, None)
 COHORT_DAYS = 7
+_WITH_DAYS = (ALL, REPLICATE, in_period("", ALL, ALL)[0])  # segments whose groups have daily blocks
 
 
 @dataclass(frozen=True)
@@ -95,18 +97,31 @@ def aggregate(users: Users, days: UnitDays, experiment: Experiment, as_of: date)
             }
         if _has_daily_block(metric, experiment):
             blocks += _daily_blocks(metric, now.daily(metric), groups)
-    assigned, crossed = now.variants, now.variants[now.crossover]
+    everybody = _arrivals(now, np.ones(now.n, dtype=np.bool_))
+    period = _period(now)
     return BucketAggregates(
         Aggregates(
             as_of_date=as_of,
-            assigned={v.id: int((assigned == i).sum()) for i, v in enumerate(experiment.variants)},
-            crossovers={v.id: int((crossed == i).sum()) for i, v in enumerate(experiment.variants)},
+            assigned=everybody.assigned,
+            crossovers=everybody.crossovers,
             blocks=tuple(blocks),
             daily=tuple(daily_rows(now)),
+            periods={str(a.start): _arrivals(now, period == i) for i, a in enumerate(experiment.ramp)},
         ),
         distributions,
         marks,
     )
+
+
+def _arrivals(now: Snapshot, among: Mask) -> Arrivals:
+    """Users by variant, of those `among` all that are assigned."""
+    names = [v.id for v in now.experiment.variants]
+
+    def by_variant(users: Mask) -> dict[str, int]:
+        found = np.bincount(now.variants[users], minlength=len(names))
+        return {name: int(n) for name, n in zip(names, found, strict=True)}
+
+    return Arrivals(by_variant(among), by_variant(among & now.crossover))
 
 
 def bounded(users: Users, days: UnitDays, experiment: Experiment, as_of: date, bounds: Bounds) -> Bounded:
@@ -145,6 +160,26 @@ def _of_group(values: MetricValues, group: _Group) -> Floats:
 
 
 def _groups(now: Snapshot) -> Iterator[_Group]:
+    """Analysed users by variant and segment value; under a ramp each group is followed by its users of each period."""
+    period, starts = _period(now), [a.start for a in now.experiment.ramp]
+    for group in _whole_groups(now):
+        yield group
+        if starts:
+            for start, users in zip(
+                starts, _split(period[group.users], len(starts), group.users), strict=True
+            ):
+                yield _Group(group.variant, *in_period(start, group.segment, group.value), users)
+
+
+def _period(now: Snapshot) -> Codes:
+    """The position of the allocation that each user came under, shape (users,)."""
+    starts = [date_number(a.start) for a in now.experiment.ramp]
+    return np.asarray(
+        np.searchsorted(starts, now.users.exposed_on[: now.n], side="right") - 1, dtype=np.int64
+    )
+
+
+def _whole_groups(now: Snapshot) -> Iterator[_Group]:
     """Analysed users by variant, then by variant and value of each segment, then of the strata where they are crossed."""
     included = np.flatnonzero(now.analysed)
     names = [v.id for v in now.experiment.variants]
@@ -162,16 +197,21 @@ def _groups(now: Snapshot) -> Iterator[_Group]:
 
 
 def _cohorts(now: Snapshot) -> Iterator[_Group]:
-    """Analysed users by variant and exposure cohort: weeks of the window, or thirds of one of less than three weeks."""
+    """Analysed users by variant and exposure cohort: weeks of the window, or thirds of one of less than three weeks.
+
+    A ramp's allocations begin cohorts of their own, so that each has one allocation.
+    """
     experiment = now.experiment
     if "stability" not in experiment.analyses.enabled or now.is_units:
         return
     window = experiment.window
     days = (window.end - window.start).days + 1
     length = COHORT_DAYS if days >= 3 * COHORT_DAYS else math.ceil(days / 3)
-    starts = [window.start + timedelta(days=i) for i in range(0, days, length)]
+    regular = [window.start + timedelta(days=i) for i in range(0, days, length)]
+    starts = sorted({*regular, *(a.start for a in experiment.ramp)})
     included = np.flatnonzero(now.analysed)
-    cohort = (now.users.exposed_on[included].astype(np.int64) - date_number(window.start)) // length
+    numbers = [date_number(start) for start in starts]
+    cohort = np.searchsorted(numbers, now.users.exposed_on[included], side="right") - 1
     keys = [(v.id, start.isoformat()) for v in experiment.variants for start in starts]
     code = now.variants[included] * len(starts) + cohort
     for (variant, value), users in zip(keys, _split(code, len(keys), included), strict=True):
@@ -219,7 +259,7 @@ def _has_daily_block(metric: Metric, experiment: Experiment) -> bool:
 def _daily_blocks(metric: Metric, values: MetricValues, groups: list[_Group]) -> Iterator[Block]:
     for group in groups:
         users = group.users[values.population[group.users]]
-        if group.segment in (ALL, REPLICATE) and len(users):
+        if group.segment in _WITH_DAYS and len(users):
             moments = _moments(values.columns, users)
             yield Block("daily", metric.id, group.variant, group.segment, group.value, values.names, moments)
 

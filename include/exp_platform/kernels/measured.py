@@ -71,6 +71,10 @@ class Measured:
         """Variant -> users first exposed up to the end of `as_of`."""
         return _until(self.users, as_of)
 
+    def users_between(self, first: date, last: date) -> Counts:
+        """Variant -> users first exposed from `first` to the end of `last`."""
+        return _until({day: n for day, n in self.users.items() if day >= first.isoformat()}, last)
+
     def crossovers_at(self, as_of: date) -> Counts:
         """First variant -> users who have seen another one by the end of `as_of`."""
         return _until(self.crossovers, as_of)

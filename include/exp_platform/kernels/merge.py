@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from exp_platform.aggregates import ALL, Aggregates, Block, DailyRow
+from exp_platform.aggregates import ALL, Aggregates, Arrivals, Block, DailyRow
 from exp_platform.config.experiment import Experiment
 from exp_platform.kernels.aggregate import NO_CAPS, BlockKey, Bounds, BucketAggregates
 from exp_platform.kernels.order_statistics import (
@@ -59,7 +59,14 @@ def merge_aggregates(
         blocks=tuple(quantiles.added_to(block) for block in _blocks(parts)),
         daily=_daily(parts),
         caps=caps,
+        periods={start: _arrivals(start, parts) for start in parts[0].aggregates.periods},
     )
+
+
+def _arrivals(start: str, parts: Sequence[BucketAggregates]) -> Arrivals:
+    """One period's users of all buckets."""
+    of_buckets = [part.aggregates.periods[start] for part in parts]
+    return Arrivals(_sum(c.assigned for c in of_buckets), _sum(c.crossovers for c in of_buckets))
 
 
 class _Quantiles:

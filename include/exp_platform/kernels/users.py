@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from exp_platform.config.experiment import CROSS, Experiment
+from exp_platform.config.allocation import CROSS
+from exp_platform.config.experiment import Experiment
 from exp_platform.errors import DataError
 from exp_platform.kernels.local_days import Dates, Ints, LocalDays, instant, instants
 

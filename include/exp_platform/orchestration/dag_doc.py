@@ -72,7 +72,11 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _variants(experiment: Experiment) -> list[tuple[str, str, str]]:
     control = experiment.control.id
-    return [(v.id, f"{v.share:.1%}", "control" if v.id == control else "") for v in experiment.variants]
+    shares = zip(*(allocation.shares for allocation in experiment.allocations), strict=True)
+    return [
+        (v.id, " → ".join(f"{share:.1%}" for share in of_arm), "control" if v.id == control else "")
+        for v, of_arm in zip(experiment.variants, shares, strict=True)
+    ]
 
 
 def _metrics(experiment: Experiment) -> list[tuple[str, ...]]:

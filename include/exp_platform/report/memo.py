@@ -48,6 +48,7 @@ def render(report: Report, drawn: dict[str, str] | None = None) -> str:
         "decision": decision,
         "as_of": report.as_of_date,
         "headline": wording.headline(decision),
+        "ramp": wording.ramp(report.experiment),
         "why": wording.why(report),
         "adequacy": wording.adequacy(decision),
         "method_name": wording.METHODS[report.experiment.decision.estimate],

@@ -9,6 +9,7 @@ from exp_platform.analyses.interaction import TEST as INTERACTION
 from exp_platform.analyses.rows import DidSensitivityRow, PretrendTestRow, ResultRow, Status
 from exp_platform.analyses.stability import TREND
 from exp_platform.checks import CheckResult
+from exp_platform.config.experiment import Experiment
 from exp_platform.decision import Decision
 from exp_platform.report import numbers
 from exp_platform.report.content import Report
@@ -253,7 +254,21 @@ def srm_line(row: ResultRow) -> str:
     """One line on the split between the arms."""
     p = numbers.p_value(row.p_value, row.log10_p)
     evidence = f"p {p}" if row.p_value is not None else (row.message or str(row.status))
-    return f"Split of users ({row.segment_value}): {row.verdict or row.status}, {evidence}"
+    found = row.message if row.status == Status.OK and row.verdict is None else row.verdict or row.status
+    return f"Split of users ({row.segment_value}): {found}, {evidence}"
+
+
+def ramp(experiment: Experiment) -> str:
+    """Which shares the arms had, and since when; empty without a ramp."""
+    names = [v.id for v in experiment.variants]
+    return "; ".join(
+        f"from {allocation.start} {', '.join(map(_share, names, allocation.shares))}"
+        for allocation in experiment.ramp
+    )
+
+
+def _share(name: str, share: float) -> str:
+    return f"{name} {numbers.share(share)}"
 
 
 def quality(checks: Sequence[CheckResult]) -> str:

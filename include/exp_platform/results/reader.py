@@ -138,6 +138,7 @@ class Results:
                     blocks=tuple(_block(row) for row in blocks),
                     daily=tuple(daily),
                     caps=decision.caps,
+                    periods=decision.periods,
                 )
         raise DataError(_too_busy(experiment_id))
 

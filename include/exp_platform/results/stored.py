@@ -8,6 +8,8 @@ from datetime import date, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from exp_platform.aggregates import Arrivals
+
 if TYPE_CHECKING:
     from exp_platform.decision.model import Decision
 
@@ -31,6 +33,7 @@ class StoredDecision:
     users: dict[str, int]  # variant -> assigned users, crossovers included
     crossovers: dict[str, int]  # variant of first exposure -> users seen in several variants
     caps: dict[str, tuple[float | None, float | None]]  # winsorised metric -> lower, upper
+    periods: dict[str, Arrivals]  # of a ramp: first day -> users who came in it; {} without one
     config_hash: str
     input_fingerprint: str
     code_version: str
@@ -55,6 +58,7 @@ class StoredDecision:
                 "skipped": tuple(json.loads(row["skipped"])),
                 "users": json.loads(row["assigned"]),
                 "crossovers": json.loads(row["crossovers"]),
+                "periods": {day: Arrivals(**n) for day, n in json.loads(row["periods"] or "{}").items()},
                 "caps": {metric: (low, high) for metric, (low, high) in json.loads(row["caps"]).items()},
                 "document": row["decision"],
             }

@@ -149,6 +149,7 @@ def _decision_rows(
             "assigned": _json(day.assigned),
             "crossovers": _json(day.crossovers),
             "caps": _json(day.caps),
+            "periods": _json({start: asdict(counts) for start, counts in day.periods.items()}),
             "config_hash": run.config_hash,
             "input_fingerprint": run.input_fingerprint,
             "code_version": run.code_version,

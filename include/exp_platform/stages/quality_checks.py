@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Literal
 
-from exp_platform.aggregates import Aggregates
+from exp_platform.aggregates import Aggregates, Arrivals
 from exp_platform.analyses import srm
 from exp_platform.analyses.rows import ResultRow
 from exp_platform.checks import CheckResult
@@ -134,7 +134,9 @@ def _missing_arm(e: Evidence) -> Iterator[CheckResult]:
     users = e.measured.users_at(e.as_of)
     total = sum(users.values())
     empty = [v for v in e.experiment.variants if not users.get(v.id)]
-    chance = max((1 - v.share for v in empty), default=1.0) ** total
+    shares = zip(*(a.shares for a in e.experiment.allocations if a.start <= e.as_of), strict=True)
+    least = dict(zip((v.id for v in e.experiment.variants), map(min, shares), strict=True))
+    chance = max((1 - least[v.id] for v in empty), default=1.0) ** total
     failed = bool(empty) and total > 0 and chance < CHANCE_OF_AN_EMPTY_ARM
     found = (
         f"no users in {', '.join(v.id for v in empty)}, {total:,} in the others"
@@ -189,8 +191,14 @@ def _crossovers(e: Evidence) -> Iterator[CheckResult]:
 
 
 def _srm(e: Evidence) -> Iterator[CheckResult]:
-    counts = Aggregates(e.as_of, e.measured.users_at(e.as_of), e.measured.crossovers_at(e.as_of))
-    row = srm.analyse(e.experiment, counts)[0]
+    ramp = e.experiment.ramp
+    lasts = [a.start - timedelta(days=1) for a in ramp[1:]] + [e.as_of] * bool(ramp)
+    came = {
+        str(a.start): Arrivals(e.measured.users_between(a.start, min(last, e.as_of)), {})
+        for a, last in zip(ramp, lasts, strict=True)
+    }
+    users, crossovers = e.measured.users_at(e.as_of), e.measured.crossovers_at(e.as_of)
+    row = srm.analyse(e.experiment, Aggregates(e.as_of, users, crossovers, periods=came))[0]
     assert isinstance(row, ResultRow)
     if row.verdict is None:
         yield e.skipped("srm", row.message or "no users", "warning")

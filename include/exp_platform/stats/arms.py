@@ -19,6 +19,7 @@ class Arm(NamedTuple):
     mean: float
     variance_of_mean: float
     degrees_of_freedom: float | None = None  # of that variance; None: n - 1
+    sd_of_users: float | None = None  # where the variance is not that of n alike users
 
     @property
     def df(self) -> float:
@@ -28,7 +29,7 @@ class Arm(NamedTuple):
     @property
     def sd(self) -> float:
         """Standard deviation per user, in the metric's unit (for a ratio: of its linearised value)."""
-        return math.sqrt(self.variance_of_mean * self.n)
+        return math.sqrt(self.variance_of_mean * self.n) if self.sd_of_users is None else self.sd_of_users
 
 
 class Arms(NamedTuple):

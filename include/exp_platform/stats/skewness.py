@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 ENOUGH = 355.0  # users needed for each unit of squared skewness
@@ -35,9 +36,16 @@ def of_difference(control: Spread, treatment: Spread, *, proportion: bool) -> fl
     In equal arms it cancels, in unequal ones that of the small arm stays. Without `proportion` a negative least
     skewness tells nothing and counts as 0. Source: third cumulants add up: s sd^3 / n^2 of a mean of n users.
     """
-    third = [_third_cumulant(arm, proportion) for arm in (control, treatment)]
-    variance = control.variance / control.n + treatment.variance / treatment.n
-    return (third[1] - third[0]) / variance**1.5 if variance > 0 else 0.0
+    return of_standardised([(1.0, control, treatment)], proportion=proportion)
+
+
+def of_standardised(strata: Sequence[tuple[float, Spread, Spread]], *, proportion: bool) -> float:
+    """The same of means standardised over strata: each has its weight, control and treatment."""
+    third = variance = 0.0
+    for weight, control, treatment in strata:
+        third += weight**3 * (_third_cumulant(treatment, proportion) - _third_cumulant(control, proportion))
+        variance += weight**2 * (control.variance / control.n + treatment.variance / treatment.n)
+    return third / variance**1.5 if variance > 0 else 0.0
 
 
 def users_needed(spread: Spread) -> float:

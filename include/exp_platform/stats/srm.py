@@ -81,6 +81,36 @@ def exact(counts: Sequence[int], shares: Sequence[float]) -> Srm:
     return Srm(_pearson(n, planned), len(n) - 1, math.exp(tail), tail / LN10, method="exact")
 
 
+def mismatch_in_periods(counts: Sequence[Sequence[int]], shares: Sequence[Sequence[float]]) -> Srm:
+    """The joint test of independent periods, each of counts and planned shares of its own: periods without users are none.
+
+    The sum of Pearson's statistics with the sum of their degrees of freedom. A period that needs the exact test is a part
+    of its own, and the smallest p of the parts counts as often as there are parts (Bonferroni). One period alone has
+    `mismatch`. Raises ValueError as `chi_square` does, and where no period has users.
+    """
+    found = [mismatch(n, planned) for n, planned in zip(counts, shares, strict=True) if sum(n) > 0]
+    if not found:
+        raise ValueError("there are no users to test")
+    if len(found) == 1:
+        return found[0]
+    statistic, df = sum(f.statistic for f in found), sum(f.df for f in found)
+    large = [f for f in found if f.method == "chi_square"]
+    parts = [f.log10_p for f in found if f.method == "exact"]
+    if large:
+        parts.append(chi2_sf(sum(f.statistic for f in large), sum(f.df for f in large)).log10_p)
+    log10_p = min(0.0, min(parts) + math.log10(len(parts)))
+    return Srm(statistic, df, 10**log10_p, log10_p, "chi_square" if len(parts) == 1 and large else "exact")
+
+
+def e_value_in_periods(counts: Sequence[Sequence[int]], shares: Sequence[Sequence[float]]) -> EValue:
+    """The product of the periods' evidence: under the plan each is 1 on average given those before it, so is the product.
+
+    Raises ValueError as `sequential_e_value` does.
+    """
+    log10_e = sum(sequential_e_value(n, planned).log10_e for n, planned in zip(counts, shares, strict=True))
+    return EValue(math.exp(min(log10_e * LN10, math.log(sys.float_info.max))), log10_e)
+
+
 def sequential_e_value(counts: Sequence[int], shares: Sequence[float], concentration: float = 1.0) -> EValue:
     """Evidence in cumulative counts, shape (k,), against the planned shares, valid at every look.
 

@@ -1,9 +1,9 @@
-"""Strata that every arm can fill: small ones are merged, by the numbers of users alone."""
+"""Strata that every arm can fill: small ones are merged, by the numbers of users alone; and arms weighed alike over them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,14 +13,31 @@ from exp_platform.stats.moments import Moments
 LEAST_USERS = 10  # an arm needs in each stratum: nine degrees of freedom for its variance
 
 
-class Strata(NamedTuple):
-    """Cells by arm, then by stratum, as `adjust` takes them, and the names of the strata that were merged into one."""
+@dataclass(frozen=True)
+class Strata:
+    """Cells by arm, then by stratum, as `adjust` takes them, and the names of the strata that were merged into one.
+
+    Strata are in `groups`, of so many each, within which alone users were assigned with the same chances.
+    """
 
     cells: list[list[Moments]]
     merged: tuple[str, ...]
+    groups: tuple[int, ...]
 
     def __len__(self) -> int:
         return len(self.cells[0])
+
+    @staticmethod
+    def of_groups(parts: Sequence[Strata]) -> Strata:
+        """Strata of the same arms, each part a group (or several) of its own."""
+        return Strata(
+            [
+                [cell for cells in arm for cell in cells]
+                for arm in zip(*(p.cells for p in parts), strict=True)
+            ],
+            tuple(name for part in parts for name in part.merged),
+            tuple(size for part in parts for size in part.groups),
+        )
 
 
 def merge_small(cells: Mapping[str, Sequence[Moments]], least: int = LEAST_USERS) -> Strata:
@@ -46,17 +63,44 @@ def merge_small(cells: Mapping[str, Sequence[Moments]], least: int = LEAST_USERS
         merged.append(fewest)
         rest = _together(rest, left.pop(fewest))
     strata = [*left.values(), *([] if rest is None else [rest])]
-    return Strata([list(arm) for arm in zip(*strata, strict=True)], tuple(sorted(merged)))
+    return Strata([list(arm) for arm in zip(*strata, strict=True)], tuple(sorted(merged)), (len(strata),))
 
 
 def _together(one: Sequence[Moments] | None, other: Sequence[Moments]) -> list[Moments]:
     return list(other) if one is None else [a.merge(b) for a, b in zip(one, other, strict=True)]
 
 
-def equal_shares(control: Sequence[Moments], treatment: Sequence[Moments]) -> float:
-    """The p-value of Pearson's test that both arms have the same shares of users in the strata; 1 of a single one."""
-    n = np.array([[cell.n for cell in arm] for arm in (control, treatment)], dtype=np.float64)
-    if n.shape[1] == 1:
-        return 1.0
-    expected = np.outer(n.sum(axis=1), n.sum(axis=0)) / n.sum()
-    return chi2_sf(float(((n - expected) ** 2 / expected).sum()), n.shape[1] - 1).p
+def equal_shares(groups: Sequence[Sequence[Sequence[Moments]]]) -> float | None:
+    """The p-value of Pearson's test that two arms have the same shares of users in the strata of every group.
+
+    `groups` hold control's and treatment's cells. None where no group has two strata.
+    """
+    statistic, df = 0.0, 0
+    for control, treatment in groups:
+        n = np.array([[cell.n for cell in arm] for arm in (control, treatment)], dtype=np.float64)
+        expected = np.outer(n.sum(axis=1), n.sum(axis=0)) / n.sum()
+        statistic += float(((n - expected) ** 2 / expected).sum())
+        df += n.shape[1] - 1
+    return chi2_sf(statistic, df).p if df else None
+
+
+def standardised(cells: Sequence[Sequence[Moments]]) -> list[Moments]:
+    """Each arm's Moments with every stratum weighed by its share of the users of all arms; `cells` by arm, then stratum.
+
+    Means are sum_s w_s mean_s. Co-moments are those with which `covariance() / n` is their covariance given how many
+    users are in each stratum, sum_s w_s^2 S_s / n_s. Raises ValueError for a cell of fewer than two users. Source:
+    Miratrix, Sekhon and Yu 2013, the variance conditional on the strata.
+    """
+    if len(cells[0]) == 1:
+        return [arm[0] for arm in cells]
+    users = np.array([[cell.n for cell in arm] for arm in cells], dtype=np.float64)
+    weights = users.sum(axis=0) / users.sum()
+    found = []
+    for arm in cells:
+        n = sum(cell.n for cell in arm)
+        mean = np.sum([w * cell.mean for w, cell in zip(weights, arm, strict=True)], axis=0)
+        spread = np.sum(
+            [w**2 * cell.covariance() / cell.n for w, cell in zip(weights, arm, strict=True)], axis=0
+        )
+        found.append(Moments(n, mean, spread * n * (n - 1)))
+    return found

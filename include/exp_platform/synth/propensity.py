@@ -11,6 +11,7 @@ orders by control's law, at a rate that makes p the probability of an order in `
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,7 @@ _WEIGHTS = np.exp(-_Z * _Z / 2) / np.sqrt(2 * np.pi) * (_Z[1] - _Z[0])
 
 @dataclass(frozen=True)
 class Truth:
-    """Averages of one arm over all users, between exposure and the end of the window."""
+    """Averages of one arm over all users, between exposure and the end of the window, as if all were in that arm."""
 
     variant_id: str
     conversion: float  # probability of at least one order
@@ -41,10 +42,10 @@ def truths(experiment: Experiment) -> tuple[Truth, ...]:
     source = synthetic_source(experiment)
     lifts = (0.0, *source.effect_lift_revenue)
     found = []
-    for variant, rate, intercept, lift in zip(
-        experiment.variants, conversion_rates(source), intercepts(source), lifts, strict=True
+    for variant, rate, by_day, lift in zip(
+        experiment.variants, conversion_rates(source), intercepts_by_day(source).T, lifts, strict=True
     ):
-        orders = float(_WEIGHTS @ orders_of(intercept + source.propensity_sd * _Z))
+        orders = float((orders_of(by_day[:, None] + source.propensity_sd * _Z) @ _WEIGHTS).mean())
         found.append(Truth(variant.id, rate, orders, orders * source.revenue_mean * (1 + lift)))
     return tuple(found)
 
@@ -72,6 +73,26 @@ def conversion_rates(source: SyntheticSource) -> tuple[float, ...]:
 def intercepts(source: SyntheticSource) -> Array:
     """The logits at z = 0 that give each variant its conversion rate, shape (variants,); -inf for a rate of 0."""
     return np.array([_intercept(rate, source.propensity_sd) for rate in conversion_rates(source)])
+
+
+@lru_cache(maxsize=16)
+def intercepts_by_day(source: SyntheticSource) -> Array:
+    """`intercepts` of users exposed on each day of the window, shape (days, variants): rates drift by `conversion_trend`.
+
+    They do so in equal steps about their mean over the days, which stays what it is without a trend.
+    """
+    middles = (np.arange(source.days) + 0.5) / source.days - 0.5
+    if not source.conversion_trend:
+        return np.tile(intercepts(source), (source.days, 1))
+    return np.array(
+        [
+            [
+                _intercept(rate + source.conversion_trend * m, source.propensity_sd)
+                for rate in conversion_rates(source)
+            ]
+            for m in middles
+        ]
+    )
 
 
 def orders_of(logit: Array) -> Array:

@@ -18,7 +18,14 @@ from numpy.typing import NDArray
 
 from exp_platform.aggregates import REPLICATE
 from exp_platform.config.experiment import Experiment, SyntheticSource
-from exp_platform.synth.propensity import intercepts, orders_of, sigmoid, synthetic_source, views_a_day
+from exp_platform.synth.propensity import (
+    intercepts,
+    intercepts_by_day,
+    orders_of,
+    sigmoid,
+    synthetic_source,
+    views_a_day,
+)
 
 CHUNK = 65_536  # users; part of what determines the rows
 
@@ -130,9 +137,8 @@ def _users(experiment: Experiment, source: SyntheticSource, stream: _Streams, ti
     first = stream.chunk * CHUNK
     n = min(CHUNK, source.n_users - first)
     exposed = stream("exposed").random(n) < source.exposure_rate
-    shares = source.actual_shares or tuple(v.share for v in experiment.variants)
     traits = stream("traits")  # drawn for unexposed users as well: the exposure rate changes nobody else
-    z, arm = traits.standard_normal(n), _choice(shares, traits.random(n))
+    z, chance = traits.standard_normal(n), traits.random(n)
     device, tier = (
         _choice(tuple(DEVICES.values()), traits.random(n)),
         _choice(tuple(TIERS.values()), traits.random(n)),
@@ -140,6 +146,7 @@ def _users(experiment: Experiment, source: SyntheticSource, stream: _Streams, ti
     returning = (traits.random(n) < sigmoid(z)).astype(np.int64)
     until = times.end if source.arrival == "evenly" else times.start + _DAY
     exposed_at = _between(np.full(n, times.start), np.full(n, until), traits.random(n))
+    arm = _arms(experiment, source, exposed_at, chance)
     number = np.arange(first + 1, first + n + 1)
     columns = {
         "device_type": _strings(tuple(DEVICES), device[exposed]),
@@ -149,6 +156,19 @@ def _users(experiment: Experiment, source: SyntheticSource, stream: _Streams, ti
     if source.replicates > 1:
         columns[REPLICATE] = pa.array(number[exposed] % source.replicates).cast(pa.string())
     return _Users(number[exposed], z[exposed], arm[exposed], exposed_at[exposed], columns)
+
+
+def _arms(experiment: Experiment, source: SyntheticSource, exposed_at: Ints, chance: Floats) -> Ints:
+    """Each user's arm by the shares of the allocation at exposure; a broken split has its own shares throughout."""
+    if source.actual_shares:
+        return _choice(source.actual_shares, chance)
+    window = experiment.window
+    starts = [
+        (window.cutoff(a.start - timedelta(days=1)) - _EPOCH) // _MICROSECOND for a in experiment.allocations
+    ]
+    allocation = np.searchsorted(starts, exposed_at, side="right") - 1
+    drawn = np.stack([_choice(a.shares, chance) for a in experiment.allocations])
+    return np.asarray(drawn[allocation, np.arange(len(chance))], dtype=np.int64)
 
 
 def _pageviews(source: SyntheticSource, users: _Users, times: _Times, rng: np.random.Generator) -> _Events:
@@ -169,7 +189,8 @@ def _orders_before(
 
 
 def _orders_after(source: SyntheticSource, users: _Users, times: _Times, rng: np.random.Generator) -> _Events:
-    orders = orders_of(intercepts(source)[users.arm] + source.propensity_sd * users.z)
+    days = np.minimum((users.exposed_at - times.start) // _DAY, source.days - 1)  # clocks may add an hour
+    orders = orders_of(intercepts_by_day(source)[days, users.arm] + source.propensity_sd * users.z)
     user = np.repeat(np.arange(len(orders)), rng.poisson(orders))
     time = _between(users.exposed_at[user], np.full(len(user), times.end), rng.random(len(user)))
     lift = np.array((0.0, *source.effect_lift_revenue))[users.arm[user]]

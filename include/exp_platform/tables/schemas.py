@@ -124,6 +124,7 @@ _DECISIONS = TableDefinition(
         ("assigned", STRING),  # JSON: variant -> users, crossovers included
         ("crossovers", STRING),  # JSON: variant of first exposure -> users
         ("caps", STRING),  # JSON: metric -> [lower, upper]
+        ("periods", STRING),  # JSON: first day of a ramp's period -> {assigned, crossovers: variant -> users}
         ("config_hash", STRING),
         ("input_fingerprint", STRING),
         ("code_version", STRING),
