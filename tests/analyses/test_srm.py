@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
 import pytest
 from scipy import special, stats
 
+from analyses.ramped import STARTS, ramped
 from analyses.simulated import BEFORE_END, END, aggregates, experiment, metric
+from exp_platform.aggregates import Arrivals
 from exp_platform.analyses import srm
 from exp_platform.analyses.rows import ResultRow, Status
 from exp_platform.config.experiment import AnalysisPlan, Experiment
@@ -72,6 +75,49 @@ def test_crossovers_that_are_kept_are_not_taken_away() -> None:
     spec = experiment(metric(), shares=(0.5, 0.3, 0.2), analyses=AnalysisPlan(crossovers="first"))
     rows = analyse({"control": 5000, "t1": 3000, "t2": 2000}, {"control": 5}, spec=spec)
     assert list(rows) == ["assigned", "crossovers"]
+
+
+def ramp(*periods: dict[str, int], crossovers: tuple[dict[str, int], ...] = ({}, {})) -> list[ResultRow]:
+    """90 : 10 to 5 March, then 50 : 50."""
+    spec = ramped(metric(), shares=((0.9, 0.1), (0.5, 0.5)))
+    total = {arm: sum(p[arm] for p in periods) for arm in ("control", "t1")}
+    came = {str(s): Arrivals(p, x) for s, p, x in zip(STARTS, periods, crossovers, strict=False)}
+    lost = {arm: sum(x.get(arm, 0) for x in crossovers) for arm in total}
+    day = replace(aggregates([], assigned=total, crossovers=lost), periods=came)
+    return [r for r in srm.analyse(spec, day) if isinstance(r, ResultRow)]
+
+
+def test_a_ramp_raises_no_alarm_though_pooled_counts_are_far_from_any_share() -> None:
+    rows = {
+        (r.segment, r.segment_value): r
+        for r in ramp({"control": 8977, "t1": 1023}, {"control": 2010, "t1": 1990})
+    }
+    row = rows["users", "assigned"]
+    first = stats.chisquare([8977, 1023], [9000, 1000]).statistic
+    second = stats.chisquare([2010, 1990], [2000, 2000]).statistic
+    assert row.statistic == pytest.approx(first + second, rel=1e-9, abs=0)
+    assert row.p_value == pytest.approx(stats.chi2.sf(first + second, 2), rel=1e-9, abs=0)
+    assert (row.verdict, row.degrees_of_freedom) == ("ok", 2)
+    assert "control: 10,987 (78.48%, expected 78.57%)" in str(row.message)
+    part = rows["allocation_period × users", "2025-03-01 × assigned"]
+    assert part.statistic == pytest.approx(first, rel=1e-9, abs=0)
+    assert part.verdict is None  # it says where, the joint test says whether
+
+
+def test_a_broken_period_is_found_where_totals_look_fine() -> None:
+    """The second allocation never took effect, and the first one was the second's: 50 : 50, then 90 : 10."""
+    rows = ramp({"control": 5000, "t1": 5000}, {"control": 9000, "t1": 1000})
+    assert rows[0].n_control == pytest.approx(10_000 * 1.4, abs=0)  # as planned
+    assert rows[0].verdict == "mismatch"
+
+
+def test_crossovers_are_compared_within_periods() -> None:
+    """Most of control's users came in the first period, when users crossed over three times as often."""
+    counts = ({"control": 9000, "t1": 1000}, {"control": 5000, "t1": 5000})
+    alike = ramp(*counts, crossovers=({"control": 270, "t1": 30}, {"control": 50, "t1": 50}))
+    uneven = ramp(*counts, crossovers=({"control": 240, "t1": 60}, {"control": 50, "t1": 50}))
+    verdicts = [[r.verdict for r in rows if r.segment_value == "crossovers"] for rows in (alike, uneven)]
+    assert verdicts == [["ok"], ["mismatch"]]
 
 
 def test_small_counts_are_tested_exactly() -> None:

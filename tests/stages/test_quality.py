@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from exp_platform.checks import CheckResult
+from exp_platform.config.allocation import Allocation
 from exp_platform.config.environment import Environment
 from exp_platform.config.experiment import Experiment, QualityThresholds
 from exp_platform.errors import DataError
@@ -142,6 +143,28 @@ def test_an_arm_may_be_empty_by_chance_while_users_are_few(users: int, status: s
     """Half of the users in each arm: 1 in 512 of such starts, then 1 in 1024, below one in a thousand."""
     few = replace(GOOD, users={START.isoformat(): {"control": users}})
     assert judged(few)["missing_arm"].status == status
+
+
+def test_under_a_ramp_an_arm_may_be_empty_as_long_as_its_smallest_share_so_far_allows() -> None:
+    """One in a hundred until the second day: 600 users without it happen once in 400 times, 700 once in 1,100."""
+    ramp = (Allocation(START, (0.99, 0.01)), Allocation(START + DAY, (0.5, 0.5)))
+    for users, status in ((600, "passed"), (700, "failed")):
+        few = replace(GOOD, users={START.isoformat(): {"control": users}})
+        assert judged(few, replace(EVENTS, ramp=ramp), as_of=START)["missing_arm"].status == status
+
+
+def test_srm_holds_each_period_of_a_ramp_against_its_own_shares() -> None:
+    ramp = (Allocation(START, (0.9, 0.1)), Allocation(END, (0.5, 0.5)))
+    as_planned = {
+        START.isoformat(): {"control": 900, "treatment": 100},
+        END.isoformat(): {"control": 200, "treatment": 200},
+    }
+    swapped = {
+        START.isoformat(): {"control": 500, "treatment": 500},
+        END.isoformat(): {"control": 360, "treatment": 40},
+    }
+    for users, status in ((as_planned, "passed"), (swapped, "failed")):
+        assert judged(replace(GOOD, users=users), replace(EVENTS, ramp=ramp))["srm"].status == status
 
 
 @pytest.mark.parametrize(

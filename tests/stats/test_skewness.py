@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from exp_platform.stats.skewness import Spread, least, of_difference, users_needed
+from exp_platform.stats.skewness import Spread, least, of_difference, of_standardised, users_needed
 
 
 @pytest.mark.parametrize("p", [0.001, 0.1, 0.5, 0.93])
@@ -38,6 +38,21 @@ def test_difference_of_two_proportions() -> None:
     arms = [Spread(n, p, p * (1 - p), round(n * p)) for n, p in ((n0, p0), (n1, p1))]
     found = of_difference(*arms, proportion=True)
     assert found == pytest.approx((third[1] - third[0]) / variance**1.5, rel=1e-12)
+
+
+def test_cumulants_of_strata_add_up_by_their_weights() -> None:
+    """SciPy's binomial law again: sums over two periods of which the second is divided evenly."""
+    sizes, rates, weights = [(900, 100), (400, 400)], [(0.3, 0.3), (0.1, 0.12)], (0.55, 0.45)
+    third = variance = 0.0
+    strata = []
+    for n, p, w in zip(sizes, rates, weights, strict=True):
+        for sign, users, rate in zip((-1, 1), n, p, strict=True):
+            _, v, s = (float(x) for x in stats.binom(users, rate).stats("mvs"))
+            third += sign * s * v**1.5 * (w / users) ** 3
+            variance += v * (w / users) ** 2
+        arms = [Spread(users, rate, rate * (1 - rate), 1) for users, rate in zip(n, p, strict=True)]
+        strata.append((w, arms[0], arms[1]))
+    assert of_standardised(strata, proportion=True) == pytest.approx(third / variance**1.5, rel=1e-9)
 
 
 def test_it_cancels_in_equal_arms() -> None:

@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from exp_platform.stats.srm import chi_square, exact, mismatch, sequential_e_value
+from exp_platform.stats.srm import (
+    chi_square,
+    e_value_in_periods,
+    exact,
+    mismatch,
+    mismatch_in_periods,
+    sequential_e_value,
+)
 
 
 @pytest.mark.parametrize("counts, p", [((473661, 471485), 0.025204472), ((21, 26, 30), 0.452843906)])
@@ -142,3 +149,51 @@ def test_impossible_counts_and_shares_raise(
 def test_a_prior_must_be_positive() -> None:
     with pytest.raises(ValueError, match="concentration"):
         sequential_e_value((5, 6), (1, 1), concentration=0)
+
+
+def test_periods_are_tested_together_by_the_sum_of_their_statistics() -> None:
+    """A ramp from 9 : 1 to 1 : 1: totals far from either, yet each period as planned."""
+    counts, shares = [[9050, 950], [5060, 4940]], [[0.9, 0.1], [0.5, 0.5]]
+    parts = [stats.chisquare(n, np.array(s) * sum(n)) for n, s in zip(counts, shares, strict=True)]
+    total = sum(part.statistic for part in parts)
+
+    found = mismatch_in_periods(counts, shares)
+
+    assert (found.method, found.df) == ("chi_square", 2)
+    assert found.statistic == pytest.approx(total, rel=1e-12, abs=0)
+    assert found.p == pytest.approx(stats.chi2.sf(total, 2), rel=1e-9, abs=0)
+    assert mismatch_in_periods([*counts, [0, 0]], [*shares, [0.2, 0.8]]) == found
+    assert mismatch_in_periods(counts[:1], shares[:1]) == mismatch(counts[0], shares[0])
+
+
+def test_a_period_of_few_users_is_a_part_of_its_own() -> None:
+    """Its exact test and Pearson's of the others: the smaller p, doubled."""
+    few, shares = [20, 6], [0.95, 0.05]
+    expected = stats.binomtest(6, 26, 0.05).pvalue
+    found = mismatch_in_periods([few, [5010, 4990]], [shares, [0.5, 0.5]])
+    assert (found.method, found.df) == ("exact", 2)
+    assert found.p == pytest.approx(2 * expected, rel=1e-9, abs=0)
+
+
+def test_without_users_in_any_period_there_is_no_test() -> None:
+    with pytest.raises(ValueError, match="no users"):
+        mismatch_in_periods([[0, 0], [0, 0]], [[0.5, 0.5], [0.9, 0.1]])
+
+
+def test_evidence_of_periods_multiplies_and_stays_below_its_level_at_every_look() -> None:
+    one, other = sequential_e_value([95, 5], [0.9, 0.1]), sequential_e_value([40, 60], [0.5, 0.5])
+    both = e_value_in_periods([[95, 5], [40, 60]], [[0.9, 0.1], [0.5, 0.5]])
+    assert both.e_value == pytest.approx(one.e_value * other.e_value, rel=1e-12, abs=0)
+    assert both.log10_e == pytest.approx(one.log10_e + other.log10_e, rel=1e-12, abs=0)
+
+    rng = np.random.default_rng(3)
+    shares, alarms = [[0.9, 0.1], [0.5, 0.5]], 0
+    for _ in range(400):
+        counts = [[0, 0], [0, 0]]
+        for look in range(20):
+            period = int(look >= 6)
+            counts[period] = (np.array(counts[period]) + rng.multinomial(100, shares[period])).tolist()
+            if e_value_in_periods(counts, shares).e_value >= 20:
+                alarms += 1
+                break
+    assert alarms / 400 <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 400)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from exp_platform.stats.moments import Moments
-from exp_platform.stats.strata import equal_shares, merge_small
+from exp_platform.stats.strata import equal_shares, merge_small, standardised
 
 
 def arms(*sizes: int, level: float = 0.0) -> list[Moments]:
@@ -79,3 +79,32 @@ def test_equal_shares_is_pearsons_test_of_independence() -> None:
     expected = stats.chi2_contingency([[120, 80, 45], [100, 95, 61]], correction=False)
     assert equal_shares([(control, treatment)]) == pytest.approx(expected.pvalue, rel=1e-12, abs=0)
     assert equal_shares([(control[:1], treatment[:1])]) is None
+
+
+def test_standardised_means_weigh_strata_as_all_arms_together_do() -> None:
+    rng = np.random.default_rng(4)
+    values = [
+        [rng.normal(s, 1 + a, (n, 2)) for s, n in enumerate(sizes)]
+        for a, sizes in enumerate([(90, 20), (30, 60)])
+    ]
+    found = standardised([[Moments.of(v) for v in arm] for arm in values])
+    weights = np.array([120, 80]) / 200
+    for arm, moments in zip(values, found, strict=True):
+        mean = sum(w * v.mean(axis=0) for w, v in zip(weights, arm, strict=True))
+        variance = sum(w**2 * np.cov(v.T) / len(v) for w, v in zip(weights, arm, strict=True))
+        assert moments.n == sum(map(len, arm))
+        np.testing.assert_allclose(moments.mean, mean, rtol=1e-12)
+        np.testing.assert_allclose(moments.covariance() / moments.n, variance, rtol=1e-10)
+
+
+def test_one_stratum_is_left_as_it_is() -> None:
+    cells = [[Moments.of(np.arange(5.0))], [Moments.of(np.arange(3.0))]]
+    assert standardised(cells) == [cells[0][0], cells[1][0]]
+
+
+def test_shares_are_compared_within_groups_of_strata() -> None:
+    groups = [([120, 80], [60, 35]), ([40, 30, 30], [220, 140, 160])]
+    tests = [stats.chi2_contingency(n, correction=False) for n in groups]
+    expected = stats.chi2.sf(sum(t.statistic for t in tests), 3)
+    found = equal_shares([tuple([arms(n)[0] for n in arm] for arm in group) for group in groups])
+    assert found == pytest.approx(expected, rel=1e-9, abs=0)

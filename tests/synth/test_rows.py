@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import math
+from dataclasses import replace
+from datetime import timedelta
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
 
+from exp_platform.config.allocation import Allocation
 from exp_platform.synth import rows
 from exp_platform.synth.propensity import truths
 from exp_platform.synth.rows import chunk_rows, user_ids
-from synth.synthetic import raw, synthetic, users
+from synth.synthetic import START, raw, synthetic, users
 
 
 def content_hash(*tables: pa.Table) -> str:
@@ -179,3 +182,30 @@ def test_a_pre_trend_concerns_treated_users_before_exposure_only(trend: float) -
         assert ratio(-14, -8) == pytest.approx(1 - 0.05 * 10.5, abs=0.08)
     else:  # starts from the full level when the history begins
         assert ratio(-14, -8) > ratio(-7, -1) + 0.1
+
+
+def test_users_are_assigned_by_the_shares_of_the_day_they_come_on() -> None:
+    plain = synthetic(40_000)
+    ramp = (Allocation(START, (0.9, 0.1)), Allocation(START + timedelta(days=6), (0.5, 0.5)))
+    exposures, _ = raw(replace(plain, ramp=ramp))
+    early = exposures.exposed_at < pd.Timestamp(ramp[1].start, tz="UTC")
+    shares = (exposures.variant_id == "t1").groupby(early).agg(["mean", "size"])
+    for is_early, share in ((True, 0.1), (False, 0.5)):
+        error = math.sqrt(share * (1 - share) / shares.loc[is_early, "size"])
+        assert abs(shares.loc[is_early, "mean"] - share) < 4 * error
+    # Nothing else of a user hangs on the arm.
+    same = [c for c in exposures.columns if c != "variant_id"]
+    pd.testing.assert_frame_equal(exposures[same], raw(plain)[0][same])
+
+
+def test_the_conversion_rate_drifts_about_its_mean_in_all_arms_alike() -> None:
+    experiment = synthetic(120_000, conversion_trend=-0.12, propensity_sd=1.0)
+    found = users(*raw(experiment))
+    day = (found.exposed_at - pd.Timestamp(START, tz="UTC")).dt.days
+    for truth, lift in zip(truths(experiment), (0.0, 0.03), strict=True):
+        assert truth.conversion == pytest.approx(0.10 + lift, rel=1e-12)
+        of_arm = found[found.variant_id == truth.variant_id]
+        for days, drift in (((0, 6), 0.03), ((7, 13), -0.03)):
+            part = of_arm[day.loc[of_arm.index].between(*days)]
+            rate = truth.conversion + drift
+            assert abs((part.post_orders > 0).mean() - rate) < 4 * math.sqrt(rate * (1 - rate) / len(part))
