@@ -11,7 +11,7 @@ import pandas as pd
 
 from analyses.simulated import END, START, aggregates, block, experiment
 from exp_platform.aggregates import ALL, Aggregates, Arrivals
-from exp_platform.config.allocation import Allocation, in_period, planned_shares
+from exp_platform.config.allocation import Allocation, effective_shares, in_period, planned_shares
 from exp_platform.config.experiment import Experiment, Metric, Variant
 
 STARTS = (START, date(2025, 3, 6), date(2025, 3, 10))
@@ -21,8 +21,8 @@ def ramped(*metrics: Metric, shares: Sequence[Sequence[float]], **more: object) 
     """An experiment whose allocations begin on `STARTS`."""
     plan = tuple(Allocation(start, tuple(s)) for start, s in zip(STARTS, shares, strict=False))
     made = experiment(*metrics, shares=shares[0], **more)  # type: ignore[arg-type]
-    planned = planned_shares(plan, END)
-    variants = tuple(Variant(v.id, share) for v, share in zip(made.variants, planned, strict=True))
+    planned = zip(planned_shares(plan, END), effective_shares(plan, END), strict=True)
+    variants = tuple(Variant(v.id, *share) for v, share in zip(made.variants, planned, strict=True))
     return replace(made, variants=variants, ramp=plan)
 
 

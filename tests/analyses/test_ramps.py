@@ -18,7 +18,7 @@ from analyses.simulated import aggregates, metric
 from exp_platform.aggregates import ALL, Aggregates, Arrivals, Block, DailyRow
 from exp_platform.analyses import ab, bayes, cuped, did, guardrails, pretrends, segments, stability
 from exp_platform.analyses.looks import at_look
-from exp_platform.analyses.planned import required_users
+from exp_platform.analyses.planned import Expected, required_users
 from exp_platform.analyses.rows import DidRow, PretrendTestRow, ResultRow, Status
 from exp_platform.config.allocation import in_period
 from exp_platform.config.experiment import (
@@ -28,6 +28,7 @@ from exp_platform.config.experiment import (
     Effect,
     Guardrail,
     MetricKind,
+    Variant,
 )
 from exp_platform.decision.evidence import Case, findings
 from exp_platform.decision.runner_up import runner_up
@@ -360,9 +361,11 @@ def test_planning_counts_with_what_early_small_shares_cost() -> None:
     m = metric("buys", MetricKind.PROPORTION, mde=Effect(0.02, "absolute"))
     spec = ramped(m, shares=RAMP)
     days, shares = np.array([5, 9]) / 14, np.array(RAMP).T
-    assert spec.effective_shares == pytest.approx(1 / (days / shares).sum(axis=1), rel=1e-12, abs=0)
+    worth = [v.effective_share for v in spec.variants]
+    assert worth == pytest.approx(1 / (days / shares).sum(axis=1), rel=1e-12, abs=0)
     assert [v.share for v in spec.variants] == pytest.approx(shares @ days, rel=1e-12, abs=0)
-    even, needed = required_users(replace(spec, ramp=()), m, 0.1), required_users(spec, m, 0.1)
+    constant = replace(spec, ramp=(), variants=tuple(Variant(v.id, v.share) for v in spec.variants))
+    even, needed = (required_users(s, m, Expected(0.1)) for s in (constant, spec))
     assert even is not None
     assert needed is not None
     assert needed > 1.2 * even

@@ -26,6 +26,8 @@ def test_an_arms_share_is_that_of_the_whole_window() -> None:
     experiment = load_experiment("ramp", SPECS / "ramp.yaml")
     shares = [v.share for v in experiment.variants]
     assert shares == pytest.approx([8.2 / 14, 2.35 / 14, 3.45 / 14], rel=1e-12, abs=0)
+    worth = [v.effective_share for v in experiment.variants]
+    assert worth == pytest.approx(effective_shares(experiment.ramp, experiment.window.end), rel=1e-12, abs=0)
     assert sum(shares) == pytest.approx(1, rel=1e-12, abs=0)
 
 
@@ -33,7 +35,7 @@ def test_without_a_ramp_there_is_one_allocation_from_the_start() -> None:
     experiment = load_experiment("first_own", SPECS / "first_own.yaml")
     assert experiment.ramp == ()
     assert experiment.allocations == (Allocation(date(2026, 3, 2), (0.5, 0.5)),)
-    assert experiment.effective_shares == (0.5, 0.5)
+    assert [v.effective_share for v in experiment.variants] == [0.5, 0.5]
 
 
 def test_planned_and_effective_shares_are_arithmetic_and_harmonic_means_over_the_days() -> None:

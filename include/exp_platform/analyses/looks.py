@@ -11,7 +11,7 @@ from datetime import date, timedelta
 from exp_platform.aggregates import Aggregates
 from exp_platform.analyses.comparison import Comparison
 from exp_platform.analyses.family import Look, look_number
-from exp_platform.analyses.periods import MIN_USERS_PERIOD
+from exp_platform.analyses.sizes import MIN_USERS_ARM
 from exp_platform.config.experiment import Experiment
 from exp_platform.stats.group_sequential import bounds, spent
 from exp_platform.stats.intervals import normal_critical, normal_two_sided
@@ -104,7 +104,7 @@ def _information(c: Comparison, aggregates: Aggregates, day: date) -> float:
     """
     if not c.experiment.ramp:
         return _users(c, aggregates, day)
-    counted = [n for n in _by_allocation(c, aggregates, day) if min(n.values()) >= MIN_USERS_PERIOD]
+    counted = [n for n in _by_allocation(c, aggregates, day) if min(n.values()) >= MIN_USERS_ARM]
     arms = (c.experiment.control.id, c.treatment_id)
     return float(sum(sum(n.values()) ** 2 * sum(1 / n[arm] for arm in arms) for n in counted))
 

@@ -9,16 +9,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from exp_platform.aggregates import Aggregates, Block
+from exp_platform.analyses.sizes import MIN_USERS_ARM
 from exp_platform.config.allocation import in_period
 from exp_platform.config.experiment import Metric, MetricKind
 from exp_platform.stats.adjustment import adjust
 from exp_platform.stats.arms import Arm, Arms, arm_mean, linearised
 from exp_platform.stats.moments import Array, Moments
 from exp_platform.stats.strata import standardised
-
-MIN_USERS_PERIOD = (
-    50  # in every arm, as any comparison needs: a period with fewer would have a variance of its own
-)
 
 Cells = list[list[Moments]]  # by arm, then by period
 
@@ -56,7 +53,7 @@ class Periods:
         if not self.left_out:
             return None
         days = ", ".join(self.left_out)
-        return f"without the users of periods in which an arm has fewer than {MIN_USERS_PERIOD}: those from {days} on"
+        return f"without the users of periods in which an arm has fewer than {MIN_USERS_ARM}: those from {days} on"
 
     def whole(self, of: Block) -> Block:
         """The users of a variant in all these periods as one block, like `of`, with nothing that only all users have.
@@ -113,7 +110,7 @@ def periods_of(aggregates: Aggregates, metric_id: str, segment: str, value: str,
     blocks: dict[str, dict[str, Block]] = {}
     for variant in aggregates.assigned:
         whole = aggregates.block(metric_id, variant, segment, value, kind)
-        if whole is not None and whole.moments.n >= MIN_USERS_PERIOD:
+        if whole is not None and whole.moments.n >= MIN_USERS_ARM:
             found = {
                 start: aggregates.block(metric_id, variant, *in_period(start, segment, value), kind)
                 for start in aggregates.periods
@@ -122,7 +119,7 @@ def periods_of(aggregates: Aggregates, metric_id: str, segment: str, value: str,
     if not blocks:
         return None
     users = {start: [_users(arm.get(start)) for arm in blocks.values()] for start in aggregates.periods}
-    counted = tuple(start for start, n in users.items() if min(n) >= MIN_USERS_PERIOD)
+    counted = tuple(start for start, n in users.items() if min(n) >= MIN_USERS_ARM)
     left_out = tuple(start for start, n in users.items() if start not in counted and any(n))
     return Periods(
         counted, {variant: [arm[start] for start in counted] for variant, arm in blocks.items()}, left_out

@@ -181,7 +181,8 @@ def required_always_valid(experiment: Experiment, metric: Metric, expected: Expe
         return None
     return math.ceil(
         max(
-            in_control / experiment.control.effective_share, START_USERS_ARM / min(v.share for v in experiment.variants)
+            in_control / experiment.control.effective_share,
+            START_USERS_ARM / min(v.share for v in experiment.variants),
         )
     )
 
@@ -240,7 +241,14 @@ def _largest(
     control, target = users * experiment.control.effective_share, experiment.decision.power
     try:
         found = [
-            mde(design(t), control, users * t.effective_share, alpha=alpha, power=target, sign=metric.direction)
+            mde(
+                design(t),
+                control,
+                users * t.effective_share,
+                alpha=alpha,
+                power=target,
+                sign=metric.direction,
+            )
             for t in experiment.treatments
         ]
     except ValueError:

@@ -120,7 +120,9 @@ class Variant:
 
     id: str
     share: float
-    worth: float | None = None  # of a ramp: the constant share that would be as precise (`allocation.effective_shares`)
+    worth: float | None = (
+        None  # of a ramp: the constant share that would be as precise (`allocation.effective_shares`)
+    )
 
     @property
     def effective_share(self) -> float:
