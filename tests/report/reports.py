@@ -99,6 +99,7 @@ def _stored(decision: Any, made: Any, skipped: tuple[str, ...]) -> StoredDecisio
         users=made.assigned,
         crossovers=made.crossovers,
         caps={},
+        periods={},
         config_hash="c" * 64,
         input_fingerprint="f" * 64,
         code_version="0.0.0+abc",
