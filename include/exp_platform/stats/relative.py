@@ -97,11 +97,12 @@ def log_ratio(control: Arm, treatment: Arm, critical: float) -> RelativeInterval
 
 
 def logged(arms: Arms) -> Arms:
-    """Independent arms on the log scale, where the effect is the log of their means' ratio, by the delta method.
+    """Both arms on the log scale, where the effect is the log of their means' ratio, by the delta method.
 
     Raises ValueError unless both means are positive.
     """
-    return Arms(_logged(arms.control), _logged(arms.treatment))
+    control, treatment = _logged(arms.control), _logged(arms.treatment)
+    return Arms(control, treatment, arms.covariance / (arms.control.mean * arms.treatment.mean), arms.df)
 
 
 def _logged(arm: Arm) -> Arm:

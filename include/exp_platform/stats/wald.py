@@ -67,25 +67,31 @@ def equal(groups: Sequence[Arms]) -> Wald:
     """Test that the effects of groups of disjoint users, treatment minus control, are all the same.
 
     It is `joint` of their differences from any one of them, each arm of a group a part, in closed form: the statistic is
-    Cochran's Q, and an arm's H is its share of its effect's variance times 1 - that group's weight. Raises ValueError below
+    Cochran's Q, and an arm's H is its share of its effect's variance times 1 - that group's weight. Arms that are not
+    independent are one part, with the variance and degrees of freedom of their difference. Raises ValueError below
     two groups, where an effect has no variance, and where `joint` does. Source: Cochran 1954; Zhang 2012.
     """
     if len(groups) < 2:
         raise ValueError(f"the effects of two groups are compared at least, not of {len(groups)}")
     effects = np.array([group.treatment.mean - group.control.mean for group in groups])
-    variances = np.array([[arm.variance_of_mean for arm in (g.control, g.treatment)] for g in groups])
-    df = np.array([[arm.df for arm in (g.control, g.treatment)] for g in groups])
-    variance = variances.sum(axis=1)
+    variance = np.array([group.variance_of_difference for group in groups])
     if not (variance > 0).all():
         raise ValueError("an effect without variance cannot be weighed")
     weight = variance.min() / variance  # on a common scale: squared units may be tiny
     weight /= weight.sum()
-    h = variances * ((1 - weight) / variance)[:, None]
     return _held(
         float(np.sum((effects - weight @ effects) ** 2 / variance)),
         len(groups) - 1,
-        float(np.sum(2 * h**2 / df)),
+        float(2 * (1 - weight) ** 2 @ [_doubt(group) for group in groups]),
     )
+
+
+def _doubt(arms: Arms) -> float:
+    """One over the degrees of freedom of an effect's variance: its own, else by Satterthwaite from both arms'."""
+    if arms.df is not None:
+        return 1 / arms.df
+    shares = [arm.variance_of_mean / arms.variance_of_difference for arm in (arms.control, arms.treatment)]
+    return sum(share**2 / arm.df for share, arm in zip(shares, (arms.control, arms.treatment), strict=True))
 
 
 def _held(statistic: float, r: int, doubt: float) -> Wald:
