@@ -207,6 +207,17 @@ def test_guardrails_segments_and_the_bayesian_reading_stand_on_the_same_effect()
         assert found.estimate == near(fit.params.to_numpy() @ contrast(fit, weights, "t1"))
 
 
+def test_segments_are_held_against_each_other_by_the_variance_of_their_effects() -> None:
+    """Cochran's Q. Both arms of a segment share its periods, so their variances do not add up to that of the effect."""
+    frame = users_of(13, (4000, 5000), RAMP, FALLING)
+    spec = ramped(metric(), shares=RAMP, segments=("tier",))
+    rows = segments.analyse(spec, day_of(frame, "orders", ["y"], ["value"]))
+    free, plus = (only(rows, "segments", segment_value=tier) for tier in ("free", "plus"))
+    joint = only(rows, "segments", segment_value=ALL)
+    gap = free.estimate - plus.estimate
+    assert joint.statistic == near(gap**2 / (free.standard_error**2 + plus.standard_error**2))
+
+
 def test_a_period_in_which_an_arm_has_too_few_users_is_left_out_and_named() -> None:
     """Merging it into the next one would lend control its level: the effect would seem lower by a half and more."""
     frame = users_of(8, (400, 4000), ((0.95, 0.05), (0.5, 0.5)), FALLING)
