@@ -70,6 +70,27 @@ class Arrivals:
 
 
 @dataclass(frozen=True)
+class Threshold:
+    """Where the top of a behavioural segment begins, as the first publication of its definition froze it."""
+
+    definition: str  # what was measured, in words
+    value: float  # users at or above it are the top ...
+    share: float  # ... and so many they were
+    users: int  # of these, all arms together, exposed by
+    as_of_date: date
+    run_id: str  # of the run that published it
+
+    def to_json(self) -> dict[str, Any]:
+        """The threshold as JSON has it."""
+        return {**asdict(self), "as_of_date": self.as_of_date.isoformat()}
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> Threshold:
+        """The inverse of `to_json`."""
+        return Threshold(**{**data, "as_of_date": date.fromisoformat(data["as_of_date"])})
+
+
+@dataclass(frozen=True)
 class Aggregates:
     """Everything the analyses need of one as_of date. Arrivals are users after the first-exposure rule.
 
@@ -84,6 +105,7 @@ class Aggregates:
     daily: tuple[DailyRow, ...] = ()
     caps: dict[str, tuple[float | None, float | None]] = field(default_factory=dict)  # metric -> lower, upper
     periods: dict[str, Arrivals] = field(default_factory=dict)
+    thresholds: dict[str, Threshold] = field(default_factory=dict)  # of behavioural segments
 
     def block(
         self,
@@ -124,6 +146,7 @@ def write_aggregates(path: Path, days: list[Aggregates]) -> None:
             "crossovers": day.crossovers,
             "caps": day.caps,
             "periods": {start: asdict(counts) for start, counts in day.periods.items()},
+            "thresholds": {segment: t.to_json() for segment, t in day.thresholds.items()},
             "blocks": [b.__dict__ for b in day.blocks],
             "daily": [asdict(r) for r in day.daily],
         }
@@ -142,6 +165,7 @@ def read_aggregates(path: Path) -> list[Aggregates]:
             crossovers=day["crossovers"],
             caps={k: (v[0], v[1]) for k, v in day["caps"].items()},
             periods={start: Arrivals(**counts) for start, counts in day["periods"].items()},
+            thresholds={segment: Threshold.from_json(t) for segment, t in day["thresholds"].items()},
             blocks=tuple(
                 Block(**{**b, "columns": tuple(b["columns"]), "moments": Moments.from_json(b["moments"])})
                 for b in day["blocks"]

@@ -17,6 +17,7 @@ from exp_platform.config.allocation import Allocation
 from exp_platform.config.environment import project_root
 from exp_platform.config.experiment import (
     AnalysisPlan,
+    Behaviour,
     DayWindow,
     DecisionPlan,
     Effect,
@@ -67,6 +68,8 @@ NUMBERS: list[tuple[str, Any]] = [
     ("metrics", (replace(METRIC, mde=Effect(0.02, "relative")),)),
     ("metrics", (replace(METRIC, mde=Effect(0.02, "absolute")),)),
     ("segments", ("country",)),
+    ("behaviours", (Behaviour("power_user", Measure("kept", "any"), 0.1),)),
+    ("behaviours", (Behaviour("power_user", Measure("kept", "any"), 0.2),)),
     ("quality", QualityThresholds(max_duplicate_share=0.5)),
     ("analyses", AnalysisPlan(did_days=3)),
     ("decision", DecisionPlan(estimate="cuped")),

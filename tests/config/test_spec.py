@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 
 from exp_platform.config.experiment import (
     AnalysisPlan,
+    Behaviour,
     Covariate,
     DayWindow,
     DecisionPlan,
@@ -104,7 +105,9 @@ def test_every_key_of_an_events_spec_reaches_the_experiment(tmp_path: Path) -> N
         attributes={"country": "geo_country", "device": "device"},
         dedupe="whole_row",
     )
-    assert experiment.segments == ("country", "device")
+    assert experiment.segments == ("country", "device", "power_user")
+    assert experiment.attributes == ("country", "device")
+    assert experiment.behaviours == (Behaviour("power_user", Measure("visit", "count"), 0.1),)
     assert experiment.quality == QualityThresholds(max_duplicate_share=0.02, max_stale_days=3)
     assert experiment.analyses == AnalysisPlan(
         enabled=("srm", "ab", "cuped", "pretrends", "segments", "stability", "guardrails", "bayes"),
@@ -217,8 +220,12 @@ def test_columns_of_units_come_from_what_names_them(tmp_path: Path) -> None:
         ),
         variants={"30": "gate_30", "40": "gate_40"},
         outcomes=("retention_7", "rounds", "sessions"),
-        covariates=("age", "spend_before"),
+        covariates=("age", "spend_before", "rounds_before"),
         attributes={"store": "app_store"},
+    )
+    assert experiment.behaviours == (
+        Behaviour("veteran", Measure("rounds_before", "sum"), 0.25, date(2016, 12, 31)),
+        Behaviour("spender", Measure("age", "sum"), 0.05),
     )
     kept, rounds, ratio = experiment.metrics
     assert (kept.numerator, kept.missing) == (Measure("retention_7", "any"), "error")

@@ -100,6 +100,7 @@ def _stored(decision: Any, made: Any, skipped: tuple[str, ...]) -> StoredDecisio
         crossovers=made.crossovers,
         caps={},
         periods={},
+        thresholds={},
         config_hash="c" * 64,
         input_fingerprint="f" * 64,
         code_version="0.0.0+abc",

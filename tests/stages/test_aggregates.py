@@ -73,7 +73,7 @@ def published(
             environment, run, "outcomes", outcomes_table(data.outcomes), "properties", buckets
         ),
     }
-    write_json(run.path / "ingest.json", {"staged": staged, "buckets": buckets})
+    write_json(run.path / "ingest.json", {"staged": staged, "buckets": buckets, "thresholds": []})
     publish.run(run)
     return run
 

@@ -51,6 +51,7 @@ def test_both_tables_are_replaced_and_registered_with_everything_that_identifies
     assert left == {
         "snapshots": {"exposures": row["exposures_snapshot"], "outcomes": row["outcomes_snapshot"]},
         "buckets": 1,
+        "thresholds": [],
     }
     assert manifest.snapshots.items() >= left["snapshots"].items()
     assert (manifest.rows_in, manifest.rows_out) == (5, 5)

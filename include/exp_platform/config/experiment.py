@@ -93,6 +93,21 @@ class Covariate:
 
 
 @dataclass(frozen=True)
+class Behaviour:
+    """A segment made of what users did in the pre-period: `top` is the share of them with the largest values of `measure`.
+
+    The pre-period is that of covariates; of a units table the measure is a column, and `until` the last day it tells of.
+    Users at or above `threshold` are the top. No spec says it: the first publication freezes it.
+    """
+
+    segment: str
+    measure: Measure
+    top: float
+    until: date | None = None
+    threshold: float | None = None
+
+
+@dataclass(frozen=True)
 class Metric:
     """One metric. `direction` is +1 where an increase is good and -1 where a decrease is."""
 
@@ -320,7 +335,10 @@ class Experiment:
     window: Window
     source: Source
     metrics: tuple[Metric, ...]
-    segments: tuple[str, ...] = ()  # attributes recorded at or before first exposure
+    segments: tuple[
+        str, ...
+    ] = ()  # attributes recorded at or before first exposure, and behaviours before it
+    behaviours: tuple[Behaviour, ...] = ()  # what the latter are made of
     quality: QualityThresholds = QualityThresholds()
     analyses: AnalysisPlan = AnalysisPlan()
     decision: DecisionPlan = DecisionPlan()
@@ -351,6 +369,12 @@ class Experiment:
     def allocations(self) -> tuple[Allocation, ...]:
         """The ramp, else the one allocation of the whole window."""
         return self.ramp or (Allocation(self.window.start, tuple(v.share for v in self.variants)),)
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """The segments that are recorded with the exposure."""
+        made = {b.segment for b in self.behaviours}
+        return tuple(segment for segment in self.segments if segment not in made)
 
     def metric(self, metric_id: str) -> Metric:
         """The metric of that id. Raises KeyError."""

@@ -7,12 +7,20 @@ Each part checks itself (`spec_metrics`, `spec_sources`, `spec_plan`); what no p
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator
 
 from exp_platform.config.allocation import Allocation, effective_shares, planned_shares
-from exp_platform.config.experiment import Covariate, Experiment, Measure, Metric, Source, Variant
+from exp_platform.config.experiment import (
+    Behaviour,
+    Covariate,
+    Experiment,
+    Measure,
+    Metric,
+    Source,
+    Variant,
+)
 from exp_platform.config.faults import Fault, Words, refuse
 from exp_platform.config.spec_base import Id, Items, Spec, Text
 from exp_platform.config.spec_metrics import GuardrailSpec, MetricSpec, Missing
@@ -25,12 +33,8 @@ from exp_platform.config.spec_plan import (
     WindowSpec,
 )
 from exp_platform.config.spec_ramp import AllocationSpec
+from exp_platform.config.spec_segments import SegmentSpec
 from exp_platform.config.spec_sources import SHARE_TOLERANCE, SourceSpec, SyntheticSpec, UnitsSpec
-
-SEGMENT_REMEDY = (
-    "a segment must be an attribute recorded at or before first exposure: the treatment changes behaviour during the "
-    "experiment, so its users would no longer be comparable (the power-user trap)"
-)
 
 
 def _checked_variants(variants: tuple[VariantSpec, ...]) -> tuple[VariantSpec, ...]:
@@ -73,12 +77,6 @@ def _checked_metrics(metrics: tuple[MetricSpec, ...]) -> tuple[MetricSpec, ...]:
     return metrics
 
 
-def _as_attribute(segment: Any) -> Any:
-    if isinstance(segment, dict):
-        refuse([Fault((), segment, SEGMENT_REMEDY)])
-    return segment
-
-
 def repeated(names: tuple[str, ...], key: str | None = None) -> Iterator[Fault]:
     """A fault for each name that stands a second time in a list (of mappings, where `key` holds it)."""
     for position, name in enumerate(names):
@@ -86,9 +84,6 @@ def repeated(names: tuple[str, ...], key: str | None = None) -> Iterator[Fault]:
             yield Fault(
                 (position, key) if key else (position,), name, "it is there already: each may occur once"
             )
-
-
-Segment = Annotated[Text, BeforeValidator(_as_attribute)]
 
 
 class ExperimentSpec(Spec):
@@ -103,7 +98,7 @@ class ExperimentSpec(Spec):
     source: SourceSpec
     metrics: Annotated[Items[MetricSpec], AfterValidator(_checked_metrics)]
     guardrails: Items[GuardrailSpec] = ()
-    segments: Items[Segment] = ()
+    segments: Items[SegmentSpec] = ()
     quality: QualitySpec = QualitySpec()
     analyses: AnalysesSpec = AnalysesSpec()
     decision: DecisionSpec = DecisionSpec()
@@ -123,6 +118,11 @@ class ExperimentSpec(Spec):
         """Days that the first exposed user is observed: the window and the longest metric window after it."""
         ends = [metric.window.to_day or 0 for metric in self.metrics if metric.window]
         return self.window.length + max(ends, default=0)
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """The segments that are recorded with the exposure."""
+        return tuple(segment.name for segment in self.segments if segment.by is None)
 
     def idle_analyses(self) -> Iterator[str]:
         """The analyses that this spec gives nothing to do."""
@@ -164,7 +164,8 @@ class ExperimentSpec(Spec):
             window=self.window.resolve(),
             source=self._source(),
             metrics=self._metrics(),
-            segments=self.segments,
+            segments=tuple(segment.name for segment in self.segments),
+            behaviours=tuple(self._behaviours()),
             quality=self.quality.resolve(),
             analyses=self.analyses.resolve(self.idle_analyses(), self.observed_days),
             decision=self.decision.resolve(),
@@ -196,16 +197,25 @@ class ExperimentSpec(Spec):
             for metric in self.metrics
         )
 
+    def _behaviours(self) -> Iterator[Behaviour]:
+        measured = {metric.id: metric for metric in self.metrics}
+        for segment in self.segments:
+            if segment.by is not None and segment.top is not None:
+                units = isinstance(self.source, UnitsSpec)
+                measure = Measure(segment.by, "sum") if units else measured[segment.by].measures[0]
+                yield Behaviour(segment.name, measure, segment.top, segment.until)
+
     def _source(self) -> Source:
         measures = [measure for metric in self.metrics for measure in metric.measures]
         if isinstance(self.source, SyntheticSpec):
             return self.source.resolve(self.window.length, self.analyses.pre_period_days, self.variant_order)
         if isinstance(self.source, UnitsSpec):
             covariates = [covariate.id for metric in self.metrics for covariate in self.covariates_of(metric)]
+            covariates += [behaviour.measure.event for behaviour in self._behaviours()]
             return self.source.resolve_units(
                 variants={variant.value or variant.id: variant.id for variant in self.variants},
                 outcomes=tuple(dict.fromkeys(measure.event for measure in measures)),
                 covariates=tuple(dict.fromkeys(covariates)),
-                segments=self.segments,
+                segments=self.attributes,
             )
-        return self.source.resolve(self.segments, any(measure.agg == "sum" for measure in measures))
+        return self.source.resolve(self.attributes, any(measure.agg == "sum" for measure in measures))

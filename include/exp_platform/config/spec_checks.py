@@ -7,9 +7,10 @@ from datetime import timedelta
 
 from exp_platform.config.allocation import CROSS
 from exp_platform.config.faults import NOTHING, Fault, Words, suggest
-from exp_platform.config.spec import SEGMENT_REMEDY, ExperimentSpec, repeated
+from exp_platform.config.spec import ExperimentSpec, repeated
 from exp_platform.config.spec_metrics import RESERVED_EVENT, CovariateSpec, MetricSpec
 from exp_platform.config.spec_ramp import ramp_faults
+from exp_platform.config.spec_segments import SEGMENT_REMEDY, SegmentSpec
 from exp_platform.config.spec_sources import (
     SYNTHETIC_ATTRIBUTES,
     SYNTHETIC_EVENTS,
@@ -104,7 +105,7 @@ def _covariates(spec: ExperimentSpec) -> Iterator[Fault]:
         yield from _under(("metrics", position, "covariates"), repeated(names))
 
 
-def _until(spec: ExperimentSpec, covariate: CovariateSpec) -> Iterator[Fault]:
+def _until(spec: ExperimentSpec, covariate: CovariateSpec | SegmentSpec) -> Iterator[Fault]:
     """A covariate's own window must end before anybody is exposed: later values may be of the treatment's making."""
     if covariate.until is None:
         return
@@ -136,22 +137,44 @@ def _guardrails(spec: ExperimentSpec) -> Iterator[Fault]:
 def _segments(spec: ExperimentSpec) -> Iterator[Fault]:
     behaviour = {metric.id for metric in spec.metrics}
     behaviour |= {measure.event for metric in spec.metrics for measure in metric.measures}
-    for position, name in enumerate(spec.segments):
-        key = ("segments", position)
+    for position, segment in enumerate(spec.segments):
+        key, name = ("segments", position), segment.name
         if name in behaviour:
             yield Fault(key, name, f"it is an outcome; {SEGMENT_REMEDY}")
         elif name == _ALL:
             yield Fault(key, name, "this name is taken by the segment of everybody")
         elif CROSS in name:
             yield Fault(key, name, f"{CROSS!r} is kept for crossed segments: give it another name")
+        elif segment.by is not None:
+            yield from _under(key, _behaviour(spec, segment, segment.by))
         elif isinstance(spec.source, SyntheticSpec) and name not in SYNTHETIC_ATTRIBUTES:
             yield Fault(key, name, f"allowed in a synthetic source: {', '.join(SYNTHETIC_ATTRIBUTES)}")
-    yield from _under(("segments",), repeated(spec.segments))
+    yield from _under(("segments",), repeated(tuple(segment.name for segment in spec.segments)))
     attributes = {} if isinstance(spec.source, SyntheticSpec) else spec.source.attributes
     for attribute in attributes:
-        if attribute not in spec.segments:
+        if attribute not in spec.attributes:
             remedy = "an attribute is read for a segment of its name: name it under segments, or leave it out"
             yield Fault(("source", "attributes", attribute), Words("an unused attribute"), remedy)
+
+
+def _behaviour(spec: ExperimentSpec, segment: SegmentSpec, by: str) -> Iterator[Fault]:
+    """What users did must have been done before anybody was exposed."""
+    yield from _until(spec, segment)
+    if isinstance(spec.source, UnitsSpec):
+        if by in {measure.event for metric in spec.metrics for measure in metric.measures}:
+            yield Fault(("by",), by, f"it is an outcome; {SEGMENT_REMEDY}")
+        elif by in _BLOCK_COLUMNS:
+            yield Fault(("by",), by, "this name is taken: rename the column")
+        return
+    known = {metric.id: metric.type for metric in spec.metrics}
+    if by not in known:
+        yield Fault(("by",), by, f"the pre-period value of a metric; {suggest(by, list(known))}")
+    elif known[by] == "ratio":
+        remedy = "a ratio has no value of one user: name a count, a mean or a proportion"
+        yield Fault(("by",), by, remedy)
+    if spec.analyses.pre_period_days == 0:
+        remedy = "there is no pre-period to sort users by: set analyses.pre_period_days"
+        yield Fault(("by",), by, remedy)
 
 
 def _analyses(spec: ExperimentSpec) -> Iterator[Fault]:
@@ -177,10 +200,10 @@ def _analyses(spec: ExperimentSpec) -> Iterator[Fault]:
 
 
 def _strata(spec: ExperimentSpec) -> Iterator[Fault]:
-    strata = spec.analyses.strata
+    strata, segments = spec.analyses.strata, [segment.name for segment in spec.segments]
     for position, name in enumerate(strata):
-        if name not in spec.segments:
-            remedy = f"a stratum is a value of a segment: {suggest(name, spec.segments)}"
+        if name not in segments:
+            remedy = f"a stratum is a value of a segment: {suggest(name, segments)}"
             yield Fault(("analyses", "strata", position), name, remedy)
     yield from _under(("analyses", "strata"), repeated(strata))
     if strata and spec.analyses.cuped is False:

@@ -18,6 +18,7 @@ from exp_platform.config.spec_plan import (
     VariantSpec,
     WindowSpec,
 )
+from exp_platform.config.spec_segments import SegmentSpec
 from exp_platform.config.spec_sources import SYNTHETIC_ATTRIBUTES, SyntheticSettings, SyntheticSpec
 
 START_DATE = date(2026, 1, 5)  # a Monday; fixed, so that the same keys give the same data on any day
@@ -59,7 +60,7 @@ class FlatSpec(SyntheticSettings):
             source=self._source(),
             metrics=self._metrics(),
             guardrails=(GuardrailSpec(metric="pageviews", margin=PAGEVIEW_MARGIN, severity="warning"),),
-            segments=SYNTHETIC_ATTRIBUTES,
+            segments=tuple(SegmentSpec(name=name) for name in SYNTHETIC_ATTRIBUTES),
             analyses=AnalysesSpec(pre_period_days=self.pre_period_days),
             schedule=self.schedule,
             tags=self.tags,

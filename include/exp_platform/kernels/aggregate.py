@@ -12,6 +12,7 @@ import numpy as np
 from exp_platform.aggregates import ALL, COHORT, REPLICATE, Aggregates, Arrivals, Block
 from exp_platform.config.allocation import in_period
 from exp_platform.config.experiment import Experiment, Metric, MetricKind
+from exp_platform.kernels.behaviour import attribute_of
 from exp_platform.kernels.daily import daily_rows
 from exp_platform.kernels.local_days import date_number
 from exp_platform.kernels.order_statistics import Bracket, Bracketed, Marks
@@ -185,7 +186,7 @@ def _whole_groups(now: Snapshot) -> Iterator[_Group]:
     names = [v.id for v in now.experiment.variants]
     for variant, users in zip(names, _split(now.variants[included], len(names), included), strict=True):
         yield _Group(variant, ALL, ALL, users)
-    attributes = {segment: now.users.attributes[segment] for segment in now.experiment.segments}
+    attributes = {segment: attribute_of(now, segment) for segment in now.experiment.segments}
     plan = now.experiment.analyses
     if len(plan.strata) > 1:
         attributes[plan.strata_segment] = crossed([attributes[segment] for segment in plan.strata])

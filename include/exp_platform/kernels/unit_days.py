@@ -48,7 +48,7 @@ class EventDays:
 
 @dataclass(frozen=True, eq=False)
 class UnitDays:
-    """Every event that a metric or covariate of the experiment reads, with its rows; events without rows included."""
+    """Every event that a metric, covariate or segment of the experiment reads, with its rows; events without rows included."""
 
     events: dict[str, EventDays]
 
@@ -115,6 +115,7 @@ def _events(experiment: Experiment) -> list[str]:
         m for metric in experiment.metrics for m in (metric.numerator, metric.denominator) if m is not None
     ]
     measures += [c.measure for metric in experiment.metrics for c in metric.covariates]
+    measures += [b.measure for b in experiment.behaviours]
     return sorted({m.event for m in measures})
 
 

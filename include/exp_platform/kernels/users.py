@@ -71,7 +71,7 @@ def crossed(attributes: Sequence[Attribute]) -> Attribute:
 def first_exposures(exposures: pa.Table, experiment: Experiment, as_of: date) -> Users:
     """Assign the users of one bucket by their first exposure inside the window and up to `as_of`.
 
-    `exposures` has user_id, variant_id, exposed_at (UTC) and, where there are segments, attributes; rows in any order.
+    `exposures` has user_id, variant_id, exposed_at (UTC) and, where it has any, attributes; rows in any order.
     Of exposures at the same instant the variant that the experiment lists first wins and, of equal rows with different
     attributes, the smallest value. Users whose first variant is unknown are left out.
     """
@@ -98,7 +98,7 @@ def first_exposures(exposures: pa.Table, experiment: Experiment, as_of: date) ->
         exposed_at=first_at[kept],
         exposed_on=LocalDays.covering(window, start, min(as_of, window.end)).dates(first_at[kept]),
         crossed_at=crossed_at[kept],
-        attributes={s: _attribute(s, firsts, user[first], kept, len(ids)) for s in experiment.segments},
+        attributes={s: _attribute(s, firsts, user[first], kept, len(ids)) for s in experiment.attributes},
     )
 
 

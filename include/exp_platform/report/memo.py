@@ -211,6 +211,7 @@ def _template() -> jinja2.Template:
         relative=wording.relative,
         segment=wording.segment,
         differing=wording.differing,
+        frozen=wording.frozen,
         verdict=wording.reading,
         trend=wording.trend,
         sensitive=wording.sensitive,

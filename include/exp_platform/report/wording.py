@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from exp_platform.aggregates import ALL
+from exp_platform.aggregates import ALL, Threshold
 from exp_platform.analyses.interaction import TEST as INTERACTION
 from exp_platform.analyses.rows import DidSensitivityRow, PretrendTestRow, ResultRow, Status
 from exp_platform.analyses.stability import TREND
@@ -131,6 +131,14 @@ def differing(row: ResultRow) -> str:
         return reading(row)
     notes = [note for note in (row.message, row.caution) if note is not None]
     return "; ".join([row.verdict or "open until the planned end", *notes])
+
+
+def frozen(segment: str, threshold: Threshold) -> str:
+    """Who the top of a behavioural segment is, and since when that is fixed."""
+    return (
+        f"`{segment} = top`: at least {threshold.value:.6g} ({threshold.definition}), fixed as of {threshold.as_of_date} "
+        f"when {numbers.share(threshold.share)} of {numbers.count(threshold.users)} users reached it"
+    )
 
 
 def trend(row: PretrendTestRow) -> str:

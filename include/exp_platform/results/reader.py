@@ -139,6 +139,7 @@ class Results:
                     daily=tuple(daily),
                     caps=decision.caps,
                     periods=decision.periods,
+                    thresholds=decision.thresholds,
                 )
         raise DataError(_too_busy(experiment_id))
 

@@ -8,7 +8,7 @@ from datetime import date, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from exp_platform.aggregates import Arrivals
+from exp_platform.aggregates import Arrivals, Threshold
 
 if TYPE_CHECKING:
     from exp_platform.decision.model import Decision
@@ -34,6 +34,7 @@ class StoredDecision:
     crossovers: dict[str, int]  # variant of first exposure -> users seen in several variants
     caps: dict[str, tuple[float | None, float | None]]  # winsorised metric -> lower, upper
     periods: dict[str, Arrivals]  # of a ramp: first day -> users who came in it; {} without one
+    thresholds: dict[str, Threshold]  # behavioural segment -> where its top begins
     config_hash: str
     input_fingerprint: str
     code_version: str
@@ -60,6 +61,12 @@ class StoredDecision:
                 "crossovers": json.loads(row["crossovers"]),
                 "periods": {day: Arrivals(**n) for day, n in json.loads(row["periods"] or "{}").items()},
                 "caps": {metric: (low, high) for metric, (low, high) in json.loads(row["caps"]).items()},
+                "thresholds": {
+                    segment: Threshold.from_json(found)
+                    for segment, found in json.loads(
+                        row["thresholds"] or "{}"
+                    ).items()  # older rows have none
+                },
                 "document": row["decision"],
             }
         )

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
 from typing import Any, TypeVar
 
-from exp_platform.aggregates import write_aggregates
+from exp_platform.aggregates import Threshold, write_aggregates
 from exp_platform.config.environment import Environment, load_environment
 from exp_platform.config.experiment import Experiment
 from exp_platform.errors import DataError
@@ -25,6 +25,7 @@ from exp_platform.kernels.aggregate import (
     bounded,
     completed,
 )
+from exp_platform.kernels.behaviour import thresholds_of, with_thresholds
 from exp_platform.kernels.merge import bounds_of, merge_aggregates
 from exp_platform.kernels.unit_days import UnitDays, unit_day_rows, unit_days
 from exp_platform.kernels.users import Users, first_exposures
@@ -104,18 +105,21 @@ def run(run: Run) -> StageResult:
     environment = load_environment(run.environment)
     published = json.loads((run.path / "publish.json").read_text())
     buckets = _plan(run, environment, published)
-    job = Job(
-        run.experiment, run.as_of_dates, task_writer(environment, "unit_days", run.experiment.id, run.run_id)
-    )
-    each = partial(_each, environment, run.experiment.id, buckets)
+    thresholds = thresholds_of(run.experiment, map(Threshold.from_json, published["thresholds"]))
+    experiment = with_thresholds(run.experiment, thresholds)
+    job = Job(experiment, run.as_of_dates, task_writer(environment, "unit_days", experiment.id, run.run_id))
+    each = partial(_each, environment, experiment.id, buckets)
     reduced = each(job.first_round)
     by_date = [list(parts) for parts in zip(*(r.parts for r in reduced), strict=True)]
-    bounds = [bounds_of(parts, run.experiment) for parts in by_date]
+    bounds = [bounds_of(parts, experiment) for parts in by_date]
     if any(bounds):
         second = zip(*each(partial(job.second_round, bounds=bounds)), strict=True)
         pairs = [zip(parts, more, strict=True) for parts, more in zip(by_date, second, strict=True)]
         by_date = [[completed(part, more) for part, more in pair] for pair in pairs]
-    merged = [merge_aggregates(parts, run.experiment, b) for parts, b in zip(by_date, bounds, strict=True)]
+    merged = [
+        replace(merge_aggregates(parts, experiment, b), thresholds=thresholds)
+        for parts, b in zip(by_date, bounds, strict=True)
+    ]
     snapshot = replace_files(
         open_catalog(environment), "unit_days", run.experiment.id, [r.path for r in reduced], run.run_id
     )
@@ -146,7 +150,7 @@ def _each(
 
 
 def _plan(run: Run, environment: Environment, published: dict[str, Any]) -> list[Bucket]:
-    attributes = ("attributes",) if run.experiment.segments else ()
+    attributes = ("attributes",) if run.experiment.attributes else ()
     columns = {"exposures": (*EXPOSURE_COLUMNS, *attributes), "outcomes": OUTCOME_COLUMNS}
     plans = {
         name: plan_buckets(environment, name, run.experiment.id, published["snapshots"][name], columns[name])

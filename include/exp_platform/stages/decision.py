@@ -150,6 +150,7 @@ def _decision_rows(
             "crossovers": _json(day.crossovers),
             "caps": _json(day.caps),
             "periods": _json({start: asdict(counts) for start, counts in day.periods.items()}),
+            "thresholds": _json({segment: t.to_json() for segment, t in day.thresholds.items()}),
             "config_hash": run.config_hash,
             "input_fingerprint": run.input_fingerprint,
             "code_version": run.code_version,

@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
+from typing import Any
 
 from pydantic import TypeAdapter
 
+from exp_platform.aggregates import Threshold
 from exp_platform.config.environment import Environment, load_environment
-from exp_platform.config.experiment import Experiment
+from exp_platform.config.experiment import Behaviour, Experiment
 from exp_platform.json_file import write_json
+from exp_platform.kernels.behaviour import frozen, thresholds_of
 from exp_platform.kernels.measured import Measured
+from exp_platform.kernels.quantiles import Distribution
 from exp_platform.results.reader import Results
 from exp_platform.stages.quality import failures_of, refuse
 from exp_platform.stages.run import Run, StageResult
@@ -38,7 +43,11 @@ def run(run: Run) -> StageResult:
     plan = plan_reading(run.experiment, environment)
     _refuse(run, plan.problems)
     buckets = bucket_count(plan)
-    done = _carry_out(run, environment, plan, buckets, now)
+    registered = _registered(run.experiment.id, environment)
+    before = [Threshold.from_json(t) for t in json.loads((registered or {}).get("thresholds") or "[]")]
+    known = thresholds_of(run.experiment, before)
+    unfrozen = [b for b in run.experiment.behaviours if b.segment not in known]
+    done = _carry_out(run, environment, plan, buckets, now, unfrozen)
     _refuse(run, [Problem("source", problem) for part in done for problem in part.problems])
     measured = Measured.merge_all(part.measured for part in done)
     staged = {name: [part.files[name] for part in done if name in part.files] for name in TABLES}
@@ -49,7 +58,8 @@ def run(run: Run) -> StageResult:
             "staged": staged,
             "buckets": buckets,
             "started_at": now.isoformat(),
-            "published_rows": published_rows(run.experiment, environment),
+            "published_rows": published_rows(run.experiment, registered),
+            "thresholds": [t.to_json() for t in (*before, *_frozen(run, done, unfrozen))],
         },
     )
     return StageResult(
@@ -65,24 +75,54 @@ def bucket_count(plan: Plan) -> int:
     return max(1, math.ceil(users / BUCKET_USERS), math.ceil(outcomes / BUCKET_OUTCOMES))
 
 
-def published_rows(experiment: Experiment, environment: Environment) -> int | None:
+def published_rows(experiment: Experiment, registered: Mapping[str, Any] | None) -> int | None:
     """Exposures of the last publication; None where there is none, or it had another source."""
     source = TypeAdapter(Experiment).dump_python(experiment, mode="json")["source"]
-    for row in Results(environment).experiments():
-        if row["experiment_id"] == experiment.id and json.loads(row["spec"])["source"] == source:
-            return int(row["exposures_rows"])
-    return None
+    if registered is None or json.loads(registered["spec"])["source"] != source:
+        return None
+    return int(registered["exposures_rows"])
 
 
-def _carry_out(run: Run, environment: Environment, plan: Plan, buckets: int, now: datetime) -> list[Staged]:
+def _registered(experiment_id: str, environment: Environment) -> dict[str, Any] | None:
+    """The experiment's row of the registry, if it was ever published."""
+    rows = Results(environment).experiments()
+    return next((row for row in rows if row["experiment_id"] == experiment_id), None)
+
+
+def _frozen(run: Run, done: Sequence[Staged], unfrozen: Sequence[Behaviour]) -> list[Threshold]:
+    """The thresholds that this run's publication freezes."""
+    pooled = {
+        b.segment: Distribution.pooled(part.distributions[b.segment] for part in done if part.distributions)
+        for b in unfrozen
+    }
+    found = [frozen(pooled[b.segment], run.experiment, b, run.as_of_date, run.run_id) for b in unfrozen]
+    return [threshold for threshold in found if threshold is not None]
+
+
+def _carry_out(
+    run: Run,
+    environment: Environment,
+    plan: Plan,
+    buckets: int,
+    now: datetime,
+    unfrozen: Sequence[Behaviour],
+) -> list[Staged]:
     """Two rounds of tasks: pieces are read and split by user, then each bucket is cleaned and written."""
     if not plan.pieces:
         return []
     experiment = run.experiment
     writers = {name: task_writer(environment, name, experiment.id, run.run_id) for name in TABLES}
+    cleaned = partial(
+        clean_and_write,
+        experiment=experiment,
+        now=now,
+        writers=writers,
+        as_of=run.as_of_date,
+        unfrozen=unfrozen,
+    )
     numbered = list(enumerate(plan.pieces))
     if buckets == 1 and environment.spark.local:  # one core's work: a session would take longer to start
-        return list(clean_and_write(read_and_split(numbered, buckets), experiment, now, writers))
+        return list(cleaned(read_and_split(numbered, buckets)))
     from exp_platform.spark.session import workers
 
     context = workers(f"ingest {experiment.id}", environment)
@@ -92,7 +132,8 @@ def _carry_out(run: Run, environment: Environment, plan: Plan, buckets: int, now
     ]  # large and small tables alike
     shards = context.parallelize(spread, tasks).mapPartitions(lambda pieces: read_and_split(pieces, buckets))
     by_bucket = shards.partitionBy(buckets, int)
-    return by_bucket.mapPartitions(lambda dealt: clean_and_write(dealt, experiment, now, writers)).collect()
+    staged: list[Staged] = by_bucket.mapPartitions(cleaned).collect()
+    return staged
 
 
 def _refuse(run: Run, problems: Sequence[Problem]) -> None:

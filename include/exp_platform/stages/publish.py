@@ -33,10 +33,14 @@ def run(run: Run) -> StageResult:
         paths = ingested["staged"][name]
         snapshots[name] = replace_files(catalog, name, run.experiment.id, paths, run.run_id)
         rows[name] = _count(catalog, name, run.experiment.id, snapshots[name])
-    entry = _registry_row(run, snapshots, rows, ingested["buckets"])
+    entry = _registry_row(run, snapshots, rows, ingested)
     key = {"experiment_id": run.experiment.id}
     snapshots["experiment_registry"] = replace_rows(catalog, "experiment_registry", key, [entry], run.run_id)
-    published = {"snapshots": {name: snapshots[name] for name in rows}, "buckets": ingested["buckets"]}
+    published = {
+        "snapshots": {name: snapshots[name] for name in rows},
+        "buckets": ingested["buckets"],
+        "thresholds": ingested["thresholds"],
+    }
     write_json(run.path / "publish.json", published)
     return StageResult(
         rows_in=sum(rows.values()), rows_out=sum(rows.values()), snapshots=snapshots, details=rows
@@ -48,7 +52,9 @@ def _count(catalog: Catalog, name: str, experiment_id: str, snapshot_id: int) ->
     return sum(task.file.record_count for task in scan.plan_files())
 
 
-def _registry_row(run: Run, snapshots: dict[str, int], rows: dict[str, int], buckets: int) -> dict[str, Any]:
+def _registry_row(
+    run: Run, snapshots: dict[str, int], rows: dict[str, int], ingested: dict[str, Any]
+) -> dict[str, Any]:
     experiment = run.experiment
     return {
         "owner": experiment.owner,
@@ -62,7 +68,8 @@ def _registry_row(run: Run, snapshots: dict[str, int], rows: dict[str, int], buc
         "outcomes_snapshot": snapshots["outcomes"],
         "exposures_rows": rows["exposures"],
         "outcomes_rows": rows["outcomes"],
-        "buckets": buckets,
+        "buckets": ingested["buckets"],
+        "thresholds": json.dumps(ingested["thresholds"]),
         "run_id": run.run_id,
         "published_at": datetime.now(UTC),
     }

@@ -6,19 +6,21 @@ Between them rows travel as Arrow in bytes, never as Python rows. Only what a fi
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from exp_platform.config.experiment import Experiment
+from exp_platform.config.experiment import Behaviour, Experiment
 from exp_platform.diagnosis import diagnosis
+from exp_platform.kernels.behaviour import distributions
 from exp_platform.kernels.clean import clean_bucket
 from exp_platform.kernels.conform import text
 from exp_platform.kernels.measured import Measured
+from exp_platform.kernels.quantiles import Distribution
 from exp_platform.kernels.sql import query
 from exp_platform.stages.pieces import Part, Piece
 from exp_platform.tables.files import Writer
@@ -45,6 +47,7 @@ class Staged:
     files: dict[str, str]  # table -> path; a table without rows has none
     measured: Measured = field(default_factory=Measured)
     problems: tuple[str, ...] = ()
+    distributions: dict[str, Distribution] = field(default_factory=dict)  # of behavioural segments to freeze
 
 
 def read_and_split(pieces: Iterable[tuple[int, Piece]], buckets: int) -> Iterator[tuple[int, Shard]]:
@@ -67,8 +70,13 @@ def clean_and_write(
     experiment: Experiment,
     now: datetime,
     writers: dict[str, Writer],
+    as_of: date,
+    unfrozen: Sequence[Behaviour] = (),
 ) -> Iterator[Staged]:
-    """Clean one bucket and write its files: all shards must be of the same bucket."""
+    """Clean one bucket and write its files: all shards must be of the same bucket.
+
+    Of `unfrozen` segments the values of users exposed by `as_of` come with it, for their thresholds.
+    """
     dealt = list(shards)
     if not dealt:
         return
@@ -88,7 +96,8 @@ def clean_and_write(
     files = {name: writers[name].write(bucket, rows) for name, rows in staged.items() if len(rows)}
     skipped = {name: n for name, n in bad.items() if n}
     whole = Measured(rows_in=skipped, malformed={f"{name}.(whole row)": n for name, n in skipped.items()})
-    yield Staged(files, cleaned.measured.merge(whole))
+    found = distributions(cleaned.exposures, cleaned.outcomes, experiment, as_of, unfrozen)
+    yield Staged(files, cleaned.measured.merge(whole), distributions=found)
 
 
 def _with_user_ids(rows: pa.Table, first_row: int) -> pa.Table:

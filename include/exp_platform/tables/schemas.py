@@ -100,6 +100,7 @@ _REGISTRY = TableDefinition(
         ("exposures_rows", LONG),
         ("outcomes_rows", LONG),
         ("buckets", INT),
+        ("thresholds", STRING),  # JSON: those of behavioural segments, of every definition ever published
         ("run_id", STRING),
         ("published_at", INSTANT),
     ),
@@ -125,6 +126,7 @@ _DECISIONS = TableDefinition(
         ("crossovers", STRING),  # JSON: variant of first exposure -> users
         ("caps", STRING),  # JSON: metric -> [lower, upper]
         ("periods", STRING),  # JSON: first day of a ramp's period -> {assigned, crossovers: variant -> users}
+        ("thresholds", STRING),  # JSON: behavioural segment -> where its top begins
         ("config_hash", STRING),
         ("input_fingerprint", STRING),
         ("code_version", STRING),
