@@ -66,7 +66,7 @@ stack: ## Airflow, Postgres, MinIO and a Spark cluster by docker compose; says w
 stack-demo: ## two experiments at once through the running stack: decisions, memos
 	@scripts/compose.sh run --rm tools python -m exp_platform.orchestration.stack_demo $(EXPERIMENTS)
 
-stack-test: setup-dev stack ## kills, restarts and comparisons on the running stack (half an hour)
+stack-test: setup-dev stack ## kills, faults, restarts and comparisons on the running stack (40 minutes)
 	@set -a && . ./.env && . scripts/stack-host-env.sh && EXP_STACK=1 $(PY) -m pytest tests/stack -v $(PYTEST_ARGS) </dev/null
 
 stack-down: ## stop the stack; tables, memos, logs and history stay
