@@ -216,8 +216,7 @@ class Compared:
         `size` is the family's where it is not the planned one.
         """
         c = self.comparison
-        alone = Corrected(min(1.0, self.test.p_value * c.level.multiplier), c.level.alpha)
-        p, alpha = corrected or alone
+        p, alpha = corrected or Corrected(min(1.0, self.test.p_value * c.level.multiplier), c.level.alpha)
         return c.row(
             Status.OK,
             **self.pair.counts,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from functools import partial
 
 from exp_platform.aggregates import Aggregates
 from exp_platform.analyses.comparison import Comparison, compare, pair_of
@@ -31,24 +31,15 @@ def analyse(experiment: Experiment, aggregates: Aggregates) -> list[Row]:
         values = aggregates.segment_values(segment)
         for metric in experiment.family:
             for treatment in experiment.treatments:
-                whole = Comparison(
-                    experiment,
-                    aggregates.as_of_date,
-                    METHOD,
-                    metric,
-                    treatment.id,
-                    level,
-                    final,
-                    segment,
-                    exploratory=True,
-                )
+                key = (metric, treatment.id, level, final, segment)
+                of = partial(Comparison, experiment, aggregates.as_of_date, METHOD, *key, exploratory=True)
                 found = [
                     compare(
-                        replace(whole, segment_value=value),
+                        of(segment_value=value),
                         pair_of(aggregates, metric, control, treatment.id, segment, value),
                     )
                     for value in values
                 ]
-                groups.append((whole, found))
+                groups.append((of(), found))
                 outcomes += found
     return [*corrected(outcomes, planned=False), *interactions(groups)]

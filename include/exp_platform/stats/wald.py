@@ -90,8 +90,9 @@ def _doubt(arms: Arms) -> float:
     """One over the degrees of freedom of an effect's variance: its own, else by Satterthwaite from both arms'."""
     if arms.df is not None:
         return 1 / arms.df
-    shares = [arm.variance_of_mean / arms.variance_of_difference for arm in (arms.control, arms.treatment)]
-    return sum(share**2 / arm.df for share, arm in zip(shares, (arms.control, arms.treatment), strict=True))
+    control, treatment, variance = arms.control, arms.treatment, arms.variance_of_difference
+    shares = control.variance_of_mean / variance, treatment.variance_of_mean / variance
+    return shares[0] ** 2 / control.df + shares[1] ** 2 / treatment.df
 
 
 def _held(statistic: float, r: int, doubt: float) -> Wald:
