@@ -45,7 +45,9 @@ def run(correction: str, family: str = "all") -> list[ResultRow]:
 
 
 @pytest.mark.parametrize("correction", METHODS)
-def test_the_whole_family_agrees_with_statsmodels_and_each_interval_with_its_p(correction: str) -> None:
+def test_peer_defect_intervals_agree_with_what_is_rejected_and_the_family_with_statsmodels(
+    correction: str,
+) -> None:
     rows = run(correction)
     rejected, adjusted, _, _ = multipletests([r.p_value for r in rows], ALPHA, method=METHODS[correction])
     assert [r.p_adjusted for r in rows] == pytest.approx(list(adjusted), rel=1e-9, abs=0)

@@ -113,7 +113,7 @@ def test_no_committed_version_of_a_table_is_without_the_experiments_rows(alone: 
         assert len(stored) >= 3, name
 
 
-def test_a_rerun_leaves_the_neighbours_rows_as_they_are(alone: Installation) -> None:
+def test_peer_defect_a_rerun_leaves_the_neighbours_rows_as_they_are(alone: Installation) -> None:
     def rows_of_others() -> dict[str, list[str]]:
         return {
             name: sorted(repr(row) for other in ("exp_b", "exp_c") for row in alone.rows(name, other))
