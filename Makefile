@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo airflow test validate lint coverage lock jars-cluster clean \
+.PHONY: help setup setup-dev demo airflow test validate scenarios lint coverage lock jars-cluster clean \
 	env stack stack-demo stack-test stack-down stack-destroy
 
 PY := .venv/bin/python
@@ -40,6 +40,9 @@ coverage: # the gate: at least 95 % of each of these, from the last test run
 
 validate: setup ## is every method as good as it says? about 20 minutes; writes docs/08_statistical_validation.md
 	@. scripts/airflow-env.sh && $(PY) -m exp_platform.validation $(VALIDATE_ARGS)
+
+scenarios: setup ## what the platform says in situations whose truth is known; writes docs/09_experiment_scenarios.md
+	@. scripts/airflow-env.sh && $(PY) -m exp_platform.scenarios
 
 lint: setup-dev ## style, types and import contracts only
 	@.venv/bin/ruff check .

@@ -47,7 +47,7 @@ def health(
             ["covariates"] * bool(covariates) + ["strata"] * any(len(control) > 1 for control, _ in periods)
         )
         notes.append(
-            f"the {what} differ between the arms (p = {p:.1e}): the assignment is broken, or the treatment "
+            f"the {what} differ between the arms (p {_told(p)}): the assignment is broken, or the treatment "
             "has changed one of them"
         )
     if gain <= -SMALL_GAIN:
@@ -85,3 +85,7 @@ def balance(periods: Sequence[Cells], covariates: Sequence[int]) -> float | None
     if shares is not None:
         found.append(shares)
     return min(1.0, len(found) * min(found)) if found else None
+
+
+def _told(p: float) -> str:
+    return f"= {p:.1e}" if p > 1e-300 else "< 1e-300"

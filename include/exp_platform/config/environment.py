@@ -16,6 +16,9 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -225,6 +228,18 @@ def config_dir() -> Path:
 def state_dir() -> Path:
     """The state root: `EXP_STATE_DIR`, else `<project root>/data`."""
     return _directory("EXP_STATE_DIR", "data")
+
+
+@contextmanager
+def temporary_state() -> Iterator[Path]:
+    """A state root of its own for the length of a `with` block, which leaves no experiment behind."""
+    before = os.environ.get("EXP_STATE_DIR")
+    with tempfile.TemporaryDirectory(prefix="exp-state-") as folder:
+        os.environ["EXP_STATE_DIR"] = folder
+        try:
+            yield Path(folder)
+        finally:
+            os.environ.pop("EXP_STATE_DIR") if before is None else os.environ.update(EXP_STATE_DIR=before)
 
 
 def jars_dir() -> Path:

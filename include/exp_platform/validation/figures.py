@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
-from io import BytesIO
 from typing import Any
 
 from exp_platform.validation.run import Outcome
@@ -57,7 +55,8 @@ def false_positives(cells: Sequence[Outcome], checks: int) -> Any:
     base = alt.Chart(alt.InlineData(values=data)).encode(
         y=alt.Y("cell:N", sort=None, title=None, axis=alt.Axis(labelLimit=420))
     )
-    x = alt.X("low:Q", title="false positives at a level of 5 %", axis=alt.Axis(format=".0%"))
+    axis = alt.Axis(format=".0%", tickMinStep=0.01)
+    x = alt.X("low:Q", title="false positives at a level of 5 %", axis=axis)
     bands = base.mark_bar(height=9, color=_BAND).encode(x=x, x2="high:Q")
     colour = alt.Color(
         "reading:N",
@@ -66,25 +65,3 @@ def false_positives(cells: Sequence[Outcome], checks: int) -> Any:
     )
     points = base.mark_point(filled=True, size=45, opacity=1).encode(x="rate:Q", color=colour)
     return alt.layer(bands, points).properties(width=420, height=alt.Step(15))
-
-
-def png(chart: Any) -> bytes:
-    """A chart as PNG, small enough for a repository."""
-    drawn = BytesIO()
-    chart.configure_view(stroke=None).save(drawn, format="png", scale_factor=1)
-    return _small(drawn.getvalue())
-
-
-def _small(picture: bytes) -> bytes:
-    """The same pixels packed as tightly as zlib can: the renderer packs for speed, into four times the size."""
-    signature, position, chunks = picture[:8], 8, dict[bytes, bytes]()
-    while position < len(picture):
-        length = int.from_bytes(picture[position : position + 4], "big")
-        name = picture[position + 4 : position + 8]
-        chunks[name] = chunks.get(name, b"") + picture[position + 8 : position + 8 + length]
-        position += length + 12
-    chunks[b"IDAT"] = zlib.compress(zlib.decompress(chunks[b"IDAT"]), 9)
-    return signature + b"".join(
-        len(data).to_bytes(4, "big") + name + data + zlib.crc32(name + data).to_bytes(4, "big")
-        for name, data in chunks.items()
-    )

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
 
+from exp_platform.report.charts import small_png
 from exp_platform.validation import figures
 from exp_platform.validation.bands import ERROR, UNIFORMITY, Check, judged
 from exp_platform.validation.drawn import SEED
@@ -47,7 +48,7 @@ def write_page(found: Findings, folder: Path) -> Path:
     pictures = folder / "08_statistical_validation"
     pictures.mkdir(parents=True, exist_ok=True)
     for name, chart in figures.all_of(found.cells, found.settings, found.judged).items():
-        (pictures / f"{name}.png").write_bytes(figures.png(chart))
+        (pictures / f"{name}.png").write_bytes(small_png(chart))
     page.write_text("\n".join(_lines(found)) + "\n")
     return page
 

@@ -6,20 +6,16 @@ segment. Its stored aggregates are read back, and each replicate's part is analy
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from io import StringIO
-from os import environ
-from pathlib import Path
 from typing import Literal
 
 from exp_platform.aggregates import REPLICATE, Aggregates
 from exp_platform.analyses.registry import ANALYSES
 from exp_platform.checks import CheckResult
-from exp_platform.config.environment import load_environment
+from exp_platform.config.environment import load_environment, temporary_state
 from exp_platform.config.experiment import (
     AnalysisPlan,
     Covariate,
@@ -111,7 +107,7 @@ class Setting:
         """Run it and judge it."""
         experiment = self.experiment(replicates)
         days = [START + timedelta(days=d) for d in range(DAYS)] if self.daily else [experiment.decision_date]
-        with _own_state():
+        with temporary_state():
             stored, judged = _run(experiment, days)
         final = _look(experiment, stored[-1], judged, experiment.analyses.enabled)
         found = at_the_end(self.name, experiment, final, sound=self.sound)
@@ -165,18 +161,6 @@ _METRICS = (
     Metric("pageviews", MetricKind.COUNT, Role.GUARDRAIL, 1, _VIEW, covariates=(Covariate("pre_pageviews", _VIEW),),
            guardrail=Guardrail(Effect(0.05, "relative"), "warning")),
 )  # fmt: skip
-
-
-@contextmanager
-def _own_state() -> Iterator[None]:
-    """A state folder that vanishes: a validation leaves no experiment behind."""
-    before = environ.get("EXP_STATE_DIR")
-    with tempfile.TemporaryDirectory(prefix="exp-validation-") as folder:
-        environ["EXP_STATE_DIR"] = str(Path(folder))
-        try:
-            yield
-        finally:
-            environ.pop("EXP_STATE_DIR") if before is None else environ.update(EXP_STATE_DIR=before)
 
 
 def _run(experiment: Experiment, days: Sequence[date]) -> tuple[list[Aggregates], list[CheckResult]]:
