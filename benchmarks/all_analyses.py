@@ -1,4 +1,4 @@
-"""All analyses of one large experiment from its aggregates: ten metrics, three arms, twenty segment values, fourteen days.
+"""All analyses of one large experiment from its aggregates: ten metrics, three arms, twenty segment values, twenty-eight days.
 
 Run with `PYTHONPATH=tests .venv/bin/python benchmarks/all_analyses.py`; prints CPU seconds, least and median of 20 rounds.
 """

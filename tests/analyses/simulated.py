@@ -96,7 +96,7 @@ def aggregates(blocks: Iterable[Block], as_of: date = END, **more: Any) -> Aggre
 
 
 def large() -> tuple[Experiment, Aggregates]:
-    """Ten metrics with a covariate and a guardrail each, three arms, twenty segment values, fourteen days."""
+    """Ten metrics with a covariate and a guardrail each, three arms, twenty segment values, twenty-eight days."""
     rng = np.random.default_rng(0)
     guard = Guardrail(Effect(0.05, "relative"), "warning")
     metrics = [
@@ -109,7 +109,7 @@ def large() -> tuple[Experiment, Aggregates]:
             values = rng.normal(10, 3, (2000, 2))
             blocks += [
                 block(m.id, v, values, ("value", "x")),
-                daily_block(m.id, v, rng.normal(size=(500, 14))),
+                daily_block(m.id, v, rng.normal(size=(500, 28))),
             ]
             blocks += [
                 block(m.id, v, part, ("value", "x"), segment="country", segment_value=f"c{i}")
