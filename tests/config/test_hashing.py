@@ -72,6 +72,8 @@ NUMBERS: list[tuple[str, Any]] = [
     ("behaviours", (Behaviour("power_user", Measure("kept", "any"), 0.2),)),
     ("quality", QualityThresholds(max_duplicate_share=0.5)),
     ("analyses", AnalysisPlan(did_days=3)),
+    ("analyses", AnalysisPlan(relative_interval="delta")),
+    ("analyses", AnalysisPlan(relative_interval="log")),
     ("decision", DecisionPlan(estimate="cuped")),
     ("decision", DecisionPlan(sequential="group_sequential")),
     ("decision", DecisionPlan(looks=(date(2026, 1, 11),))),

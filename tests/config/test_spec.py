@@ -119,6 +119,7 @@ def test_every_key_of_an_events_spec_reaches_the_experiment(tmp_path: Path) -> N
         crossovers="first",
         slopes="per_arm",
         strata=("device", "country"),
+        relative_interval="log",
     )
     assert experiment.decision == DecisionPlan(0.1, 0.2, 0.9, "cuped", "primary_first", 50000, 2000.0, "holm")
     assert experiment.schedule == Schedule(

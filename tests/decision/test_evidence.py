@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from decision.cases import Given, effect, experiment, metric
@@ -40,6 +42,16 @@ def test_relative_effects_turn_with_the_sign_of_control() -> None:
 def test_an_unbounded_relative_interval_excludes_nothing() -> None:
     m = metric("orders", mde=Effect(0.01, "relative"))
     assert excludes_mde(m, effect(relative_low=None, relative_high=None)) is False
+
+
+def test_an_approximate_interval_excludes_nothing_beside_fiellers() -> None:
+    m = metric("orders", mde=Effect(0.1, "relative"))
+    row = effect(relative_kind="APPROXIMATE", relative_low=0.0, relative_high=0.05)
+    assert excludes_mde(m, row) is False  # Fieller's set is no interval
+    assert excludes_mde(m, replace(row, fieller_low=0.0, fieller_high=0.12)) is False
+    assert excludes_mde(m, replace(row, fieller_low=0.0, fieller_high=0.08)) is True
+    no_log = replace(row, relative_kind="UNDEFINED", relative_low=None, relative_high=None)
+    assert excludes_mde(m, replace(no_log, fieller_low=-1.8, fieller_high=-1.2)) is True
 
 
 def test_without_mde_or_numbers_nothing_is_excluded() -> None:

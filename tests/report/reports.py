@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -18,7 +19,7 @@ from exp_platform.analyses.rows import (
     ResultRow,
 )
 from exp_platform.checks import CheckResult
-from exp_platform.config.experiment import Effect, Experiment, Guardrail, MetricKind, Role
+from exp_platform.config.experiment import Effect, Experiment, Guardrail, MetricKind, RelativeMethod, Role
 from exp_platform.decision import decide
 from exp_platform.report.content import Report
 from exp_platform.results.stored import StoredDecision
@@ -42,9 +43,11 @@ def report(
     checks: tuple[CheckResult, ...] = (PASSED,),
     skipped: tuple[str, ...] = (),
     days: int = 1,
+    relative_interval: RelativeMethod = "fieller",
 ) -> Report:
     """A report on 4,000 users an arm of which a tenth buys in control and `lift` more in treatment."""
     plan = spec()
+    plan = replace(plan, analyses=replace(plan.analyses, relative_interval=relative_interval))
     rng = np.random.default_rng(5)
     blocks = []
     for variant, extra in (("control", 0.0), ("t1", lift)):

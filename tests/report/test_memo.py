@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from exp_platform.analyses.rows import Status
 from exp_platform.checks import CheckResult
 from exp_platform.config.environment import Environment
-from exp_platform.config.experiment import AnalysisPlan, Effect
-from exp_platform.report import wording
+from exp_platform.config.experiment import AnalysisPlan, Effect, RelativeMethod
+from exp_platform.report import charts, wording
 from exp_platform.report.memo import as_json, render, write_memo
+from exp_platform.report.tables import results_table
 from report.reports import report
 
 SECTIONS = (
@@ -104,6 +107,29 @@ def test_the_correction_is_named_with_what_it_promises(correction: str, told: st
     assert "(Bonferroni)" in wording.significance(made)
     plan = replace(made.experiment, decision=replace(made.experiment.decision, correction=correction))
     assert told in wording.significance(replace(made, experiment=plan))
+
+
+@pytest.mark.parametrize(
+    ("by", "told"),
+    [("delta", "by the delta method:"), ("log", "by the delta method on the log of the ratio:")],
+)
+def test_an_approximate_interval_is_called_so_wherever_it_is_shown(by: RelativeMethod, told: str) -> None:
+    made = report(relative_interval=by)
+    text = render(made)
+    assert f"Relative intervals called approximate are {told}" in text
+    plain = report()
+    assert "pproximate" not in render(plain)
+    for kind, approximate in ((made, True), (plain, False)):
+        rows = kind.of_method("ab")
+        assert all(wording.relative(r).endswith("], approximate") is approximate for r in rows)
+        chart = charts.effects(rows, {})
+        assert chart is not None
+        assert ('"buys: t1, approximate"' in chart.to_json()) is approximate
+        out = io.StringIO()
+        Console(file=out, width=160).print(results_table(kind))
+        assert ("approximate" in out.getvalue()) is approximate
+    guardrail = next(r for r in made.rows if r.method == "guardrails")
+    assert "approximate" not in wording.relative(guardrail)
 
 
 def test_a_bayesian_reading_is_there_only_for_who_asked() -> None:

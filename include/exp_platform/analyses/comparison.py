@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -14,6 +13,7 @@ from exp_platform.analyses.caution import caution
 from exp_platform.analyses.family import Level
 from exp_platform.analyses.periods import Periods, periods_of
 from exp_platform.analyses.planned import PROPORTIONS, tuned_size
+from exp_platform.analyses.relative import relative_columns
 from exp_platform.analyses.rows import ResultRow, Status
 from exp_platform.analyses.sizes import (
     MIN_USERS,
@@ -24,15 +24,13 @@ from exp_platform.analyses.sizes import (
     START_USERS_ARM,
 )
 from exp_platform.config.allocation import PERIOD
-from exp_platform.config.experiment import Experiment, Metric, MetricKind
+from exp_platform.config.experiment import Experiment, Metric, MetricKind, RelativeMethod
 from exp_platform.stats.arms import Arm, Arms, arm_mean, arm_ratio
 from exp_platform.stats.exact import Exact, proportions
-from exp_platform.stats.intervals import t_critical
 from exp_platform.stats.moments import Moments
 from exp_platform.stats.multiplicity import Corrected
 from exp_platform.stats.proportions import Count, Score
 from exp_platform.stats.quantile import arm_quantile, fewest_users, rank_interval
-from exp_platform.stats.relative import Kind, RelativeInterval, fieller
 from exp_platform.stats.sequential import half_width, rho
 from exp_platform.stats.welch import Difference, difference, mean_interval
 
@@ -210,10 +208,16 @@ class Compared:
         strata = list(zip(periods.weights.tolist(), *sides, strict=True))
         return caution(self.comparison.metric, control, treatment, strata)
 
-    def row(self, corrected: Corrected | None = None, size: int | None = None) -> ResultRow:
+    def row(
+        self,
+        corrected: Corrected | None = None,
+        size: int | None = None,
+        relative_interval: RelativeMethod | None = None,
+    ) -> ResultRow:
         """The row with intervals, relative effect and always-valid evidence, corrected as its family says or else alone.
 
-        `size` is the family's where it is not the planned one.
+        `size` is the family's where it is not the planned one, `relative_interval` the method where it is not the
+        spec's.
         """
         c = self.comparison
         p, alpha = corrected or Corrected(min(1.0, self.test.p_value * c.level.multiplier), c.level.alpha)
@@ -225,6 +229,9 @@ class Compared:
             capped_share=_capped_share(self.pair.control, self.pair.treatment),
             caution=self.caution if isinstance(self.test, Difference) else None,
             **self._effect(p, alpha),
+            **relative_columns(
+                self.test, self.arms, 1 - alpha, relative_interval or c.experiment.analyses.relative_interval
+            ),
             correction=c.level.correction if c.level.family else "none",
             family_size=size or c.level.size,
             coverage=str(c.level.coverage),
@@ -255,7 +262,6 @@ class Compared:
     def _effect(self, p_adjusted: float, alpha: float) -> dict[str, Any]:
         c, test, level = self.comparison, self.test, 1 - alpha
         low, high = test.interval(level)
-        relative = relative_effect(test, self.arms, level)
         return {
             "test": test.test,
             "estimate": test.estimate,
@@ -269,25 +275,9 @@ class Compared:
             "ci_level": level,
             "ci_low": low,
             "ci_high": high,
-            "relative": relative.point,
-            "relative_low": relative.low,
-            "relative_high": relative.high,
-            "relative_kind": str(relative.kind),
             "significant": bool(c.final and test.p_value < alpha),
             "significant_uncorrected": bool(c.final and test.p_value < c.level.family_alpha),
         }
-
-
-def relative_effect(test: Test, arms: Arms, level: float) -> RelativeInterval:
-    """The relative effect with the interval that agrees with the test: Fieller's of Welch's, else the test's own."""
-    if isinstance(test, Difference):
-        return fieller(
-            arms.control, arms.treatment, t_critical(level, test.degrees_of_freedom), arms.covariance
-        )
-    low, high = test.relative_interval(level)
-    if math.isinf(high):
-        return RelativeInterval(test.relative, None, None, Kind.UNBOUNDED, excludes_zero=low > 0)
-    return RelativeInterval(test.relative, low, high, Kind.BOUNDED, excludes_zero=not low <= 0 <= high)
 
 
 def compare(c: Comparison, pair: Pair, arms: Arms | None = None, **also: Any) -> Compared | ResultRow:

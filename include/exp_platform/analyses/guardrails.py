@@ -70,7 +70,8 @@ def _judged(c: Comparison, pair: Pair, arms: Arms | None, guardrail: Guardrail) 
         return replace(found, severity=guardrail.severity)
     limit = _limit(c.metric, guardrail, found.arms)
     distance = c.metric.direction * (limit.treatment.mean - limit.control.mean)
-    row, intervals = found.row(), []
+    row = found.row(relative_interval="fieller")  # a verdict stands beside the interval that it agrees with
+    intervals: list[Interval] = []
     if c.final:
         intervals.append(_fixed(found, limit, guardrail, distance))
     if sequence_status(c, pair) is Status.OK:

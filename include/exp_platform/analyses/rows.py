@@ -86,7 +86,11 @@ class ResultRow:
     relative: float | None = None
     relative_low: float | None = None
     relative_high: float | None = None
-    relative_kind: str | None = None  # BOUNDED, UNBOUNDED (Fieller's set is no interval)
+    relative_kind: str | None = None  # the shape of the set, or APPROXIMATE (`stats.relative.Kind`)
+    fieller_low: float | None = (
+        None  # where `relative_*` is delta's or the log's: Fieller's, which alone decides;
+    )
+    fieller_high: float | None = None  # null unless bounded
     significant: bool | None = None  # after correction, at the planned end only
     significant_uncorrected: bool | None = None
     always_valid_low: float | None = None  # asymptotic confidence sequence for the absolute effect

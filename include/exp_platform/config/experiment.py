@@ -37,6 +37,7 @@ class Role(StrEnum):
 
 Estimate = Literal["ab", "cuped", "post_stratified", "cuped_post_stratified"]
 Sequential = Literal["always_valid", "group_sequential"]
+RelativeMethod = Literal["fieller", "delta", "log"]
 
 
 @dataclass(frozen=True)
@@ -271,6 +272,7 @@ class AnalysisPlan:
     strata: tuple[
         str, ...
     ] = ()  # segments that post-stratification weighs by, crossed where they are several
+    relative_interval: RelativeMethod = "fieller"  # delta and log are approximate: shown, never decided by
     bayes_prior_sd: Effect | None = None  # of a normal prior around no effect; None: no Bayesian reading
 
     @property

@@ -16,6 +16,7 @@ from exp_platform.config.experiment import (
     DecisionPlan,
     Estimate,
     QualityThresholds,
+    RelativeMethod,
     Schedule,
     Sequential,
     Window,
@@ -146,6 +147,7 @@ class AnalysesSpec(Spec):
     crossovers: Literal["exclude", "first"] = _ANALYSES.crossovers
     slopes: Literal["pooled", "per_arm"] = _ANALYSES.slopes
     strata: Items[Text] = ()
+    relative_interval: RelativeMethod = _ANALYSES.relative_interval
 
     def days_of_did(self, longest: int) -> int:
         """As written, else a week or as much of it as pre-period and window leave."""
@@ -169,6 +171,7 @@ class AnalysesSpec(Spec):
             crossovers=self.crossovers,
             slopes=self.slopes,
             strata=self.strata,
+            relative_interval=self.relative_interval,
             bayes_prior_sd=self.bayes.prior_sd if self.bayes else None,
         )
 

@@ -13,6 +13,7 @@ from exp_platform.analyses.family import is_final, level_of, look_number
 from exp_platform.analyses.rows import ResultRow, Row, Status
 from exp_platform.config.experiment import Effect, Experiment, Metric, Role
 from exp_platform.decision.model import Outcome
+from exp_platform.stats.relative import Kind
 
 
 @dataclass(frozen=True)
@@ -151,13 +152,15 @@ def is_practical(smallest: Effect | None, row: ResultRow) -> bool:
 def excludes_mde(metric: Metric, row: ResultRow) -> bool:
     """Whether the whole interval lies below an improvement of the metric's mde.
 
-    A relative mde is held against Fieller's interval, which excludes nothing where it is not bounded.
+    A relative mde is held against the interval that agrees with the test, Fieller's of Welch's, never against one that is
+    approximate. It excludes nothing where it is not bounded.
     """
     if metric.mde is None or row.status is not Status.OK:
         return False
     low, high, up = row.ci_low, row.ci_high, float(metric.direction)
     if metric.mde.scale == "relative":
-        low, high = row.relative_low, row.relative_high
+        exact = row.relative_kind == Kind.BOUNDED
+        low, high = (row.relative_low, row.relative_high) if exact else (row.fieller_low, row.fieller_high)
         control = row.mean_control if row.adjusted_mean_control is None else row.adjusted_mean_control
         up *= math.copysign(1.0, control or 0.0)
     if low is None or high is None:

@@ -11,6 +11,7 @@ import altair as alt
 
 from exp_platform.analyses.rows import EventStudyRow, PretrendDeltaRow, ResultRow, Status
 from exp_platform.analyses.stability import DAY, TREND
+from exp_platform.stats.relative import Kind
 
 Chart = alt.LayerChart | alt.FacetChart
 
@@ -21,14 +22,15 @@ def effects(rows: Sequence[ResultRow], directions: Mapping[str, int]) -> Chart |
     """Relative effects with their intervals, a line for each metric and treatment; None where no row has one."""
     data = [
         {
-            "label": f"{r.metric_id}: {r.treatment_id}",
+            "label": f"{r.metric_id}: {r.treatment_id}"
+            + (", approximate" if r.relative_kind == Kind.APPROXIMATE else ""),
             "relative": r.relative,
             "low": r.relative_low,
             "high": r.relative_high,
             "reading": _reading(r, directions.get(r.metric_id, 1)),
         }
         for r in rows
-        if r.status == Status.OK and r.relative is not None and r.relative_kind == "BOUNDED"
+        if r.status == Status.OK and r.relative is not None and r.relative_low is not None
     ]
     if not data:
         return None

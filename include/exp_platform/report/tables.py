@@ -13,6 +13,7 @@ from exp_platform.analyses.rows import ResultRow
 from exp_platform.report import numbers
 from exp_platform.report.content import Report
 from exp_platform.report.wording import headline, reading, segment, why
+from exp_platform.stats.relative import Kind
 
 _COLOUR = {"ship": "green", "stop": "red", "investigate": "yellow", "extend": "cyan"}
 
@@ -68,8 +69,10 @@ def results_table(report: Report, method: str = "ab", *, width: int = 80) -> Tab
 def _cells(row: ResultRow) -> dict[str, str]:
     kind = row.metric_kind
     relative = [numbers.percent(row.relative)]
-    if row.relative_kind == "BOUNDED":
+    if row.relative_low is not None:
         relative.append(numbers.percent_interval(row.relative_low, row.relative_high))
+    if row.relative_kind == Kind.APPROXIMATE:
+        relative.append("approximate")
     effect = [numbers.change(row.estimate, kind)]
     if row.estimate is not None:
         effect.append(numbers.interval(row.ci_low, row.ci_high, kind))

@@ -13,6 +13,7 @@ from exp_platform.config.experiment import Experiment
 from exp_platform.decision import Decision
 from exp_platform.report import numbers
 from exp_platform.report.content import Report
+from exp_platform.stats.relative import Kind
 
 _ACTIONS = {
     "ship": "ship",
@@ -38,6 +39,12 @@ _CORRECTIONS = {
         "Benjamini and Hochberg",
         "Of what is significant that share at most is expected to be false, and of its intervals to miss. ",
     ),
+}
+
+_RELATIVE = {
+    "fieller": "",
+    "delta": "the delta method",
+    "log": "the delta method on the log of the ratio",
 }
 
 
@@ -98,9 +105,10 @@ def relative(row: ResultRow) -> str:
     """The relative effect with its interval, or why there is none."""
     if row.relative is None:
         return numbers.DASH
-    if row.relative_kind != "BOUNDED":
+    if row.relative_low is None:
         return f"{numbers.percent(row.relative)} (interval {(row.relative_kind or 'unknown').lower()})"
-    return f"{numbers.percent(row.relative)} {numbers.percent_interval(row.relative_low, row.relative_high)}"
+    approximate = ", approximate" if row.relative_kind == Kind.APPROXIMATE else ""
+    return f"{numbers.percent(row.relative)} {numbers.percent_interval(row.relative_low, row.relative_high)}{approximate}"
 
 
 def reading(row: ResultRow) -> str:
@@ -200,10 +208,12 @@ def significance(report: Report) -> str:
     if alpha.sequential == "group_sequential":
         return (
             f"Intervals have a coverage of {shown}: {corrected} at alpha {alpha.alpha:.4g}. {_looks(report)}"
+            f"{_approximate(report)}"
         )
     return (
         f"Intervals have a coverage of {shown}: {corrected} at {alpha.fixed_alpha:.4g} of alpha {alpha.alpha:.4g}; "
         f"{alpha.sequential_alpha:.4g} are for always-valid evidence. {covered}{when}{_counted(report)}"
+        f"{_approximate(report)}"
     )
 
 
@@ -213,6 +223,15 @@ def _counted(report: Report) -> str:
     found = {name: sorted({r.metric_id for r in report.of_method("ab") if r.test == name}) for name in names}
     told = [f"{', '.join(metrics)} {names[name]}" for name, metrics in found.items() if metrics]
     return f" Tested on counts: {'; '.join(told)}." if told else ""
+
+
+def _approximate(report: Report) -> str:
+    """What relative intervals that need not agree with the test are; empty where they are Fieller's."""
+    name = _RELATIVE[report.experiment.analyses.relative_interval]
+    return (
+        name
+        and f" Relative intervals called approximate are by {name}: p may disagree, and they decide nothing."
+    )
 
 
 def _looks(report: Report) -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import sys
 from enum import StrEnum
 from typing import NamedTuple
 
 from exp_platform.stats.arms import ROUNDING, Arm, Arms
+
+LARGEST = math.log(sys.float_info.max)
 
 
 class Kind(StrEnum):
@@ -15,7 +18,7 @@ class Kind(StrEnum):
     BOUNDED = "BOUNDED"  # an interval
     COMPLEMENT = "COMPLEMENT"  # everything but a gap: control's mean may be zero, this gap is still rejected
     UNBOUNDED = "UNBOUNDED"  # control's mean may be zero, and there is no gap, or it reaches infinity
-    UNDEFINED = "UNDEFINED"  # control is zero without variance, so nothing is relative to it
+    UNDEFINED = "UNDEFINED"  # nothing is relative to a control of zero, and means of two signs have no log
     APPROXIMATE = "APPROXIMATE"  # an interval by the delta or the log method: need not agree with the test
 
 
@@ -60,40 +63,46 @@ def fieller(control: Arm, treatment: Arm, critical: float, covariance: float = 0
     return RelativeInterval(point, None, None, Kind.COMPLEMENT, gap=(low, high), excludes_zero=c > 0)
 
 
-def delta(control: Arm, treatment: Arm, critical: float) -> RelativeInterval:
+def delta(control: Arm, treatment: Arm, critical: float, covariance: float = 0.0) -> RelativeInterval:
     """The relative effect with its interval by the delta method: approximate, may disagree with the test.
 
-    Raises ValueError where control's mean is zero. Source: Deng, Knoblich and Lu 2018 (arXiv
-    1803.06336): the variance is (v1 + (m1 / m0)^2 v0) / m0^2, v each arm's own variance of its mean m.
+    UNDEFINED where control's mean is zero. Source: Deng, Knoblich and Lu 2018 (arXiv 1803.06336): the variance
+    is (v1 + (m1 / m0)^2 v0 - 2 (m1 / m0) covariance) / m0^2, v each arm's own variance of its mean m.
     """
     _require_critical(critical)
-    error = delta_standard_error(control, treatment)
+    if control.mean == 0:
+        return RelativeInterval(None, None, None, Kind.UNDEFINED)
     point = (treatment.mean - control.mean) / control.mean
-    return _approximate(point, point - critical * error, point + critical * error)
+    half = critical * delta_standard_error(control, treatment, covariance)
+    return _approximate(point, point - half, point + half)
 
 
-def delta_standard_error(control: Arm, treatment: Arm) -> float:
+def delta_standard_error(control: Arm, treatment: Arm, covariance: float = 0.0) -> float:
     """Standard error of the relative effect by the delta method; ValueError where control's mean is zero."""
     if control.mean == 0:
         raise ValueError("control's mean is zero, so no effect is relative to it")
     ratio = treatment.mean / control.mean
-    return math.sqrt(treatment.variance_of_mean + ratio**2 * control.variance_of_mean) / abs(control.mean)
+    variance = treatment.variance_of_mean + ratio * (ratio * control.variance_of_mean - 2 * covariance)
+    return math.sqrt(max(0.0, variance)) / abs(control.mean)
 
 
-def log_ratio(control: Arm, treatment: Arm, critical: float) -> RelativeInterval:
+def log_ratio(control: Arm, treatment: Arm, critical: float, covariance: float = 0.0) -> RelativeInterval:
     """The relative effect with its interval by the delta method on the log of the ratio: approximate.
 
-    Raises ValueError unless both means are of one sign. Source: the delta method: the log of m1 / m0 has
-    variance v0 / m0^2 + v1 / m1^2.
+    UNDEFINED unless both means are of one sign; UNBOUNDED where the upper bound is beyond any number. Source: the
+    delta method: the log of m1 / m0 has variance v0 / m0^2 + v1 / m1^2 - 2 covariance / (m0 m1).
     """
     _require_critical(critical)
-    if not control.mean * treatment.mean > 0:
-        raise ValueError("the log of a ratio needs two means of one sign, neither of them zero")
+    if control.mean == 0:
+        return RelativeInterval(None, None, None, Kind.UNDEFINED)
+    point = (treatment.mean - control.mean) / control.mean
     ratio = treatment.mean / control.mean
-    spread = critical * math.sqrt(
-        control.variance_of_mean / control.mean**2 + treatment.variance_of_mean / treatment.mean**2
-    )
-    return _approximate(ratio - 1, ratio * math.exp(-spread) - 1, ratio * math.exp(spread) - 1)
+    if not ratio > 0:
+        return RelativeInterval(point, None, None, Kind.UNDEFINED)
+    spread = critical * delta_standard_error(control, treatment, covariance) / ratio
+    if not math.log(ratio) + spread < LARGEST:
+        return RelativeInterval(point, None, None, Kind.UNBOUNDED)
+    return _approximate(point, ratio * math.exp(-spread) - 1, math.exp(math.log(ratio) + spread) - 1)
 
 
 def logged(arms: Arms) -> Arms:
@@ -112,6 +121,8 @@ def _logged(arm: Arm) -> Arm:
 
 
 def _approximate(point: float, low: float, high: float) -> RelativeInterval:
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return RelativeInterval(point, None, None, Kind.UNBOUNDED)
     return RelativeInterval(point, low, high, Kind.APPROXIMATE, excludes_zero=not low <= 0 <= high)
 
 
