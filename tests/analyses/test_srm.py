@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from analyses.ramped import STARTS, ramped
-from analyses.simulated import BEFORE_END, END, aggregates, experiment, metric
+from analyses.ramped import STARTS, day_of, ramped, users_of
+from analyses.simulated import BEFORE_END, END, aggregates, block, experiment, metric
 from exp_platform.aggregates import Arrivals
 from exp_platform.analyses import srm
 from exp_platform.analyses.rows import ResultRow, Status
@@ -118,6 +118,65 @@ def test_crossovers_are_compared_within_periods() -> None:
     uneven = ramp(*counts, crossovers=({"control": 240, "t1": 60}, {"control": 50, "t1": 50}))
     verdicts = [[r.verdict for r in rows if r.segment_value == "crossovers"] for rows in (alike, uneven)]
     assert verdicts == [["ok"], ["mismatch"]]
+
+
+def within(*segments: dict[str, tuple[int, int]], as_of: date = END) -> list[ResultRow]:
+    """The rows of segments `s0`, `s1`, ... whose values have so many users in control and treatment, 50 : 50 planned."""
+    blocks = [
+        block("orders", arm, np.arange(n[i]), segment=f"s{position}", segment_value=value)
+        for position, segment in enumerate(segments)
+        for value, n in segment.items()
+        for i, arm in enumerate(("control", "t1"))
+    ]
+    names = tuple(f"s{position}" for position in range(len(segments)))
+    everybody = {arm: sum(n[i] for n in segments[0].values()) for i, arm in enumerate(("control", "t1"))}
+    spec = experiment(metric("orders"), segments=names)
+    rows = srm.analyse(spec, aggregates(blocks, as_of, assigned=everybody))
+    return [r for r in rows if isinstance(r, ResultRow) and r.segment in names]
+
+
+def test_an_assignment_that_depends_on_a_segment_is_found_though_all_together_are_split_as_planned() -> None:
+    (row,) = within({"phone": (3000, 7000), "desktop": (6990, 3010), "tablet": (40, 40)})
+    expected = sum(stats.chisquare(n).statistic for n in ([3000, 7000], [6990, 3010], [40, 40]))
+    assert row.statistic == pytest.approx(expected, rel=1e-9, abs=0)
+    assert (row.segment_value, row.degrees_of_freedom, row.verdict) == ("all", 3, "mismatch")
+    assert (row.n_control, row.n_treatment) == (10_030, 10_050)
+    assert "furthest from the plan is phone: control: 3,000 (30.00%, expected 50.00%)" in str(row.message)
+
+
+def test_segments_share_the_level() -> None:
+    odd = {"a": (4855, 5145), "b": (5120, 4880)}
+    p = stats.chi2.sf(sum(stats.chisquare(n).statistic for n in odd.values()), 2)
+    assert 0.0005 < p < 0.001
+    assert [r.verdict for r in within(odd)] == ["mismatch"]
+    assert [r.verdict for r in within(odd, {"c": (5000, 5000)})] == ["ok", "ok"]
+
+
+def test_while_users_arrive_one_broken_value_among_many_is_enough() -> None:
+    many = {f"c{i}": (500, 500) for i in range(50)}
+    (fine,) = within(many, as_of=BEFORE_END)
+    (broken,) = within(many | {"x": (300, 700), "y": (700, 300)}, as_of=BEFORE_END)
+    assert (fine.verdict, broken.verdict) == ("ok", "mismatch")
+
+
+def test_the_mean_of_the_values_evidence_rarely_calls_a_random_split_a_mismatch() -> None:
+    rng = np.random.default_rng(5)
+    alarms = 0
+    for _ in range(300):
+        n = rng.multinomial(2000, [0.5, 0.3, 0.15, 0.05])
+        treated = rng.binomial(n, 0.5)
+        (row,) = within({f"v{i}": (a - b, b) for i, (a, b) in enumerate(zip(n, treated, strict=True))})
+        alarms += row.verdict == "mismatch"
+    assert alarms <= 3  # .001 each: more than 3 of 300 happen once in three thousand times
+
+
+def test_values_under_a_ramp_are_held_against_their_periods_shares() -> None:
+    shares = ((0.9, 0.1), (0.5, 0.5))
+    frame = users_of(3, (4000, 4000), shares, (1.0, 2.0))
+    spec = ramped(metric("orders"), shares=shares, segments=("tier",))
+    found = [r for r in srm.analyse(spec, day_of(frame, "orders", ["y"], ("value",))) if r.segment == "tier"]  # type: ignore[union-attr]
+    assert [r.verdict for r in found] == ["ok"]  # type: ignore[union-attr]
+    assert found[0].degrees_of_freedom == 4  # type: ignore[union-attr]
 
 
 def test_small_counts_are_tested_exactly() -> None:

@@ -50,6 +50,17 @@ def test_a_split_that_was_not_planned(of: str, code: str) -> None:
     assert (d.trust, codes(d)[0]) == ("failed", code)
 
 
+def test_a_split_that_depends_on_a_segment_is_told_where_all_together_are_as_planned() -> None:
+    device = replace(split("mismatch", users="all"), segment="device")
+    d = Given([effect()], split=[split(), device]).decide()
+    assert outcome(d) == ("inconclusive", "investigate", None)
+    assert codes(d)[0] == "SRM_WITHIN_SEGMENT"
+    assert "within device" in d.reasons[0].text
+    both = Given([effect()], split=[split("mismatch"), device]).decide()
+    assert codes(both).count("SRM_MISMATCH") == 1
+    assert "SRM_WITHIN_SEGMENT" not in codes(both)
+
+
 def test_skipped_checks_are_unknown_trust() -> None:
     d = Given([effect()], skipped=("quality",)).decide()
     assert outcome(d) == ("inconclusive", "investigate", None)

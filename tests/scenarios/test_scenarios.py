@@ -46,8 +46,12 @@ EXPECTED: dict[str, list[tuple[str, str, set[str]] | None]] = {
     "lucky_day": [("inconclusive", "stop", {"NOT_SIGNIFICANT", "NO_EFFECT_OF_MDE", "PLANNED_SIZE_REACHED"})],
     "heavy_tail": [("treatment", "ship", {"SIGNIFICANTLY_BETTER", "PLANNED_SIZE_REACHED"})],
     "simpson": [
-        ("control", "investigate", {"SIGNIFICANTLY_WORSE"}),
-        ("inconclusive", "investigate", {"COVARIATES_UNBALANCED", "SIGNIFICANTLY_BETTER"}),
+        ("inconclusive", "investigate", {"SRM_WITHIN_SEGMENT", "SIGNIFICANTLY_WORSE"}),
+        (
+            "inconclusive",
+            "investigate",
+            {"SRM_WITHIN_SEGMENT", "COVARIATES_UNBALANCED", "SIGNIFICANTLY_BETTER"},
+        ),
     ],
     "power_users": [None, ("inconclusive", "stop", {"NOT_SIGNIFICANT", "PLANNED_SIZE_REACHED"})],
     "violated_trend": [("inconclusive", "stop", {"NOT_SIGNIFICANT", "PLANNED_SIZE_REACHED"})],
@@ -141,11 +145,12 @@ def test_one_very_large_order_blinds_the_mean_and_not_the_capped_one(told: dict[
 
 
 def test_simpsons_paradox_shows_within_segments(told: dict[str, Told]) -> None:
-    """Worse in all, better on each device; the split of all users looks sound."""
+    """Worse in all, better on each device; the split of all users looks sound, that of each device does not."""
     report = told["simpson"].said[0].report
     assert row(report, "ab", "conversion").estimate < 0  # type: ignore[operator]
     assert all(row(report, "segments", "conversion", "device", d).estimate > 0 for d in ("phone", "desktop"))  # type: ignore[operator]
     assert row(report, "srm", "", "users", "assigned").verdict == "ok"
+    assert row(report, "srm", "", "device", "all").verdict == "mismatch"
     assert "unbalanced" in (row(report, "post_stratified", "conversion").health or "")
 
 

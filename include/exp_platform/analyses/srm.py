@@ -1,4 +1,4 @@
-"""SRM: whether users were split as planned, and whether the arms lose users to crossovers alike."""
+"""SRM: whether users were split as planned, within segments too, and whether the arms lose users to crossovers alike."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from exp_platform.aggregates import Aggregates, Arrivals
+from exp_platform.aggregates import ALL, Aggregates, Arrivals
 from exp_platform.analyses.rows import ResultRow, Row, Status
 from exp_platform.config.allocation import in_period
-from exp_platform.config.experiment import Experiment
-from exp_platform.stats.srm import e_value_in_periods, mismatch_in_periods
+from exp_platform.config.experiment import Experiment, Metric
+from exp_platform.stats.srm import e_value_in_periods, mismatch, mismatch_in_periods, sequential_e_value
 
 METHOD = "srm"
 SEGMENT = "users"  # rows have no metric; their segment value says which users were counted
@@ -19,9 +19,9 @@ ALPHA = 0.001  # at the end; before it an e-value of 1 / ALPHA
 
 
 class _Split(NamedTuple):
-    """The arms' users who came under one allocation, and the shares that each kind of count is held against."""
+    """Some of the arms' users, all of one allocation, and the shares that each kind of count is held against."""
 
-    start: str
+    users_of: str  # the period, or the segment's value
     assigned: list[int]
     crossovers: list[int]
     planned: Sequence[float]
@@ -43,6 +43,9 @@ def analyse(experiment: Experiment, aggregates: Aggregates) -> list[Row]:
     e-value (Lindon and Malek 2020), from the window's last day on Pearson's test (exact for small counts), both at .001.
     Under a ramp each period is held against its own shares. The verdict is that of all periods together; rows of single
     periods follow, which say where, and have none.
+
+    A row for each segment: whether users of each of its values were split as planned. All arms together may be so although
+    the assignment depended on the segment; then their plain difference compares other people (Simpson's paradox).
     """
     splits = _splits(experiment, aggregates)
     values = [ASSIGNED]
@@ -53,8 +56,9 @@ def analyse(experiment: Experiment, aggregates: Aggregates) -> list[Row]:
     if whole:
         rows.append(_joint(experiment, aggregates, CROSSOVERS, whole))
     if experiment.ramp:
-        rows += [_row(experiment, aggregates, value, [s], s.start) for value in values for s in splits]
-    return rows
+        rows += [_row(experiment, aggregates, value, [s], s.users_of) for value in values for s in splits]
+    within = (_within(experiment, aggregates, segment) for segment in experiment.segments)
+    return rows + [row for row in within if row is not None]
 
 
 def _splits(experiment: Experiment, aggregates: Aggregates) -> list[_Split]:
@@ -72,14 +76,60 @@ def _splits(experiment: Experiment, aggregates: Aggregates) -> list[_Split]:
     return [split for split in splits if sum(split.assigned) > 0] or splits[:1]
 
 
+def _within(experiment: Experiment, aggregates: Aggregates, segment: str) -> ResultRow | None:
+    """The row of a segment: all its values together; None where no user has any.
+
+    Values are independent parts as periods are, and the segments of an experiment share the level. The sequential evidence
+    is the mean of the values' e-values, which is one as well, and is not outweighed by values that are as planned.
+    """
+    splits = _by_value(experiment, aggregates, segment)
+    if not splits:
+        return None
+    furthest = min(splits, key=lambda split: mismatch(split.assigned, split.planned).log10_p)
+    told = _told(experiment, [furthest.assigned], [furthest.planned])
+    evidence = [sequential_e_value(split.assigned, split.planned).e_value for split in splits]
+    row = replace(
+        _row(experiment, aggregates, ASSIGNED, splits),
+        segment=segment,
+        segment_value=ALL,
+        message=f"furthest from the plan is {furthest.users_of}: {told}",
+        e_value=sum(e / len(evidence) for e in evidence),
+    )
+    return _judged(experiment, row, ALPHA / len(experiment.segments))
+
+
+def _by_value(experiment: Experiment, aggregates: Aggregates, segment: str) -> list[_Split]:
+    """Analysed users by value, under a ramp by period and value.
+
+    They are those of the metric that most users are in: whom one metric leaves out another one has.
+    """
+
+    def users(metric: Metric, name: str, value: str) -> list[int]:
+        found = (aggregates.block(metric.id, v.id, name, value) for v in experiment.variants)
+        return [0 if block is None else block.moments.n for block in found]
+
+    metric = max(experiment.metrics, key=lambda m: sum(users(m, ALL, ALL)))
+    none = [0] * len(experiment.variants)
+    splits = []
+    for value in aggregates.segment_values(segment):
+        for allocation in experiment.allocations:
+            key = in_period(allocation.start, segment, value) if experiment.ramp else (segment, value)
+            splits.append(_Split(key[1], users(metric, *key), none, allocation.shares))
+    return [split for split in splits if sum(split.assigned) > 0]
+
+
 def _joint(experiment: Experiment, aggregates: Aggregates, value: str, splits: Sequence[_Split]) -> ResultRow:
     """The row that has the verdict."""
-    row = _row(experiment, aggregates, value, splits)
+    return _judged(experiment, _row(experiment, aggregates, value, splits), ALPHA)
+
+
+def _judged(experiment: Experiment, row: ResultRow, alpha: float) -> ResultRow:
+    """The row with its verdict, where it is a test."""
     if row.p_value is None or row.e_value is None:
         return row
-    final = aggregates.as_of_date >= experiment.window.end
-    failed = row.p_value < ALPHA if final else row.e_value >= 1 / ALPHA
-    return replace(row, alpha=ALPHA, verdict="mismatch" if failed else "ok")
+    final = row.as_of_date >= experiment.window.end
+    failed = row.p_value < alpha if final else row.e_value >= 1 / alpha
+    return replace(row, alpha=alpha, verdict="mismatch" if failed else "ok")
 
 
 def _row(

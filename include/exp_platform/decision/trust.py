@@ -27,18 +27,26 @@ def failures(case: Case, checks: Sequence[CheckResult]) -> list[Reason]:
         for check in checks
         if check.status == "failed"
     ]
-    for row in case.results:
-        if row.method == srm.METHOD and row.verdict == "mismatch":
-            uneven = row.segment_value == srm.CROSSOVERS
-            code = "CROSSOVERS_UNEVEN" if uneven else "SRM_MISMATCH"
-            what = (
-                "lost unevenly to crossovers"
-                if uneven
-                else f"not split as planned ({row.segment_value} users)"
-            )
-            data = {"users": row.segment_value, "p_value": row.p_value, "e_value": row.e_value}
-            reasons.append(Reason(code, f"Users were {what}: {row.message}.", data))
-    return [*reasons, *_unbalanced(case)]
+    return [*reasons, *_mismatches(case), *_unbalanced(case)]
+
+
+def _mismatches(case: Case) -> list[Reason]:
+    """Users that were not split as planned; within segments where all of them together were."""
+    failed = [row for row in case.results if row.method == srm.METHOD and row.verdict == "mismatch"]
+    reasons = []
+    for row in failed:
+        code, users = "SRM_MISMATCH", row.segment_value
+        what = f"not split as planned ({users} users)"
+        if row.segment_value == srm.CROSSOVERS:
+            code, what = "CROSSOVERS_UNEVEN", "lost unevenly to crossovers"
+        elif row.segment != srm.SEGMENT:
+            if any(other.segment == srm.SEGMENT for other in failed):
+                continue
+            code, users = "SRM_WITHIN_SEGMENT", row.segment
+            what = f"not split as planned within {row.segment}, though all together may be"
+        data = {"users": users, "p_value": row.p_value, "e_value": row.e_value}
+        reasons.append(Reason(code, f"Users were {what}: {row.message}.", data))
+    return reasons
 
 
 def _unbalanced(case: Case) -> list[Reason]:

@@ -282,7 +282,8 @@ def srm_line(row: ResultRow) -> str:
     p = numbers.p_value(row.p_value, row.log10_p)
     evidence = f"p {p}" if row.p_value is not None else (row.message or str(row.status))
     found = row.message if row.status == Status.OK and row.verdict is None else row.verdict or row.status
-    return f"Split of users ({row.segment_value}): {found}, {evidence}"
+    users = f"by {row.segment}" if row.segment_value == ALL else row.segment_value
+    return f"Split of users ({users}): {found}, {evidence}"
 
 
 def ramp(experiment: Experiment) -> str:

@@ -152,13 +152,14 @@ def _answer(step: Step, said: Said, keys: Sequence[tuple[str, str]]) -> Iterator
 def _table(rows: Sequence[ResultRow]) -> Iterator[str]:
     split = sorted(
         (r for r in rows if r.method == srm.METHOD and r.status is Status.OK),
-        key=lambda r: _USERS.index(r.segment_value),
+        key=lambda r: _USERS.index(r.segment_value) if r.segment == srm.SEGMENT else len(_USERS),
     )
     if split:
         yield "| users | control | treatment | p | verdict |"
         yield "|---|---|---|---|---|"
         for r in split:
-            yield f"| {r.segment_value} | {numbers.count(r.n_control)} | {numbers.count(r.n_treatment)} | {numbers.p_value(r.p_value, r.log10_p)} | {r.verdict} |"
+            users = r.segment_value if r.segment == srm.SEGMENT else f"by {r.segment}"
+            yield f"| {users} | {numbers.count(r.n_control)} | {numbers.count(r.n_treatment)} | {numbers.p_value(r.p_value, r.log10_p)} | {r.verdict} |"
         yield ""
     yield "| row | users | control | treatment | relative effect | p | reading |"
     yield "|---|---|---|---|---|---|---|"

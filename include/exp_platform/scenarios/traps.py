@@ -134,10 +134,10 @@ SIMPSON = Scenario(
     rows=(("srm", ""), ("ab", "conversion"), ("post_stratified", "conversion"), ("segments", "conversion")),
     why="""
         The arms differ in who is in them, so their plain difference compares phones with desktops. Within each device the effect has
-        the other sign, and post-stratification finds the truth. Its health check says *unbalanced*: users were not randomised alike.
-        **What the platform misses:** where the unadjusted estimate decides, that finding stands in the adjusted row and in the memo's
-        table, but does not stop the decision, and the SRM test of all users sees a split of 1 : 1. With the adjusted estimate
-        deciding it is a matter of trust: *investigate*. Declare strata wherever the assignment may depend on them, and let them decide.
+        the other sign, and post-stratification finds the truth. All users together are split 1 : 1, so the SRM test of them sees nothing;
+        the one within devices does: `SRM_WITHIN_SEGMENT`. Whichever estimate was to decide, an assignment that depends on who is assigned
+        is no experiment, and what else it depends on nobody knows: *investigate*. The platform can only look at segments that the spec
+        names, so name those that the assignment might depend on.
     """,
     naive=lambda said, _: f"*It hurts*: {tested(row(said[0].report, 'ab', 'conversion'))}.",
 )
