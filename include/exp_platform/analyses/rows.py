@@ -25,7 +25,7 @@ class Status(StrEnum):
     NOT_YET = "NOT_YET"  # sequential evidence that has not started
 
 
-@dataclass(frozen=True)
+@dataclass  # not frozen, which would make a row of so many columns four times as dear; `replace` changes one all the same
 class ResultRow:
     """One method, metric, treatment against control and segment at one as_of date (table `analysis_results`).
 
