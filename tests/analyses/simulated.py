@@ -10,6 +10,7 @@ import numpy as np
 
 from exp_platform.aggregates import ALL, Aggregates, Block, DailyRow
 from exp_platform.config.experiment import (
+    AnalysisPlan,
     Covariate,
     Effect,
     EventsSource,
@@ -115,4 +116,6 @@ def large() -> tuple[Experiment, Aggregates]:
                 block(m.id, v, part, ("value", "x"), segment="country", segment_value=f"c{i}")
                 for i, part in enumerate(np.split(values, 20))
             ]
-    return experiment(*metrics, shares=(0.4, 0.3, 0.3), segments=("country",)), aggregates(blocks)
+    plan = AnalysisPlan(did_days=14, did_pre_days=14)
+    spec = experiment(*metrics, shares=(0.4, 0.3, 0.3), segments=("country",), analyses=plan)
+    return spec, aggregates(blocks)

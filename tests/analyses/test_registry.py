@@ -23,10 +23,10 @@ def test_every_metric_arm_and_segment_value_gets_its_row() -> None:
     """Ten metrics, three arms, twenty segment values; benchmarks/all_analyses.py times the same experiment."""
     spec, day = large()
     rows = [row for analyse in ANALYSES.values() for row in analyse(spec, day)]
-    did = 20 * (1 + 14 + 1)  # the estimate, the event study of 14 days, the sensitivity
-    stability = 20 * (7 + 1 + 1)  # the days, their trend, the test of cohorts, of which there are none
+    did = 20 * (1 + 28 + 1)  # the estimate, the event study of 28 days, the sensitivity
+    stability = 20 * (14 + 1 + 1)  # the days, their trend, the test of cohorts, of which there are none
     segments = 400 + 20  # each value, and the joint test over all of them
-    assert len(rows) == 3 + 20 + 20 + did + 20 * 8 + segments + stability + 20
+    assert len(rows) == 4 + 20 + 20 + did + 20 * 15 + segments + stability + 20
 
 
 def test_no_heavy_package_is_imported() -> None:
