@@ -17,7 +17,7 @@ from exp_platform.decision import Decision
 from exp_platform.errors import DataError
 from exp_platform.results import reader
 from exp_platform.results.reader import Results
-from exp_platform.tables.catalog import open_catalog
+from exp_platform.tables.catalog import open_catalog, table
 from exp_platform.tables.write import delete_superseded, replace_rows
 from stages.frozen_runs import D1, D2, D3, a_run, an_experiment, carry_out
 
@@ -66,6 +66,28 @@ def test_a_stored_decision_is_the_one_that_was_made(environment: Environment) ->
     assert stored.caps == {"orders": (None, 31.0 / 3.0)}
     assert stored.skipped == ()
     assert stored.computed_at.utcoffset() is not None
+
+
+def test_tables_of_an_older_version_are_read_before_a_run_has_added_their_columns(
+    environment: Environment,
+) -> None:
+    carry_out(a_run(environment, "r1", (D3,)))
+    young = {
+        "decisions": ("periods", "thresholds"),
+        "experiment_registry": ("thresholds",),
+        "analysis_results": ("fieller_low", "p_relative", "caution"),
+    }
+    for name, columns in young.items():
+        with table(open_catalog(environment), name).update_schema(allow_incompatible_changes=True) as change:
+            for column in columns:
+                change.delete_column(column)
+    results = Results(environment)
+    stored = results.latest_decision("exp_a")
+    assert stored is not None
+    assert (stored.periods, stored.thresholds) == ({}, {})
+    assert {row.p_relative for row in results.analysis_rows("exp_a")} == {None}
+    assert results.stored_aggregates("exp_a", D3).periods == {}
+    assert results.experiments()[0]["thresholds"] is None
 
 
 def test_rows_can_be_chosen_by_day_and_method(environment: Environment) -> None:

@@ -28,6 +28,7 @@ from exp_platform.errors import DataError
 from exp_platform.results.stored import StoredDecision
 from exp_platform.stats.moments import Moments
 from exp_platform.tables.catalog import existing_catalog, table
+from exp_platform.tables.schemas import TABLES
 from exp_platform.tables.selection import selection
 
 __all__ = ["Results", "StoredDecision"]
@@ -173,10 +174,10 @@ class Results:
             stored = table(catalog, name)
         except NoSuchTableError:
             return []
-        rows: list[dict[str, Any]] = (
-            stored.scan(row_filter=where, selected_fields=tuple(columns)).to_arrow().to_pylist()
-        )
-        return rows
+        found = stored.scan(row_filter=where, selected_fields=tuple(columns)).to_arrow().to_pylist()
+        # The next run adds columns that a table of an older version of the platform lacks; till then they are null.
+        known = dict.fromkeys(name for name, _ in TABLES[name].columns)
+        return [known | row for row in found]
 
 
 def _typed(row_type: type[RowT], row: dict[str, Any]) -> RowT:
