@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from exp_platform.stats.skewness import Spread, least, of_difference, of_standardised, users_needed
+from exp_platform.stats.skewness import Spread, least, of_standardised, users_needed
 
 
 @pytest.mark.parametrize("p", [0.001, 0.1, 0.5, 0.93])
@@ -36,7 +36,7 @@ def test_difference_of_two_proportions() -> None:
     third = [s * v**1.5 / n**3 for (_, v, s), n in zip(moments, (n0, n1), strict=True)]
     variance = sum(v / n**2 for (_, v, _), n in zip(moments, (n0, n1), strict=True))
     arms = [Spread(n, p, p * (1 - p), round(n * p)) for n, p in ((n0, p0), (n1, p1))]
-    found = of_difference(*arms, proportion=True)
+    found = of_standardised([(1.0, *arms)], proportion=True)
     assert found == pytest.approx((third[1] - third[0]) / variance**1.5, rel=1e-12)
 
 
@@ -57,7 +57,7 @@ def test_cumulants_of_strata_add_up_by_their_weights() -> None:
 
 def test_it_cancels_in_equal_arms() -> None:
     arm = Spread(500, 0.1, 0.09, 50)
-    assert of_difference(arm, arm, proportion=True) == 0.0
+    assert of_standardised([(1.0, arm, arm)], proportion=True) == 0.0
 
 
 def test_users_needed_by_the_published_rule() -> None:

@@ -116,13 +116,6 @@ def of_scores(baseline: float) -> ScoreDesign:
     return ScoreDesign(_of_proportion(baseline), baseline)
 
 
-def of_ratio(variance: float) -> WelchDesign:
-    """Welch's test of a ratio metric whose linearised value per user has this variance (`Arm.sd` squared)."""
-    if not 0 < variance < math.inf:
-        raise ValueError(f"the variance must be positive, not {variance}")
-    return WelchDesign(lambda effect: (variance, variance))
-
-
 def of_quantile(sd: float, q: float) -> WelchDesign:
     """The test of a q-quantile whose standard error is sd / sqrt(n), in its unit; ValueError for sd or q out of range.
 

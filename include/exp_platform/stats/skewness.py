@@ -30,17 +30,13 @@ def least(mean: float, variance: float) -> float:
     return c - 1 / c
 
 
-def of_difference(control: Spread, treatment: Spread, *, proportion: bool) -> float:
-    """Skewness of treatment's mean minus control's, from each arm's least skewness; 0 where neither varies.
-
-    In equal arms it cancels, in unequal ones that of the small arm stays. Without `proportion` a negative least
-    skewness tells nothing and counts as 0. Source: third cumulants add up: s sd^3 / n^2 of a mean of n users.
-    """
-    return of_standardised([(1.0, control, treatment)], proportion=proportion)
-
-
 def of_standardised(strata: Sequence[tuple[float, Spread, Spread]], *, proportion: bool) -> float:
-    """The same of means standardised over strata: each has its weight, control and treatment."""
+    """Skewness of treatment's mean minus control's, standardised over strata: each has its weight, control, treatment.
+
+    From each arm's least skewness; 0 where neither varies. One stratum is the plain difference: in equal arms the skewness
+    cancels, in unequal ones that of the small arm stays. Without `proportion` a negative least skewness tells nothing and
+    counts as 0. Source: third cumulants add up: s sd^3 / n^2 of a mean of n users.
+    """
     third = variance = 0.0
     for weight, control, treatment in strata:
         third += weight**3 * (_third_cumulant(treatment, proportion) - _third_cumulant(control, proportion))

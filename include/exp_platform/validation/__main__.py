@@ -14,11 +14,11 @@ from exp_platform.validation.run import PIPELINE_REPLICATES, REPLICATES, Work
 
 
 def command(
-    replicates: Annotated[int, typer.Option(help="Replicates a cell of drawn Moments.")] = REPLICATES,
+    replicates: Annotated[int, typer.Option(min=1, help="Replicates a cell of drawn Moments.")] = REPLICATES,
     pipeline_replicates: Annotated[
-        int, typer.Option(help="Replicates a setting of the whole pipeline.")
+        int, typer.Option(min=1, help="Replicates a setting of the whole pipeline.")
     ] = PIPELINE_REPLICATES,
-    processes: Annotated[int, typer.Option(help="How many cells are carried out at a time.")] = 2,
+    processes: Annotated[int, typer.Option(min=1, help="How many cells are carried out at a time.")] = 2,
     docs: Annotated[Path, typer.Option(help="The folder that the page is written to.")] = Path("docs"),
     match: Annotated[
         str, typer.Option(help="Repeat only cells whose name has this; others are taken from the last run.")
