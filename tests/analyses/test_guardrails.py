@@ -214,3 +214,36 @@ def test_the_declared_estimate_judges_guardrails_too() -> None:
         verdicts[estimate] = row.verdict
     assert verdicts["cuped"] == "proven_breach"
     assert verdicts["ab"] != "proven_breach"
+
+
+def crashes(control: int, treated: int, margin: Effect, as_of: date = END, **decision: object) -> ResultRow:
+    """Crashes of 3,000 users an arm, of which fewer are better."""
+    guard = Guardrail(margin, "critical")
+    m = metric("crash", MetricKind.PROPORTION, role=Role.GUARDRAIL, direction=-1, guardrail=guard)
+    spec = experiment(metric("orders"), m, decision=DecisionPlan(**decision))  # type: ignore[arg-type]
+    users = [np.arange(3000) < n for n in (control, treated)]
+    blocks = [block("crash", v, x) for v, x in zip(("control", "t1"), users, strict=True)]
+    (row,) = guardrails.analyse(spec, aggregates(blocks, as_of))
+    assert isinstance(row, ResultRow)
+    return row
+
+
+@pytest.mark.parametrize("margin", [Effect(0.01, "absolute"), Effect(0.05, "relative")])
+def test_nobody_against_everybody_is_a_proven_breach(margin: Effect) -> None:
+    row = crashes(0, 3000, margin)
+    assert (row.status, row.verdict, row.estimate) == (Status.OK, "proven_breach", 1.0)
+    one_table = -math.log10(math.comb(6000, 3000))  # of all that have these margins: Fisher's test by hand
+    assert row.log10_p == pytest.approx(one_table + math.log10(2), rel=1e-9)
+    assert crashes(0, 3000, margin, BEFORE_END).verdict == "observed_breach"
+
+
+def test_everybody_against_nobody_is_no_breach() -> None:
+    row = crashes(3000, 0, Effect(0.01, "absolute"))
+    assert (row.status, row.verdict, row.estimate) == (Status.OK, "non_inferior", -1.0)
+
+
+@pytest.mark.parametrize("n", [0, 3000])
+def test_the_same_of_everybody_in_both_arms_says_nothing(n: int) -> None:
+    """An event that never occurs may be one whose name is mistyped."""
+    row = crashes(n, n, Effect(0.01, "absolute"))
+    assert (row.status, row.verdict) == (Status.DEGENERATE, None)

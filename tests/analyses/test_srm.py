@@ -14,7 +14,7 @@ from analyses.simulated import BEFORE_END, END, aggregates, block, experiment, m
 from exp_platform.aggregates import Arrivals
 from exp_platform.analyses import srm
 from exp_platform.analyses.rows import ResultRow, Status
-from exp_platform.config.experiment import AnalysisPlan, Experiment
+from exp_platform.config.experiment import AnalysisPlan, Experiment, Role
 
 PLAN = experiment(metric(), shares=(0.5, 0.3, 0.2))
 
@@ -200,3 +200,66 @@ def test_nobody_is_no_evidence() -> None:
 def test_no_crossovers_are_no_evidence_about_crossovers() -> None:
     row = analyse({"control": 5000, "t1": 3000, "t2": 2000}, {})["crossovers"]
     assert (row.status, row.verdict) == (Status.INSUFFICIENT_DATA, None)
+
+
+def with_value(
+    kept: tuple[int, int], users: tuple[int, int] = (10033, 9967), as_of: date = END, **more: object
+) -> ResultRow | None:
+    """The row of a metric that these of the users have a value of."""
+    m = metric("revenue", **{"missing": "exclude", **more})  # type: ignore[arg-type]
+    blocks = [block("revenue", v, np.arange(n)) for v, n in zip(("control", "t1"), kept, strict=True)]
+    assigned = dict(zip(("control", "t1"), users, strict=True))
+    rows = srm.analyse(experiment(m), aggregates(blocks, as_of, assigned=assigned))
+    return next((r for r in rows if isinstance(r, ResultRow) and r.metric_id == "revenue"), None)
+
+
+def test_values_lost_in_one_arm_are_a_mismatch_although_users_were_split_as_planned() -> None:
+    row = with_value((10033, 9263))
+    assert row is not None
+    expected = stats.chi2_contingency([[0, 704], [10033, 9263]], correction=False)
+    assert row.statistic == pytest.approx(expected.statistic, rel=1e-9)
+    assert row.log10_p == pytest.approx(np.log10(expected.pvalue), rel=1e-9)
+    assert (row.verdict, row.segment_value) == ("mismatch", "with_value")
+    assert row.message == (
+        "control: 10,033 of 10,033 users have a value; t1: 9,263 of 9,967 users have a value"
+    )
+    early = with_value((10033, 9263), as_of=BEFORE_END)
+    assert early is not None
+    assert early.verdict == "mismatch"  # no need to wait for the end
+
+
+@pytest.mark.parametrize("kept", [(9530, 9470), (950, 1010)])
+def test_values_lost_alike_are_none(kept: tuple[int, int]) -> None:
+    row = with_value(kept)
+    assert row is not None
+    assert row.verdict == "ok"
+
+
+def test_the_value_of_most_users_may_be_missing_and_the_arms_still_differ() -> None:
+    """5 % against 7 % of users have a value: 95 and 93 % without one are much the same."""
+    row = with_value((500, 700))
+    assert row is not None
+    assert row.verdict == "mismatch"
+
+
+@pytest.mark.parametrize(
+    "more", [{"missing": "zero"}, {"role": Role.SECONDARY}, {"role": Role.INFORMATIONAL}]
+)
+def test_only_metrics_that_decide_and_leave_users_out_are_asked(more: dict[str, object]) -> None:
+    assert with_value((10033, 9263), **more) is None
+
+
+def test_a_metric_that_everybody_has_a_value_of_has_nothing_to_test() -> None:
+    row = with_value((10033, 9967))
+    assert row is not None
+    assert (row.status, row.verdict) == (Status.NOT_APPLICABLE, None)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("as_of", [BEFORE_END, END])
+@pytest.mark.parametrize("share", [0.003, 0.05, 0.5, 0.97])
+def test_values_lost_by_chance_are_hardly_ever_a_mismatch(share: float, as_of: date) -> None:
+    """At .001: more than 8 of 1,000 have a chance below 1e-5 (binomial)."""
+    rng = np.random.default_rng(3)
+    found = [with_value(tuple(rng.binomial((400, 400), 1 - share)), (400, 400), as_of) for _ in range(1000)]
+    assert sum(row is not None and row.verdict == "mismatch" for row in found) <= 8

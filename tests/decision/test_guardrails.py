@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import date
+
 import pytest
 
 from decision.cases import (
     BEFORE_END,
+    END,
     GUARDED,
     TWO_GUARDED,
     Given,
@@ -114,7 +118,47 @@ def test_one_that_holds_is_not_worth_a_reason() -> None:
     assert not [c for c in codes(d) if c.startswith("GUARDRAIL")]
 
 
-def test_one_without_an_estimate_is_told() -> None:
-    row = guard_row(None, status=Status.DEGENERATE, estimate=None, message="constant")
-    d = Given([effect(), row], GUARDED).decide()
+NO_NUMBER = {"estimate": None, "message": "a reason of its own"}
+
+
+@pytest.mark.parametrize(
+    ("status", "action"),
+    [
+        (Status.INSUFFICIENT_DATA, "extend"),  # users will come
+        (Status.DEGENERATE, "investigate"),
+        (Status.NOT_APPLICABLE, "investigate"),
+    ],
+)
+@pytest.mark.parametrize("as_of", [BEFORE_END, END])
+def test_a_critical_guardrail_without_a_number_holds_back_a_ship(
+    status: Status, action: str, as_of: date
+) -> None:
+    won = effect() if as_of == END else early(effect(), always_valid=True)
+    row = replace(guard_row(None, status=status, **NO_NUMBER), as_of_date=as_of)
+    d = Given([won, row], GUARDED, as_of=as_of).decide()
+    assert outcome(d) == ("inconclusive", action, None)
+    assert codes(d)[0] == "GUARDRAIL_NO_ESTIMATE"
+    assert [t.outcome for t in d.treatments] == ["unread"]
+
+
+def test_a_warning_without_a_number_is_a_reason_only() -> None:
+    row = guard_row(None, status=Status.DEGENERATE, **NO_NUMBER)
+    d = Given([effect(), row], experiment(metric("orders"), guarded("warning"))).decide()
     assert (d.action, codes(d)[0]) == ("ship", "GUARDRAIL_NO_ESTIMATE")
+
+
+def test_a_treatment_whose_guardrails_can_be_read_is_shipped_beside_one_whose_cannot() -> None:
+    rows = [
+        effect("t1", 0.9),
+        effect("t2", 0.5),
+        guard_row(None, "t1", status=Status.DEGENERATE, **NO_NUMBER),
+        guard_row("non_inferior", "t2"),
+    ]
+    d = Given(rows, TWO_GUARDED).decide()
+    assert outcome(d) == ("treatment", "ship", "t2")
+    assert [t.outcome for t in d.treatments] == ["unread", "better"]
+
+
+def test_a_treatment_that_would_not_be_shipped_needs_no_guardrail() -> None:
+    row = guard_row(None, status=Status.INSUFFICIENT_DATA, **NO_NUMBER)
+    assert Given([nothing(), row], GUARDED).decide().action == "stop"

@@ -20,7 +20,7 @@ from decision.cases import (
     unread,
 )
 from exp_platform.analyses.rows import Status
-from exp_platform.config.experiment import DecisionPlan, Effect
+from exp_platform.config.experiment import DecisionPlan, Effect, Role
 
 
 class TestShip:
@@ -230,3 +230,41 @@ def test_no_reason_words_confidence_as_a_chance_of_being_better() -> None:
     ):
         words = " ".join(r.text for r in d.reasons).lower()
         assert not any(w in words for w in ("probab", "chance", "likely", "sure", "certain"))
+
+
+@pytest.mark.parametrize(
+    ("status", "action"), [(Status.INSUFFICIENT_DATA, "extend"), (Status.DEGENERATE, "investigate")]
+)
+def test_a_primary_metric_without_a_number_holds_back_what_another_one_would_ship(
+    status: Status, action: str
+) -> None:
+    spec = experiment(metric("orders"), metric("revenue"))
+    missing = replace(unread(status), metric_id="revenue")
+    d = Given([effect(), missing], spec).decide()
+    assert outcome(d) == ("inconclusive", action, None)
+    assert {"SIGNIFICANTLY_BETTER", "NO_ESTIMATE"} <= set(codes(d))
+    assert [t.outcome for t in d.treatments] == ["unread"]
+
+
+SECONDARY = experiment(metric("orders"), metric("refunds", role=Role.SECONDARY, direction=-1))
+
+
+def test_a_significantly_worse_secondary_metric_is_named_beside_a_ship() -> None:
+    rows = [effect(), effect(estimate=2.0, p=4e-81, metric_id="refunds")]
+    d = Given(rows, SECONDARY).decide()
+    assert outcome(d) == ("treatment", "ship", "t1")
+    (told,) = [r for r in d.reasons if r.code == "SECONDARY_WORSE"]
+    assert told.text == "t1 is significantly worse than control on refunds (+20.00%)."
+    assert told.data["metric_id"] == "refunds"
+    assert told.data["p_adjusted"] == 4e-81
+
+
+def test_it_is_told_before_the_planned_end_where_the_evidence_is_always_valid() -> None:
+    rows = [early(nothing()), early(effect(estimate=2.0, metric_id="refunds"), always_valid=True)]
+    assert "SECONDARY_WORSE" in codes(Given(rows, SECONDARY, as_of=BEFORE_END).decide())
+
+
+@pytest.mark.parametrize("change", [{"estimate": -2.0}, {"estimate": 2.0, "p": 0.2}])
+def test_a_better_or_unproven_secondary_metric_is_no_reason(change: dict[str, float]) -> None:
+    rows = [effect(), effect(metric_id="refunds", **change)]  # type: ignore[arg-type]
+    assert "SECONDARY_WORSE" not in codes(Given(rows, SECONDARY).decide())

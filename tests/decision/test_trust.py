@@ -118,3 +118,11 @@ def test_a_critical_breach_is_still_told() -> None:
 def test_the_leading_treatment_is_reported_without_confidence() -> None:
     d = Given([effect("t1", 0.5), effect("t2", 0.7)], TWO, split=[split("mismatch")]).decide()
     assert (d.reported_variant, d.lift, d.confidence) == ("t2", pytest.approx(0.07), 0.0)
+
+
+def test_values_lost_unevenly_cost_trust() -> None:
+    row = replace(split("mismatch", users="with_value"), metric_id="orders")
+    d = Given([effect()], split=[split(), row]).decide()
+    assert (d.action, d.trust) == ("investigate", "failed")
+    assert codes(d)[0] == "VALUES_LOST_UNEVENLY"
+    assert d.reasons[0].text.startswith("Users were lost unevenly from orders for want of a value: ")

@@ -16,6 +16,7 @@ from exp_platform.stats.srm import (
     mismatch,
     mismatch_in_periods,
     sequential_e_value,
+    uneven_loss,
 )
 
 
@@ -197,3 +198,29 @@ def test_evidence_of_periods_multiplies_and_stays_below_its_level_at_every_look(
                 alarms += 1
                 break
     assert alarms / 400 <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 400)
+
+
+@pytest.mark.parametrize(
+    ("lost", "users"),
+    [((0, 704), (10033, 9967)), ((4500, 4700), (5000, 5000)), ((40, 30, 50), (5000, 3000, 2000))],
+)
+def test_uneven_loss_is_the_independence_test_of_the_table(
+    lost: tuple[int, ...], users: tuple[int, ...]
+) -> None:
+    kept = np.subtract(users, lost)
+    expected = stats.chi2_contingency([lost, kept], correction=False)
+    found = uneven_loss(lost, users)
+    assert (found.statistic, found.df) == (pytest.approx(expected.statistic, rel=1e-9), len(users) - 1)
+    assert found.p == pytest.approx(expected.pvalue, rel=1e-9, abs=1e-300)
+
+
+def test_uneven_loss_of_few_is_exact() -> None:
+    found = uneven_loss((0, 8), (50, 50))
+    assert (found.method, found.p) == ("exact", pytest.approx(stats.binomtest(0, 8).pvalue))
+    assert uneven_loss((50, 42), (50, 50)).p == found.p  # of those who are left
+
+
+@pytest.mark.parametrize(("lost", "users"), [((0, 0), (5, 5)), ((5, 5), (5, 5)), ((6, 1), (5, 5))])
+def test_uneven_loss_of_nobody_or_everybody_is_refused(lost: tuple[int, int], users: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match=r"nothing to compare|no users"):
+        uneven_loss(lost, users)

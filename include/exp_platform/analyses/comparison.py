@@ -176,11 +176,16 @@ def arms_of(metric: Metric, pair: Pair) -> Arms:
 def effect_test(metric: Metric, pair: Pair, arms: Arms, *, adjusted: bool) -> Test:
     """The metric's test of `treatment - control`: of its counts where it asks for the score test, else Welch's.
 
-    `arms` are those of the pair; where they are adjusted they are no counts, so they are tested by Welch. Raises
-    ValueError where nothing varies.
+    `arms` are those of the pair; where they are adjusted they are no counts, so they are tested by Welch. Nobody in one arm
+    and everybody in the other has no variance for Welch, and nothing to adjust, but is the clearest difference that counts
+    can show: they are tested as counts. Raises ValueError where nothing varies.
     """
-    if metric.test == "score" and not adjusted:
-        return proportions(*(Count(block.successes or 0, block.moments.n) for block in pair))
+    if metric.kind in PROPORTIONS:
+        counts = [Count(block.successes or 0, block.moments.n) for block in pair]
+        if {(c.successes == 0, c.failures == 0) for c in counts} == {(True, False), (False, True)}:
+            return proportions(*counts)
+        if metric.test == "score" and not adjusted:
+            return proportions(*counts)
     return difference(*arms)
 
 

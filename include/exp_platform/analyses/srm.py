@@ -1,20 +1,28 @@
-"""SRM: whether users were split as planned, within segments too, and whether the arms lose users to crossovers alike."""
+"""SRM: were users split as planned, within segments too; crossovers and missing values lost alike from all arms."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 from exp_platform.aggregates import ALL, Aggregates, Arrivals
 from exp_platform.analyses.rows import ResultRow, Row, Status
 from exp_platform.config.allocation import in_period
-from exp_platform.config.experiment import Experiment, Metric
-from exp_platform.stats.srm import e_value_in_periods, mismatch, mismatch_in_periods, sequential_e_value
+from exp_platform.config.experiment import Experiment, Metric, Role
+from exp_platform.stats.srm import (
+    e_value_in_periods,
+    mismatch,
+    mismatch_in_periods,
+    sequential_e_value,
+    uneven_loss,
+)
 
 METHOD = "srm"
-SEGMENT = "users"  # rows have no metric; their segment value says which users were counted
+SEGMENT = "users"  # the segment value says which users were counted
 ASSIGNED, ANALYSED, CROSSOVERS = "assigned", "analysed", "crossovers"
+WITH_VALUE = "with_value"  # of one metric, the only rows that have one
 ALPHA = 0.001  # at the end; before it an e-value of 1 / ALPHA
 
 
@@ -46,6 +54,9 @@ def analyse(experiment: Experiment, aggregates: Aggregates) -> list[Row]:
 
     A row for each segment: whether users of each of its values were split as planned. All arms together may be so although
     the assignment depended on the segment; then their plain difference compares other people (Simpson's paradox).
+
+    A row for each deciding metric that leaves out users without a value (`missing: exclude`): whether the arms lose the same
+    share of their users to that. Who is left in is compared, so where they do not, other people are.
     """
     splits = _splits(experiment, aggregates)
     values = [ASSIGNED]
@@ -58,7 +69,89 @@ def analyse(experiment: Experiment, aggregates: Aggregates) -> list[Row]:
     if experiment.ramp:
         rows += [_row(experiment, aggregates, value, [s], s.users_of) for value in values for s in splits]
     within = (_within(experiment, aggregates, segment) for segment in experiment.segments)
-    return rows + [row for row in within if row is not None]
+    rows += [row for row in within if row is not None]
+    excluding = [m for m in experiment.metrics if m.missing == "exclude" and _decides(m)]
+    return rows + [_with_value(experiment, aggregates, m, ALPHA / len(excluding)) for m in excluding]
+
+
+def _decides(metric: Metric) -> bool:
+    critical = metric.guardrail is not None and metric.guardrail.severity == "critical"
+    return metric.role is Role.PRIMARY or critical
+
+
+def _with_value(experiment: Experiment, aggregates: Aggregates, metric: Metric, alpha: float) -> ResultRow:
+    """Whether the arms lose the same share of their analysed users for want of a value, within each period of a ramp.
+
+    Of several periods the smallest p counts as often as there are periods (Bonferroni).
+    """
+    parts = _values(experiment, aggregates, metric)
+    users, lost = _of_arms(part.users for part in parts), _of_arms(part.lost for part in parts)
+    told = [(v.id, n - x, n) for v, n, x in zip(experiment.variants, users, lost, strict=True)]
+    row = ResultRow(
+        as_of_date=aggregates.as_of_date,
+        method=METHOD,
+        metric_id=metric.id,
+        metric_kind=str(metric.kind),
+        role=str(metric.role),
+        treatment_id="",
+        control_id=experiment.control.id,
+        segment=SEGMENT,
+        segment_value=WITH_VALUE,
+        status=Status.OK,
+        message="; ".join(f"{arm}: {kept:,} of {users:,} users have a value" for arm, kept, users in told),
+        n_control=told[0][1],
+        n_treatment=sum(kept for _, kept, _ in told[1:]),
+    )
+    parts = [part for part in parts if min(part.users) > 0 and 0 < sum(part.lost) < sum(part.users)]
+    if not parts:
+        return replace(row, status=Status.NOT_APPLICABLE)
+    least = min((uneven_loss(part.lost, part.users) for part in parts), key=lambda test: test.log10_p)
+    log10_p = min(0.0, least.log10_p + math.log10(len(parts)))
+    # Of those without a value and of those with one: whichever are rarer tell more, and the mean of two e-values is one.
+    planned = [part.planned for part in parts]
+    without, having = (
+        e_value_in_periods(counts, planned).e_value
+        for counts in ([part.lost for part in parts], [part.kept for part in parts])
+    )
+    row = replace(
+        row,
+        test=least.method,
+        statistic=least.statistic,
+        degrees_of_freedom=float(least.df),
+        p_value=10**log10_p,
+        log10_p=log10_p,
+        e_value=without / 2 + having / 2,
+    )
+    return _judged(experiment, row, alpha)
+
+
+class _Values(NamedTuple):
+    """The arms' analysed users of one allocation, those of them without a value of a metric, and the planned shares."""
+
+    users: list[int]
+    lost: list[int]
+    planned: Sequence[float]
+
+    @property
+    def kept(self) -> list[int]:
+        return [n - x for n, x in zip(self.users, self.lost, strict=True)]
+
+
+def _values(experiment: Experiment, aggregates: Aggregates, metric: Metric) -> list[_Values]:
+    """By allocation, in their order."""
+    excluded = experiment.analyses.crossovers == "exclude"
+    parts = []
+    for split in _splits(experiment, aggregates):
+        users = split.counts(ANALYSED if excluded else ASSIGNED)
+        key = in_period(split.users_of, ALL, ALL) if experiment.ramp else (ALL, ALL)
+        blocks = (aggregates.block(metric.id, v.id, *key) for v in experiment.variants)
+        kept = [0 if block is None else block.moments.n for block in blocks]
+        parts.append(_Values(users, [n - k for n, k in zip(users, kept, strict=True)], split.planned))
+    return parts
+
+
+def _of_arms(parts: Iterable[Sequence[int]]) -> list[int]:
+    return [sum(of_arm) for of_arm in zip(*parts, strict=True)]
 
 
 def _splits(experiment: Experiment, aggregates: Aggregates) -> list[_Split]:

@@ -395,8 +395,9 @@ class Experiment:
 
     @property
     def decision_date(self) -> date:
-        """The planned decision date: the window's last day plus the longest window of a metric that decides."""
-        longest = max((m.window.end or 0 for m in self.metrics if m.role != Role.INFORMATIONAL), default=0)
+        """The planned decision date: the window's last day plus the longest window of a metric that decides or guards."""
+        heard = (m for m in self.metrics if m.role != Role.INFORMATIONAL or m.guardrail is not None)
+        longest = max((m.window.end or 0 for m in heard), default=0)
         return self.window.end + timedelta(days=longest)
 
     @property

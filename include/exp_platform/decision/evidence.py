@@ -1,9 +1,9 @@
-"""What the primary metrics say of each treatment."""
+"""What the metrics say of each treatment."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
@@ -49,6 +49,11 @@ class Case:
         """The rows of `analysis_results` of this date."""
         return tuple(r for r in self.rows if isinstance(r, ResultRow) and r.as_of_date == self.as_of_date)
 
+    @cached_property
+    def secondaries(self) -> tuple[Metric, ...]:
+        """The metrics that share alpha with the primary ones and do not decide, in the spec's order."""
+        return tuple(m for m in self.experiment.metrics if m.role is Role.SECONDARY)
+
     def row(self, method: str, metric_id: str, treatment_id: str) -> ResultRow | None:
         """The row of one comparison over all users, or None."""
         key = (method, metric_id, treatment_id, ALL)
@@ -77,7 +82,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Finding:
-    """One primary metric of one treatment: the row that decides and what it says."""
+    """One metric of one treatment: the row of the estimate that decides and what it says."""
 
     metric: Metric
     treatment_id: str
@@ -103,12 +108,10 @@ class Finding:
         return math.copysign(abs(self.row.relative), self.improvement)
 
 
-def findings(case: Case) -> list[Finding]:
-    """One finding per treatment and primary metric, in the spec's order."""
+def findings(case: Case, metrics: Sequence[Metric]) -> list[Finding]:
+    """One finding per treatment and metric, in the spec's order."""
     return [
-        _finding(case, metric, treatment.id)
-        for treatment in case.experiment.treatments
-        for metric in case.primaries
+        _finding(case, metric, treatment.id) for treatment in case.experiment.treatments for metric in metrics
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from exp_platform.analyses.rows import ResultRow, Status
@@ -17,17 +18,19 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class Guardrails:
-    """Treatments with critical breaches, the reasons of all guardrails, and those that were not tested at all."""
+    """What critical guardrails say by treatment, the reasons of all guardrails, and those that were not tested at all."""
 
     proven: frozenset[str]
     observed: frozenset[str]
+    unread: Mapping[str, tuple[Status, ...]]  # of critical guardrails without a number
     reasons: tuple[Reason, ...]
     untested: tuple[Reason, ...]
 
 
 def guardrails(case: Case) -> Guardrails:
-    """Read the guardrail rows: warnings and unproven ones are reasons only."""
+    """Read the guardrail rows: warnings and unproven ones are reasons only, a critical one without a number is not."""
     proven, observed, reasons, untested = set(), set(), [], []
+    unread: dict[str, tuple[Status, ...]] = {}
     for metric in case.experiment.metrics:
         if metric.guardrail is None:
             continue
@@ -37,11 +40,15 @@ def guardrails(case: Case) -> Guardrails:
                 untested.append(_untested(metric.id, treatment.id))
                 continue
             reasons += _reasons(row, metric.guardrail.severity)
-            if metric.guardrail.severity == "critical" and row.verdict == "proven_breach":
+            if metric.guardrail.severity != "critical":
+                continue
+            if row.status is not Status.OK:
+                unread[treatment.id] = (*unread.get(treatment.id, ()), row.status)
+            elif row.verdict == "proven_breach":
                 proven.add(treatment.id)
-            elif metric.guardrail.severity == "critical" and row.verdict == "observed_breach":
+            elif row.verdict == "observed_breach":
                 observed.add(treatment.id)
-    return Guardrails(frozenset(proven), frozenset(observed), tuple(reasons), tuple(untested))
+    return Guardrails(frozenset(proven), frozenset(observed), unread, tuple(reasons), tuple(untested))
 
 
 def _untested(metric_id: str, treatment_id: str) -> Reason:

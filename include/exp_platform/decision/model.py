@@ -12,7 +12,14 @@ Winner = Literal["treatment", "control", "inconclusive", "guardrail-violated"]
 Action = Literal["ship", "stop", "extend", "investigate"]
 Trust = Literal["ok", "failed", "unknown"]
 Outcome = Literal[
-    "better", "worse", "below_practical", "not_significant", "breach", "observed_breach", "no_estimate"
+    "better",
+    "worse",
+    "below_practical",
+    "not_significant",
+    "breach",
+    "observed_breach",
+    "unread",
+    "no_estimate",
 ]
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from exp_platform.analyses.rows import Status
-from exp_platform.decision.evidence import Case, Finding, excludes_mde
+from exp_platform.decision.evidence import Case, Finding, excludes_mde, findings
 from exp_platform.decision.model import Action, Adequacy, Reason
 from exp_platform.decision.standing import Standing
 
@@ -52,6 +53,15 @@ def _caution(f: Finding) -> Reason:
     said = f.row.caution if f.row else None
     data = {"metric_id": f.metric.id, "treatment_id": f.treatment_id}
     return Reason("CAUTION", f"{f.metric.id} of {f.treatment_id}: {said}.", data)
+
+
+def of_secondaries(case: Case) -> list[Reason]:
+    """Secondary metrics that are significantly worse: they do not decide, and whoever ships should know."""
+    return [
+        replace(_of_finding(f), code="SECONDARY_WORSE")
+        for f in findings(case, case.secondaries)
+        if f.outcome == "worse"
+    ]
 
 
 def no_effect(left: Sequence[Standing]) -> list[Reason]:

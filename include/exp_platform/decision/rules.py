@@ -41,16 +41,18 @@ def decide(
     2. every treatment has a proven critical breach: guardrail-violated, stop;
     3. a treatment is better: treatment, ship; the largest effect, on the first primary metric that was won;
     4. an observed critical breach holds a treatment back: inconclusive, investigate;
-    5. a treatment is significantly worse: control, investigate;
-    6. a primary metric cannot be estimated at the planned end, and not for want of users: inconclusive, investigate;
-    7. the planned size is reached at the planned end: inconclusive, stop;
-    8. else: inconclusive, extend.
+    5. a critical guardrail or another primary metric without a number does: inconclusive, extend where it wants for users,
+       else investigate;
+    6. a treatment is significantly worse: control, investigate;
+    7. a primary metric cannot be estimated at the planned end, and not for want of users: inconclusive, investigate;
+    8. the planned size is reached at the planned end: inconclusive, stop;
+    9. else: inconclusive, extend.
 
     Before the planned end only always-valid evidence, or a look of a group-sequential test, is significant. A significant effect below `min_practical_effect`
-    is told as BELOW_PRACTICAL and falls under 7 or 8.
+    is told as BELOW_PRACTICAL and falls under 8 or 9.
     """
     case = Case(experiment, aggregates, tuple(rows))
-    found, guards, size = findings(case), guardrails(case), adequacy(case)
+    found, guards, size = findings(case, case.primaries), guardrails(case), adequacy(case)
     stand = standings(case, found, guards)
     failed, unknown = trust.failures(case, checks), [*trust.gaps(case, checks, skipped), *guards.untested]
     trusted = not failed and not unknown
@@ -81,6 +83,7 @@ def decide(
             *unknown,
             *guards.reasons,
             *(reason for s in stand for reason in because.of_treatment(case, s)),
+            *because.of_secondaries(case),
             *verdict.reasons,
             *because.of_size(case, size, verdict.action),
             *because.of_skipped(skipped),
@@ -92,7 +95,7 @@ def decide(
 
 
 def _combine(case: Case, stand: Sequence[Standing], size: Adequacy) -> _Verdict:
-    """Rules 2 to 8."""
+    """Rules 2 to 9."""
     left = [s for s in stand if s.outcome != "breach"]
     lead = leading(f for s in left or stand for f in s.findings)
     if not left:
@@ -101,6 +104,10 @@ def _combine(case: Case, stand: Sequence[Standing], size: Adequacy) -> _Verdict:
         return _ship(case, left)
     if any(s.outcome == "observed_breach" for s in left):
         return _Verdict("inconclusive", "investigate", lead)
+    held = [s for s in left if s.outcome == "unread"]
+    if held:
+        wait = all(s.lacks_users_only for s in held)
+        return _Verdict("inconclusive", "extend" if wait else "investigate", held[0].rests_on)
     worse = [s.rests_on for s in left if s.outcome == "worse"]
     if worse:
         return _Verdict("control", "investigate", worse[0])

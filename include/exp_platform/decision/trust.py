@@ -39,8 +39,11 @@ def _mismatches(case: Case) -> list[Reason]:
         what = f"not split as planned ({users} users)"
         if row.segment_value == srm.CROSSOVERS:
             code, what = "CROSSOVERS_UNEVEN", "lost unevenly to crossovers"
+        elif row.segment_value == srm.WITH_VALUE:
+            code, users = "VALUES_LOST_UNEVENLY", row.metric_id
+            what = f"lost unevenly from {row.metric_id} for want of a value"
         elif row.segment != srm.SEGMENT:
-            if any(other.segment == srm.SEGMENT for other in failed):
+            if any(other.segment == srm.SEGMENT and not other.metric_id for other in failed):
                 continue
             code, users = "SRM_WITHIN_SEGMENT", row.segment
             what = f"not split as planned within {row.segment}, though all together may be"

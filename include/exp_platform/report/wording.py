@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from exp_platform.aggregates import ALL, Threshold
 from exp_platform.analyses.interaction import TEST as INTERACTION
 from exp_platform.analyses.rows import DidSensitivityRow, PretrendTestRow, ResultRow, Status
+from exp_platform.analyses.srm import WITH_VALUE
 from exp_platform.analyses.stability import TREND
 from exp_platform.checks import CheckResult
 from exp_platform.config.experiment import Experiment
@@ -283,6 +284,8 @@ def srm_line(row: ResultRow) -> str:
     evidence = f"p {p}" if row.p_value is not None else (row.message or str(row.status))
     found = row.message if row.status == Status.OK and row.verdict is None else row.verdict or row.status
     users = f"by {row.segment}" if row.segment_value == ALL else row.segment_value
+    if row.segment_value == WITH_VALUE:
+        users = f"with a value of {row.metric_id}"
     return f"Split of users ({users}): {found}, {evidence}"
 
 

@@ -20,7 +20,7 @@ from exp_platform.scenarios.scenario import Said, Scenario, Step
 NAME = "09_experiment_scenarios"
 
 _WIDTH = 124
-_USERS = (srm.ASSIGNED, srm.ANALYSED, srm.CROSSOVERS)
+_USERS = (srm.ASSIGNED, srm.ANALYSED, srm.CROSSOVERS, srm.WITH_VALUE)
 _INTRODUCTION = """
 What the platform says in situations that every team meets, beside what is true. Each is an ordinary experiment with
 data whose truth is known: a spec, raw files, and runs through the whole platform (ingest, quality, publish, aggregates, analyses,

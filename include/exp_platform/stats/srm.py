@@ -102,6 +102,25 @@ def mismatch_in_periods(counts: Sequence[Sequence[int]], shares: Sequence[Sequen
     return Srm(statistic, df, 10**log10_p, log10_p, "chi_square" if len(parts) == 1 and large else "exact")
 
 
+def uneven_loss(lost: Sequence[int], users: Sequence[int]) -> Srm:
+    """Test whether the arms' users, shape (k,), lose the same share of them: `lost`, shape (k,), are among the users.
+
+    Pearson's test of independence in the 2 x k table, k - 1 degrees of freedom. Where an expected count of the table is
+    below 5: the exact multinomial test of the rarer row against the users, conservative by a factor of one minus its
+    share. Raises ValueError as `chi_square` does, and where nobody or everybody is lost. Source: Pearson 1900.
+    """
+    n, of = _checked(lost, users)
+    total, missing = float(np.sum(users)), float(n.sum())
+    kept = [u - x for u, x in zip(users, lost, strict=True)]
+    if not 0 < missing < total or min(kept) < 0:
+        raise ValueError(f"{missing:.0f} of {total:.0f} users are lost: there is nothing to compare")
+    rarer = lost if 2 * missing <= total else kept
+    if sum(rarer) * of.min() < SMALL:
+        return mismatch(rarer, users)
+    statistic, df = _pearson(n, of) / (1 - missing / total), len(n) - 1
+    return Srm(statistic, df, *chi2_sf(statistic, df), method="chi_square")
+
+
 def e_value_in_periods(counts: Sequence[Sequence[int]], shares: Sequence[Sequence[float]]) -> EValue:
     """The product of the periods' evidence: under the plan each is 1 on average given those before it, so is the product.
 
