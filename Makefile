@@ -2,14 +2,20 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo airflow test validate scenarios lint coverage lock jars-cluster clean \
-	env stack stack-demo stack-test stack-down stack-destroy
+.PHONY: help setup setup-dev demo airflow test test-unit test-processors test-e2e test-cluster test-simulations test-all \
+	test-stack fuzz validate scenarios lint coverage lock jars-cluster clean env stack stack-demo stack-down stack-destroy
 
 PY := .venv/bin/python
 GATED := stats analyses decision config
+# Real data through the real Airflow: the one end-to-end file of `make test`.
+REAL := tests/end_to_end/test_real_data.py
+# One thread each, because there is a worker for every core; a file's tests share its fixtures, so they share a worker.
+PYTEST := . scripts/airflow-env.sh && export OPENBLAS_NUM_THREADS=1 && $(PY) -m pytest -q -rs
+WORKERS := -n logical --maxprocesses 8
+PARALLEL := $(WORKERS) --dist loadfile
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 18
 
 setup: ## the environment in .venv, the jars and Spark's start-up archives
 	@scripts/setup.sh
@@ -26,10 +32,35 @@ airflow: setup ## Airflow with the experiments' DAGs on http://127.0.0.1:8080 (s
 	@. scripts/airflow-env.sh && echo "==> user admin, password in $$AIRFLOW_HOME/simple_auth_manager_passwords.json.generated" \
 		&& exec airflow standalone
 
-test: lint ## everything that must hold: lint, types, import contracts, tests, coverage
-	@scripts/airflow-init.sh
-	@. scripts/airflow-env.sh && $(PY) -m pytest --cov --cov-report= $(PYTEST_ARGS) </dev/null
+test: lint test-unit ## everything that a change must pass: lint, unit tests with coverage, real data through Airflow
+	@$(PYTEST) $(REAL) $(PYTEST_ARGS) </dev/null
+	@echo "==> Not run: the other end-to-end tests (make test-e2e), the cluster's (make test-cluster, needs Postgres),"
+	@echo "    simulations (make test-simulations), other processors (make test-processors); make test-all runs them all."
+	@echo "    The compose stack's have a target of their own: make test-stack."
+
+test-unit: setup-dev ## the unit tests, a worker a core, and the coverage that the gated rooms must have
+	@$(PYTEST) -m unit $(WORKERS) --cov --cov-report= $(PYTEST_ARGS) </dev/null
 	@$(MAKE) --no-print-directory coverage
+
+test-processors: setup-dev ## the numerical rooms' tests once more, as on other processors
+	@. scripts/airflow-env.sh && $(PY) scripts/test_processors.py $(WORKERS) $(PYTEST_ARGS)
+
+test-e2e: setup-dev ## whole runs on this machine: Airflow, Spark, the commands
+	@$(PYTEST) -m e2e $(PARALLEL) $(PYTEST_ARGS) </dev/null
+
+test-cluster: setup-dev jars-cluster ## whole runs on Postgres, an S3 server and a Spark cluster of the tests' own; needs Postgres
+	@$(PYTEST) -m cluster $(PYTEST_ARGS) </dev/null
+
+test-simulations: setup-dev ## error rates counted on simulated data, the situations of docs/09, the notebooks
+	@$(PYTEST) -m simulations $(PARALLEL) $(PYTEST_ARGS) </dev/null
+
+test-all: lint test-unit test-processors test-e2e test-cluster test-simulations ## all of these, without the compose stack's
+
+test-stack: setup-dev stack ## kills, faults, restarts and comparisons on the running compose stack (40 minutes)
+	@set -a && . ./.env && . scripts/stack-host-env.sh && EXP_STACK=1 $(PY) -m pytest -m stack -v $(PYTEST_ARGS) </dev/null
+
+fuzz: setup-dev ## the properties on cases that have never been drawn; what fails is kept in .hypothesis and told
+	@$(PYTEST) -m "unit and hypothesis" --hypothesis-profile fuzz $(WORKERS) $(PYTEST_ARGS) </dev/null
 
 coverage: # the gate: at least 95 % of each of these, from the last test run
 	@for part in $(GATED); do \
@@ -58,7 +89,7 @@ lock: ## pin every version anew: requirements.in -> requirements.txt
 	done
 
 jars-cluster: setup ## the jars a cluster needs beside, in jars/cluster: Iceberg on S3, Postgres
-	@scripts/fetch-jars.sh cluster
+	@scripts/setup.sh cluster
 
 env: ## secrets for the compose stack in .env (mode 600), where there is none yet
 	@scripts/stack-env.sh
@@ -68,9 +99,6 @@ stack: ## Airflow, Postgres, MinIO and a Spark cluster by docker compose; says w
 
 stack-demo: ## two experiments at once through the running stack: decisions, memos
 	@scripts/compose.sh run --rm tools python -m exp_platform.orchestration.stack_demo $(EXPERIMENTS)
-
-stack-test: setup-dev stack ## kills, faults, restarts and comparisons on the running stack (40 minutes)
-	@set -a && . ./.env && . scripts/stack-host-env.sh && EXP_STACK=1 $(PY) -m pytest tests/stack -v $(PYTEST_ARGS) </dev/null
 
 stack-down: ## stop the stack; tables, memos, logs and history stay
 	@scripts/compose.sh --profile tools down

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Make .venv with everything the platform needs. Usage: setup.sh [dev]; `dev` adds what the tests need.
+# Make .venv with everything the platform needs. Usage: setup.sh [dev|cluster]: `dev` adds what the tests need,
+# `cluster` the jars of Spark sessions on a cluster.
 # Each step leaves a stamp of what it was made from and is skipped while that is unchanged.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -68,8 +69,8 @@ if ! current "$jars/.stamp" "$wanted" || ! ls "$jars"/iceberg-spark-runtime-*.ja
     scripts/fetch-jars.sh embedded >/dev/null
     printf '%s' "$wanted" >"$jars/.stamp"
 fi
-if [ "${1:-}" = dev ] && ! ls "$jars"/cluster/*.jar >/dev/null 2>&1; then
-    say "fetching the jars of a cluster, for its tests (70 MB)"
+if [ "${1:-}" = cluster ] && ! ls "$jars"/cluster/*.jar >/dev/null 2>&1; then
+    say "fetching the jars of a cluster (70 MB)"
     scripts/fetch-jars.sh cluster >/dev/null
 fi
 

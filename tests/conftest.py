@@ -1,10 +1,32 @@
+"""The tiers of the tests, the cases that hypothesis draws, and what tests of all rooms share."""
+
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from exp_platform.config.environment import Environment, load_environment
+
+# A folder's conftest gives its tests their tier; a file or a test may name one too. What has none is a unit test.
+TIERS = ("e2e", "cluster", "simulations", "stack")
+
+# What gates a landing draws the same cases every time, on any machine; `make fuzz` draws new ones, and more.
+settings.register_profile("gate", deadline=None, derandomize=True, database=None)
+settings.register_profile(
+    "fuzz", deadline=None, max_examples=1000, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("gate")
+
+
+@pytest.hookimpl(trylast=True)  # after the folders' own
+def pytest_itemcollected(item: pytest.Item) -> None:
+    tiers = [tier for tier in TIERS if item.get_closest_marker(tier)]
+    if len(tiers) > 1:
+        raise pytest.UsageError(f"{item.nodeid} is of {' and '.join(tiers)}: a test has one tier")
+    if not tiers:
+        item.add_marker("unit")
 
 
 @pytest.fixture

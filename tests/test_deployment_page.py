@@ -14,8 +14,6 @@ from exp_platform.config.environment import Environment, load_environment, proje
 from exp_platform.spark.submit import driver_properties, session_properties, submit_properties
 from orchestration import airflow_home  # noqa: F401  first: Airflow reads its settings when it is imported
 
-pytestmark = pytest.mark.airflow
-
 PAGE = (Path(__file__).parents[1] / "docs" / "11_deployment.md").read_text()
 BLOCKS = re.findall(r"```yaml\n# (\S+)\n(.*?)```", PAGE, re.DOTALL)
 ENVIRONMENTS = {Path(name).stem: text for name, text in BLOCKS if name.startswith("configs/environments/")}

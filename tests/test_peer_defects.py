@@ -172,7 +172,7 @@ def orders_per_user(installation: Installation, day: date) -> dict[str, float]:
     return per_user.groupby(users.variant_id).mean().to_dict()
 
 
-@pytest.mark.slow
+@pytest.mark.e2e
 def test_peer_defect_late_rows_count_on_the_day_they_happened(shop: Installation) -> None:
     """The other half of the outcomes comes days later: every day that is run again has them."""
     path = shop.folder / "raw" / "outcomes.csv"
@@ -193,7 +193,7 @@ def test_peer_defect_late_rows_count_on_the_day_they_happened(shop: Installation
         assert found[day].mean_treatment == pytest.approx(share, rel=1e-12, abs=0)
 
 
-@pytest.mark.slow
+@pytest.mark.e2e
 def test_peer_defect_a_metric_added_in_mid_test_gets_its_past_days(shop: Installation) -> None:
     path = shop.configs / "experiments" / "shop.yaml"
     spec = yaml.safe_load(path.read_text())
@@ -210,7 +210,7 @@ def test_peer_defect_a_metric_added_in_mid_test_gets_its_past_days(shop: Install
         )
 
 
-@pytest.mark.slow
+@pytest.mark.e2e
 def test_peer_defect_results_outlive_their_raw_data(shop: Installation) -> None:
     """A rerun without the raw files is refused by name, and every stored row stays as it is."""
     raw = shop.folder / "raw"

@@ -15,7 +15,7 @@ from exp_platform.analyses import ab
 from exp_platform.analyses.rows import ResultRow, Status
 from exp_platform.config.experiment import DecisionPlan, MetricKind
 
-PROPERTY = settings(max_examples=60, deadline=None)
+PROPERTY = settings(max_examples=60)
 
 
 def row_of(

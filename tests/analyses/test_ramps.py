@@ -104,7 +104,7 @@ def test_three_arms_weigh_periods_by_all_users_so_that_treatments_are_comparable
     assert runner_up(case, best, [best, other]) is None  # 0.2 ahead, though with fewer users of good days
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.integers(0, 10_000), st.lists(st.tuples(st.integers(1, 6), st.floats(-5, 5)), min_size=1, max_size=3)
 )

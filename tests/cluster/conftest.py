@@ -12,6 +12,10 @@ from exp_platform.config.environment import jars_dir
 from orchestration import airflow_home  # noqa: F401  first: Airflow reads its settings when it is imported
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    item.add_marker("cluster")
+
+
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """One cluster for all tests; installations on it share its servers and nothing else."""

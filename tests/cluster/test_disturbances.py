@@ -12,8 +12,6 @@ from cluster.servers import wait_until
 from end_to_end.airflow_runs import DagRun, DagTest
 from end_to_end.installation import Installation
 
-pytestmark = [pytest.mark.airflow, pytest.mark.spark, pytest.mark.slow]
-
 EXPERIMENT = "exp_c"
 A_STAGE_COMES_SECONDS = 600  # seconds, but for a machine that does much else
 

@@ -19,8 +19,6 @@ from cluster.object_store import Keys
 from cluster.servers import free_ports, wait_until
 from end_to_end.airflow_runs import DagRun, DagTest
 
-pytestmark = [pytest.mark.airflow, pytest.mark.spark, pytest.mark.slow]
-
 EXPERIMENT = "exp_b"
 FULL_DISK = "full disk"
 CLOSED_PORT = free_ports(1)[0]

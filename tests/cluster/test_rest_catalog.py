@@ -13,8 +13,6 @@ from cluster.object_store import REGION, TABLE_BUCKET
 from end_to_end.installation import Installation
 from exp_platform.tables.schemas import TABLES
 
-pytestmark = [pytest.mark.spark, pytest.mark.slow]
-
 EXPERIMENT = "exp_b"
 ENVIRONMENT = {
     "name": "rest",

@@ -17,8 +17,6 @@ from exp_platform.config.loading import load_experiment
 from exp_platform.stages.graph import STAGES, stages_of
 from exp_platform.tables.schemas import TABLES
 
-pytestmark = [pytest.mark.airflow, pytest.mark.spark, pytest.mark.slow]
-
 TOGETHER = ("exp_a", "exp_b")
 
 

@@ -41,7 +41,7 @@ def places(node: Any) -> list[tuple[Any, Any]]:
     return [(node, key) for key in keys] + [place for key in keys for place in places(node[key])]
 
 
-@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_a_spec_with_any_value_anywhere(data: st.DataObject) -> None:
     spec = copy.deepcopy(data.draw(st.sampled_from([*VALID, {"experiments": {"x": FLAT}}])))
@@ -59,7 +59,7 @@ def test_a_spec_with_any_value_anywhere(data: st.DataObject) -> None:
     assert all(str(error) for error in errors)
 
 
-@settings(max_examples=100, deadline=None, derandomize=True, database=None)
+@settings(max_examples=100)
 @given(st.text(max_size=60) | st.binary(max_size=60))
 def test_any_text(text: str | bytes) -> None:
     entries, errors = entries_of(Path("experiments/x.yaml"), text.encode() if isinstance(text, str) else text)

@@ -22,8 +22,6 @@ from exp_platform.stages.graph import stages_of
 from orchestration.airflow_home import ROOT
 from orchestration.deployment import SPEC
 
-pytestmark = pytest.mark.airflow
-
 EXPERIMENTS = load_all(ROOT / "configs").experiments
 POOLS = json.loads((ROOT / "configs" / "pools.json").read_text())
 

@@ -14,8 +14,6 @@ import pytest
 
 from orchestration.deployment import EXPERIMENT, SPEC, Deployment
 
-pytestmark = pytest.mark.airflow
-
 
 @pytest.fixture(autouse=True)
 def own_signal_handlers() -> Iterator[None]:

@@ -25,8 +25,6 @@ from exp_platform.tables.lease import holder_of
 from orchestration.deployment import EXPERIMENT, SPEC, Deployment
 from orchestration.fake_s3 import ACCESS_DENIED, FakeS3, fake_s3
 
-pytestmark = pytest.mark.airflow
-
 FULL = {
     "owner": "growth",
     "hypothesis": "A green button sells.",

@@ -15,8 +15,6 @@ from exp_platform.tables.lease import Held, Lease, holder_of
 from orchestration import airflow_home
 from orchestration.deployment import EXPERIMENT, DagRunOutcome, Deployment
 
-pytestmark = pytest.mark.airflow
-
 
 def _stages() -> list[str]:
     return [stage.name for stage in stages_of(load_experiment(EXPERIMENT))]

@@ -18,6 +18,10 @@ UNTIDY = {
 }
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    item.add_marker("e2e")
+
+
 @pytest.fixture(scope="session")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Installation:
     """`exp_checkout_button_001` run once. Tests only read what is stored here."""

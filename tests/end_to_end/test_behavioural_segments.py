@@ -15,8 +15,6 @@ from end_to_end.raw_events import Plan, Raw
 from end_to_end.references import agree, welch
 from exp_platform.analyses.rows import Status
 
-pytestmark = [pytest.mark.spark, pytest.mark.slow]
-
 ID = "exp_power_users"
 EARLY, LATE = date(2026, 3, 4), date(2026, 3, 11)
 PLAN = Plan(("control", "treatment"), "2026-03-02", 10)

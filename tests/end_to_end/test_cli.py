@@ -16,8 +16,6 @@ from exp_platform.stages.graph import stages_of
 from exp_platform.tables.lease import Lease, holder_of
 from exp_platform.tables.schemas import TABLES
 
-pytestmark = [pytest.mark.spark, pytest.mark.slow]
-
 ENTRY = {"days": 14, "n_users": 1500, "effect_lift_conversion": 0.1, "seed": 9}
 LAST = date(2026, 1, 18)
 SKIPS = {  # flag -> the stage that is not run, and the words of the memo

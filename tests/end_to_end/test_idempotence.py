@@ -24,8 +24,6 @@ from exp_platform.tables.lease import holder_of
 from exp_platform.tables.schemas import TABLES
 from exp_platform.tables.selection import selection
 
-pytestmark = [pytest.mark.spark, pytest.mark.slow]
-
 SMALL = {"days": 14, "n_users": 1500, "duplicate_share": 0.005, "crossover_share": 0.005, "late_share": 0.01}
 ENTRIES = {
     "exp_a": {**SMALL, "seed": 1},

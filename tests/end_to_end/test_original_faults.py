@@ -19,8 +19,6 @@ from exp_platform.analyses.rows import ResultRow, Status
 from exp_platform.cli import main as exp
 from exp_platform.pipelines.run_end_to_end import main as run_end_to_end
 
-pytestmark = [pytest.mark.spark, pytest.mark.slow]
-
 NUMBERS = [
     "exposures",
     "outcomes",

@@ -18,8 +18,6 @@ from exp_platform.config.allocation import Allocation
 from exp_platform.config.loading import load_experiment
 from exp_platform.synth.files import write_raw
 
-pytestmark = [pytest.mark.spark, pytest.mark.slow]
-
 FIRST, SECOND = date(2026, 3, 2), date(2026, 3, 9)
 SPEC = {
     "owner": "search",

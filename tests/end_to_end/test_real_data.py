@@ -20,15 +20,10 @@ from exp_platform.stages.graph import ANALYSES
 
 HILLSTROM, COOKIE_CATS = DATA / "hillstrom.csv.gz", DATA / "cookie_cats.csv.gz"
 
-pytestmark = [
-    pytest.mark.airflow,
-    pytest.mark.spark,
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not (HILLSTROM.is_file() and COOKIE_CATS.is_file()),
-        reason=f"hillstrom.csv.gz and cookie_cats.csv.gz are not in {DATA}; set EXP_DATA_DIR to where they are",
-    ),
-]
+pytestmark = pytest.mark.skipif(
+    not (HILLSTROM.is_file() and COOKIE_CATS.is_file()),
+    reason=f"hillstrom.csv.gz and cookie_cats.csv.gz are not in {DATA}; set EXP_DATA_DIR to where they are",
+)
 
 ARMS = {"no_email": "No E-Mail", "mens_email": "Mens E-Mail", "womens_email": "Womens E-Mail"}
 EMAILS = ["mens_email", "womens_email"]

@@ -16,8 +16,6 @@ from end_to_end.raw_events import Raw, hc2, wald
 from end_to_end.references import agree, cuped, described, fieller, ratio_of_means, split, welch
 from exp_platform.analyses.rows import ResultRow, Status
 
-pytestmark = [pytest.mark.spark, pytest.mark.slow]
-
 FIXED_ALPHA = 0.05 * 0.9  # a tenth is spent on always-valid evidence
 FAMILY = 4  # conversion, revenue, orders, order_value; pageviews is a guardrail
 LEVEL = 1 - FIXED_ALPHA / FAMILY

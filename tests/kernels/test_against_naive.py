@@ -184,7 +184,7 @@ def assert_moments(got: Moments, x: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("timezone", ZONES)
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_events_equal_the_naive_reading(timezone: str, data: st.DataObject) -> None:
     plan = AnalysisPlan(
@@ -202,7 +202,7 @@ def test_events_equal_the_naive_reading(timezone: str, data: st.DataObject) -> N
 
 
 @pytest.mark.parametrize("missing", ["zero", "exclude"])
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(data=st.data())
 def test_units_equal_the_naive_reading(missing: str, data: st.DataObject) -> None:
     experiment = units_experiment(missing)

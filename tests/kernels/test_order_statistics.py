@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from exp_platform.aggregates import ALL
@@ -50,7 +50,6 @@ def through_buckets(parts: Sequence[np.ndarray], q: float) -> QuantileNumbers | 
     return quantile_numbers(Bracketed.pooled([Bracketed.of(part, inside) for part in parts]), n, q)
 
 
-@settings(deadline=None, derandomize=True)
 @given(st.lists(VALUES, min_size=1, max_size=5), st.sampled_from([0.5, 0.2, 0.75, 0.9]), st.integers(2, 50))
 def test_buckets_give_what_all_users_sorted_give(parts: list[list[float]], q: float, marks: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -59,7 +58,6 @@ def test_buckets_give_what_all_users_sorted_give(parts: list[list[float]], q: fl
     assert got == naive([value for part in parts for value in part], q)
 
 
-@settings(deadline=None, derandomize=True)
 @given(st.lists(VALUES, min_size=1, max_size=5), st.integers(2, 50), st.data())
 def test_brackets_hold_the_ranks_they_were_made_for(
     parts: list[list[float]], marks: int, data: st.DataObject

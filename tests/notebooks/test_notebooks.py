@@ -30,7 +30,6 @@ def pictures(notebook: NotebookNode) -> list[bytes]:
     ]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_and_its_pictures_are_not_empty(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -13,8 +13,6 @@ from exp_platform.orchestration.demo import Progress, _cause, faults_of_run
 from exp_platform.stages.graph import stages_of
 from orchestration.airflow_home import ROOT
 
-pytestmark = pytest.mark.airflow
-
 EXPERIMENT = load_all(ROOT / "configs").experiments["exp_checkout_button_001"]
 STAGES = [stage.name for stage in stages_of(EXPERIMENT)]
 TASKS = ["check", *STAGES, "release"]

@@ -18,8 +18,6 @@ from exp_platform.orchestration.s3_arrival import S3, ArrivalTrigger
 from exp_platform.stages.sources import source_files
 from orchestration.fake_s3 import ACCESS_DENIED, BUSY, WRONG_SECRET, FakeS3, Refusal, fake_s3
 
-pytestmark = pytest.mark.airflow
-
 CONNECTION = "aws_default"
 FILES = (
     "exposures/day=1/part-0.parquet",

@@ -14,8 +14,6 @@ from exp_platform.config.loading import load_all
 from exp_platform.orchestration.timetable import ExperimentTimetable, timetable_of
 from orchestration.airflow_home import ROOT
 
-pytestmark = pytest.mark.airflow
-
 ANY = TimeRestriction(earliest=None, latest=None, catchup=False)
 ALL = TimeRestriction(earliest=None, latest=None, catchup=True)
 

@@ -16,8 +16,6 @@ from exp_platform.scenarios.page import NAME, Told, page_text
 from exp_platform.scenarios.reading import row
 from exp_platform.scenarios.scenario import Said
 
-pytestmark = pytest.mark.slow
-
 # Of each situation's runs in turn: winner, action and reasons; None where it is refused.
 EXPECTED: dict[str, list[tuple[str, str, set[str]] | None]] = {
     "clear_win": [("treatment", "ship", {"SIGNIFICANTLY_BETTER", "PLANNED_SIZE_REACHED"})],

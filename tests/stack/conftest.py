@@ -10,6 +10,10 @@ from stack.running import FIRST, SECOND, Content, Stack, content
 SPARK_STAGES = ("ingest", "aggregates")
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    item.add_marker("stack")
+
+
 @pytest.fixture(scope="session")
 def stack() -> Stack:
     return Stack()

@@ -36,7 +36,7 @@ FIRST, SECOND = "exp_checkout_button_001", "exp_pricing_test_003"
 RUNNING = [
     pytest.mark.stack,
     pytest.mark.skipif(
-        "EXP_STACK" not in os.environ, reason="needs the running compose stack: make stack-test"
+        "EXP_STACK" not in os.environ, reason="needs the running compose stack: make test-stack"
     ),
 ]
 ROOT = project_root()

@@ -1,4 +1,4 @@
-"""The compose stack, for real: two runs at once, crashes in the middle of stages, down and up. `make stack-test`."""
+"""The compose stack, for real: two runs at once, crashes in the middle of stages, down and up. `make test-stack`."""
 
 from __future__ import annotations
 
@@ -128,8 +128,8 @@ def test_a_new_file_is_a_dag_within_a_minute(stack: Stack) -> None:
 
 @pytest.mark.parametrize("bucket", ["raw", "warehouse", "memos", "logs"])
 def test_the_platform_s_account_works_in_its_buckets(stack: Stack, bucket: str) -> None:
-    stack.s3.put_object(Bucket=bucket, Key="stack-test", Body=b"x")
-    stack.s3.delete_object(Bucket=bucket, Key="stack-test")
+    stack.s3.put_object(Bucket=bucket, Key="test-stack", Body=b"x")
+    stack.s3.delete_object(Bucket=bucket, Key="test-stack")
 
 
 def test_the_platform_s_account_makes_no_bucket(stack: Stack) -> None:

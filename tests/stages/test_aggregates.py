@@ -141,7 +141,6 @@ def test_no_exposures_are_refused(environment: Environment) -> None:
         stage.run(published(environment, Data(), buckets=1))
 
 
-@pytest.mark.spark
 def test_buckets_on_spark_equal_the_kernels(environment: Environment) -> None:
     data = some_data(60)
     run = published(environment, data, buckets=3)

@@ -36,8 +36,6 @@ from stages.raw_data import (
     write_parquet,
 )
 
-pytestmark = pytest.mark.spark
-
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:

@@ -23,7 +23,7 @@ REFERENCES = Path(__file__).parents[1] / "references" / "variance_reduction"
 VALUES = json.loads((REFERENCES / "values.json").read_text())
 COVARIATES = {"none": (), "one": ("x1",), "three": ("x1", "x2", "x3")}
 
-PROPERTY = settings(deadline=None, derandomize=True, max_examples=60)
+PROPERTY = settings(max_examples=60)
 
 
 def users(seed: int, n: int, effect: float, covariates: int = 1, strength: float = 1.5) -> np.ndarray:

@@ -20,7 +20,7 @@ from exp_platform.stats.proportions import Count, Score, inverse_relative
 
 VALUES = Path(__file__).parents[1] / "references" / "proportions" / "values.json"
 CASES = [c for c in json.loads(VALUES.read_text()) if c["test"] == "exact"]
-PROPERTY = settings(max_examples=40, deadline=None)
+PROPERTY = settings(max_examples=40)
 
 
 def near(value: float | None) -> Any:

@@ -76,7 +76,7 @@ fractions_drawn = st.lists(st.integers(1, 40), min_size=1, max_size=6).map(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     fractions=fractions_drawn,
     kind=st.sampled_from(KINDS),

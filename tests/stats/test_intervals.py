@@ -30,7 +30,7 @@ F_TAILS = json.loads((Path(__file__).parents[1] / "references/joint_tests/values
     "f_tails"
 ]
 
-PROPERTY = settings(deadline=None, derandomize=True, max_examples=200)
+PROPERTY = settings(max_examples=200)
 
 
 @pytest.mark.parametrize("df", [1, 2.5, 10, 98.3, 1e4, 1e6])

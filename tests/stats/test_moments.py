@@ -13,7 +13,7 @@ from exp_platform.stats.arms import arm_mean
 from exp_platform.stats.moments import Moments
 from exp_platform.stats.welch import difference
 
-PROPERTY = settings(deadline=None, derandomize=True, max_examples=100)
+PROPERTY = settings(max_examples=100)
 
 
 @st.composite

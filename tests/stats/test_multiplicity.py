@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
@@ -12,9 +12,12 @@ from statsmodels.stats.multitest import multipletests
 from exp_platform.stats.multiplicity import Correction, benjamini_hochberg, bonferroni, correct, holm
 
 NAMES: dict[Correction, str] = {"bonferroni": "bonferroni", "holm": "holm", "bh": "fdr_bh"}
-# Few different values, so that there are ties; and values of any size.
+# Few different values, so that there are ties; and values of any size that is a normal number: below 2e-308 a product has
+# few digits left, so whether one multiplies or divides first changes it by percents.
 P_VALUES = st.lists(
-    st.one_of(st.sampled_from([0.0, 1e-300, 0.001, 0.01, 0.02, 0.04, 1.0]), st.floats(0, 1)),
+    st.one_of(
+        st.sampled_from([0.0, 1e-300, 0.001, 0.01, 0.02, 0.04, 1.0]), st.floats(0, 1, allow_subnormal=False)
+    ),
     min_size=1,
     max_size=12,
 )
@@ -57,7 +60,6 @@ def test_what_is_no_p_value_raises(bad: float) -> None:
         correct("holm", [0.1], 1.0)
 
 
-@settings(deadline=None)
 @given(P_VALUES, st.integers(0, 5), st.floats(0.001, 0.3), st.sampled_from(sorted(NAMES)))
 def test_rejected_by_its_own_level_by_adjusted_p_and_by_statsmodels_alike(
     p_values: list[float], untested: int, alpha: float, correction: Correction

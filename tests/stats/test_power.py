@@ -30,7 +30,7 @@ from exp_platform.stats.quantile import rank_interval
 from exp_platform.stats.sequential import rho
 
 REFERENCE = json.loads((Path(__file__).parents[1] / "references" / "planning" / "values.json").read_text())
-PROPERTY = settings(deadline=None, derandomize=True, max_examples=60)
+PROPERTY = settings(max_examples=60)
 
 
 def test_size_from_an_independent_package() -> None:

@@ -16,7 +16,7 @@ from exp_platform.stats.proportions import Count, inverse_relative, score
 
 VALUES = Path(__file__).parents[1] / "references" / "proportions" / "values.json"
 CASES = [c for c in json.loads(VALUES.read_text()) if c["test"] == "score"]
-PROPERTY = settings(max_examples=100, deadline=None)
+PROPERTY = settings(max_examples=100)
 
 
 def near(value: float | None) -> Any:

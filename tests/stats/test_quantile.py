@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import special, stats
 
@@ -13,7 +13,6 @@ from exp_platform.stats.quantile import arm_quantile, fewest_users, rank_interva
 from exp_platform.stats.welch import difference
 
 
-@settings(deadline=None, derandomize=True)
 @given(st.integers(2, 3000), st.floats(0.01, 0.99))
 def test_the_ranks_are_those_of_scipys_quantile_test(n: int, q: float) -> None:
     """`scipy.stats.quantile_test` gives the interval of values: of the values 1 ... n, their ranks."""

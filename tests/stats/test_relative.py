@@ -13,7 +13,7 @@ from exp_platform.stats.moments import Moments
 from exp_platform.stats.relative import Kind, delta, delta_standard_error, fieller, log_ratio
 from exp_platform.stats.welch import difference
 
-PROPERTY = settings(deadline=None, derandomize=True, max_examples=300)
+PROPERTY = settings(max_examples=300)
 
 # Means within some 30 standard errors of zero, so that every kind of set turns up.
 ARMS = st.builds(

@@ -53,7 +53,7 @@ def test_arms_that_are_too_small_altogether_leave_one_stratum() -> None:
         merge_small({})
 
 
-@settings(deadline=None, derandomize=True, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.dictionaries(
         st.sampled_from("abcdefg"), st.lists(st.integers(0, 30), min_size=3, max_size=3), min_size=1

@@ -12,7 +12,7 @@ from exp_platform.stats.arms import Arm, arm_mean
 from exp_platform.stats.moments import Moments
 from exp_platform.stats.welch import difference, mean_interval
 
-PROPERTY = settings(deadline=None, derandomize=True, max_examples=200)
+PROPERTY = settings(max_examples=200)
 
 ARMS = st.builds(
     lambda n, mean, sd: Arm(n, mean, sd**2 / n),

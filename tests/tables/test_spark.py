@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pyarrow as pa
-import pytest
 
 from exp_platform.config.environment import Environment
 from exp_platform.results.reader import Results
@@ -14,8 +13,6 @@ from exp_platform.tables.files import plan_buckets, task_writer
 from exp_platform.tables.schemas import RESULT_TABLES, TABLES
 from exp_platform.tables.write import replace_files
 from stages.frozen_runs import D1, D3, a_run, an_experiment, carry_out
-
-pytestmark = [pytest.mark.spark, pytest.mark.slow]
 
 
 def everything(environment: Environment) -> dict[str, list[str]]:

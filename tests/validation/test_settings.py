@@ -71,7 +71,7 @@ def test_looking_daily_at_a_fixed_horizon_p_is_found_out() -> None:
     assert [checks[f"{FIXED}{BY_DAY}{day}"].rate for day in (1, 5, 10)] == pytest.approx([0.02, 0.1, 0.2])
 
 
-@pytest.mark.slow
+@pytest.mark.simulations
 def test_a_few_replicates_through_the_whole_pipeline() -> None:
     setting = next(s for s in settings() if s.daily)
     checks = {c.measure: c for c in setting.checks(6)}
