@@ -8,6 +8,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from exp_platform.checks import CheckResult
@@ -16,7 +17,7 @@ from exp_platform.config.environment import Environment
 from exp_platform.config.experiment import Experiment, QualityThresholds
 from exp_platform.errors import DataError
 from exp_platform.json_file import write_json
-from exp_platform.kernels.measured import Measured
+from exp_platform.kernels.measured import HEAVY_ROWS, Measured, heaviest
 from exp_platform.stages import quality
 from exp_platform.stages.quality import failures_of, read_checks, refuse
 from exp_platform.stages.quality_checks import Evidence, judge
@@ -31,6 +32,9 @@ GOOD = Measured(
     rows_in={"exposures": 1000, "outcomes": 5000},
     rows_out={"exposures": 1000, "outcomes": 5000},
     nulls={"exposures.user_id": 0, "outcomes.event": 0},
+    users_out={"exposures": 1000, "outcomes": 900},
+    squared_rows={"exposures": 1000, "outcomes": 900 * 36 + 100**2},
+    heaviest={"exposures": {}, "outcomes": {"u1": 100}},
     duplicates={"exposures": 0, "outcomes": 0},
     future={"exposures": 0, "outcomes": 0},
     users={START.isoformat(): {"control": 480, "treatment": 500}, END.isoformat(): {"control": 20}},
@@ -56,7 +60,7 @@ def judged(
     published: int | None = None,
 ) -> dict[str, CheckResult]:
     checks = judge(Evidence(experiment, as_of, measured, published))
-    assert len({check.check for check in checks}) == len(checks) == 15
+    assert len({check.check for check in checks}) == len(checks)
     return {check.check: check for check in checks}
 
 
@@ -69,11 +73,11 @@ def test_good_data_pass(measured: Measured, experiment: Experiment) -> None:
     checks = judged(measured, experiment)
     assert {check.status for check in checks.values()} == {"passed", "skipped"}
     skipped = {name for name, check in checks.items() if check.status == "skipped"}
-    units_only = {"unexposed_outcomes", "time_order", "freshness"}
+    units_only = {"unexposed_outcomes", "time_order", "dominant_user", "freshness"}
     assert skipped == ({"missing_values"} if experiment is EVENTS else units_only)
 
 
-WARNINGS = {"unexposed_outcomes", "crossovers", "srm", "freshness"}
+WARNINGS = {"unexposed_outcomes", "crossovers", "dominant_user", "srm", "freshness"}
 
 FAULTS: dict[str, tuple[str, dict[str, Any], float | None, str]] = {
     # name: check, what is measured, observed, a piece of the message
@@ -92,6 +96,12 @@ FAULTS: dict[str, tuple[str, dict[str, Any], float | None, str]] = {
     "strangers": ("unexposed_outcomes", {"outcomes": {START.isoformat(): {"after": 94, "unexposed": 6}}}, 0.06, "same user ids"),
     "all before": ("time_order", {"outcomes": {START.isoformat(): {"before": 40}}}, 1.0, "clocks and time zones"),
     "crossovers": ("crossovers", {"crossovers": {START.isoformat(): {"control": 11}}}, 0.011, "control 11, treatment 0"),
+    "one user's": (
+        "dominant_user",
+        {"heaviest": {"outcomes": {"bot": 700}}, "squared_rows": {"outcomes": 700**2 + 900 * 36}},
+        0.14,
+        "'bot' has 700 of 5,000 outcomes (14.00%), far beyond any other user: find out",
+    ),
     "srm": ("srm", {"users": {START.isoformat(): {"control": 600, "treatment": 400}}}, 2.5396e-10, "60.00%"),
     "stale": ("freshness", {"newest": {"exposures": "2025-04-02", "outcomes": "2025-04-04"}}, 2, "2 days before 2025-04-06"),
     "future": ("future_dates", {"future": {"exposures": 1, "outcomes": 0}}, 0.001, "more than a day after the run began"),
@@ -133,6 +143,54 @@ def test_a_limit_itself_is_allowed(name: str, change: dict[str, Any], limits: di
     assert judged(replace(GOOD, **change), allowing(**limits))[name].status == "passed"
 
 
+def test_nulls_say_which_words_stand_for_them() -> None:
+    said = replace(
+        GOOD, nulls={"exposures.user_id": 20}, null_words={"exposures.user_id": {"nan": 4, "undefined": 15}}
+    )
+    message = judged(said)["nulls"].message
+    assert "20 rows of exposures.user_id (2.00%) are null (of them 'undefined' 15, 'nan' 4)" in message
+
+
+def of_users(rows: Any) -> Measured:
+    """What is measured of users' numbers of outcomes."""
+    named = {f"u{i}": int(n) for i, n in enumerate(sorted(rows, reverse=True)) if n >= HEAVY_ROWS}
+    return replace(
+        GOOD,
+        rows_out={**GOOD.rows_out, "outcomes": int(sum(rows))},
+        users_out={**GOOD.users_out, "outcomes": len(rows)},
+        squared_rows={**GOOD.squared_rows, "outcomes": int(sum(n * n for n in rows))},
+        heaviest={"exposures": {}, "outcomes": heaviest(named)},
+    )
+
+
+@pytest.mark.parametrize(
+    ("rows", "status"),
+    [
+        ([1, 2] * 1000 + [100], "failed"),  # 3 % of the rows, 197 standard deviations (0.5) above 1.5
+        ([1, 2] * 1000 + [99], "passed"),
+        ([1, 2] * 4000 + [240], "passed"),  # below 2 %
+        ([1, 2] * 4000 + [250], "failed"),
+        ([0, 10] * 500 + [500], "passed"),  # 99 standard deviations (5)
+        ([0, 10] * 500 + [510], "failed"),
+        ([1, 2] * 1000 + [300] * 8, "failed"),  # several, which do not hide each other
+        ([500], "passed"),  # nobody to compare with
+        ([300, 300, 0, 0], "passed"),  # and too few
+        ([1] * 19 + [300], "passed"),
+        ([1] * 20 + [300], "failed"),
+        ([], "passed"),
+    ],
+)
+def test_a_dominant_user_has_a_share_and_a_distance_from_all_others(rows: list[int], status: str) -> None:
+    assert judged(of_users(rows))["dominant_user"].status == status
+
+
+def test_a_long_tail_of_people_is_no_dominant_user() -> None:
+    """Events a user lognormal with sd 1.5, 99th percentile 33 times the median: told in at most 5 % of experiments."""
+    rng = np.random.default_rng(3)
+    draws = [np.ceil(rng.lognormal(1.0, 1.5, 3000)).astype(int).tolist() for _ in range(100)]
+    assert sum(judged(of_users(rows))["dominant_user"].status == "failed" for rows in draws) <= 5
+
+
 def test_time_order_keeps_to_a_lower_limit() -> None:
     some = replace(GOOD, outcomes={START.isoformat(): {"after": 80, "before": 20}})
     assert judged(some, allowing(max_before_exposure_share=0.1))["time_order"].status == "failed"
@@ -171,7 +229,7 @@ def test_srm_holds_each_period_of_a_ramp_against_its_own_shares() -> None:
     ("rows", "status"), [(1000, "passed"), (800, "passed"), (799, "failed"), (2000, "passed")]
 )
 def test_row_drop(rows: int, status: str) -> None:
-    check = judged(replace(GOOD, rows_out={"exposures": rows}), published=1000)["row_drop"]
+    check = judged(replace(GOOD, rows_out={**GOOD.rows_out, "exposures": rows}), published=1000)["row_drop"]
     assert (check.status, check.severity) == (status, "error")
     assert check.observed == pytest.approx(max(0, 1 - rows / 1000))
 
@@ -234,8 +292,8 @@ def test_a_warning_travels_and_every_check_is_left(environment: Environment) -> 
     (warning,) = result.warnings
     assert warning.startswith("freshness: the newest row is of 2025-04-04")
     checks = read_checks(run.path / "quality.json")
-    assert [check.as_of_date for check in checks] == [END - DAY] * 15 + [END] * 15
-    assert result.details["checks"] == {"passed": 27, "failed": 1, "skipped": 2}
+    assert [check.as_of_date for check in checks] == [END - DAY] * len(judged()) + [END] * len(judged())
+    assert result.details["checks"] == {"passed": 2 * len(judged()) - 3, "failed": 1, "skipped": 2}
     assert not Path(environment.catalog.uri).exists()  # no table is opened while all is well
 
 
@@ -249,7 +307,7 @@ def test_an_error_refuses_the_data_and_is_recorded(environment: Environment) -> 
     assert "duplicates: 11 rows of exposures" in str(refused.value)
     assert "freshness" not in str(refused.value)
     assert "\n" not in str(refused.value)
-    assert len(json.loads((run.path / "quality.json").read_text())) == 15
+    assert len(json.loads((run.path / "quality.json").read_text())) == len(judged())
     rows = table(open_catalog(environment), "data_quality_results").scan().to_arrow().to_pylist()
     assert sorted(row["check"] for row in rows) == ["duplicates", "freshness", "nulls"]
     assert {(row["experiment_id"], row["run_id"], row["status"]) for row in rows} == {

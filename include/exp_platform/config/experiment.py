@@ -14,6 +14,9 @@ from zoneinfo import ZoneInfo
 
 from exp_platform.config.allocation import CROSS, Allocation
 
+# Days that data and windows may have. Beyond them are no users, but what stands for "never" (1970-01-01, year 1 or 9999).
+FIRST_DAY, LAST_DAY = date(1990, 1, 1), date(2199, 12, 31)
+
 
 class MetricKind(StrEnum):
     """How a metric is reduced to one number a user (two for a ratio)."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
 
-from exp_platform.config.experiment import Effect
+from exp_platform.config.experiment import FIRST_DAY, LAST_DAY, Effect
 from exp_platform.config.faults import Fault, refuse
 
 ID_PATTERN = r"^[a-z0-9_]{1,64}$"
@@ -22,15 +22,12 @@ class Spec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
-_YEARS = range(1970, 3000)  # others are typing errors, and sums of dates must not overflow
-
-
 def _as_date(value: Any) -> Any:
     """YAML gives dates as dates; text is taken for those who quote it."""
     if isinstance(value, str):
         with suppress(ValueError):
             value = date.fromisoformat(value)
-    if isinstance(value, date) and not isinstance(value, datetime) and value.year in _YEARS:
+    if isinstance(value, date) and not isinstance(value, datetime) and FIRST_DAY <= value <= LAST_DAY:
         return value
     return refuse([Fault((), value, "allowed: a date such as 2026-01-05")])
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -17,14 +17,20 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from exp_platform.config.experiment import Experiment, UnitsSource
-from exp_platform.kernels.conform import Conformed, instants, number, string_map, text
+from exp_platform.kernels.canonical_text import text
+from exp_platform.kernels.conform import instants, number, string_map
 from exp_platform.kernels.local_days import DAY
-from exp_platform.kernels.measure import measure
+from exp_platform.kernels.measure import measure, sizes
 from exp_platform.kernels.measured import Counts, Measured
+from exp_platform.kernels.nobody import without_null_words, without_placeholders
+
+Kind = Literal["text", "time", "number"]
 
 ATTRIBUTE, OUTCOME, COVARIATE = "attribute.", "outcome.", "covariate."
 
-_KIND = {"exposed_at": "time", "occurred_at": "time", "value": "number"}
+IDS = ("user_id", "event_id")
+
+_KIND: dict[str, Kind] = {"exposed_at": "time", "occurred_at": "time", "value": "number"}
 
 
 @dataclass(frozen=True)
@@ -40,9 +46,15 @@ class Cleaned:
 class _Tally:
     rows_in: Counts = field(default_factory=dict)
     nulls: Counts = field(default_factory=dict)
+    null_words: dict[str, Counts] = field(default_factory=dict)
     malformed: Counts = field(default_factory=dict)
     examples: dict[str, list[str]] = field(default_factory=dict)
     duplicates: Counts = field(default_factory=dict)
+
+
+def kind_of(column: str) -> Kind:
+    """What the values of a column of raw tables become."""
+    return "number" if column.startswith((OUTCOME, COVARIATE)) else _KIND.get(column, "text")
 
 
 def clean_bucket(raw: Mapping[str, Sequence[pa.Table]], experiment: Experiment, now: datetime) -> Cleaned:
@@ -54,9 +66,8 @@ def clean_bucket(raw: Mapping[str, Sequence[pa.Table]], experiment: Experiment, 
     """
     tally = _Tally()
     if isinstance(experiment.source, UnitsSource):
-        exposures, outcomes = _units(
-            _conformed("units", raw.get("units", ()), experiment, tally), experiment, tally
-        )
+        tables = {"units": _conformed("units", raw.get("units", ()), experiment, tally)}
+        exposures, outcomes = _units(_of_somebody(tables, tally)["units"], experiment, tally)
     else:
         exposures, outcomes = _events(raw, experiment, tally)
     seen = pc.unique(exposures["user_id"])
@@ -67,9 +78,7 @@ def clean_bucket(raw: Mapping[str, Sequence[pa.Table]], experiment: Experiment, 
     return Cleaned(
         exposures,
         outcomes,
-        judged.merge(
-            Measured(**tally.__dict__, rows_out={"exposures": len(exposures), "outcomes": len(outcomes)})
-        ),
+        judged.merge(Measured(**tally.__dict__)).merge(sizes({"exposures": exposures, "outcomes": outcomes})),
     )
 
 
@@ -83,12 +92,14 @@ def _events(
     raw: Mapping[str, Sequence[pa.Table]], experiment: Experiment, tally: _Tally
 ) -> tuple[pa.Table, pa.Table]:
     by = getattr(experiment.source, "dedupe", "event_id")  # synthetic rows have event ids
-    tables = {}
-    for name, required in (
-        ("exposures", ("user_id", "variant_id", "exposed_at")),
-        ("outcomes", ("user_id", "event", "occurred_at")),
-    ):
-        table = _conformed(name, raw.get(name, ()), experiment, tally, required)
+    needs = {
+        "exposures": ("user_id", "variant_id", "exposed_at"),
+        "outcomes": ("user_id", "event", "occurred_at"),
+    }
+    found = {name: _conformed(name, raw.get(name, ()), experiment, tally, needs[name]) for name in needs}
+    tables = _of_somebody(found, tally)
+    for name, required in needs.items():
+        table = tables[name]
         _count_missing_values(name, table, experiment, tally)
         table = _complete(table, required)
         tables[name] = _deduplicated(name, table, _key(table, by), tally)
@@ -156,19 +167,38 @@ def _conformed(
 def _conform(name: str, table: pa.Table, experiment: Experiment, tally: _Tally) -> pa.Table:
     columns = {}
     for column in table.column_names:
-        found = table[column]
-        if _KIND.get(column) == "time":
-            conformed = instants(found, experiment.window.timezone)
-        elif _KIND.get(column) == "number" or column.startswith((OUTCOME, COVARIATE)):
-            conformed = number(found)
-        else:
-            conformed = Conformed(text(found))
+        found, key = table[column], f"{name}.{_plain(column)}"
+        kind = kind_of(column)
+        if kind == "text":
+            ids = column in IDS
+            columns[column], words = without_null_words(text(found, ids=ids), ids=ids)
+            _count_words(key, words, tally)
+            continue
+        conformed = instants(found, experiment.window.timezone) if kind == "time" else number(found)
         columns[column] = conformed.values
         if conformed.malformed:
-            key = f"{name}.{_plain(column)}"
             tally.malformed[key] = tally.malformed.get(key, 0) + conformed.malformed
             tally.examples.setdefault(key, []).extend(conformed.examples)
     return pa.table(columns)
+
+
+def _of_somebody(tables: dict[str, pa.Table], tally: _Tally) -> dict[str, pa.Table]:
+    """The tables without the placeholders among their users, which count as nulls."""
+    users = without_placeholders({name: table["user_id"] for name, table in tables.items()})
+    for name, (_, words) in users.items():
+        key = f"{name}.user_id"
+        tally.nulls[key] += sum(words.values())
+        _count_words(key, words, tally)
+    return {
+        name: table.set_column(table.column_names.index("user_id"), "user_id", users[name][0])
+        for name, table in tables.items()
+    }
+
+
+def _count_words(key: str, words: Counts, tally: _Tally) -> None:
+    counted = tally.null_words.setdefault(key, {}) if words else {}
+    for word, rows in words.items():
+        counted[word] = counted.get(word, 0) + rows
 
 
 def _plain(column: str) -> str:

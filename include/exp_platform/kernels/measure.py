@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from exp_platform.config.experiment import Experiment
 from exp_platform.kernels.local_days import Dates, Ints, LocalDays, date_of, instant, instants
-from exp_platform.kernels.measured import Counts, Measured, most_frequent
+from exp_platform.kernels.measured import HEAVY_ROWS, Counts, Measured, heaviest, most_frequent
 from exp_platform.kernels.users import NEVER, Users, first_exposures
 
 _STATES = ("after", "before", "unexposed")
@@ -52,6 +53,22 @@ def measure(
     )
 
 
+def sizes(staged: Mapping[str, pa.Table]) -> Measured:
+    """Rows and users of the staged tables, and who has most rows of those with many."""
+    rows = {table: found["user_id"].value_counts() for table, found in staged.items()}
+    many = {table: n.filter(pc.greater_equal(n.field(1), HEAVY_ROWS)) for table, n in rows.items()}
+    return Measured(
+        rows_out={table: len(found) for table, found in staged.items()},
+        users_out={table: len(n) for table, n in rows.items()},
+        squared_rows={table: int(np.square(n.field(1).to_numpy()).sum()) for table, n in rows.items()},
+        heaviest={table: heaviest(_counts(n)) for table, n in many.items()},
+    )
+
+
+def _counts(found: pa.StructArray) -> Counts:
+    return dict(zip(found.field(0).to_pylist(), found.field(1).to_pylist(), strict=True))
+
+
 def _outcomes(
     user_id: Any, occurred_at: Ints, exposed: NDArray[np.bool_], users: Users, days: LocalDays, start: int
 ) -> dict[str, Counts]:
@@ -85,8 +102,7 @@ def _unknown_variants(exposures: pa.Table, names: list[str]) -> Counts:
     stray = exposures["variant_id"].filter(
         pc.invert(pc.is_in(exposures["variant_id"], value_set=pa.array(names)))
     )
-    found = stray.value_counts()
-    return most_frequent(dict(zip(found.field(0).to_pylist(), found.field(1).to_pylist(), strict=True)))
+    return most_frequent(_counts(stray.value_counts()))
 
 
 def _newest(moments: Ints, latest: int, experiment: Experiment) -> str:

@@ -11,6 +11,8 @@ Counts = dict[str, int]
 
 MAX_EXAMPLES = 3  # of malformed values of a column
 MAX_VALUES = 20  # of unknown variants; the rest are counted together
+MAX_HEAVIEST = 10  # users that are compared with all others
+HEAVY_ROWS = 100  # of one table: fewer are no matter, whatever share they are
 OTHERS = "(others)"
 
 
@@ -24,11 +26,23 @@ class Measured:
     rows_in: Counts = field(default_factory=dict)  # table -> read
     rows_out: Counts = field(default_factory=dict)  # exposures, outcomes -> staged
     nulls: Counts = field(default_factory=dict)  # column -> missing values, malformed ones not among them
+    null_words: dict[str, Counts] = field(
+        default_factory=dict
+    )  # column -> word that stands for null -> rows of `nulls`
     malformed: Counts = field(default_factory=dict)  # column -> values that cannot be read
     examples: dict[str, list[str]] = field(default_factory=dict)  # column -> some malformed values
     duplicates: Counts = field(default_factory=dict)  # table -> dropped
     future: Counts = field(default_factory=dict)  # table -> later than a day after the run began
     ignored: Counts = field(default_factory=dict)  # reason -> rows that no analysis can use
+    users_out: Counts = field(
+        default_factory=dict
+    )  # exposures, outcomes -> different users of the staged rows
+    squared_rows: Counts = field(
+        default_factory=dict
+    )  # exposures, outcomes -> sum of squares of users' staged rows
+    heaviest: dict[str, Counts] = field(
+        default_factory=dict
+    )  # exposures, outcomes -> users of most staged rows
     unknown_variants: Counts = field(default_factory=dict)  # value -> exposures inside the window
     users: dict[str, Counts] = field(default_factory=dict)  # date of first exposure -> variant -> users
     # Date of the first exposure to another variant -> first variant -> users
@@ -48,6 +62,7 @@ class Measured:
         both["examples"] = {
             name: sorted(set(values))[:MAX_EXAMPLES] for name, values in both["examples"].items()
         }
+        both["heaviest"] = {table: heaviest(users) for table, users in both["heaviest"].items()}
         return Measured(**both)
 
     @staticmethod
@@ -84,13 +99,18 @@ class Measured:
         return _until(self.outcomes, as_of)
 
 
-def most_frequent(counts: Counts) -> Counts:
-    """At most MAX_VALUES values, the most frequent; what the others count is under OTHERS."""
+def heaviest(rows: Counts) -> Counts:
+    """The MAX_HEAVIEST users with most rows."""
+    return dict(sorted(rows.items(), key=lambda item: (-item[1], item[0]))[:MAX_HEAVIEST])
+
+
+def most_frequent(counts: Counts, most: int = MAX_VALUES) -> Counts:
+    """At most `most` values, the most frequent; what the others count is under OTHERS."""
     ranked = sorted(
         (item for item in counts.items() if item[0] != OTHERS), key=lambda item: (-item[1], item[0])
     )
-    rest = sum(n for _, n in ranked[MAX_VALUES:]) + counts.get(OTHERS, 0)
-    return dict(ranked[:MAX_VALUES]) | ({OTHERS: rest} if rest else {})
+    rest = sum(n for _, n in ranked[most:]) + counts.get(OTHERS, 0)
+    return dict(ranked[:most]) | ({OTHERS: rest} if rest else {})
 
 
 def _until(by_date: dict[str, Counts], as_of: date) -> Counts:

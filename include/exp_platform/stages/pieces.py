@@ -47,7 +47,8 @@ class ParquetPiece:
         """Read it. Raises ArrowInvalid or OSError."""
         wanted = sorted({theirs for _, theirs in self.columns})
         with self.files.open_input_file(self.place) as stream:
-            file = pq.ParquetFile(stream)
+            # In nanoseconds, as INT96 is read otherwise, the year 9999 would be some day between 1677 and 2262.
+            file = pq.ParquetFile(stream, coerce_int96_timestamp_unit="us")
             for batch in file.iter_batches(BATCH_ROWS, list(self.row_groups), wanted, use_threads=False):
                 yield Part(_named(pa.Table.from_batches([batch]), self.columns, self.int96))
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Literal
@@ -12,8 +13,13 @@ from exp_platform.analyses import srm
 from exp_platform.analyses.rows import ResultRow
 from exp_platform.checks import CheckResult
 from exp_platform.config.experiment import Experiment, QualityThresholds, UnitsSource
-from exp_platform.kernels.measured import Counts, Measured
+from exp_platform.kernels.measured import Counts, Measured, most_frequent
 
+# A user who has such a share of a table's rows, and is so many standard deviations of other users' rows above their mean:
+# no long tail of people has both (of lognormal rows with sd 1.5 in at most 3 % of experiments).
+DOMINANT_SHARE = 0.02
+DOMINANT_DEVIATIONS = 100
+FEWEST_OTHERS = 20  # users, of whom that can be said
 CHANCE_OF_AN_EMPTY_ARM = 0.001  # below it, an arm without users is no accident
 
 
@@ -93,9 +99,12 @@ def _empty(e: Evidence) -> Iterator[CheckResult]:
 
 def _nulls(e: Evidence) -> Iterator[CheckResult]:
     own = {column: n for column, n in e.measured.nulls.items() if not _is_unit_outcome(e, column)}
-    yield _worst_share(
-        e, "nulls", own, e.limits.max_null_share, "are null", "fill them in, or raise quality.max_null_share"
-    )
+    remedy = "fill them in, leave these rows out, or raise quality.max_null_share"
+    words = {
+        column: f" (of them {', '.join(f'{word!r} {n:,}' for word, n in most_frequent(counts, 3).items())})"
+        for column, counts in e.measured.null_words.items()
+    }
+    yield _worst_share(e, "nulls", own, e.limits.max_null_share, "are null", remedy, words)
 
 
 def _malformed(e: Evidence) -> Iterator[CheckResult]:
@@ -190,6 +199,45 @@ def _crossovers(e: Evidence) -> Iterator[CheckResult]:
     )
 
 
+def _dominant_user(e: Evidence) -> Iterator[CheckResult]:
+    if e.is_units:
+        yield e.skipped("dominant_user", "a units source has one row a user", "warning")
+        return
+    told, largest = [], 0.0
+    for table, users in e.measured.heaviest.items():
+        rows, border = e.measured.rows_out[table], _most_of_a_tail(e.measured, table)
+        for user, n in users.items():
+            largest = max(largest, n / rows)
+            if n > border and n >= DOMINANT_SHARE * rows:
+                told.append(f"{user!r} has {n:,} of {rows:,} {table} ({n / rows:.2%})")
+    found = (
+        f"{', '.join(told[:3])}, far beyond any other user"
+        if told
+        else f"no user has an absurd share of the rows (at most {largest:.2%})"
+    )
+    remedy = "find out whether many people or a machine share the id, and leave its rows out of the delivery"
+    yield e.result(
+        "dominant_user",
+        found,
+        remedy,
+        failed=bool(told),
+        warning=True,
+        observed=largest,
+        threshold=DOMINANT_SHARE,
+    )
+
+
+def _most_of_a_tail(measured: Measured, table: str) -> float:
+    """The rows from which a user is no part of the others' distribution; the heaviest ones are not among the others."""
+    heaviest = measured.heaviest[table].values()
+    users = measured.users_out[table] - len(heaviest)
+    if users < FEWEST_OTHERS:
+        return math.inf
+    mean = (measured.rows_out[table] - sum(heaviest)) / users
+    variance = (measured.squared_rows[table] - sum(n * n for n in heaviest)) / users - mean**2
+    return mean + DOMINANT_DEVIATIONS * math.sqrt(max(variance, 0.0))
+
+
 def _srm(e: Evidence) -> Iterator[CheckResult]:
     ramp = e.experiment.ramp
     lasts = [a.start - timedelta(days=1) for a in ramp[1:]] + [e.as_of] * bool(ramp)
@@ -275,6 +323,7 @@ _CHECKS = (
     _unexposed_outcomes,
     _time_order,
     _crossovers,
+    _dominant_user,
     _srm,
     _row_drop,
     _freshness,
@@ -290,15 +339,27 @@ def _is_unit_outcome(e: Evidence, column: str) -> bool:
 
 
 def _worst_share(
-    e: Evidence, check: str, counts: Counts, limit: float, found: str, remedy: str
+    e: Evidence,
+    check: str,
+    counts: Counts,
+    limit: float,
+    found: str,
+    remedy: str,
+    more: Mapping[str, str] | None = None,
 ) -> CheckResult:
-    """A check on the largest share of bad rows in any column or table; it names all that are too large."""
+    """A check on the largest share of bad rows in any column or table; it names all that have any.
+
+    `more` is what else to say of a column.
+    """
     read = e.measured.rows_in
     if e.is_units:
         read = dict.fromkeys(("units", "exposures"), read.get("units", 0))
     shares = {key: n / read[key.split(".")[0]] for key, n in counts.items() if n}
     worst = max(shares.values(), default=0.0)
-    told = [f"{counts[key]:,} rows of {key} ({share:.2%}) {found}" for key, share in sorted(shares.items())]
+    told = [
+        f"{counts[key]:,} rows of {key} ({share:.2%}) {found}{(more or {}).get(key, '')}"
+        for key, share in sorted(shares.items())
+    ]
     text = f"{', '.join(told)}, allowed {limit:.2%}" if told else "none"
     return e.result(check, text, remedy, failed=worst > limit, observed=worst, threshold=limit)
 

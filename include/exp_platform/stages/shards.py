@@ -16,9 +16,10 @@ import pyarrow as pa
 
 from exp_platform.config.experiment import Behaviour, Experiment
 from exp_platform.diagnosis import diagnosis
+from exp_platform.errors import DataError
 from exp_platform.kernels.behaviour import distributions
-from exp_platform.kernels.clean import clean_bucket
-from exp_platform.kernels.conform import text
+from exp_platform.kernels.canonical_text import text
+from exp_platform.kernels.clean import IDS, clean_bucket, kind_of
 from exp_platform.kernels.measured import Measured
 from exp_platform.kernels.quantiles import Distribution
 from exp_platform.kernels.sql import query
@@ -56,9 +57,11 @@ def read_and_split(pieces: Iterable[tuple[int, Piece]], buckets: int) -> Iterato
         first_row = piece.first_row
         try:
             for batch, part in enumerate(piece.parts()):
-                table = _with_user_ids(part.rows, first_row)
+                table = _with_texts(part.rows, piece, first_row)
                 first_row += len(table)
                 yield from _split(table, buckets, number, batch, piece.table, part)
+        except DataError as error:
+            yield 0, Shard(number, 0, piece.table, problem=f"{piece.place}: {error}")
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
             if diagnosis(error):
                 raise  # the store is at fault, not the file: the next try may find it well
@@ -100,13 +103,23 @@ def clean_and_write(
     yield Staged(files, cleaned.measured.merge(whole), distributions=found)
 
 
-def _with_user_ids(rows: pa.Table, first_row: int) -> pa.Table:
-    """User ids as text, of which the bucket is made; in units without any, the row's number from 1."""
-    if "user_id" not in rows.column_names:
-        return rows.append_column(
-            "user_id", pa.array(np.arange(first_row + 1, first_row + len(rows) + 1)).cast(pa.string())
-        )
-    return rows.set_column(rows.column_names.index("user_id"), "user_id", text(rows["user_id"]))
+def _with_texts(rows: pa.Table, piece: Piece, first_row: int) -> pa.Table:
+    """Ids, variants, events and attributes as text, users' ids among them; without any the row's number from 1.
+
+    The bucket is made of the user's text, so it must be the same in all files: `clean_bucket` finds nothing to change.
+    """
+    names = dict(piece.columns)
+    for position, column in enumerate(rows.column_names):
+        if kind_of(column) == "text":
+            try:
+                texts = text(rows[column], ids=column in IDS)
+            except DataError as error:
+                raise DataError(f"column {names[column]} (for {column}) {error}") from error
+            rows = rows.set_column(position, column, texts)
+    if "user_id" in rows.column_names:
+        return rows
+    numbers = np.arange(first_row + 1, first_row + len(rows) + 1)
+    return rows.append_column("user_id", pa.array(numbers).cast(pa.string()))
 
 
 def _split(

@@ -17,7 +17,8 @@ from exp_platform.config.experiment import EventsSource, Experiment, TableSource
 from exp_platform.config.loading import expand_location
 from exp_platform.config.spec_sources import SYNTHETIC_ATTRIBUTES
 from exp_platform.diagnosis import diagnosis
-from exp_platform.kernels.clean import ATTRIBUTE, COVARIATE, OUTCOME
+from exp_platform.kernels.canonical_text import is_binary, is_text, is_uuid, plain_type
+from exp_platform.kernels.clean import ATTRIBUTE, COVARIATE, OUTCOME, Kind, kind_of
 from exp_platform.stages.pieces import (
     Columns,
     CsvPiece,
@@ -278,36 +279,28 @@ def _column_faults(reading: Reading, place: str, types: dict[str, Any]) -> Itera
             )
 
 
-def _is_text(kind: Any) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
-
-
 def _is_time(kind: Any) -> bool:
-    return bool(_is_text(kind) or pa.types.is_timestamp(kind) or pa.types.is_date(kind))
+    return is_text(kind) or bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind))
 
 
 def _is_number(kind: Any) -> bool:
     numeric = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
-    return bool(numeric or pa.types.is_boolean(kind) or _is_text(kind))
+    return is_text(kind) or bool(numeric or pa.types.is_boolean(kind))
 
 
 def _is_plain(kind: Any) -> bool:
-    return _is_number(kind) or bool(pa.types.is_date(kind))
+    return _is_number(kind) or is_binary(kind) or is_uuid(kind) or bool(pa.types.is_date(kind))
 
 
-_ALLOWED: dict[str, tuple[str, Callable[[Any], bool]]] = {
+_ALLOWED: dict[Kind, tuple[str, Callable[[Any], bool]]] = {
     "time": ("a timestamp, a date or ISO 8601 text", _is_time),
     "number": ("a number, a boolean or text", _is_number),
-    "text": ("text, a number, a boolean or a date", _is_plain),
+    "text": ("text, a number, a boolean, a date, a UUID or binary", _is_plain),
 }
 
 
 def _type_fault(ours: str, kind: Any) -> str | None:
     """What is allowed for a column, where `kind` is not."""
-    if ours in ("exposed_at", "occurred_at"):
-        wanted = "time"
-    else:
-        wanted = "number" if ours == "value" or ours.startswith((OUTCOME, COVARIATE)) else "text"
-    says, accepts = _ALLOWED[wanted]
-    inner = kind.value_type if pa.types.is_dictionary(kind) else kind
+    says, accepts = _ALLOWED[kind_of(ours)]
+    inner = plain_type(kind)
     return None if accepts(inner) or pa.types.is_null(inner) else says

@@ -1,0 +1,201 @@
+"""One text for each value, whatever type and file it came in: by it users, variants, events and attributes are told apart.
+
+A whole number is its digits, whether it comes as an integer, a float or a decimal; a fraction has neither exponent nor
+zeros at its end; a UUID is lower case with hyphens. Text stays as it is, without the spaces around it: `007` is not 7.
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from exp_platform.errors import DataError
+
+UUID_BYTES = 16
+
+# From here on a float stands for more than one whole number.
+_EXACT = {pa.float16(): 2.0**11, pa.float32(): 2.0**24, pa.float64(): 2.0**53}
+
+# What a column of floats becomes in CSV: pandas and DuckDB write 1700000000001.0, Spark 1.700000000001E12.
+_WHOLE_FLOAT = r"^(-?(?:0|[1-9]\d*))\.0+$"
+_LONG_FLOAT = r"^-?(?:[1-9]\d{15,}\.0+|[1-9]\.\d+[eE]\+?\d+)$"
+_CONTROL = r"[\x00-\x1f\x7f]"
+_HEX = np.frombuffer("".join(f"{byte:02x}" for byte in range(256)).encode(), dtype="S2")
+_HYPHENS = (8, 13, 18, 23)
+
+
+def text(column: Any, *, ids: bool = False) -> Any:
+    """A column as strings, shape kept; NaN, infinities and empty texts are null.
+
+    Of `ids` a text that a float column left in a CSV file (`12.0`) is that whole number. Raises DataError for ids that
+    are floats too large to tell neighbours apart.
+    """
+    column = unwrapped(column)
+    kind = column.type
+    if is_uuid(kind):
+        return _uuids(column)
+    if pa.types.is_floating(kind):
+        return _floats(column, ids)
+    if pa.types.is_decimal(kind):
+        return _without_exponent(column.cast(pa.string()))
+    if is_binary(kind):
+        column = _binaries(column)
+    elif pa.types.is_date64(kind):
+        column = column.cast(pa.date32())
+    strings = column.cast(pa.string())
+    return _texts(strings, ids) if is_text(kind) or is_binary(kind) else strings
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a type is one of Arrow's three kinds of text."""
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def is_binary(kind: pa.DataType) -> bool:
+    """Whether a type holds bytes of which nothing more is said."""
+    return bool(
+        pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_binary_view(kind)
+        or pa.types.is_fixed_size_binary(kind)
+    )
+
+
+def is_uuid(kind: pa.DataType) -> bool:
+    """Whether a type says that its 16 bytes are a UUID."""
+    return isinstance(kind, pa.UuidType)
+
+
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    """The type of a column's values: that of a dictionary's entries, and what an extension type is stored as."""
+    if pa.types.is_dictionary(kind):
+        return plain_type(kind.value_type)
+    return kind.storage_type if isinstance(kind, pa.BaseExtensionType) and not is_uuid(kind) else kind
+
+
+def unwrapped(column: Any) -> Any:
+    """A column whose type is its `plain_type`."""
+    kind = column.type
+    if plain_type(kind) == kind:
+        return column
+    if pa.types.is_dictionary(kind):
+        return unwrapped(column.cast(kind.value_type))
+    return unwrapped(pa.chunked_array([chunk.storage for chunk in column.chunks], kind.storage_type))
+
+
+def _texts(strings: Any, ids: bool) -> Any:
+    trimmed = pc.utf8_trim_whitespace(strings)
+    empty = pc.equal(trimmed, "")
+    if pc.any(empty).as_py():
+        trimmed = pc.if_else(empty, pa.scalar(None, pa.string()), trimmed)
+    return _whole_numbers(trimmed) if ids and pc.any(pc.match_substring(trimmed, ".")).as_py() else trimmed
+
+
+def _whole_numbers(ids: Any) -> Any:
+    """Ids, of which those that a float column wrote are whole numbers again."""
+    ids = _mapped(ids, pc.match_substring_regex(ids, _LONG_FLOAT), _whole)
+    digits = pc.replace_substring_regex(ids, _WHOLE_FLOAT, r"\1")
+    return pc.if_else(pc.equal(digits, "-0"), "0", digits)
+
+
+def _whole(found: str) -> str:
+    value = Decimal(found)
+    if value != value.to_integral_value():
+        return found
+    if abs(value) >= _EXACT[pa.float64()]:
+        raise _too_large(found, "a float's text")
+    return f"{value:.0f}"
+
+
+def _floats(column: Any, ids: bool) -> Any:
+    kind = column.type
+    if pa.types.is_float16(kind):
+        column = column.cast(pa.float32())
+    column = pc.if_else(pc.is_finite(column), column, pa.scalar(None, column.type))
+    large = pc.greater_equal(pc.abs(column), _EXACT[kind])
+    if pc.any(large).as_py():
+        if ids:
+            raise _too_large(f"{column.filter(large)[0].as_py():.17g}", str(kind))
+        return _without_exponent(pc.add(column, pa.scalar(0.0, column.type)).cast(pa.string()))
+    whole = pc.equal(pc.trunc(column), column)
+    digits = pc.if_else(whole, column, None).cast(pa.int64()).cast(pa.string())
+    if pc.all(whole, min_count=0).as_py():
+        return digits
+    return pc.if_else(whole, digits, _without_exponent(column.cast(pa.string())))
+
+
+def _too_large(value: str, kind: str) -> DataError:
+    limit = {"float": "2^24", "halffloat": "2^11"}.get(kind, "2^53")
+    return DataError(
+        f"holds the id {value} as {kind}, and beyond {limit} one float stands for several whole numbers, so users cannot "
+        "be told apart: deliver ids as integers or text"
+    )
+
+
+def _without_exponent(strings: Any) -> Any:
+    """Numbers as Arrow writes them, without an exponent and without zeros after the last digit of a fraction."""
+    plain = _mapped(strings, pc.match_substring_regex(strings, "[eE]"), lambda found: f"{Decimal(found):f}")
+    plain = pc.replace_substring_regex(plain, r"^(-?\d+)(?:\.0*|(\.\d*[1-9])0*)$", r"\1\2")
+    return pc.if_else(pc.equal(plain, "-0"), "0", plain)
+
+
+def _mapped(strings: Any, chosen: Any, function: Any) -> Any:
+    """The chosen texts through a function, which is called once for each different one."""
+    if not pc.any(chosen).as_py():
+        return strings
+    different = pc.unique(strings.filter(chosen))
+    new = pa.array([function(found) for found in different.to_pylist()], pa.string())
+    position = pc.index_in(strings, value_set=different)
+    return pc.if_else(pc.fill_null(chosen, False), pa.chunked_array([new]).take(position), strings)
+
+
+def _uuids(column: Any) -> Any:
+    return pa.chunked_array([_uuid_texts(chunk.storage) for chunk in column.chunks], pa.string())
+
+
+def _uuid_texts(stored: Any) -> Any:
+    """Texts of an array of 16 bytes each."""
+    data = stored.buffers()[1]
+    if data is None or not len(stored):
+        return pa.nulls(len(stored), pa.string())
+    first = stored.offset * UUID_BYTES
+    found = np.frombuffer(data, np.uint8)[first : first + len(stored) * UUID_BYTES]
+    digits = _HEX[found].view("S1").reshape(len(stored), 2 * UUID_BYTES)
+    written = np.full((len(stored), 2 * UUID_BYTES + len(_HYPHENS)), b"-", dtype="S1")
+    written[:, [i for i in range(written.shape[1]) if i not in _HYPHENS]] = digits
+    texts = pa.array(written.view(f"S{written.shape[1]}").ravel(), pa.binary(written.shape[1])).cast(
+        pa.string()
+    )
+    return pc.if_else(stored.is_valid(), texts, pa.scalar(None, pa.string()))
+
+
+def _binaries(column: Any) -> Any:
+    """Bytes as the text that they hold; those that hold none as a UUID where they are 16, else as hexadecimal digits."""
+    column = column.cast(pa.binary())
+    try:
+        strings = column.cast(pa.string())
+        if not pc.any(pc.match_substring_regex(strings, _CONTROL)).as_py():
+            return strings
+    except pa.ArrowInvalid:
+        pass  # some are no text: each is judged by itself
+    different = pc.unique(column)
+    texts = pa.array([None if b is None else _binary_text(b) for b in different.to_pylist()], pa.string())
+    return pa.chunked_array([texts]).take(pc.index_in(column, value_set=different))
+
+
+def _binary_text(found: bytes) -> str:
+    try:
+        written = found.decode()
+        if not re.search(_CONTROL, written):
+            return written
+    except UnicodeDecodeError:
+        pass
+    digits = found.hex()
+    if len(found) != UUID_BYTES:
+        return digits
+    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
