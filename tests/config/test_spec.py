@@ -13,6 +13,7 @@ from exp_platform.config.experiment import (
     AnalysisPlan,
     Behaviour,
     Covariate,
+    CsvDialect,
     DayWindow,
     DecisionPlan,
     Effect,
@@ -217,7 +218,10 @@ def test_columns_of_units_come_from_what_names_them(tmp_path: Path) -> None:
     assert experiment.window.start == date(2017, 1, 1), "a quoted date is a date"
     assert experiment.source == UnitsSource(
         table=TableSource(
-            "csv", "players.csv.gz", {"variant_id": "gate", "user_id": "userid", "exposed_at": "installed"}
+            "csv",
+            "players.csv.gz",
+            {"variant_id": "gate", "user_id": "userid", "exposed_at": "installed"},
+            CsvDialect(";", "cp1252", "backslash"),
         ),
         variants={"30": "gate_30", "40": "gate_40"},
         outcomes=("retention_7", "rounds", "sessions"),

@@ -15,7 +15,7 @@ from pyarrow.fs import LocalFileSystem
 from exp_platform.config.awaited import Awaited
 from exp_platform.errors import ConfigError
 from exp_platform.orchestration.s3_arrival import S3, ArrivalTrigger
-from exp_platform.stages.sources import source_files
+from exp_platform.stages.source_files import found_at
 from orchestration.fake_s3 import ACCESS_DENIED, BUSY, WRONG_SECRET, FakeS3, Refusal, fake_s3
 
 CONNECTION = "aws_default"
@@ -29,6 +29,8 @@ FILES = (
     "words/readme.txt",
     "words/more.csv.gz",
     "single.parquet",
+    "data [old] #1 100%/part-0.parquet",
+    "what?.parquet",
 )
 
 
@@ -66,6 +68,14 @@ def _is_there(location: str, kind: str | None = "parquet") -> bool:
         ("**/part-0.parquet", True),
         ("exposures/_SUCCESS", True),  # named in full
         ("absent/", False),
+        ("data [old] #1 100%", True),  # what exists by that name is meant, not what a glob would match
+        ("data [old] #1 100%/*.parquet", True),
+        ("data [new] #1 100%", False),
+        ("data [!d]*/*.parquet", True),
+        ("data [![]*/*.parquet", False),
+        ("what?.parquet", True),
+        ("[z-a].parquet", False),  # no range: the name itself
+        ("single[].parquet", False),
     ],
 )
 def test_it_is_there_where_ingest_would_find_a_file(
@@ -74,7 +84,7 @@ def test_it_is_there_where_ingest_would_find_a_file(
     for name in FILES:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    assert (source_files(f"{tmp_path}/{path}", "parquet", LocalFileSystem()) != []) is there
+    assert (found_at(f"{tmp_path}/{path}", "parquet", LocalFileSystem()).files != ()) is there
 
     assert _is_there(f"s3://lake/{path}") is there
 

@@ -221,7 +221,7 @@ BROKEN: dict[str, tuple[Break, str, str]] = {
         "seen (for exposed_at) is int64",
     ),
     "a file is missing": (a_table_gone, "source", "outcomes: no parquet file"),
-    "a file is not Parquet": (overwritten("exposures/part.parquet", b"uid,arm\n1,A\n"), "source", "cannot be read as parquet"),
+    "a file is not Parquet": (overwritten("exposures/part.parquet", b"uid,arm\n1,A\n"), "source", "cannot be read"),
     "a file is cut off": (a_cut_file, "source", "units.csv.gz"),
     "a table is missing": (no_such_table, "source", "no table crm.absent"),
     "no exposures": (events(none_of(exposures())), "empty", "no rows in exposures"),

@@ -16,7 +16,8 @@ from exp_platform.config.experiment import Experiment
 from exp_platform.stages import pieces
 from exp_platform.stages.pieces import Piece
 from exp_platform.stages.shards import read_and_split
-from exp_platform.stages.sources import Plan, file_system, plan_reading, source_files
+from exp_platform.stages.source_files import file_system, found_at
+from exp_platform.stages.sources import Plan, plan_reading
 from stages.raw_data import (
     changed,
     deliver,
@@ -46,8 +47,8 @@ def problems(experiment: Experiment, environment: Environment) -> list[tuple[str
 
 
 def names(folder: Path, pattern: str, kind: str = "csv") -> list[str]:
-    found = source_files(str(folder / pattern) if pattern else str(folder), kind, LocalFileSystem())
-    return [str(Path(info.path).relative_to(folder)) for info in found]
+    found = found_at(str(folder / pattern) if pattern else str(folder), kind, LocalFileSystem())
+    return [str(Path(info.path).relative_to(folder)) for info in found.files]
 
 
 def test_a_location_is_a_file_a_folder_or_a_glob(tmp_path: Path) -> None:
@@ -113,8 +114,8 @@ def test_files_that_are_missing_or_not_what_they_say(tmp_path: Path, environment
     (tmp_path / "exposures" / "more.parquet").touch()
     found = problems(events_experiment(tmp_path), environment)
     assert [check for check, _ in found] == ["source"] * 3
-    assert "more.parquet cannot be read as parquet" in found[0][1]
-    assert "part.parquet cannot be read as parquet" in found[1][1]
+    assert "more.parquet cannot be read" in found[0][1]
+    assert "part.parquet cannot be read" in found[1][1]
     assert f"outcomes: no parquet file at {tmp_path}/outcomes" in found[2][1]
 
 
@@ -122,7 +123,7 @@ def test_an_empty_csv_is_no_table(tmp_path: Path, environment: Environment) -> N
     (tmp_path / "units.csv").touch()
     ((check, message),) = problems(units_experiment(tmp_path / "units.csv"), environment)
     assert check == "source"
-    assert "Empty CSV file" in message
+    assert "is empty: a CSV file has a first line of column names" in message
 
 
 def test_a_csv_with_a_header_only_has_columns_and_no_rows(tmp_path: Path, environment: Environment) -> None:
@@ -291,3 +292,189 @@ def test_dates_are_good_times(tmp_path: Path, environment: Environment) -> None:
     plan = planned(events_experiment(tmp_path), environment)
     assert pa.types.is_date32(rows_of(plan, "exposures").schema.field("exposed_at").type)
     assert rows_of(plan, "exposures")["exposed_at"][0].as_py() == date(2025, 3, 25)
+
+
+def mailing(environment: Environment) -> Experiment:
+    """A units experiment on the Iceberg table crm.mailing, which is made here with three rows in one file."""
+    from exp_platform.config.experiment import TableSource
+    from exp_platform.tables.catalog import open_catalog
+
+    rows = {c: v[:3] for c, v in units(50).items()}
+    catalog = open_catalog(environment)
+    catalog.create_namespace("crm")
+    catalog.create_table("crm.mailing", schema=pa.table(rows).schema).append(pa.table(rows))
+    experiment = units_experiment(Path("unused"))
+    table = TableSource("iceberg", "crm.mailing", {"variant_id": "arm"})
+    return replace(experiment, source=replace(experiment.source, table=table))
+
+
+def with_equality_deletes(environment: Environment) -> None:
+    """As Flink's upserts leave it: beside the data a delete file of user ids, which PyIceberg cannot apply."""
+    from pyiceberg.manifest import (
+        DataFile,
+        DataFileContent,
+        FileFormat,
+        ManifestContent,
+        ManifestEntry,
+        ManifestEntryStatus,
+        ManifestWriterV2,
+        write_manifest_list,
+    )
+    from pyiceberg.typedef import Record
+
+    from exp_platform.tables.catalog import open_catalog
+
+    class Deletes(ManifestWriterV2):
+        def content(self) -> ManifestContent:
+            return ManifestContent.DELETES
+
+    table = open_catalog(environment).load_table("crm.mailing")
+    snapshot = table.current_snapshot()
+    output = table.io.new_output(f"{table.location()}/metadata/deletes.avro")
+    with Deletes(table.spec(), table.schema(), output, snapshot.snapshot_id, "null") as writer:
+        deleted = DataFile.from_args(
+            content=DataFileContent.EQUALITY_DELETES,
+            file_path=f"{table.location()}/data/deletes.parquet",
+            file_format=FileFormat.PARQUET,
+            partition=Record(),
+            record_count=1,
+            file_size_in_bytes=100,
+            equality_ids=[1],
+        )
+        entry = ManifestEntry.from_args(
+            status=ManifestEntryStatus.ADDED, snapshot_id=snapshot.snapshot_id, data_file=deleted
+        )
+        writer.add_entry(entry)
+    manifests = [*snapshot.manifests(table.io), writer.to_manifest_file()]
+    Path(snapshot.manifest_list.removeprefix("file://")).unlink()
+    listed = table.io.new_output(snapshot.manifest_list)
+    with write_manifest_list(
+        2, listed, snapshot.snapshot_id, snapshot.parent_snapshot_id, snapshot.sequence_number, "null"
+    ) as into:
+        into.add_manifests(manifests)
+
+
+def test_equality_deletes_are_one_line_with_the_remedy(environment: Environment) -> None:
+    """Before the run starts too: the fingerprint asks the same library."""
+    from exp_platform.stages.fingerprint import input_fingerprint
+
+    experiment = mailing(environment)
+    before = input_fingerprint(experiment, environment, generate_synth=False)
+    with_equality_deletes(environment)
+    ((check, message),) = problems(experiment, environment)
+    assert check == "source"
+    assert message.startswith(
+        "units: the Iceberg table crm.mailing has equality deletes (Flink writes upserts so)"
+    )
+    assert "rewrite its data files" in message
+    assert input_fingerprint(experiment, environment, generate_synth=False) != before
+
+
+@pytest.mark.parametrize("lost", ["metadata", "avro", "parquet"])
+def test_an_iceberg_table_with_lost_files_is_one_line(environment: Environment, lost: str) -> None:
+    from exp_platform.stages.fingerprint import input_fingerprint
+    from exp_platform.tables.catalog import open_catalog
+
+    experiment = mailing(environment)
+    folder = Path(open_catalog(environment).load_table("crm.mailing").location().removeprefix("file://"))
+    for path in folder.rglob({"metadata": "*.json", "avro": "*.avro", "parquet": "*.parquet"}[lost]):
+        path.unlink()
+    assert input_fingerprint(experiment, environment, generate_synth=False)
+    plan = plan_reading(experiment, environment)
+    told = [problem.message for problem in plan.problems]
+    told += [str(shard.problem) for _, shard in read_and_split(enumerate(plan.pieces), 1) if shard.problem]
+    (message,) = told
+    assert "the Iceberg table crm.mailing cannot be read" in message
+    assert "see that its metadata and data files are all there" in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    "name", ["mailing", "crm.absent", "nowhere.mailing", "iceberg.crm.absent", "a.b.c", ".", "crm."]
+)
+def test_a_table_name_that_the_catalog_does_not_know_is_one_line(environment: Environment, name: str) -> None:
+    experiment = mailing(environment)
+    source = replace(experiment.source, table=replace(experiment.source.table, location=name))
+    ((check, message),) = problems(replace(experiment, source=source), environment)
+    assert check == "source"
+    assert name in message
+    assert "\n" not in message
+
+
+def test_a_parquet_column_that_is_read_stands_once(tmp_path: Path, environment: Environment) -> None:
+    import pyarrow.parquet as pq
+
+    rows = pa.table(units(6))
+    twice = pa.table([*rows.columns, rows["spent"]], names=[*rows.column_names, "spent"])
+    pq.write_table(twice, tmp_path / "u.parquet")
+    ((check, message),) = problems(units_experiment(tmp_path / "u.parquet", "parquet"), environment)
+    assert check == "schema"
+    assert "u.parquet has 2 columns spent (for outcome.spent): which one is meant cannot be told" in message
+
+    # Not read: no harm. Nor is a field of a struct a column, whatever its name.
+    inner = pa.array([{"spent": "9"}] * 6)
+    unread = [*rows.columns, rows["spent"], rows["arm"], rows["arm"], inner]
+    names_ = [*rows.column_names, "Spent", "unread", "unread", "inner"]
+    pq.write_table(pa.table(unread, names=names_), tmp_path / "u.parquet")
+    plan = planned(units_experiment(tmp_path / "u.parquet", "parquet"), environment)
+    assert rows_of(plan, "units")["outcome.spent"].to_pylist() == units(6)["spent"]
+
+
+def told_when_read(plan: Plan) -> str:
+    (problem,) = [
+        str(shard.problem) for _, shard in read_and_split(enumerate(plan.pieces), 1) if shard.problem
+    ]
+    return problem
+
+
+def test_a_file_that_is_replaced_or_deleted_after_the_plan_is_not_read_as_planned(
+    tmp_path: Path, environment: Environment
+) -> None:
+    deliver(tmp_path)
+    plan = planned(events_experiment(tmp_path), environment)
+    write_parquet(tmp_path / "exposures" / "part.parquet", exposures(7))
+    assert "part.parquet cannot be read: it was changed after this run began: run again" in told_when_read(
+        plan
+    )
+    (tmp_path / "exposures" / "part.parquet").unlink()
+    assert "it was deleted after this run began: deliver it and run again" in told_when_read(plan)
+
+
+def test_a_damaged_page_is_found_by_its_checksum(tmp_path: Path, environment: Environment) -> None:
+    """A flipped bit in numbers that are stored plainly still reads as numbers."""
+    path = tmp_path / "exposures" / "part.parquet"
+    deliver(tmp_path)
+    plain = {"compression": "none", "use_dictionary": False, "write_page_checksum": True}
+    write_parquet(path, exposures(), **plain)
+    content = bytearray(path.read_bytes())
+    content[content.index(b"user 77")] ^= 2
+    path.write_bytes(content)
+    assert "part.parquet cannot be read" in told_when_read(planned(events_experiment(tmp_path), environment))
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"arm,visited\nA,1\n", "it is no Parquet file"),
+        (b"", "it is no Parquet file"),
+        (b"PAR1" + bytes(60) + b"PARE", "encrypted Parquet is not read"),
+        (b"PAR1" + bytes(60) + b"\xff\xff\xff\x7fPAR1", "write it again"),
+        (b"PAR1" + bytes(60) + b"\x10\x00\x00\x00PAR1", "write it again"),
+    ],
+)
+def test_what_is_no_parquet_file_is_one_line(
+    tmp_path: Path, environment: Environment, content: bytes, told: str
+) -> None:
+    (tmp_path / "u.parquet").write_bytes(content)
+    ((check, message),) = problems(units_experiment(tmp_path / "u.parquet", "parquet"), environment)
+    assert check == "source"
+    assert told in message
+    assert "\n" not in message
+
+
+def test_a_parquet_file_without_row_groups_has_no_rows(tmp_path: Path, environment: Environment) -> None:
+    import pyarrow.parquet as pq
+
+    schema = pa.schema([(name, pa.string()) for name in units(1)])
+    pq.ParquetWriter(tmp_path / "u.parquet", schema).close()
+    assert planned(units_experiment(tmp_path / "u.parquet", "parquet"), environment).pieces == ()

@@ -167,6 +167,15 @@ class Window:
 
 
 @dataclass(frozen=True)
+class CsvDialect:
+    """How CSV files are written, as far as the spec says it; None: as is usual, see `stages/csv_files.py`."""
+
+    delimiter: str | None = None
+    encoding: str | None = None  # one of Python's names, such as utf-16 or cp1252
+    escape: Literal["quote", "backslash"] | None = None  # of a quote within a value
+
+
+@dataclass(frozen=True)
 class TableSource:
     """One input table: files (`path`, a file, folder or glob) or an Iceberg `table`; `columns` maps ours to theirs.
 
@@ -177,6 +186,7 @@ class TableSource:
     format: Literal["parquet", "csv", "iceberg"]
     location: str
     columns: dict[str, str]
+    csv: CsvDialect | None = None  # None where nothing is said
 
 
 @dataclass(frozen=True)

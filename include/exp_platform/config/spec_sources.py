@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from exp_platform.config.experiment import EventsSource, SyntheticSource, TableSource, UnitsSource
+from exp_platform.config.experiment import CsvDialect, EventsSource, SyntheticSource, TableSource, UnitsSource
 from exp_platform.config.faults import Fault, Words, refuse
 from exp_platform.config.spec_base import Items, Share, Spec, Text
 
@@ -19,7 +20,35 @@ SHARE_TOLERANCE = 1e-9
 
 _EXPOSURE_COLUMNS = ("user_id", "variant_id", "exposed_at")
 _OUTCOME_COLUMNS = ("user_id", "event", "occurred_at")
-_CSV = re.compile(r"\.(csv|tsv)(\.(gz|bz2|zst|lz4))?$", re.IGNORECASE)
+_CSV = re.compile(r"\.(csv|tsv)(\.(gz|bz2|zst|lz4))?/*$", re.IGNORECASE)
+_NO_ENCODING = (
+    "idna",
+    "punycode",
+    "undefined",
+    "unicode_escape",
+    "raw_unicode_escape",
+)  # of other things than files
+
+
+def _known_encoding(name: str) -> str:
+    try:
+        found = codecs.lookup(name)
+        plain = "a".encode(name).decode(name) == "a" and found.name not in _NO_ENCODING
+    except (LookupError, UnicodeError, ValueError, TypeError):
+        plain = False
+    if not plain:
+        refuse([Fault((), name, "allowed: a text encoding, such as utf-8, utf-16, cp1252 or latin-1")])
+    return name
+
+
+def _known_delimiter(mark: str) -> str:
+    if len(mark) != 1 or not mark.isascii() or mark.isalnum() or mark in '"\\\r\n\0':
+        refuse([Fault((), mark, 'allowed: one mark, such as ";", "|" or "\\t"')])
+    return mark
+
+
+Encoding = Annotated[str, AfterValidator(_known_encoding)]
+Delimiter = Annotated[str, AfterValidator(_known_delimiter)]
 
 
 class TableSpec(Spec):
@@ -31,6 +60,10 @@ class TableSpec(Spec):
         None  # absent: csv for *.csv and *.tsv, compressed or not, else parquet
     )
     columns: dict[str, Text] = Field(default_factory=dict)
+    # How CSV files are written, where it is not as usual.
+    delimiter: Delimiter | None = None
+    encoding: Encoding | None = None
+    escape: Literal["quote", "backslash"] | None = None
 
     @model_validator(mode="after")
     def _check_place(self) -> TableSpec:
@@ -39,7 +72,22 @@ class TableSpec(Spec):
             refuse([Fault((), Words(found), "either path (files) or table (Iceberg) is required")])
         if self.table is not None and self.format is not None:
             refuse([Fault(("format",), self.format, "an Iceberg table has no format: leave it out")])
+        if self._files_format != "csv":
+            said = [key for key in ("delimiter", "encoding", "escape") if getattr(self, key) is not None]
+            remedy = "it is of CSV files: say `format: csv`, or leave it out"
+            refuse(Fault((key,), getattr(self, key), remedy) for key in said)
         return self
+
+    @property
+    def _files_format(self) -> Literal["parquet", "csv"] | None:
+        if self.path is None:
+            return None
+        return self.format or ("csv" if _CSV.search(self.path) else "parquet")
+
+    @property
+    def _dialect(self) -> CsvDialect | None:
+        dialect = CsvDialect(self.delimiter, self.encoding, self.escape)
+        return None if dialect == CsvDialect() else dialect
 
     def column_faults(self, required: tuple[str, ...], optional: tuple[str, ...]) -> Iterator[Fault]:
         """Columns that the table's use does not know, and two names for one column."""
@@ -58,8 +106,7 @@ class TableSpec(Spec):
         columns |= {name: self.columns[name] for name in optional if name in self.columns}
         if self.table is not None:
             return TableSource("iceberg", self.table, columns)
-        path = self.path or ""
-        return TableSource(self.format or ("csv" if _CSV.search(path) else "parquet"), path, columns)
+        return TableSource(self._files_format or "parquet", self.path or "", columns, self._dialect)
 
 
 class EventsSpec(Spec):

@@ -30,7 +30,7 @@ from botocore.exceptions import (
 from exp_platform.config.awaited import Awaited
 from exp_platform.errors import ConfigError
 from exp_platform.orchestration.connections import OBJECT_STORE, connection_of
-from exp_platform.stages.sources import files_below
+from exp_platform.stages.source_files import files_below
 
 # A server that does not answer is told within a minute, not within the five that botocore takes by itself.
 _PATIENCE = Config(connect_timeout=10, read_timeout=20, retries={"max_attempts": 1})
@@ -64,14 +64,23 @@ class S3:
     def _is_there(self, item: Awaited) -> bool:
         path = item.location.partition("://")[2]
         bucket, _, key = path.partition("/")
-        folder, wanted = files_below(path, item.format)
-        below = folder.partition("/")[2]
         with self._explained(f"{item.what}: {item.location}"):
-            # Listing, not HEAD, whose 404 may also mean the bucket. The first name with a prefix is the prefix itself.
-            if key and not key.endswith("/") and next(self._keys(bucket, key, PageSize=1), None) == key:
+            if not key.endswith("/") and self._is_object(bucket, key):
                 return True
+            folder, wanted = files_below(path, item.format, self._exists)
+            below = folder.partition("/")[2]
             keys = self._keys(bucket, f"{below}/" if below else "")
             return any(wanted(f"{bucket}/{found}") for found in keys if not found.endswith("/"))
+
+    def _exists(self, path: str) -> bool:
+        """Whether a path, bucket first, is an object's or that of a folder with an object in it."""
+        bucket, _, key = path.partition("/")
+        below = next(self._keys(bucket, f"{key}/", PageSize=1), None)
+        return below is not None or self._is_object(bucket, key)
+
+    def _is_object(self, bucket: str, key: str) -> bool:
+        # Listing, not HEAD, whose 404 may also mean the bucket. The first name with a prefix is the prefix itself.
+        return key != "" and next(self._keys(bucket, key, PageSize=1), None) == key
 
     def _keys(self, bucket: str, prefix: str, **limits: int) -> Iterator[str]:
         pages = self._client.get_paginator("list_objects_v2").paginate(

@@ -11,15 +11,18 @@ from pathlib import Path
 import exp_platform
 from exp_platform.config.environment import CATALOG, Environment
 from exp_platform.config.experiment import Experiment
-from exp_platform.stages.sources import Reading, file_system, readings, source_files
+from exp_platform.diagnosis import diagnosis
+from exp_platform.errors import ExpPlatformError
+from exp_platform.stages.source_files import file_system, found_at
+from exp_platform.stages.sources import Reading, readings
 
 
 def input_fingerprint(experiment: Experiment, environment: Environment, *, generate_synth: bool) -> str:
     """A hash that changes when the raw data change: files by path, size and modification time.
 
-    For an Iceberg source its data files; for data that the run will generate, the spec that they follow from. A file
-    that does not exist is simply not among those hashed: it is for `ingest` to say what is missing. Raises
-    ConfigError where a location names a variable that is not set.
+    For an Iceberg source its data files; for data that the run will generate, the spec that they follow from. It is for
+    `ingest` to say what is missing or cannot be read: here that is a state like others. Raises ConfigError where a
+    location names a variable that is not set.
     """
     if experiment.source.kind == "synthetic" and generate_synth:
         return _hash(f"{experiment.id} {sorted(asdict(experiment.source).items())}")
@@ -43,28 +46,32 @@ def code_version() -> str:
 
 
 def _states(reading: Reading, environment: Environment) -> Iterator[str]:
+    try:
+        yield from _data_files(reading, environment)
+    except Exception as error:  # whatever the libraries raise for data that they cannot list
+        if diagnosis(error) or isinstance(error, ExpPlatformError):
+            raise
+        yield f"not readable|{type(error).__name__}"
+
+
+def _data_files(reading: Reading, environment: Environment) -> Iterator[str]:
     source = reading.source
     if source.format == "iceberg":
-        yield from _data_files(source.location, environment)
+        yield from _of_table(source.location, environment)
         return
     files, path = file_system(source.location, environment)
-    for info in source_files(path, source.format, files):
+    for info in found_at(path, source.format, files).files:
         yield f"{info.path}|{info.size}|{info.mtime_ns}"
 
 
-def _data_files(name: str, environment: Environment) -> Iterator[str]:
+def _of_table(name: str, environment: Environment) -> Iterator[str]:
     """Files of a table in the same catalog: its snapshot id changes with every commit, they only with its rows."""
-    from pyiceberg.exceptions import NoSuchTableError
-
     from exp_platform.tables.catalog import existing_catalog
 
     catalog = existing_catalog(environment)
     if catalog is None:
         return
-    try:
-        table = catalog.load_table(name.removeprefix(f"{CATALOG}."))
-    except NoSuchTableError:
-        return
+    table = catalog.load_table(name.removeprefix(f"{CATALOG}."))
     for task in table.scan().plan_files():
         yield "|".join([task.file.file_path, *sorted(deletes.file_path for deletes in task.delete_files)])
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv as pacsv
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
+
+from exp_platform.stages.csv_files import BadRows, CsvFormat, read_csv
 
 BATCH_ROWS = 131_072  # rows a shard is made of: some 8 MB
 PIECE_ROWS = 1_000_000  # rows a task reads of a large Parquet file
@@ -22,11 +23,33 @@ Columns = tuple[tuple[str, str], ...]  # ours, theirs
 
 
 @dataclass(frozen=True)
+class FileState:
+    """A file as the plan found it. One that is replaced before it is read has other rows where the plan has these."""
+
+    size: int
+    modified: int | None  # nanoseconds
+
+    @classmethod
+    def of(cls, info: pafs.FileInfo) -> FileState:
+        """The state that a listing tells."""
+        return cls(info.size, info.mtime_ns)
+
+    def require(self, files: pafs.FileSystem, path: str) -> None:
+        """Raises OSError where the file is another one now, or gone."""
+        now = files.get_file_info(path)
+        if now.type != pafs.FileType.File:
+            raise FileNotFoundError("it was deleted after this run began: deliver it and run again")
+        if FileState.of(now) != self:
+            raise OSError("it was changed after this run began: run again once it is written in full")
+
+
+@dataclass(frozen=True)
 class Part:
     """Some rows of a piece; `bad_rows` counts lines of a CSV with too many or too few fields, which are skipped."""
 
     rows: pa.Table
     bad_rows: int = 0
+    bad_example: str | None = None
 
 
 @dataclass(frozen=True)
@@ -40,15 +63,17 @@ class ParquetPiece:
     first_row: int  # number of its first row, from 0, over all pieces of the table
     files: pafs.FileSystem
     row_groups: tuple[int, ...]
+    state: FileState
     # Columns of the old type INT96, which has no zone but means UTC: Spark and Hive write it so.
     int96: tuple[str, ...] = ()
 
     def parts(self) -> Iterator[Part]:
-        """Read it. Raises ArrowInvalid or OSError."""
+        """Read it. Raises pyarrow's errors or OSError."""
+        self.state.require(self.files, self.place)
         wanted = sorted({theirs for _, theirs in self.columns})
         with self.files.open_input_file(self.place) as stream:
             # In nanoseconds, as INT96 is read otherwise, the year 9999 would be some day between 1677 and 2262.
-            file = pq.ParquetFile(stream, coerce_int96_timestamp_unit="us")
+            file = pq.ParquetFile(stream, coerce_int96_timestamp_unit="us", page_checksum_verification=True)
             for batch in file.iter_batches(BATCH_ROWS, list(self.row_groups), wanted, use_threads=False):
                 yield Part(_named(pa.Table.from_batches([batch]), self.columns, self.int96))
 
@@ -63,14 +88,22 @@ class CsvPiece:
     rows: int
     first_row: int
     files: pafs.FileSystem
+    format: CsvFormat
+    state: FileState
 
     def parts(self) -> Iterator[Part]:
-        """Read it. Raises ArrowInvalid or OSError."""
-        bad = _Counter()
-        with csv_reader(self.files, self.place, [theirs for _, theirs in self.columns], bad) as reader:
+        """Read it. Raises pyarrow's errors or OSError, also where no line at all has the header's fields."""
+        self.state.require(self.files, self.place)
+        bad = BadRows()
+        wanted = [theirs for _, theirs in self.columns]
+        good = 0
+        with read_csv(self.files, self.place, self.format, wanted, bad) as reader:
             for batch in reader:
-                yield Part(_named(pa.Table.from_batches([batch]), self.columns), bad.take())
-        yield Part(_named(reader.schema.empty_table(), self.columns), bad.take())
+                good += len(batch)
+                yield Part(_named(pa.Table.from_batches([batch]), self.columns), bad.take(), bad.example)
+        if bad.fields and not good:
+            raise pa.ArrowInvalid(bad.all_of_them())
+        yield Part(_named(reader.schema.empty_table(), self.columns), bad.take(), bad.example)
 
 
 @dataclass(frozen=True)
@@ -101,51 +134,15 @@ class IcebergPiece:
 Piece = ParquetPiece | CsvPiece | IcebergPiece
 
 
-@dataclass
-class _Counter:
-    count: int = 0
-
-    def __call__(self, _row: Any) -> str:
-        self.count += 1
-        return "skip"
-
-    def take(self) -> int:
-        """The count so far; it starts again."""
-        taken, self.count = self.count, 0
-        return taken
-
-
 @dataclass(frozen=True)
 class Shape:
-    """What a file says of itself before its rows are read."""
+    """What a Parquet file says of itself before its rows are read."""
 
-    columns: dict[str, pa.DataType]
+    names: tuple[str, ...]
+    types: tuple[pa.DataType, ...]
     rows: int
     row_groups: tuple[int, ...] = ()  # rows of each
     int96: tuple[str, ...] = field(default=())
-
-
-def csv_reader(
-    files: pafs.FileSystem, path: str, columns: list[str] | None = None, bad_row: _Counter | None = None
-) -> pacsv.CSVStreamingReader:
-    """A reader of some columns of a CSV file, all as text. Raises ArrowInvalid where one is missing."""
-    names = sorted(set(columns)) if columns is not None else None
-    stream = files.open_input_stream(path)  # decompresses by the file's name
-    return pacsv.open_csv(
-        stream,
-        read_options=pacsv.ReadOptions(use_threads=False, block_size=8 << 20),
-        parse_options=pacsv.ParseOptions(
-            delimiter="\t" if ".tsv" in path.lower() else ",",
-            newlines_in_values=True,
-            invalid_row_handler=bad_row or _Counter(),
-        ),
-        convert_options=pacsv.ConvertOptions(
-            include_columns=names,
-            column_types={name: pa.string() for name in names or ()},
-            null_values=[""],
-            strings_can_be_null=True,
-        ),
-    )
 
 
 def parquet_shape(files: pafs.FileSystem, path: str) -> Shape:
@@ -155,29 +152,21 @@ def parquet_shape(files: pafs.FileSystem, path: str) -> Shape:
         schema, metadata = file.schema_arrow, file.metadata
         leaves = [metadata.schema.column(i) for i in range(metadata.num_columns)]
         return Shape(
-            columns=dict(zip(schema.names, schema.types, strict=True)),
+            names=tuple(schema.names),
+            types=tuple(schema.types),
             rows=metadata.num_rows,
             row_groups=tuple(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)),
             int96=tuple(leaf.path for leaf in leaves if leaf.physical_type == "INT96"),
         )
 
 
-def csv_shape(files: pafs.FileSystem, path: str, size: int) -> Shape:
-    """Columns of a CSV file, from its header, and a guess at its rows. Raises ArrowInvalid or OSError."""
-    with csv_reader(files, path) as reader:
-        names = reader.schema.names
-    compressed = path.lower().endswith((".gz", ".bz2", ".zst", ".lz4"))
-    return Shape({name: pa.string() for name in names}, rows=size * (6 if compressed else 1) // 50)
-
-
-def count_csv_rows(files: pafs.FileSystem, path: str) -> int:
-    """Rows of a CSV file, by reading it."""
-    with csv_reader(files, path) as reader:
-        return sum(len(batch) for batch in reader)
-
-
 def parquet_pieces(
-    table: str, files: pafs.FileSystem, path: str, columns: Columns, shape: Shape, first_row: int
+    table: str,
+    files: pafs.FileSystem,
+    info: pafs.FileInfo,
+    columns: Columns,
+    shape: Shape,
+    first_row: int,
 ) -> Iterator[ParquetPiece]:
     """One file's pieces, of about PIECE_ROWS rows each."""
     int96 = tuple(ours for ours, theirs in columns if theirs in shape.int96)
@@ -187,7 +176,9 @@ def parquet_pieces(
         groups.append(number)
         rows += group_rows
         if rows >= PIECE_ROWS or number == len(shape.row_groups) - 1:
-            yield ParquetPiece(table, path, columns, rows, first_row, files, tuple(groups), int96)
+            yield ParquetPiece(
+                table, info.path, columns, rows, first_row, files, tuple(groups), FileState.of(info), int96
+            )
             first_row, groups, rows = first_row + rows, [], 0
 
 

@@ -111,6 +111,8 @@ def _malformed(e: Evidence) -> Iterator[CheckResult]:
     shown = [value for values in e.measured.examples.values() for value in values]
     such_as = f" (such as {', '.join(map(repr, shown[:3]))})" if shown else ""
     remedy = "write numbers plainly and times in ISO 8601, or raise quality.max_null_share"
+    if any(column.endswith("(whole row)") for column in e.measured.malformed):
+        remedy = "mend those lines, or say how the file is written (delimiter, escape), or raise quality.max_null_share"
     yield _worst_share(
         e, "malformed", e.measured.malformed, e.limits.max_null_share, f"cannot be read{such_as}", remedy
     )

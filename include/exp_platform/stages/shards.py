@@ -16,14 +16,15 @@ import pyarrow as pa
 
 from exp_platform.config.experiment import Behaviour, Experiment
 from exp_platform.diagnosis import diagnosis
-from exp_platform.errors import DataError
+from exp_platform.errors import DataError, ExpPlatformError
 from exp_platform.kernels.behaviour import distributions
 from exp_platform.kernels.canonical_text import text
 from exp_platform.kernels.clean import IDS, clean_bucket, kind_of
 from exp_platform.kernels.measured import Measured
 from exp_platform.kernels.quantiles import Distribution
 from exp_platform.kernels.sql import query
-from exp_platform.stages.pieces import Part, Piece
+from exp_platform.stages.pieces import IcebergPiece, Part, Piece
+from exp_platform.stages.unreadable import unreadable, unreadable_table
 from exp_platform.tables.files import Writer
 
 _COMPRESSION = pa.ipc.IpcWriteOptions(compression="lz4")
@@ -38,6 +39,7 @@ class Shard:
     table: str
     rows: bytes = b""  # an Arrow stream
     bad_rows: int = 0
+    bad_example: str | None = None
     problem: str | None = None
 
 
@@ -56,16 +58,28 @@ def read_and_split(pieces: Iterable[tuple[int, Piece]], buckets: int) -> Iterato
     for number, piece in pieces:
         first_row = piece.first_row
         try:
-            for batch, part in enumerate(piece.parts()):
+            for batch, part in enumerate(_parts(piece)):
                 table = _with_texts(part.rows, piece, first_row)
                 first_row += len(table)
                 yield from _split(table, buckets, number, batch, piece.table, part)
         except DataError as error:
             yield 0, Shard(number, 0, piece.table, problem=f"{piece.place}: {error}")
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
-            if diagnosis(error):
-                raise  # the store is at fault, not the file: the next try may find it well
-            yield 0, Shard(number, 0, piece.table, problem=f"{piece.place}: {str(error).splitlines()[0]}")
+        except _UnreadableError as error:
+            yield 0, Shard(number, 0, piece.table, problem=str(error))
+
+
+class _UnreadableError(Exception):
+    """A piece cannot be read, in words for people."""
+
+
+def _parts(piece: Piece) -> Iterator[Part]:
+    try:
+        yield from piece.parts()
+    except Exception as error:  # whatever pyarrow or PyIceberg raise for a file that they cannot read
+        if diagnosis(error) or isinstance(error, ExpPlatformError):
+            raise  # the store is at fault, not the file: the next try may find it well
+        told = unreadable_table if isinstance(piece, IcebergPiece) else unreadable
+        raise _UnreadableError(told(piece.place, error)) from error
 
 
 def clean_and_write(
@@ -90,17 +104,28 @@ def clean_and_write(
         return
     raw: dict[str, list[pa.Table]] = defaultdict(list)
     bad: dict[str, int] = defaultdict(int)
+    lines: dict[str, list[str]] = defaultdict(list)
     for _, shard in sorted(dealt, key=lambda item: (item[1].piece, item[1].batch)):
         raw[shard.table].append(pa.ipc.open_stream(shard.rows).read_all())
         bad[shard.table] += shard.bad_rows
+        lines[_whole_row(shard.table)] += [shard.bad_example] if shard.bad_example else []
     del dealt
     cleaned = clean_bucket(raw, experiment, now)
     staged = {"exposures": cleaned.exposures, "outcomes": cleaned.outcomes}
     files = {name: writers[name].write(bucket, rows) for name, rows in staged.items() if len(rows)}
     skipped = {name: n for name, n in bad.items() if n}
-    whole = Measured(rows_in=skipped, malformed={f"{name}.(whole row)": n for name, n in skipped.items()})
+    whole = Measured(
+        rows_in=skipped,
+        malformed={_whole_row(name): n for name, n in skipped.items()},
+        examples={name: shown for name, shown in lines.items() if shown},
+    )
     found = distributions(cleaned.exposures, cleaned.outcomes, experiment, as_of, unfrozen)
     yield Staged(files, cleaned.measured.merge(whole), distributions=found)
+
+
+def _whole_row(table: str) -> str:
+    """What lines of a CSV with too many or too few fields are counted under, where others have a column."""
+    return f"{table}.(whole row)"
 
 
 def _with_texts(rows: pa.Table, piece: Piece, first_row: int) -> pa.Table:
@@ -126,7 +151,7 @@ def _split(
     table: pa.Table, buckets: int, piece: int, batch: int, name: str, part: Part
 ) -> Iterator[tuple[int, Shard]]:
     if buckets == 1:
-        yield 0, Shard(piece, batch, name, _bytes(table), part.bad_rows)
+        yield 0, Shard(piece, batch, name, _bytes(table), part.bad_rows, part.bad_example)
         return
     bucket = _bucket_of(table["user_id"], buckets)
     order = np.argsort(bucket, kind="stable")
@@ -135,7 +160,8 @@ def _split(
     for number, (start, end) in enumerate(zip([0, *ends], ends, strict=False)):
         if end > start or number == 0:
             rows = dealt.slice(start, end - start)
-            yield number, Shard(piece, batch, name, _bytes(rows), part.bad_rows if number == 0 else 0)
+            bad = (part.bad_rows, part.bad_example) if number == 0 else (0, None)
+            yield number, Shard(piece, batch, name, _bytes(rows), *bad)
 
 
 def _bucket_of(user_ids: Any, buckets: int) -> Any:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
 from typing import Any
 
 import pyarrow as pa
@@ -17,21 +16,32 @@ from exp_platform.config.experiment import EventsSource, Experiment, TableSource
 from exp_platform.config.loading import expand_location
 from exp_platform.config.spec_sources import SYNTHETIC_ATTRIBUTES
 from exp_platform.diagnosis import diagnosis
+from exp_platform.errors import ExpPlatformError
 from exp_platform.kernels.canonical_text import is_binary, is_text, is_uuid, plain_type
 from exp_platform.kernels.clean import ATTRIBUTE, COVARIATE, OUTCOME, Kind, kind_of
+from exp_platform.stages.csv_files import count_csv_rows, csv_head
 from exp_platform.stages.pieces import (
     Columns,
     CsvPiece,
+    FileState,
     IcebergPiece,
     Piece,
-    count_csv_rows,
-    csv_shape,
     parquet_pieces,
     parquet_shape,
 )
+from exp_platform.stages.source_files import file_system, found_at
+from exp_platform.stages.unreadable import unreadable, unreadable_table
 
-_ENDINGS = {"parquet": (".parquet", ".pq"), "csv": (".csv", ".tsv")}
-_COMPRESSED = (".gz", ".bz2", ".zst", ".lz4")
+_AS_FILES = (
+    "its folder also holds files that are not, or no longer, its rows. Write its rows as plain Parquet or CSV files into "
+    "a folder of their own, or into an Iceberg table that `table` names"
+)
+_TABLE_REMEDIES = {
+    "an Iceberg table": (
+        "its folder also holds files that are no longer its rows. Name it by `table` instead of `path` (registered in the "
+        "environment's catalog), or write its rows as plain files into a folder of their own"
+    )
+}
 
 
 @dataclass(frozen=True)
@@ -72,18 +82,6 @@ class Plan:
 def raw_folder(experiment: Experiment, environment: Environment) -> str:
     """Where an experiment's synthetic raw data are."""
     return f"{environment.raw_dir.rstrip('/')}/exp_platform/{experiment.id}"
-
-
-def file_system(location: str, environment: Environment) -> tuple[pafs.FileSystem, str]:
-    """The file system of a path or URI, and the path in it; object stores by the catalog's own properties."""
-    if "://" not in location:
-        return pafs.LocalFileSystem(), location
-    scheme, _, path = location.partition("://")  # not by a URL's rules, by which `?` ends a path
-    if scheme == "file":
-        return pafs.LocalFileSystem(), path
-    from pyiceberg.io.pyarrow import PyArrowFileIO
-
-    return PyArrowFileIO(environment.pyiceberg_properties()).fs_by_scheme(scheme, path.split("/")[0]), path
 
 
 def readings(experiment: Experiment, environment: Environment) -> tuple[Reading, ...]:
@@ -144,109 +142,102 @@ def plan_reading(experiment: Experiment, environment: Environment) -> Plan:
     return Plan(tuple(pieces), tuple(problems))
 
 
-def source_files(location: str, kind: str, files: pafs.FileSystem) -> list[pafs.FileInfo]:
-    """The data files of a path (a file, a folder or a glob) in the order of their paths; hidden ones left out."""
-    info = files.get_file_info(location)
-    if info.type == pafs.FileType.File:
-        return [info]
-    folder, wanted = files_below(location, kind)
-    selector = pafs.FileSelector(folder, allow_not_found=True, recursive=True)
-    found = [
-        info
-        for info in files.get_file_info(selector)
-        if info.type == pafs.FileType.File and wanted(info.path)
-    ]
-    return sorted(found, key=lambda info: info.path)
-
-
-def files_below(location: str, kind: str | None) -> tuple[str, Callable[[str], bool]]:
-    """For a folder or glob: the folder that holds its files, and which paths of files below that are its files.
-
-    `kind` is what a file must look like where the location does not say an ending; None: like anything.
-    """
-    parts = PurePosixPath(location).parts
-    fixed = next((i for i, part in enumerate(parts) if any(mark in part for mark in "*?[")), len(parts))
-    folder = str(PurePosixPath(*parts[:fixed]))
-    pattern, names_files = re.compile(_glob_expression(location)), PurePosixPath(location).suffix != ""
-
-    def wanted(path: str) -> bool:
-        return (
-            not any(part[0] in "._" for part in PurePosixPath(path).relative_to(folder).parts)
-            and pattern.fullmatch(path) is not None
-            and (names_files or kind is None or _is_data(path, kind))
-        )
-
-    return folder, wanted
-
-
-def _glob_expression(pattern: str) -> str:
-    """A regular expression for the files that a path or glob stands for, those in a matching folder among them."""
-    special = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    tokens = re.findall(r"\*\*/|\*\*|\*|\?|\[[^\]]*\]|[^*?\[]+|\[", pattern.rstrip("/"))
-    inner = "".join(special.get(t) or (t if t[0] == "[" and len(t) > 1 else re.escape(t)) for t in tokens)
-    return f"{inner}(?:/.*)?"
-
-
-def _is_data(path: str, kind: str) -> bool:
-    name = path.lower()
-    for ending in _COMPRESSED:
-        name = name.removesuffix(ending)
-    return name.endswith(_ENDINGS[kind])
-
-
 def _files(reading: Reading, environment: Environment) -> Iterator[Piece | Problem]:
     location, kind = reading.source.location, reading.source.format
     files, path = file_system(location, environment)
-    found = source_files(path, kind, files)
-    if not found:
+    try:
+        found = found_at(path, kind, files)
+    except OSError as error:
+        if diagnosis(error):
+            raise  # the store is at fault, not the data
+        yield Problem("source", f"{reading.table}: {unreadable(location, error)}")
+        return
+    for folder, what in found.tables:
+        yield Problem(
+            "source", f"{reading.table}: {folder} is {what}: {_TABLE_REMEDIES.get(what, _AS_FILES)}"
+        )
+    if twice := found.same_file():
+        one, other = twice
+        remedy = "its rows would count twice; name the files in the spec so that each stands once"
+        yield Problem("source", f"{reading.table}: {one} and {other} are one file under two names: {remedy}")
+    if not found.files and not found.tables:
         yield Problem("source", f"{reading.table}: no {kind} file at {location}: {reading.remedy}")
+    if not found.tables:
+        yield from _pieces(reading, files, found.files)
+
+
+def _pieces(
+    reading: Reading, files: pafs.FileSystem, found: Sequence[pafs.FileInfo]
+) -> Iterator[Piece | Problem]:
+    read = _parquet if reading.source.format == "parquet" else _csv
     first_row = 0
     for position, info in enumerate(found):
         try:
-            shape = (
-                parquet_shape(files, info.path)
-                if kind == "parquet"
-                else csv_shape(files, info.path, info.size)
-            )
-        except (pa.ArrowInvalid, OSError) as error:
+            if info.type != pafs.FileType.File:
+                raise FileNotFoundError("it is no file, or a link that leads nowhere")
+            made, rows = read(reading, files, info, first_row, last=position == len(found) - 1)
+        except (pa.ArrowException, OSError) as error:
             if diagnosis(error):
-                raise  # the store is at fault, not the file
-            yield Problem("source", unreadable(reading.table, info.path, kind, error))
+                raise
+            yield Problem("source", f"{reading.table}: {unreadable(info.path, error)}")
             continue
-        faults = list(_column_faults(reading, info.path, shape.columns))
-        yield from faults
-        if faults:
-            continue
-        if kind == "parquet":
-            yield from parquet_pieces(reading.table, files, info.path, reading.columns, shape, first_row)
-            first_row += shape.rows
-        else:
-            yield CsvPiece(reading.table, info.path, reading.columns, shape.rows, first_row, files)
-            if reading.numbers_rows and position < len(found) - 1:
-                first_row += count_csv_rows(files, info.path)
+        first_row += rows
+        yield from made
 
 
-def unreadable(table: str, path: str, kind: str, error: Exception) -> str:
-    """The message for a file that is not what its format says."""
-    return f"{table}: {path} cannot be read as {kind} ({str(error).splitlines()[0]}): write the file again"
+def _parquet(
+    reading: Reading, files: pafs.FileSystem, info: pafs.FileInfo, first_row: int, *, last: bool
+) -> tuple[Sequence[Piece | Problem], int]:
+    """Pieces or problems of a Parquet file, and its number of rows."""
+    shape = parquet_shape(files, info.path)
+    faults = list(_column_faults(reading, info.path, shape.names, shape.types))
+    pieces = list(parquet_pieces(reading.table, files, info, reading.columns, shape, first_row))
+    return faults or pieces, shape.rows
+
+
+def _csv(
+    reading: Reading, files: pafs.FileSystem, info: pafs.FileInfo, first_row: int, *, last: bool
+) -> tuple[Sequence[Piece | Problem], int]:
+    """The piece or the problems of a CSV file, and its number of rows where it is needed: to number those after it."""
+    head = csv_head(files, info.path, reading.source.csv)
+    faults = list(_column_faults(reading, info.path, head.names, [pa.string()] * len(head.names)))
+    if faults:
+        return faults, 0
+    rows = 0
+    if reading.numbers_rows and not last:
+        rows = count_csv_rows(files, info.path, head.format, [theirs for _, theirs in reading.columns])
+    guess = (info.size or 0) * (6 if head.format.compression else 1) // 50
+    state = FileState.of(info)
+    piece = CsvPiece(reading.table, info.path, reading.columns, guess, first_row, files, head.format, state)
+    return [piece], rows
 
 
 def _iceberg(reading: Reading, environment: Environment) -> Iterator[Piece | Problem]:
+    """Pieces or problems of an Iceberg table; whatever its library raises is a problem of the table."""
     from pyiceberg.exceptions import NoSuchTableError
+
+    name = reading.source.location
+    try:
+        yield from _iceberg_pieces(reading, environment)
+    except NoSuchTableError:
+        yield Problem(
+            "source", f"{reading.table}: the catalog has no table {name}: correct its name, or create it"
+        )
+    except Exception as error:  # PyIceberg raises ValueError, KeyError, OSError, ... for what it cannot read
+        if diagnosis(error) or isinstance(error, ExpPlatformError):
+            raise
+        yield Problem("source", f"{reading.table}: {unreadable_table(name, error)}")
+
+
+def _iceberg_pieces(reading: Reading, environment: Environment) -> Iterator[Piece | Problem]:
     from pyiceberg.io.pyarrow import schema_to_pyarrow
 
     from exp_platform.tables.catalog import open_catalog
 
     name = reading.source.location
-    try:
-        table = open_catalog(environment).load_table(name.removeprefix(f"{CATALOG}."))
-    except NoSuchTableError:
-        yield Problem(
-            "source", f"{reading.table}: the catalog has no table {name}: correct its name, or create it"
-        )
-        return
+    table = open_catalog(environment).load_table(name.removeprefix(f"{CATALOG}."))
     schema = schema_to_pyarrow(table.schema(), include_field_ids=False)
-    faults = list(_column_faults(reading, name, dict(zip(schema.names, schema.types, strict=True))))
+    faults = list(_column_faults(reading, name, schema.names, schema.types))
     yield from faults
     if faults:
         return
@@ -266,17 +257,34 @@ def _iceberg(reading: Reading, environment: Environment) -> Iterator[Piece | Pro
         first_row += rows
 
 
-def _column_faults(reading: Reading, place: str, types: dict[str, Any]) -> Iterator[Problem]:
+def _column_faults(
+    reading: Reading, place: str, names: Sequence[str], types: Sequence[Any]
+) -> Iterator[Problem]:
+    """What is wrong with the columns that are read. A column that is not may stand twice: no row is read from it."""
+    count, kinds = Counter(names), dict(zip(names, types, strict=True))
+    what = f"{reading.table}: {place}"
     for ours, theirs in reading.columns:
-        what = f"{reading.table}: {place}"
-        if theirs not in types:
-            known = ", ".join(sorted(types))
-            remedy = "name the right one in the spec, or deliver it"
-            yield Problem("schema", f"{what} has no column {theirs} (for {ours}) but {known}: {remedy}")
-        elif allowed := _type_fault(ours, types[theirs]):
+        if not count[theirs]:
+            yield Problem("schema", f"{what} has no column {theirs} (for {ours}) but {_listed(names)}")
+        elif count[theirs] > 1:
+            remedy = "which one is meant cannot be told; rename or drop the others"
+            yield Problem("schema", f"{what} has {count[theirs]} columns {theirs} (for {ours}): {remedy}")
+        elif allowed := _type_fault(ours, kinds[theirs]):
             yield Problem(
-                "schema", f"{what}: column {theirs} (for {ours}) is {types[theirs]}, allowed is {allowed}"
+                "schema", f"{what}: column {theirs} (for {ours}) is {kinds[theirs]}, allowed is {allowed}"
             )
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The columns there are, and the remedy."""
+    if len(names) == 1:
+        (only,) = names
+        for mark, told in ((";", '";"'), ("\t", '"\\t"'), ("|", '"|"'), (",", '","')):
+            if mark in only:
+                return (
+                    f"one named {only!r}: its values are separated by something else; say `delimiter: {told}`"
+                )
+    return f"{', '.join(sorted(names))}: name the right one in the spec, or deliver it"
 
 
 def _is_time(kind: Any) -> bool:

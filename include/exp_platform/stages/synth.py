@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from exp_platform.config.environment import load_environment
 from exp_platform.stages.run import Run, StageResult
-from exp_platform.stages.sources import file_system, raw_folder
+from exp_platform.stages.source_files import file_system
+from exp_platform.stages.sources import raw_folder
 from exp_platform.synth.files import write_raw
 
 
