@@ -1,14 +1,22 @@
-"""Shows broken specs as this file's import error in Airflow, and makes no DAG.
+"""Shows what keeps experiments from having a DAG as this file's import error in Airflow, and makes no DAG.
 
-experiments.py passes over a broken spec, so that it costs nobody else a DAG; without this file nobody would be told.
+experiments.py passes over a broken spec, and over one that no DAG can be made of, so that it costs nobody else a DAG;
+without this file nobody would be told.
 """
 
 from __future__ import annotations
 
 from exp_platform.config.loading import load_all
 from exp_platform.errors import ConfigError
+from exp_platform.orchestration.dag import build_dags
 
-faults = load_all().errors
+loaded = load_all()
+faults = [str(error) for error in loaded.errors]
+faults += [
+    f"{loaded.experiments[id].spec_file}: {id}: no DAG can be made of it ({type(error).__name__}: {error}); the other "
+    "experiments have theirs"
+    for id, error in build_dags(loaded.experiments.values())[1].items()
+]
 
 if faults:
-    raise ConfigError("\n".join([f"{len(faults)} fault(s) in the specs:", *map(str, faults)]))
+    raise ConfigError("\n".join([f"{len(faults)} fault(s) in the specs:", *faults]))

@@ -1,11 +1,11 @@
-"""A DAG for each experiment of the configs. Airflow imports this file; a broken spec is told by config_errors.py."""
+"""A DAG for each experiment of the configs. What keeps one from having a DAG is told by config_errors.py."""
 
 from __future__ import annotations
 
 from airflow.sdk import get_parsing_context
 
 from exp_platform.config.loading import load_all, load_one_for_parse
-from exp_platform.orchestration.dag import DAG_PREFIX, build_dag
+from exp_platform.orchestration.dag import DAG_PREFIX, build_dags
 
 # While Airflow runs one task, it parses this file for that task's DAG alone: then only that one spec is read.
 wanted = get_parsing_context().dag_id
@@ -17,6 +17,9 @@ elif wanted.startswith(DAG_PREFIX):
 else:
     experiments = []
 
-for experiment in experiments:
-    dag = build_dag(experiment)
+dags, failures = build_dags(experiments)
+for dag in dags:
     globals()[dag.dag_id] = dag
+if wanted is not None:
+    for failure in failures.values():
+        raise failure

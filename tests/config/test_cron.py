@@ -16,6 +16,10 @@ from exp_platform.config.cron import PRESETS, cron_fault
         "59 23 31 12 7",
         "0 0 * * sun",
         "5/10 * * * *",
+        "0 0 29 2 *",
+        "0 0 31 */2 *",
+        "0 0 31 2 mon",  # a Monday of February, or the 31st
+        "0 0 28/2 feb *",
     ],
 )
 def test_accepts(expression: str) -> None:
@@ -38,6 +42,10 @@ def test_accepts(expression: str) -> None:
         ("10-5 * * * *", "minute '10-5' is not within 0-59"),
         ("*/0 * * * *", "minute '*/0' is not within 0-59"),
         ("1,,2 * * * *", "minute '1,,2' is not within 0-59"),
+        ("0 0 31 2 *", "no month of '2' has a day '31'"),
+        ("0 0 30,31 feb *,*", "no month of 'feb' has a day '30,31'"),
+        ("0 0 31 apr-jun/2 *", "no month of 'apr-jun/2' has a day '31'"),
+        (",".join(["5"] * 72) + " * * * *", "151 characters instead of at most 150"),
         ("often * * * *", "minute 'often' is not within 0-59"),
     ],
 )

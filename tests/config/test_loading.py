@@ -172,6 +172,19 @@ def test_an_alias_that_holds_itself_is_a_fault_like_any_other(configs: Path) -> 
     assert {Path(error.file).stem for error in loaded.errors} == {"third", "fourth"}
 
 
+def test_aliases_that_stand_for_more_than_a_memory_holds_stop_no_other_spec(configs: Path) -> None:
+    """Nine levels of nine aliases are 400 bytes of YAML and 400 million values."""
+    lines = ["id: third", 'a0: &a0 ["x", "x"]']
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 10)]
+    write(configs, "third", "\n".join([*lines, "hypothesis: *a9"]))
+
+    loaded = load_all(configs)
+
+    assert {"first", "second"} <= set(loaded.experiments)
+    (error,) = loaded.errors
+    assert "its aliases stand for more than 100,000 values" in str(error)
+
+
 def test_anchors_may_be_shared(configs: Path) -> None:
     text = good("third").replace("exposures: {path:", "exposures: &place {path:")
     write(configs, "third", text.replace('outcomes: {path: "${EXP_DATA_DIR}/outcomes"}', "outcomes: *place"))

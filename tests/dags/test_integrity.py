@@ -19,6 +19,7 @@ from exp_platform.config.loading import load_all
 from exp_platform.orchestration.dag import build_dag
 from exp_platform.orchestration.operators import StageOperator
 from exp_platform.stages.graph import stages_of
+from orchestration import airflow_home
 from orchestration.airflow_home import ROOT
 from orchestration.deployment import SPEC
 
@@ -130,7 +131,8 @@ def test_run_experiment_refuses_unknown_and_absent_ids(bag: DagBag) -> None:
 
 
 def _configs(folder: Path, experiments: dict, monkeypatch: pytest.MonkeyPatch) -> None:
-    (folder / "dev.yaml").write_text(json.dumps({"environment": "embedded", "experiments": experiments}))
+    text = json.dumps({"environment": "embedded", "experiments": experiments}, ensure_ascii=False)
+    (folder / "dev.yaml").write_text(text)
     monkeypatch.setenv("EXP_CONFIG_DIR", str(folder))
 
 
@@ -143,6 +145,103 @@ def test_a_broken_spec_is_an_import_error_and_hurts_no_other_one(tmp_path, monke
     assert file.endswith("config_errors.py")
     assert "experiments.broken.n_user" in error
     assert "did you mean n_users?" in error
+
+
+def test_an_experiment_that_no_dag_can_be_made_of_hides_no_other_one(tmp_path, monkeypatch) -> None:
+    """Whatever Airflow refuses: here a text of its page, half-way through the making of one DAG."""
+    from exp_platform.orchestration import dag as module
+
+    def doc(experiment, *rest):
+        if experiment.id == "odd":
+            raise ValueError("tag cannot be longer than 100 characters")
+        return dag_doc(experiment, *rest)
+
+    dag_doc = module.dag_doc
+    monkeypatch.setattr(module, "dag_doc", doc)
+    _configs(tmp_path, {"good": SPEC, "odd": SPEC, "other": SPEC}, monkeypatch)
+    bag = DagBag(ROOT / "dags")
+    assert {"exp__good", "exp__other", "run_experiment", "maintenance"} == set(bag.dags)
+    ((file, error),) = bag.import_errors.items()
+    assert file.endswith("config_errors.py")
+    assert "odd: no DAG can be made of it (ValueError: tag cannot be longer" in error
+    assert all(Path(dag.fileloc).name != "config_errors.py" for dag in bag.dags.values())
+
+    monkeypatch.setattr(module, "timetable_of", None)  # fails within the making of every one
+    assert set(DagBag(ROOT / "dags").dags) == {"run_experiment", "maintenance"}
+
+
+def _extreme_specs() -> dict[str, dict]:
+    """Each as long, and as odd, as `exp validate` allows."""
+    odd = "{{ x }} {% if %} \U0001f9ea 'quote\" | line\nnext.md"
+    crons = (
+        "0 0 29 2 *",
+        ",".join(map(str, range(50))) + " * * * *",
+        "0 0 * * " + ",".join(["3"] * 70),
+        "*/70 */50 1-31/40 * *",
+        None,
+    )
+    specs = {
+        "x" * 64: {
+            "owner": "o" * 500,
+            "tags": ["t" * 100, "T" * 100, odd[:90], "t" * 100],
+            "timezone": "Asia/Tokyo",
+        }
+    }
+    specs |= {f"cron_{n}": {"schedule": {"cron": cron, "active": True}} for n, cron in enumerate(crons)}
+    specs["odd"] = {"hypothesis": odd * 1000, "description": odd, "owner": odd, "timezone": "Etc/GMT+12"}
+    specs["early"] = {"start_date": "1990-02-01", "schedule": {"grace_days": 3660}}
+    specs["late"] = {
+        "start_date": "2199-12-31",
+        "days": 1,
+        "schedule": {"grace_days": 3660, "active": True},
+    }
+    return {id: SPEC | keys for id, keys in specs.items()}
+
+
+def test_what_validate_accepts_airflow_stores(tmp_path, monkeypatch) -> None:
+    """All DAGs of a file go into Airflow's database in one go: one that it refuses would take all others with it.
+
+    SQLite stores texts of any length, so lengths are held against the columns of Airflow's own models.
+    """
+    from airflow.dag_processing.collection import update_dag_parsing_results_in_db
+    from airflow.models.dag import DagModel, DagTag
+    from airflow.models.dagbundle import DagBundleModel
+    from airflow.models.log import Log
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.serialization.serialized_objects import LazyDeserializedDAG
+    from airflow.utils.session import create_session
+
+    airflow_home.make_database()
+    _configs(tmp_path, _extreme_specs(), monkeypatch)
+    assert load_all().errors == ()
+    bag = DagBag(ROOT / "dags" / "experiments.py")
+    assert (bag.import_errors, len(bag.dags)) == ({}, len(_extreme_specs()))
+    dags = [
+        LazyDeserializedDAG(data=json.loads(json.dumps(DagSerialization.to_dict(dag))))
+        for dag in bag.dags.values()
+    ]
+    errors: dict = {}
+    with create_session() as session:
+        session.merge(DagBundleModel(name="extreme"))
+        session.flush()
+        update_dag_parsing_results_in_db("extreme", None, dags, errors, None, set(), session)
+    assert errors == {}
+
+    def fits(column, value: str | None) -> bool:
+        return value is None or column.type.length is None or len(value) <= column.type.length
+
+    with create_session() as session:
+        stored = session.query(DagModel).filter(DagModel.bundle_name == "extreme").all()
+        assert {model.dag_id for model in stored} == set(bag.dags)
+        for model in stored:
+            for column in DagModel.__table__.columns:
+                value = getattr(model, column.key.lstrip("_"), None)
+                assert not isinstance(value, str) or fits(column, value), (model.dag_id, column)
+            assert all(fits(DagTag.__table__.c.name, tag.name) for tag in model.tags)
+            dag = bag.dags[model.dag_id]
+            for task in dag.tasks:
+                assert fits(Log.__table__.c.owner, task.owner)
+                assert fits(TaskInstance.__table__.c.task_id, task.task_id)
 
 
 def test_no_specs_at_all_are_no_error(tmp_path, monkeypatch) -> None:

@@ -38,6 +38,7 @@ ID_REMEDY = f"allowed: an id that matches {ID_PATTERN}"
 _ID = re.compile(ID_PATTERN)
 _FULL_KEYS = {"source", "variants", "metrics", "window"}  # any of them makes an entry a full spec
 _FILE_KEYS = ("environment", "experiments")
+_NOT_STORED = re.compile("[\x00\ud800-\udfff]")
 _KINDS: dict[type, str] = {list: "a list", str: "text"}
 _ONCE = "a key may stand once: the second would silently win"
 
@@ -144,6 +145,10 @@ def resolve(entry: Entry) -> Experiment | list[Fault]:
                 Fault(("id",), content["id"], f"allowed: {entry.id}, the entry's own key, or leave it out")
             )
         content = {"id": entry.id, **content} if "id" not in content else content
+    faults += [
+        Fault(key, Words(f"a character {found}"), "no database stores it: leave it out")
+        for key, found in _unstorable(content, (), set())
+    ]
     flat = bool(entry.key) and not _FULL_KEYS & content.keys()
     model = FlatSpec if flat else ExperimentSpec
     try:
@@ -153,6 +158,24 @@ def resolve(entry: Entry) -> Experiment | list[Fault]:
     spec = written.spread() if isinstance(written, FlatSpec) else written
     faults += [_flat_key(fault) if flat else fault for fault in spec_faults(spec)]
     return faults or spec.resolve(entry.file.name)
+
+
+def _unstorable(value: Any, key: Key, seen: set[int]) -> Iterator[tuple[Key, str]]:
+    """Texts with a character that PostgreSQL or UTF-8 cannot hold: NUL, and half of a pair of UTF-16."""
+    if isinstance(value, str):
+        if found := _NOT_STORED.search(value):
+            yield key, f"U+{ord(found[0]):04X}"
+    elif (
+        isinstance(value, (dict, list)) and id(value) not in seen
+    ):  # an alias may stand many times, and in itself
+        seen.add(id(value))
+        if isinstance(value, dict):
+            for name, inner in value.items():
+                yield from _unstorable(name, key, seen)
+                yield from _unstorable(inner, (*key, str(name)), seen)
+        else:
+            for position, inner in enumerate(value):
+                yield from _unstorable(inner, (*key, position), seen)
 
 
 def _flat_key(fault: Fault) -> Fault:

@@ -131,6 +131,8 @@ def _allowed(kind: str, context: dict[str, Any], found: Any, message: str) -> st
         )
     if kind == "string_pattern_mismatch":
         return f"allowed: text that matches {context['pattern']}"
+    if kind == "string_too_long":
+        return f"allowed: at most {context['max_length']} characters, found {len(found)}"
     if kind == "string_too_short":
         return "allowed: text that is not empty"
     if kind == "literal_error":

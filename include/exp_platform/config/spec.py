@@ -22,7 +22,7 @@ from exp_platform.config.experiment import (
     Variant,
 )
 from exp_platform.config.faults import Fault, Words, refuse
-from exp_platform.config.spec_base import Id, Items, Spec, Text
+from exp_platform.config.spec_base import Id, Items, Owner, Spec, Tag, Text
 from exp_platform.config.spec_metrics import GuardrailSpec, MetricSpec, Missing
 from exp_platform.config.spec_plan import (
     AnalysesSpec,
@@ -90,7 +90,7 @@ class ExperimentSpec(Spec):
     """One experiment as people write it."""
 
     id: Id
-    owner: Text
+    owner: Owner
     hypothesis: Text
     variants: Annotated[Items[VariantSpec], AfterValidator(_checked_variants)]
     window: WindowSpec
@@ -103,7 +103,7 @@ class ExperimentSpec(Spec):
     analyses: AnalysesSpec = AnalysesSpec()
     decision: DecisionSpec = DecisionSpec()
     schedule: ScheduleSpec = ScheduleSpec()
-    tags: Items[Text] = ()
+    tags: Items[Tag] = ()
     description: str = ""
 
     @property

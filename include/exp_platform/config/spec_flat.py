@@ -8,7 +8,7 @@ from pydantic import Field
 
 from exp_platform.config.experiment import Effect
 from exp_platform.config.spec import ExperimentSpec
-from exp_platform.config.spec_base import Day, EffectSize, Id, Items, Text
+from exp_platform.config.spec_base import Day, EffectSize, Id, Items, Owner, Tag, Text
 from exp_platform.config.spec_metrics import GuardrailSpec, MeasureSpec, MetricSpec
 from exp_platform.config.spec_plan import (
     LONGEST_WINDOW,
@@ -30,7 +30,7 @@ class FlatSpec(SyntheticSettings):
     """Two arms, `control` and `treatment`, on generated data, with the metrics that such data have."""
 
     id: Id
-    owner: Text = "experimentation"
+    owner: Owner = "experimentation"
     hypothesis: Text = "The treatment raises the share of users who buy."
     start_date: Day = START_DATE
     days: int = Field(ge=1, le=LONGEST_WINDOW)
@@ -43,7 +43,7 @@ class FlatSpec(SyntheticSettings):
     mde: EffectSize = MDE  # of conversion
     min_practical_effect: EffectSize | None = None  # of conversion
     schedule: ScheduleSpec = ScheduleSpec()
-    tags: Items[Text] = ("synthetic",)
+    tags: Items[Tag] = ("synthetic",)
     description: str = ""
 
     def spread(self) -> ExperimentSpec:

@@ -33,8 +33,14 @@ _DECISION = DecisionPlan()
 _SCHEDULE = Schedule()
 
 
+# Names of no zone of their own: what they mean is each machine's, or they count leap seconds, which no clock shows.
+_NO_ZONE = re.compile(r"(right|posix)/.*|localtime|posixrules|Factory")
+
+
 def _known_timezone(name: str) -> str:
     try:
+        if _NO_ZONE.fullmatch(name):
+            raise KeyError(name)
         ZoneInfo(name)
     except (KeyError, ValueError, OSError):  # OSError: the name of a folder
         hint = suggest(name, available_timezones()).partition("allowed:")[0]

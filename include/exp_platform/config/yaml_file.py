@@ -13,6 +13,9 @@ Key = tuple[str | int, ...]
 _BASE: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
+_MOST_VALUES = 100_000  # of a file; a few nested aliases stand for more than a memory holds
+
+
 class _Loader(_BASE):  # type: ignore[valid-type,misc]
     """Keeps a date that no calendar has (2026-02-30) as text, for the spec to refuse with its key."""
 
@@ -34,6 +37,8 @@ class Document:
         loader = _Loader(text)
         try:
             self._root = loader.get_single_node()
+            if _size(self._root, {}) > _MOST_VALUES:
+                raise yaml.YAMLError(f"its aliases stand for more than {_MOST_VALUES:,} values")
             self.data: Any = None if self._root is None else loader.construct_document(self._root)
         finally:
             loader.dispose()
@@ -48,6 +53,18 @@ class Document:
                 break
             line, node = child
         return line
+
+
+def _size(node: yaml.Node | None, known: dict[int, int]) -> int:
+    """How many values a node stands for, aliases written out; one that holds itself counts once."""
+    if node is None or isinstance(node, yaml.ScalarNode):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = 0
+        pairs = isinstance(node, yaml.MappingNode)
+        inner = [part for pair in node.value for part in pair] if pairs else node.value
+        known[id(node)] = 1 + sum(_size(part, known) for part in inner)
+    return known[id(node)]
 
 
 def _duplicates(node: yaml.Node | None, key: Key, seen: set[int]) -> Iterator[Key]:

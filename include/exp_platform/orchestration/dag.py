@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 import attrs
@@ -59,6 +59,17 @@ def results_asset(experiment_id: str) -> Asset:
     return Asset(name=f"{experiment_id} results", uri=f"exp-platform://decisions/{experiment_id}")
 
 
+def build_dags(experiments: Iterable[Experiment]) -> tuple[list[DAG], dict[str, Exception]]:
+    """The DAGs of all experiments that one can be made of, and of the others, by id, why not."""
+    made, failures = [], {}
+    for experiment in experiments:
+        try:
+            made.append(build_dag(experiment))
+        except Exception as error:  # of whatever kind: it must cost no other experiment its DAG
+            failures[experiment.id] = error
+    return made, failures
+
+
 def build_dag(experiment: Experiment) -> DAG:
     """The experiment's DAG: a wait for data on S3, check, its stages, release.
 
@@ -68,6 +79,7 @@ def build_dag(experiment: Experiment) -> DAG:
     waits_for = awaited(experiment)
     with DAG(
         dag_id=dag_id_of(experiment.id),
+        auto_register=False,  # else one that fails half-way would be a DAG without its tasks
         description=experiment.hypothesis or experiment.description or None,
         doc_md=dag_doc(experiment, stages, waits_for),
         tags=["experiment", experiment.source.kind, *experiment.tags],

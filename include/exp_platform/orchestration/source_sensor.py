@@ -33,6 +33,8 @@ class SourceSensor(S3KeySensor):
     without a retry when the time is over. An S3 that gives no answer is retried. `airflow dags test` does not wait.
     """
 
+    template_fields: Sequence[str] = ()  # braces in the name of a file mean themselves
+
     def __init__(
         self, *, experiment_id: str, awaited: Sequence[Awaited], wait: timedelta, **kwargs: Any
     ) -> None:
