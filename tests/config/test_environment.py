@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -189,3 +190,42 @@ def test_a_variable_that_is_not_set_is_named_with_file_and_key(
 def test_a_password_is_never_in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="EXP_CATALOG_PASSWORD is not set"):
         load_environment("cluster").pyiceberg_properties()
+
+
+@pytest.mark.parametrize("name", ["100%20", "%2e%2e", "a b'c\"d[e];&=+", "ünï"])
+def test_a_database_is_the_file_that_its_path_says(tmp_path: Path, monkeypatch, name: str) -> None:
+    """Not the one that a URL of these letters would mean: SQLite itself says what it has opened."""
+    from sqlalchemy import create_engine, text
+
+    monkeypatch.setenv("EXP_STATE_DIR", str(tmp_path / name))
+    environment = load_environment("embedded")
+    environment.prepare()
+    engine = create_engine(environment.catalog.sqlalchemy_uri)
+    with engine.connect() as connection:
+        opened = connection.execute(text("PRAGMA database_list")).one()[2]
+    engine.dispose()
+    assert opened == str(tmp_path / name / "catalog.db")
+    assert environment.pyiceberg_properties()["warehouse"] == f"file://{tmp_path / name}/warehouse"
+    # Spark's driver takes a URI of SQLite, where the standard library's parser is the judge.
+    jdbc = environment.spark_properties()["spark.sql.catalog.iceberg.uri"].removeprefix("jdbc:sqlite:")
+    assert unquote(urlsplit(jdbc).path) == str(tmp_path / name / "catalog.db")
+
+
+@pytest.mark.parametrize("name", ["hash#x", "quest?x", "new\nline"])
+def test_a_folder_that_libraries_cannot_name_is_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch, name: str
+) -> None:
+    monkeypatch.setenv("EXP_STATE_DIR", str(tmp_path / name))
+    with pytest.raises(
+        ConfigError, match="means something else in a URL; set EXP_STATE_DIR to a folder without"
+    ):
+        load_environment("embedded")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ["s3://lake/a#b", "/data/what?", "file:///data/a#b"])
+def test_a_warehouse_that_libraries_cannot_name_is_refused(tmp_path: Path, monkeypatch, place: str) -> None:
+    text = f"raw_dir: raw\nmemos_dir: memos\nwarehouse: '{place}'\ncatalog: {{kind: sqlite, uri: c.db}}\n"
+    write(tmp_path, monkeypatch, text)
+    with pytest.raises(ConfigError, match=r"here\.yaml: warehouse: found .*name a folder without #"):
+        load_environment("here")

@@ -34,6 +34,8 @@ CATALOG = (
 )
 DEFAULT_ENVIRONMENT = "embedded"
 
+# What ends a path, or is dropped from it, where libraries read a location as a URL: files would land in another folder.
+_NOT_IN_PATHS = re.compile(r"[#?\x00-\x1f\x7f]")
 _NAME = re.compile(r"[a-z0-9_]{1,64}")
 _URI = re.compile(r"[a-z][a-z0-9+.-]*://")
 _SQLITE_WAIT_SECONDS = 30  # how long a writer waits for another one's lock
@@ -75,7 +77,12 @@ class Database(_Frozen):
     def sqlalchemy_uri(self) -> str:
         """The database as SQLAlchemy opens it, with user and password."""
         if "://" not in self.uri:
-            return f"sqlite:///{self.uri}?timeout={_SQLITE_WAIT_SECONDS}"
+            from sqlalchemy import (
+                URL,  # which knows how it reads what it writes: that is not the same in all versions
+            )
+
+            wait = {"timeout": str(_SQLITE_WAIT_SECONDS)}
+            return URL.create("sqlite", database=self.uri, query=wait).render_as_string(hide_password=False)
         from urllib.parse import quote
 
         address = self.uri.removeprefix("postgresql://")
@@ -176,6 +183,8 @@ class Environment(_Frozen):
 
         Those whose names match SECRET must not be written anywhere.
         """
+        from urllib.parse import quote
+
         catalog = self.catalog
         # PyIceberg commits: a table that Spark keeps for 30 s would hide what a run has just written.
         settings = {"warehouse": self.warehouse, "uri": catalog.uri, "cache-enabled": "false"}
@@ -187,7 +196,7 @@ class Environment(_Frozen):
             settings |= {"type": "jdbc", "jdbc.schema-version": "V1"}
             if catalog.kind == "sqlite":
                 options = f"journal_mode=WAL&busy_timeout={_SQLITE_WAIT_SECONDS * 1000}"
-                settings["uri"] = f"jdbc:sqlite:file:{catalog.uri}?{options}"
+                settings["uri"] = f"jdbc:sqlite:file:{quote(catalog.uri)}?{options}"
             else:
                 settings["uri"] = f"jdbc:{catalog.uri}"
             if catalog.user is not None:
@@ -307,7 +316,7 @@ def _validated(path: Path, content: dict[str, Any]) -> Environment:
     if leases is not None:
         leases = leases.model_copy(update={"uri": _absolute(leases.uri)})
     warehouse = _absolute(environment.warehouse)
-    return environment.model_copy(
+    made = environment.model_copy(
         update={
             "raw_dir": _absolute(environment.raw_dir),
             # Absolute and with a scheme: Spark and PyIceberg must write and read the same locations.
@@ -318,6 +327,29 @@ def _validated(path: Path, content: dict[str, Any]) -> Environment:
             "leases": leases,
         }
     )
+    _refuse_odd_places(path, made)
+    return made
+
+
+def _refuse_odd_places(path: Path, environment: Environment) -> None:
+    """Raises ConfigError, before anything is written, for a folder that not all libraries can name."""
+    catalog, leases = environment.catalog, environment.leases
+    places = {
+        "raw_dir": environment.raw_dir,
+        "warehouse": environment.warehouse,
+        "runs_dir": str(environment.runs_dir),
+        "memos_dir": environment.memos_dir,
+        "catalog.uri": catalog.uri if catalog.kind == "sqlite" else "",
+        "leases.uri": "" if leases is None or "://" in leases.uri else leases.uri,
+    }
+    for key, place in places.items():
+        if found := _NOT_IN_PATHS.search(place):
+            inside = not _URI.match(place.removeprefix("file://")) and str(state_dir()) in place
+            remedy = "set EXP_STATE_DIR to a folder" if inside else "name a folder"
+            raise ConfigError(
+                f"{path}: {key}: found {place!r}, whose {found[0]!r} means something else in a URL; {remedy} without #, ? "
+                "and control characters"
+            )
 
 
 def _absolute(place: str) -> str:
