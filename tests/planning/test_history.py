@@ -134,3 +134,20 @@ def test_a_metric_without_a_column_is_left_out(tmp_path: Path) -> None:
     spec = experiment(metric("spend", covariates=["before"]), replace(metric("other")))
     (found,) = earlier_users(spec, path).metrics.values()
     assert found.gains == {}, "a gain needs columns of all covariates"
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"spend,spend\n1,2\n", "columns that stand twice: spend"),
+        ("spend,size\n1,2\n".encode("utf-16"), "cannot be read"),
+        ("größe,spend\n1,2\n".encode("cp1252"), "as CSV in UTF-8"),
+    ],
+)
+def test_a_file_that_cannot_be_read_plainly_is_one_line(tmp_path: Path, content: bytes, told: str) -> None:
+    path = tmp_path / "users.csv"
+    path.write_bytes(content)
+    with pytest.raises(DataError) as refused:
+        earlier_users(experiment(metric("spend")), path)
+    assert told in str(refused.value)
+    assert "\n" not in str(refused.value)

@@ -347,3 +347,20 @@ def test_fewer_rows_than_were_published_are_refused(
         taken_in(run)
     deliver(folder)
     assert published()[0] == registry
+
+
+def test_rows_of_the_last_publication_count_though_an_older_version_knew_fewer_keys(tmp_path: Path) -> None:
+    """Else the first delivery after an upgrade could lose any share of its rows unseen."""
+    from pydantic import TypeAdapter
+
+    from exp_platform.config.experiment import Experiment
+    from exp_platform.stages.ingest import published_rows
+
+    made = events_experiment(tmp_path)
+    spec = TypeAdapter(Experiment).dump_python(made, mode="json")
+    for side in ("exposures", "outcomes"):
+        assert spec["source"][side].pop("csv", "absent") is None
+    registered = {"spec": json.dumps(spec), "exposures_rows": 120}
+    assert published_rows(made, registered) == 120
+    spec["source"]["outcomes"]["location"] = "elsewhere"
+    assert published_rows(made, {"spec": json.dumps(spec), "exposures_rows": 120}) is None

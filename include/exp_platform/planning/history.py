@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +33,16 @@ def read_history(path: Path) -> pa.Table:
         raise DataError(f"--history {path}: allowed are files .parquet and .csv, one row a user")
     try:
         table: pa.Table = readers[path.suffix](path)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise DataError(f"--history {path} cannot be read: {error}") from error
+        columns = Counter(table.column_names)
+    except (OSError, UnicodeError, pa.ArrowException) as error:
+        said = " ".join(str(error).split())
+        raise DataError(
+            f"--history {path} cannot be read ({said}): write it as Parquet, or as CSV in UTF-8"
+        ) from error
+    if twice := sorted(name for name, times in columns.items() if times > 1):
+        raise DataError(
+            f"--history {path}: columns that stand twice: {', '.join(twice)}; rename or drop the others"
+        )
     return table
 
 

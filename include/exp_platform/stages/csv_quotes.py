@@ -125,7 +125,7 @@ class Unescaper:
 
 
 def _doubled(value: bytes) -> bytes:
-    if b"\\" not in value:
-        return value
+    if b"\\\\" not in value:  # else a backslash may stand for itself before a quote
+        return value.replace(b'\\"', b'""')
     inner = re.sub(rb'\\(["\\])', lambda m: b'""' if m[1] == b'"' else m[1], value[1:-1])
     return b'"' + inner + b'"'

@@ -77,10 +77,21 @@ def bucket_count(plan: Plan) -> int:
 
 def published_rows(experiment: Experiment, registered: Mapping[str, Any] | None) -> int | None:
     """Exposures of the last publication; None where there is none, or it had another source."""
+    if registered is None:
+        return None
     source = TypeAdapter(Experiment).dump_python(experiment, mode="json")["source"]
-    if registered is None or json.loads(registered["spec"])["source"] != source:
+    stored = json.loads(registered["spec"])["source"]
+    # What an older version did not know of was not said of any source.
+    if _said(stored) != _said(source):
         return None
     return int(registered["exposures_rows"])
+
+
+def _said(source: Any) -> Any:
+    """A source as JSON without what is null."""
+    if isinstance(source, dict):
+        return {key: _said(value) for key, value in source.items() if value is not None}
+    return source
 
 
 def _registered(experiment_id: str, environment: Environment) -> dict[str, Any] | None:
