@@ -239,3 +239,34 @@ def test_a_column_that_is_read_stands_once(tmp_path: Path, environment: Environm
     assert read(experiment(path), environment) == (expected(ROWS), 0, "")
     path.write_text(written(ROWS).replace("note", "Spent", 1))
     assert read(experiment(path), environment) == (expected(ROWS), 0, "")
+
+
+@pytest.mark.parametrize("ending", ["", "\n", "\r\n"])
+def test_a_header_alone_is_a_table_without_rows(
+    tmp_path: Path, environment: Environment, ending: str
+) -> None:
+    path = tmp_path / "units.csv"
+    path.write_bytes((HEADER + ending).encode())
+    assert read(experiment(path), environment) == ([], 0, "")
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("last", [True, False])
+def test_every_line_ending_ends_a_line(
+    tmp_path: Path, environment: Environment, monkeypatch, ending: str, last: bool
+) -> None:
+    monkeypatch.setattr(csv_files, "BLOCK_BYTES", 512)
+    path = tmp_path / "units.csv"
+    text = written(ROWS).replace("\n", ending)
+    path.write_bytes((text if last else text.removesuffix(ending)).encode())
+    assert read(experiment(path), environment) == (expected(ROWS), 0, "")
+
+
+def test_a_name_that_only_looks_like_the_column_is_shown_as_it_is(
+    tmp_path: Path, environment: Environment
+) -> None:
+    path = tmp_path / "units.csv"
+    path.write_text(written(ROWS).replace("arm", "\u00a0arm", 1))
+    assert (
+        "has no column arm (for variant_id) but '\\xa0arm', channel" in read(experiment(path), environment)[2]
+    )

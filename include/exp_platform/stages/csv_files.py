@@ -22,6 +22,7 @@ import pyarrow.fs as pafs
 from exp_platform.config.experiment import CsvDialect
 from exp_platform.stages.csv_quotes import Quotes, Unescaper
 from exp_platform.stages.source_files import without_compression
+from exp_platform.stages.unreadable import UnreadableError
 
 SAMPLE_BYTES = 1 << 20  # of a file's beginning, by which the escaping of quotes is told
 BLOCK_BYTES = 8 << 20  # a line may not be longer
@@ -32,7 +33,7 @@ _COMPRESSIONS = (
     (b"\x1f\x8b", "gzip"),
     (b"\x28\xb5\x2f\xfd", "zstd"),
     (b"\x04\x22\x4d\x18", "lz4"),
-    (b"BZh", "bz2"),
+    *((b"BZh%d1AY&SY" % level, "bz2") for level in range(1, 10)),
 )
 _NO_CSV = (
     (b"PAR1", "is a Parquet file: say `format: parquet`"),
@@ -100,13 +101,13 @@ class BadRows:
 
 
 def csv_head(files: pafs.FileSystem, path: str, declared: CsvDialect | None) -> CsvHead:
-    """Names of the columns, and how the file is written. Raises ArrowInvalid or OSError with the remedy."""
+    """Names of the columns, and how the file is written. Raises UnreadableError, or what PyArrow raises."""
     declared = declared or CsvDialect()
     with files.open_input_stream(path, compression=None) as raw:
         start = raw.read(16)
     for magic, remedy in _NO_CSV:
         if start.startswith(magic):
-            raise pa.ArrowInvalid(f"it {remedy}")
+            raise UnreadableError(f"it {remedy}")
     form = CsvFormat(
         delimiter=declared.delimiter or ("\t" if without_compression(path).endswith(".tsv") else ","),
         encoding=declared.encoding or "utf-8",
@@ -123,18 +124,18 @@ def csv_head(files: pafs.FileSystem, path: str, declared: CsvDialect | None) -> 
     try:
         names = next((row for row in csv.reader(lines, delimiter=form.delimiter, **escaped) if row), None)
     except csv.Error as error:
-        raise pa.ArrowInvalid(
+        raise UnreadableError(
             f"its first line is no header of a CSV file ({error}): write it again"
         ) from error
     if names is None:
-        raise pa.ArrowInvalid("it is empty: a CSV file has a first line of column names")
+        raise UnreadableError("it is empty: a CSV file has a first line of column names")
     return CsvHead(tuple(names), form)
 
 
 def read_csv(
     files: pafs.FileSystem, path: str, form: CsvFormat, columns: Sequence[str], bad_rows: BadRows
 ) -> pacsv.CSVStreamingReader:
-    """A reader of some columns, all as text. It raises ArrowInvalid or OSError with the remedy."""
+    """A reader of some columns, all as text. It raises UnreadableError, or what PyArrow raises."""
     names = sorted(set(columns))
     return pacsv.open_csv(
         pa.PythonFile(_Stream(files, path, form), mode="r"),
@@ -174,7 +175,7 @@ def _is_whole(sample: bytes, delimiter: str, *, cut: bool) -> bool:
             quotes.end()
         lines = io.StringIO(_text(sample, cut=cut), newline="")
         rows = [len(row) for row in csv.reader(lines, delimiter=delimiter) if row]
-    except (pa.ArrowInvalid, csv.Error):
+    except (UnreadableError, csv.Error):
         return False
     return len(set(rows[:-1] if cut else rows)) <= 1
 
@@ -187,7 +188,7 @@ def _text(sample: bytes, *, cut: bool) -> str:
         # Bytes that are not UTF-8 matter in a header and in columns that are read, which Arrow sees to.
         first, _, _ = sample.partition(b"\n")
         if error.start < len(first):
-            raise pa.ArrowInvalid(
+            raise UnreadableError(
                 _not_utf8(f"its first line has the byte 0x{sample[error.start]:02X}")
             ) from error
         return sample.decode("utf-8", "replace")
@@ -211,6 +212,7 @@ class _Stream(io.RawIOBase):
         self._first = True
         self._ended = False
         self._ready = b""
+        self._last = b""  # byte
         self._decoder = None
         if codecs.lookup(form.encoding) != codecs.lookup("utf-8"):
             self._decoder = codecs.getincrementaldecoder(form.encoding)()
@@ -246,10 +248,13 @@ class _Stream(io.RawIOBase):
             found = found.removeprefix(codecs.BOM_UTF8)
         if b"\0" in found:
             line = self._line + found[: found.index(b"\0")].count(b"\n")
-            raise pa.ArrowInvalid(
+            raise UnreadableError(
                 f"line {line} has a NUL byte: the file is damaged and must be written again, or it is UTF-16: then say "
                 "`encoding: utf-16`"
             )
+        if self._ended and self._last not in b"\r\n":
+            found += b"\n"  # without it Arrow takes a header alone for no CSV file
+        self._last = found[-1:] or self._last
         if self._unescaper is not None:
             found = self._unescaper.feed(found) if found or not self._ended else b""
             if self._ended:
@@ -265,19 +270,19 @@ class _Stream(io.RawIOBase):
         """The mark at its start may tell another encoding."""
         if self._decoder is not None:
             if start.startswith(codecs.BOM_UTF8):
-                raise pa.ArrowInvalid(
+                raise UnreadableError(
                     f"it begins with the mark of UTF-8: leave out `encoding: {self._form.encoding}`"
                 )
             return
         for mark, encoding in _WIDE_MARKS:
             if start.startswith(mark):
-                raise pa.ArrowInvalid(f"it is written in {encoding.upper()}: say `encoding: {encoding}`")
+                raise UnreadableError(f"it is written in {encoding.upper()}: say `encoding: {encoding}`")
 
     def _decoded(self, found: bytes) -> bytes:
         assert self._decoder is not None
         try:
             return self._decoder.decode(found, final=self._ended).encode()
         except (UnicodeError, ValueError) as error:
-            raise pa.ArrowInvalid(
+            raise UnreadableError(
                 f"it is not {self._form.encoding} ({error}, after line {self._line}): correct `encoding`"
             ) from error

@@ -6,7 +6,8 @@ import re
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
+
+from exp_platform.stages.unreadable import UnreadableError
 
 _LONGEST = 8 << 20  # bytes of a value with quotes around it
 _ORDINARY = np.ones(256, dtype=bool)  # bytes that may not stand beside a quote that opens or closes a value
@@ -44,7 +45,7 @@ class Quotes:
             held, self._held = self._held, b""
             self._check(held, b"\n")
         if self._inside:
-            raise pa.ArrowInvalid(
+            raise UnreadableError(
                 f"line {self._opened} opens a quote that is never closed, and the rest of the file would be one value: "
                 "mend that line, or write the file again"
             )
@@ -77,7 +78,7 @@ class Quotes:
             elif after == ord('"'):
                 skip = position + 1
             elif self._ordinary[after]:
-                raise pa.ArrowInvalid(self._stray(chunk, position))
+                raise UnreadableError(self._stray(chunk, position))
             else:
                 self._inside = False
 
@@ -119,7 +120,7 @@ class Unescaper:
         """Nothing comes any more."""
         if self._open:
             shown = self._open[:40].decode("utf-8", "replace")
-            raise pa.ArrowInvalid(
+            raise UnreadableError(
                 f"a quote is never closed ({shown}): mend that line, or write the file with doubled quotes"
             )
 

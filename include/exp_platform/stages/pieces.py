@@ -15,6 +15,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from exp_platform.stages.csv_files import BadRows, CsvFormat, read_csv
+from exp_platform.stages.unreadable import UnreadableError
 
 BATCH_ROWS = 131_072  # rows a shard is made of: some 8 MB
 PIECE_ROWS = 1_000_000  # rows a task reads of a large Parquet file
@@ -35,12 +36,12 @@ class FileState:
         return cls(info.size, info.mtime_ns)
 
     def require(self, files: pafs.FileSystem, path: str) -> None:
-        """Raises OSError where the file is another one now, or gone."""
+        """Raises UnreadableError where the file is another one now, or gone."""
         now = files.get_file_info(path)
         if now.type != pafs.FileType.File:
-            raise FileNotFoundError("it was deleted after this run began: deliver it and run again")
+            raise UnreadableError("it was deleted after this run began: deliver it and run again")
         if FileState.of(now) != self:
-            raise OSError("it was changed after this run began: run again once it is written in full")
+            raise UnreadableError("it was changed after this run began: run again once it is written in full")
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ class CsvPiece:
                 good += len(batch)
                 yield Part(_named(pa.Table.from_batches([batch]), self.columns), bad.take(), bad.example)
         if bad.fields and not good:
-            raise pa.ArrowInvalid(bad.all_of_them())
+            raise UnreadableError(bad.all_of_them())
         yield Part(_named(reader.schema.empty_table(), self.columns), bad.take(), bad.example)
 
 

@@ -30,7 +30,7 @@ from exp_platform.stages.pieces import (
     parquet_shape,
 )
 from exp_platform.stages.source_files import file_system, found_at
-from exp_platform.stages.unreadable import unreadable, unreadable_table
+from exp_platform.stages.unreadable import UnreadableError, unreadable, unreadable_table
 
 _AS_FILES = (
     "its folder also holds files that are not, or no longer, its rows. Write its rows as plain Parquet or CSV files into "
@@ -174,7 +174,7 @@ def _pieces(
     for position, info in enumerate(found):
         try:
             if info.type != pafs.FileType.File:
-                raise FileNotFoundError("it is no file, or a link that leads nowhere")
+                raise UnreadableError("it is no file, or a link that leads nowhere: deliver it")
             made, rows = read(reading, files, info, first_row, last=position == len(found) - 1)
         except (pa.ArrowException, OSError) as error:
             if diagnosis(error):
@@ -284,7 +284,8 @@ def _listed(names: Sequence[str]) -> str:
                 return (
                     f"one named {only!r}: its values are separated by something else; say `delimiter: {told}`"
                 )
-    return f"{', '.join(sorted(names))}: name the right one in the spec, or deliver it"
+    shown = [name if name.isprintable() and name.strip() == name != "" else repr(name) for name in names]
+    return f"{', '.join(sorted(shown))}: name the right one in the spec, or deliver it"
 
 
 def _is_time(kind: Any) -> bool:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import pyarrow as pa
+
 from exp_platform.stages.source_files import without_compression
+
+
+class UnreadableError(pa.ArrowInvalid):  # type: ignore[misc]
+    """A file is not what it should be, in words that name the remedy; PyArrow's own errors name none."""
+
 
 # What PyArrow says -> the remedy. The first that fits counts.
 _REMEDIES: tuple[tuple[tuple[str, ...], str], ...] = (
-    (("say `", "write it", "run again", "mend that line", "deliver", "write the file"), ""),  # our own words
     (("Permission denied", "errno 13"), "let the user that runs this read it"),
     (("No such file", "errno 2]"), "it was deleted after this run began: deliver it and run again"),
     (("crypt",), "encrypted Parquet is not read: write it without encryption"),
@@ -23,14 +29,15 @@ _REMEDIES: tuple[tuple[tuple[str, ...], str], ...] = (
         "one line is longer than 8 MB: mend the quotes of that line, or write the file again",
     ),
     (("Truncated", "inflate failed"), "it is not all there: deliver it again"),
-    (("CRC", "checksum", "orrupt"), "it is damaged: deliver it again"),
+    (("CRC", "checksum", "orrupt", "decompress failed"), "it is damaged: deliver it again"),
 )
 
 
 def unreadable(path: str, error: Exception) -> str:
     """The message for a file or folder that cannot be read."""
     said = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-    return "; ".join(part for part in (f"{path} cannot be read: {said}", _remedy(said, path)) if part)
+    remedy = "" if isinstance(error, UnreadableError) else f"; {_remedy(said, path)}"
+    return f"{path} cannot be read: {said}{remedy}"
 
 
 def _remedy(said: str, path: str) -> str:
