@@ -478,3 +478,36 @@ def test_a_parquet_file_without_row_groups_has_no_rows(tmp_path: Path, environme
     schema = pa.schema([(name, pa.string()) for name in units(1)])
     pq.ParquetWriter(tmp_path / "u.parquet", schema).close()
     assert planned(units_experiment(tmp_path / "u.parquet", "parquet"), environment).pieces == ()
+
+
+def test_a_damaged_name_in_a_footer_is_one_line(tmp_path: Path, environment: Environment) -> None:
+    path = write_parquet(tmp_path / "u.parquet", units(6))
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"channel", b"\xc1hannel"))
+    ((check, message),) = problems(units_experiment(path, "parquet"), environment)
+    assert (check, "u.parquet cannot be read: " in message) == ("source", True)
+
+
+def test_encrypted_parquet_is_refused_with_the_remedy(tmp_path: Path, environment: Environment) -> None:
+    """Columns encrypted under a footer that is not: only reading them tells."""
+    import base64
+
+    import pyarrow.parquet as pq
+    import pyarrow.parquet.encryption as pe
+
+    class Keys(pe.KmsClient):
+        def wrap_key(self, key: bytes, _name: str) -> bytes:
+            return base64.b64encode(key)
+
+        def unwrap_key(self, key: bytes, _name: str) -> bytes:
+            return base64.b64decode(key)
+
+    config = pe.EncryptionConfiguration(
+        footer_key="footer", column_keys={"columns": ["arm", "spent"]}, plaintext_footer=True
+    )
+    factory, rows = pe.CryptoFactory(lambda _: Keys()), pa.table(units(6))
+    properties = factory.file_encryption_properties(pe.KmsConnectionConfig(), config)
+    with pq.ParquetWriter(tmp_path / "u.parquet", rows.schema, encryption_properties=properties) as writer:
+        writer.write_table(rows)
+    told = told_when_read(planned(units_experiment(tmp_path / "u.parquet", "parquet"), environment))
+    assert told.endswith("encrypted Parquet is not read: write it without encryption")

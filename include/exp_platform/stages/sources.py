@@ -176,7 +176,7 @@ def _pieces(
             if info.type != pafs.FileType.File:
                 raise UnreadableError("it is no file, or a link that leads nowhere: deliver it")
             made, rows = read(reading, files, info, first_row, last=position == len(found) - 1)
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeError) as error:
             if diagnosis(error):
                 raise
             yield Problem("source", f"{reading.table}: {unreadable(info.path, error)}")
