@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
 from exp_platform.config.experiment import (
     DayWindow,
     DecisionPlan,
+    Effect,
     Experiment,
+    Guardrail,
     Measure,
     Metric,
     MetricKind,
@@ -64,3 +66,53 @@ def test_a_metric_is_found_by_its_id() -> None:
     assert EXPERIMENT.metric("shown") == SHOWN
     with pytest.raises(KeyError):
         EXPERIMENT.metric("none")
+
+
+BERLIN = Window(date(2026, 3, 16), date(2026, 3, 28), "Europe/Berlin")
+
+
+def test_the_last_evenings_users_before_clocks_go_forward_are_waited_for() -> None:
+    """Exposed at 23:30 on 28 March, 168 hours are over at 00:30 on 5 April: a calendar's week is an hour short."""
+    assert BERLIN.over(date(2026, 3, 28), 7) == date(2026, 4, 5)
+    assert BERLIN.over(date(2026, 3, 21), 7) == date(2026, 3, 28), "clocks change on the 29th"
+    spec = replace(EXPERIMENT, window=BERLIN)
+    assert spec.decision_date == date(2026, 4, 5)
+    assert spec.last_as_of == date(2026, 4, 8)
+
+
+@pytest.mark.parametrize(
+    ("zone", "last", "expected"),
+    [
+        ("Europe/Berlin", date(2026, 10, 24), date(2026, 10, 31)),  # the day of 25 hours has room
+        ("America/New_York", date(2026, 3, 7), date(2026, 3, 15)),
+        ("Australia/Sydney", date(2026, 10, 3), date(2026, 10, 11)),
+        ("Asia/Kolkata", date(2026, 3, 28), date(2026, 4, 4)),
+        ("UTC", date(2026, 3, 28), date(2026, 4, 4)),
+    ],
+)
+def test_a_window_is_over_on_the_day_on_which_the_last_users_is(
+    zone: str, last: date, expected: date
+) -> None:
+    """Whoever was exposed in the last second: found by stepping through days and asking each one."""
+    window = Window(last, last, zone)
+    exposed = window.cutoff(last).astimezone(UTC) - timedelta(seconds=1)
+    over = exposed + timedelta(days=7)
+    day = last
+    while window.cutoff(day).astimezone(UTC) <= over:
+        day += timedelta(days=1)
+    assert window.over(last, 7) == day == expected
+
+
+def test_the_decision_waits_for_a_guardrail_that_is_informational() -> None:
+    guarded = replace(SHOWN, guardrail=Guardrail(Effect(0.1, "absolute"), "critical"))
+    assert replace(EXPERIMENT, metrics=(PRIMARY, guarded)).decision_date == EXPERIMENT.last_as_of
+
+
+def test_users_are_observed_once_their_window_is_over() -> None:
+    spec = replace(EXPERIMENT, window=Window(date(2026, 6, 1), date(2026, 6, 14)))
+    assert spec.observed(PRIMARY, date(2026, 6, 7)) == 0.0
+    assert spec.observed(PRIMARY, date(2026, 6, 10)) == 3 / 14, "those of 1 to 3 June"
+    assert spec.observed(PRIMARY, spec.decision_date) == 1.0
+    assert spec.observed(PRIMARY, spec.last_as_of) == 1.0
+    growing = replace(PRIMARY, window=DayWindow())
+    assert spec.observed(growing, date(2026, 6, 10)) == spec.elapsed(date(2026, 6, 10)) == 10 / 21

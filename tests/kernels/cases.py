@@ -125,6 +125,7 @@ EVENT_METRICS = (
     ),
     metric("revenue", MetricKind.MEAN, REVENUE, covariates=(Covariate("pre_revenue", REVENUE),)),
     metric("returned", MetricKind.RETENTION, ANY_VIEW, window=DayWindow(1, 3)),
+    metric("late_view", MetricKind.PROPORTION, ANY_VIEW, window=DayWindow(2)),
     metric(
         "order_value",
         MetricKind.RATIO,

@@ -78,6 +78,10 @@ class Naive:
         """Whether so many days of the user's are over when as_of ends: its last microsecond is past them."""
         return self.date(user.exposed_at + days * DAY - timedelta(microseconds=1)) <= self.as_of
 
+    def _opened(self, user: User, days: int) -> bool:
+        """Whether the first microsecond of the user's day `days` can be seen before as_of and the experiment are over."""
+        return self.date(user.exposed_at + days * DAY) <= min(self.as_of, self.experiment.window.end)
+
     def _reduce(self, outcomes: list[Outcome], measure: Measure) -> float:
         values = [o.value or 0.0 for o in outcomes if o.event == measure.event]
         if measure.agg == "sum":
@@ -110,6 +114,8 @@ class Naive:
     def row(self, user: User, metric: Metric) -> tuple[float, ...] | None:
         """The columns of a `total` block for one user; None outside the metric's population."""
         if metric.window.end is not None and not self._over(user, metric.window.end):
+            return None
+        if metric.window.end is None and not self._opened(user, metric.window.start):
             return None
         inside = self._in_window(user, metric)
         measures = [m for m in (metric.numerator, metric.denominator) if m is not None]

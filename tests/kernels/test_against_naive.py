@@ -132,7 +132,11 @@ def assert_daily_blocks(got: Aggregates, expected: Naive, metric: Metric) -> int
 def assert_cohort_blocks(got: Aggregates, expected: Naive, metric: Metric) -> None:
     """Thirds of the window of six days; a window that never closes is cut to the first three days of everybody."""
     experiment = expected.experiment
-    window = metric.window if metric.window.end is not None else DayWindow(metric.window.start, 3)
+    window = (
+        metric.window
+        if metric.window.end is not None
+        else DayWindow(metric.window.start, metric.window.start + 3)
+    )
     cut = replace(metric, window=window, covariates=())
     values: dict[tuple[str, str], list[tuple[float, ...]]] = defaultdict(list)
     if experiment.source.kind != "units" and metric.kind is not MetricKind.QUANTILE:

@@ -104,7 +104,7 @@ def test_any_order_of_rows_gives_the_same_bits(tmp_path: Path) -> None:
 
 def test_the_daily_series_adds_up_to_the_totals_of_the_same_users() -> None:
     """One definition of a window: what the series sums is what the analyses are given."""
-    metrics = tuple(m for m in SPEC.metrics if m.window.end is None and m.winsorise is None)
+    metrics = tuple(m for m in SPEC.metrics if m.window == DayWindow() and m.winsorise is None)
     (day,) = aggregates_of(DATA, replace(SPEC, metrics=metrics), [DAYS[5]])
     assert {m.kind for m in metrics} == {MetricKind.PROPORTION, MetricKind.MEAN}
     for m in metrics:

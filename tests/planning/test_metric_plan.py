@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 import pytest
-from scipy import stats
+from scipy import optimize, stats
 from statsmodels.stats.power import tt_ind_solve_power
 
 from analyses.simulated import END, START, UNITS, experiment, metric
@@ -199,6 +200,51 @@ def test_looks_of_a_group_sequential_test_cost_users_and_power() -> None:
     at_size = plan_metric(often, m, users=looked.required_users)
     assert at_size.finds.power == pytest.approx(0.8, abs=1e-3)
     assert looked.finds.power < plain.finds.power - 0.05
+
+
+def test_looks_count_the_users_whose_window_is_over_not_the_days_that_are() -> None:
+    """14 days of users and a window of 7: on day 14 half of them are observed, though two thirds of the days are over.
+
+    The bound of the half-way look of O'Brien and Fleming's spending is 2.9626 (gsDesign, sfLDOF, 0.025, timing 0.5), and the
+    inflation of such a design with its last look at 1.9686 follows from a bivariate normal law by hand.
+    """
+    m = metric(
+        "buys", MetricKind.PROPORTION, window=DayWindow(0, 7), baseline=0.1, mde=Effect(0.02, "absolute")
+    )
+    looked = DecisionPlan(sequential="group_sequential", sequential_share=0.0, looks=(date(2025, 3, 14),))
+    plain, often = (plan_metric(experiment(m, decision=d), m) for d in (ONCE, looked))
+
+    def power(drift: float) -> float:
+        upper = stats.multivariate_normal(
+            [drift * math.sqrt(0.5), drift], [[1, math.sqrt(0.5)], [math.sqrt(0.5), 1]]
+        )
+        return 1 - float(upper.cdf([2.9626, 1.9686]))
+
+    drift = optimize.brentq(lambda d: power(d) - 0.8, 2, 4, xtol=1e-6)
+    expected = (drift / (stats.norm.ppf(0.975) + stats.norm.ppf(0.8))) ** 2
+    assert often.required_users / plain.required_users == pytest.approx(expected, abs=5e-4)
+
+
+def test_a_look_before_any_window_is_over_costs_nothing() -> None:
+    m = metric(
+        "buys", MetricKind.PROPORTION, window=DayWindow(0, 7), baseline=0.1, mde=Effect(0.02, "absolute")
+    )
+    early = DecisionPlan(sequential="group_sequential", sequential_share=0.0, looks=(date(2025, 3, 5),))
+    plain, looked = (plan_metric(experiment(m, decision=d), m) for d in (ONCE, early))
+    assert looked.required_users == plain.required_users
+
+
+def test_users_whose_window_has_not_opened_are_not_planned_with() -> None:
+    """Without to_day a window from day 7 on closes with the experiment: of 14 days the users of 7 are in it."""
+    m = metric("late", MetricKind.PROPORTION, window=DayWindow(7), baseline=0.1, mde=Effect(0.02, "absolute"))
+    all_days = replace(m, window=DayWindow())
+    late, whole = (
+        plan_metric(experiment(x, decision=ONCE), x, arrivals=Arrivals(700.0)) for x in (m, all_days)
+    )
+    assert (whole.users, late.users) == (9800, 4900)
+    assert late.required_users == whole.required_users
+    assert late.required_days == whole.required_days + 7
+    assert [d.users for d in late.durations if d.days == 7] == [0]
 
 
 def test_evidence_at_any_look_needs_more_users() -> None:

@@ -14,7 +14,7 @@ import pytest
 from exp_platform.checks import CheckResult
 from exp_platform.config.allocation import Allocation
 from exp_platform.config.environment import Environment
-from exp_platform.config.experiment import Experiment, QualityThresholds
+from exp_platform.config.experiment import DayWindow, Experiment, QualityThresholds, Window
 from exp_platform.errors import DataError
 from exp_platform.json_file import write_json
 from exp_platform.kernels.measured import HEAVY_ROWS, Measured, heaviest
@@ -332,3 +332,14 @@ def test_data_that_could_not_be_measured_fail_on_every_day(environment: Environm
     assert str(refused.value).count("no column arm") == 1
     assert read_checks(run.path / "quality.json") == checks
     assert [check.as_of_date for check in checks] == [START, END]
+
+
+def test_a_day_that_only_a_change_of_clocks_adds_needs_no_row_of_its_own() -> None:
+    """The last users' windows are over an hour into 5 April, where the calendar's week ends on the 4th."""
+    week = tuple(replace(m, window=DayWindow(0, 7)) for m in EVENTS.metrics)
+    spec = replace(EVENTS, metrics=week, window=Window(date(2026, 3, 16), date(2026, 3, 28), "Europe/Berlin"))
+    assert spec.last_as_of == date(2026, 4, 5)
+    newest = {"exposures": "2026-03-28", "outcomes": "2026-04-03"}
+    assert judged(replace(GOOD, newest=newest), spec, date(2026, 4, 5))["freshness"].status == "passed"
+    late = replace(GOOD, newest=newest | {"outcomes": "2026-04-02"})
+    assert judged(late, spec, date(2026, 4, 5))["freshness"].status == "failed"

@@ -265,11 +265,16 @@ Looks = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 def _looks(experiment: Experiment, metric: Metric, alpha: float) -> Looks | None:
-    """Shares of the information and critical |z| of a group-sequential test, users arriving evenly; None for one look."""
+    """Shares of the information and critical |z| of a group-sequential test, users arriving evenly; None for one look.
+
+    The information of a metric whose windows close are the users whose window is over: a look without new ones is none.
+    """
     plan, dates = experiment.decision, experiment.look_dates
     if plan.sequential != "group_sequential" or len(dates) == 1:
         return None
-    fractions = tuple(experiment.elapsed(day) for day in dates)
+    fractions = tuple(sorted({experiment.observed(metric, day) for day in dates} - {0.0}))
+    if len(fractions) == 1:
+        return None
     chances = tuple(spent(plan.spending, t, alpha, plan.spending_exponent) for t in fractions)
     return fractions, separate_bounds(chances) if metric.window.end is None else bounds(fractions, chances)
 

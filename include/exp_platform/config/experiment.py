@@ -7,7 +7,7 @@ below. Nothing here reads a file, a clock or the environment.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from typing import Literal
 from zoneinfo import ZoneInfo
@@ -57,6 +57,11 @@ class DayWindow:
 
     start: int = 0
     end: int | None = None
+
+    @property
+    def opens(self) -> int:
+        """Days until a user is in the metric's population, where the window never closes; 0 where it does."""
+        return self.start if self.end is None else 0
 
 
 @dataclass(frozen=True)
@@ -164,6 +169,19 @@ class Window:
     def cutoff(self, as_of: date) -> datetime:
         """First instant after local day `as_of` (aware): rows before it count at that as_of date."""
         return datetime.combine(as_of + timedelta(days=1), time(), ZoneInfo(self.timezone))
+
+    def over(self, day: date, periods: int) -> date:
+        """The first as_of date at whose end so many periods of 24 hours are over for whoever was exposed by the end of `day`.
+
+        A local day of 23 hours in between, when clocks are set forward, makes it one day later than calendars say.
+        """
+        end = self.cutoff(day).astimezone(UTC) + timedelta(
+            days=periods
+        )  # not in local time, whose days are not alike
+        found = day + timedelta(days=periods)
+        while self.cutoff(found).astimezone(UTC) < end:
+            found += timedelta(days=1)
+        return found
 
 
 @dataclass(frozen=True)
@@ -401,17 +419,20 @@ class Experiment:
         return tuple(m for m in self.metrics if m.role in (Role.PRIMARY, Role.SECONDARY))
 
     @property
+    def longest_window(self) -> int:
+        """Days until the windows of a user are over that close; 0 where none does."""
+        return max((m.window.end or 0 for m in self.metrics), default=0)
+
+    @property
     def last_as_of(self) -> date:
-        """The last useful as_of date: the window's last day plus the longest metric window."""
-        longest = max((m.window.end or 0 for m in self.metrics), default=0)
-        return self.window.end + timedelta(days=longest)
+        """The last useful as_of date: every metric's window of whoever was exposed last is over."""
+        return self.window.over(self.window.end, self.longest_window)
 
     @property
     def decision_date(self) -> date:
-        """The planned decision date: the window's last day plus the longest window of a metric that decides or guards."""
+        """The planned decision date: the last user's window of every metric that decides or guards is over."""
         heard = (m for m in self.metrics if m.role != Role.INFORMATIONAL or m.guardrail is not None)
-        longest = max((m.window.end or 0 for m in heard), default=0)
-        return self.window.end + timedelta(days=longest)
+        return self.window.over(self.window.end, max((m.window.end or 0 for m in heard), default=0))
 
     @property
     def look_dates(self) -> tuple[date, ...]:
@@ -423,3 +444,14 @@ class Experiment:
         """The share of the days up to the planned decision date that are over at the end of `day`."""
         start = self.window.start
         return ((day - start).days + 1) / ((self.decision_date - start).days + 1)
+
+    def observed(self, metric: Metric, day: date) -> float:
+        """The share of the planned users, coming in evenly, whose window of the metric is over at the end of `day`.
+
+        Of a metric whose window never closes it is the share of the days, as everybody's value goes on changing.
+        """
+        if metric.window.end is None:
+            return self.elapsed(day)
+        start, end = self.window.start, self.window.end
+        over = (day - start).days + 1 - metric.window.end
+        return min(max(over, 0) / ((end - start).days + 1), 1.0)

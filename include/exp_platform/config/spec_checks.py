@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
 
 from exp_platform.config.allocation import CROSS
 from exp_platform.config.faults import NOTHING, Fault, Words, suggest
@@ -28,6 +27,7 @@ def spec_faults(spec: ExperimentSpec) -> list[Fault]:
         *_variant_values(spec),
         *ramp_faults(spec),
         *_measures(spec),
+        *_windows(spec),
         *_covariates(spec),
         *_guardrails(spec),
         *_segments(spec),
@@ -45,6 +45,17 @@ def _variant_values(spec: ExperimentSpec) -> Iterator[Fault]:
             yield Fault(("variants", position, "value"), variant.value, remedy)
     if isinstance(spec.source, UnitsSpec):
         yield from _under(("variants",), repeated(values, "value"))
+
+
+def _windows(spec: ExperimentSpec) -> Iterator[Fault]:
+    for position, metric in enumerate(spec.metrics):
+        window = metric.window
+        if window is not None and window.to_day is None and window.from_day >= spec.window.length:
+            remedy = (
+                f"without to_day the window closes with the experiment, after {spec.window.length} days: nobody's would "
+                f"open. Give to_day, or a from_day below {spec.window.length}"
+            )
+            yield Fault(("metrics", position, "window", "from_day"), window.from_day, remedy)
 
 
 def _measures(spec: ExperimentSpec) -> Iterator[Fault]:
@@ -271,12 +282,13 @@ def _sequential(spec: ExperimentSpec) -> Iterator[Fault]:
     if decision.spending_exponent is not None and decision.spending != "power":
         remedy = "only `spending: power` has an exponent"
         yield Fault(("decision", "spending_exponent"), decision.spending_exponent, remedy)
+    guarded = {guardrail.metric for guardrail in spec.guardrails}
     ends = [
         metric.window.to_day or 0
         for metric in spec.metrics
-        if metric.window and metric.role != "informational"
+        if metric.window and (metric.role != "informational" or metric.id in guarded)
     ]
-    last = spec.window.last_day + timedelta(days=max(ends, default=0))
+    last = spec.window.resolve().over(spec.window.last_day, max(ends, default=0))
     for position, day in enumerate(decision.looks):
         if not spec.window.start <= day < last:
             remedy = (

@@ -84,7 +84,10 @@ def _days_remaining(
         return 0
     excluded = aggregates.crossovers if experiment.analyses.crossovers == "exclude" else {}
     exposed = sum(aggregates.assigned.values()) - sum(excluded.values())
-    observed, needed = metric.window.end or 0, required / _share_with_value(aggregates, metric, current)
+    observed, needed = (
+        metric.window.end or metric.window.opens,
+        required / _share_with_value(aggregates, metric, current),
+    )
     if exposed >= needed:
         return observed
     return None if daily_users is None else days_needed(needed - exposed, daily_users) + observed

@@ -72,6 +72,13 @@ class Snapshot:
         """Users of whom so many days of 24 hours since exposure are over, shape (users,)."""
         return self.users.exposed_at[: self.n] + days * DAY <= self.cutoff
 
+    def observed(self, window: DayWindow) -> Mask:
+        """Users whose window is over or, where it never closes, has opened before the experiment's does, shape (users,)."""
+        if window.end is not None:
+            return self.mature(window.end)
+        closes = min(self.cutoff, instant(self.experiment.window.cutoff(self.experiment.window.end)))
+        return self.users.exposed_at[: self.n] + window.opens * DAY < closes
+
     def values(self, metric: Metric) -> MetricValues:
         """A metric's columns as `Block` names them, not capped, and its population; crossovers are not judged here.
 
@@ -80,8 +87,7 @@ class Snapshot:
         measures = [("value", metric.numerator)]
         if metric.denominator is not None:
             measures.append(("denominator", metric.denominator))
-        end = metric.window.end
-        population = np.ones(self.n, dtype=np.bool_) if end is None else self.mature(end)
+        population = self.observed(metric.window)
         columns: dict[str, Floats] = {}
         for name, measure in measures:
             columns[name] = per_user(self.in_window(measure, metric.window), measure, self.n)

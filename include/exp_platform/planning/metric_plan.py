@@ -99,9 +99,10 @@ def plan_metric(
     kind, target = _target(experiment, metric, expected)
     needed = None if target is None else users_for(experiment, metric, target)
     planned_days = (experiment.window.end - experiment.window.start).days + 1
+    opens = metric.window.opens
     if users is None and arrivals is not None:
-        users = arrivals.users(planned_days)
-    days = None if needed is None or arrivals is None else arrivals.days(needed)
+        users = arrivals.users(planned_days - opens)
+    days = None if needed is None or arrivals is None else arrivals.days(needed) + opens
     return MetricPlan(
         metric=metric,
         alpha=level.alpha if kind != "margin" or target is None else target.alpha,
@@ -122,7 +123,7 @@ def plan_metric(
         finds=Finds() if users is None else _finds(experiment, metric, expected, target, users),
         durations=tuple(
             _duration(experiment, metric, expected, target, d, arrived)
-            for d, arrived in _arrived(arrivals, planned_days, days)
+            for d, arrived in _arrived(arrivals, planned_days, days, opens)
         ),
         notes=tuple(_notes(experiment, metric, expected, gains, needed, users)),
     )
@@ -170,18 +171,24 @@ def _finds(
     )
 
 
-def _arrived(arrivals: Arrivals | None, planned: int, needed: int | None) -> list[tuple[int, float]]:
-    """The numbers of days that a plan tells of, with the users of each; none where it is not known how they come in."""
+def _arrived(
+    arrivals: Arrivals | None, planned: int, needed: int | None, opens: int
+) -> list[tuple[int, float]]:
+    """The numbers of days that a plan tells of, with the users of each whose window has opened by then.
+
+    None where it is not known how they come in.
+    """
     if arrivals is None:
         return []
     days = sorted({*DAYS, planned, *([needed] if needed and needed <= MOST_DAYS else [])})
-    return [(d, arrivals.users(d)) for d in days]
+    return [(d, arrivals.users(max(0, d - opens))) for d in days]
 
 
 def _duration(
     experiment: Experiment, metric: Metric, expected: Expected, target: Target | None, days: int, users: float
 ) -> Duration:
-    read_on = experiment.window.start + timedelta(days=days - 1 + (metric.window.end or 0))
+    last = experiment.window.start + timedelta(days=days - 1)
+    read_on = experiment.window.over(last, metric.window.end or 0)
     return Duration(days, read_on, round(users), _finds(experiment, metric, expected, target, users))
 
 
