@@ -231,10 +231,11 @@ def test_the_planned_end_waits_for_the_windows_of_metrics_that_decide(rng: np.ra
 
 
 def reference_half_width(control: np.ndarray, treated: np.ndarray, alpha: float, tuned: float) -> float:
-    """Waudby-Smith et al. 2021, theorem 2.2, over both arms' users."""
+    """Waudby-Smith et al. 2021, theorem 2.2, over both arms' users, by the larger variance."""
     n = len(control) + len(treated)
     rho2 = (-2 * math.log(alpha) + math.log(-2 * math.log(alpha) + 1)) / tuned
-    variance = n * (treated.var(ddof=1) / len(treated) + control.var(ddof=1) / len(control))
+    v0, v1, n0, n1 = control.var(ddof=1), treated.var(ddof=1), len(control), len(treated)
+    variance = n * max(v0 / n0 + v1 / n1, v0 / n1 + v1 / n0)  # the second: users of both arms vary alike
     inside = 2 * (n * rho2 + 1) / (n**2 * rho2) * math.log(math.sqrt(n * rho2 + 1) / alpha)
     return math.sqrt(variance * inside)
 

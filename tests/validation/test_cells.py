@@ -31,7 +31,7 @@ SOUND = (
     "post-stratification with CUPED: four strata, 1,800 and 200",
     "DiD sensitivity: steps 0.3 and 0 before, 1 times the largest after, 300 and 300",
     "corrected families: 10 metrics of correlation 0.5, 5 of them with an effect, 500 and 500",
-    "one-sided confidence sequence: binary 10 %, 100 and 100 a day, 28 looks",
+    "confidence sequence: amount of a purchase, 180 and 20 a day, 28 looks",
     "Bayesian reading: prior sd 0.1, 500 and 500",
 )
 

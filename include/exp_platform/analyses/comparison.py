@@ -369,13 +369,14 @@ def _has_started(metric: Metric, block: Block) -> bool:
 def sequence_half_width(c: Comparison, pair: Pair, arms: Arms, *, one_sided: bool = False) -> float:
     """Half width of the asymptotic confidence sequence of `treatment - control` (Waudby-Smith et al. 2021).
 
-    Both arms together are the sequence: n users, variance n (v_1 / n_1 + v_0 / n_0). Means standardised over the periods of
+    Both arms together are the sequence: n users, variance n (v_1 / n_1 + v_0 / n_0), or where that is more the one of users
+    who vary alike in both arms: by their own variances alone skewed values in unequal arms miss far too often. Means standardised over the periods of
     a ramp are sums over the users of all arms, which are then the sequence: with a third arm whose share changes, both
     arms' users would be a clock that runs unevenly. One-sided: the distance to a bound that alone is missed with the
     level's whole alpha.
     """
     n = pair.users
     alpha = c.level.sequential_alpha
-    variance = n * arms.variance_of_difference
+    variance = n * arms.careful_variance
     tuned = rho(alpha, tuned_size(c.experiment, c.metric, c.treatment_id), one_sided=one_sided)
     return half_width(n, variance, tuned, alpha, one_sided=one_sided)

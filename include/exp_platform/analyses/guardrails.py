@@ -124,7 +124,8 @@ def _limit(metric: Metric, guardrail: Guardrail, arms: Arms) -> Arms:
     if guardrail.margin.scale == "absolute":
         return arms._replace(control=control._replace(mean=control.mean - metric.direction * size))
     factor = 1 - metric.direction * size * math.copysign(1.0, control.mean)
-    limit = Arm(control.n, factor * control.mean, factor**2 * control.variance_of_mean)
+    gain = None if control.gain is None else factor**2 * control.gain
+    limit = Arm(control.n, factor * control.mean, factor**2 * control.variance_of_mean, gain=gain)
     return arms._replace(control=limit, covariance=factor * arms.covariance)
 
 

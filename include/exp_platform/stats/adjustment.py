@@ -31,6 +31,7 @@ class Adjusted:
     covariance: Array  # shape (arms, arms), of the means
     own: Array  # shape (arms, strata): what each cell of users alone adds to its arm's variance ...
     own_df: Array  # ... and the degrees of freedom of that
+    users: Array  # shape (arms, strata)
     theta: Array  # shape (arms, k), outcome units per covariate unit; 0 for a dropped covariate
     rho: float
     dropped: tuple[int, ...]  # columns that are constant, or collinear with earlier covariates
@@ -38,10 +39,11 @@ class Adjusted:
     def pair(self, control: int, treatment: int) -> Arms:
         """Two of the arms by position, with Satterthwaite's degrees of freedom over all their cells."""
         own, df = self.own[[control, treatment]], self.own_df[[control, treatment]]
-        total = own.sum()
+        total, users = own.sum(), self.users[[control, treatment]]
+        gain = (own * (users / users[::-1] - 1)).sum(axis=1)
         return Arms(
-            self._arm(control),
-            self._arm(treatment),
+            self._arm(control)._replace(gain=float(gain[0])),
+            self._arm(treatment)._replace(gain=float(gain[1])),
             float(self.covariance[control, treatment]),
             float(1 / ((own / total) ** 2 / df).sum()) if total > 0 else None,
         )
@@ -167,7 +169,13 @@ def _estimates(cells: Cells, beta: Array, slopes: Slopes) -> dict[str, Array]:
     in_strata = sxx.sum(axis=(0, 1)) + np.einsum("as,ask,asl->kl", n, offset, offset)
     shared = (between * n.sum(axis=0)) @ between.T + beta @ in_strata @ beta.T
     covariance += with_own + with_own.T + shared / (total * (total - 1))
-    return {"mean": mean, "covariance": (covariance + covariance.T) / 2, "own": own, "own_df": free}
+    return {
+        "mean": mean,
+        "covariance": (covariance + covariance.T) / 2,
+        "own": own,
+        "own_df": free,
+        "users": n,
+    }
 
 
 def _residual(m2: Array, beta: Array) -> Array:

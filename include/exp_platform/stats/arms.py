@@ -19,7 +19,8 @@ class Arm(NamedTuple):
     mean: float
     variance_of_mean: float
     degrees_of_freedom: float | None = None  # of that variance; None: n - 1
-    sd_of_users: float | None = None  # where the variance is not that of n alike users
+    sd_of_users: float | None = None  # where the variance is not that of n alike users ...
+    gain: float | None = None  # ... and what it would gain by as many users as the other arm of a pair has
 
     @property
     def df(self) -> float:
@@ -50,6 +51,22 @@ class Arms(NamedTuple):
         both = self.control.variance_of_mean + self.treatment.variance_of_mean
         variance = both - 2 * self.covariance
         return variance if variance > CANCELLED * both else 0.0
+
+    @property
+    def careful_variance(self) -> float:
+        """The larger of `variance_of_difference` and of what it is where users of both arms vary alike.
+
+        A small arm in which no large value has turned up yet has a low mean and a low variance together. Then the variance
+        of all users, shared by both arms, is s0^2 / n1 + s1^2 / n0: the larger arm's spread counts for the smaller. In equal
+        arms both are the same.
+        """
+        own = self.variance_of_difference
+        return max(own, own + _gain(self.control, self.treatment.n) + _gain(self.treatment, self.control.n))
+
+
+def _gain(arm: Arm, users: int) -> float:
+    """What an arm's variance would gain by having so many users."""
+    return arm.variance_of_mean * (arm.n / users - 1) if arm.gain is None else arm.gain
 
 
 def arm_mean(moments: Moments, column: int = 0) -> Arm:

@@ -95,7 +95,8 @@ class SequenceDesign:
         """Source: the normal law around the sequence's half width (Waudby-Smith et al. 2021, theorem 2.2)."""
         v0, v1 = self.variances(effect)
         variance, n = v0 / n_control + v1 / n_treatment, n_control + n_treatment
-        return _beyond(effect, math.sqrt(variance), half_width(n, n * variance, self.rho, alpha))
+        careful = max(variance, v0 / n_treatment + v1 / n_control)  # as `Arms.careful_variance`
+        return _beyond(effect, math.sqrt(variance), half_width(n, n * careful, self.rho, alpha))
 
 
 def of_means(sd: float, sd_treatment: float | None = None) -> WelchDesign:

@@ -17,14 +17,15 @@ from exp_platform.validation.bands import Check
 from exp_platform.validation.beliefs import Believed, Sensitivity
 from exp_platform.validation.drawn import Cell
 from exp_platform.validation.families import Family
-from exp_platform.validation.populations import Discrete, Draws, Normal, Population, Spend
+from exp_platform.validation.populations import Discrete, Draws, Normal, Population, Purchases, Spend
 from exp_platform.validation.sequences import (
+    Bound,
+    HalfWidth,
     Sequence,
     Split,
-    confidence_sequence,
+    at_levels_spent,
     fixed_horizon,
     group_sequential,
-    one_sided_sequence,
 )
 from exp_platform.validation.stratified import Stratified
 
@@ -40,7 +41,7 @@ class Judged(Protocol):
         """Carry it out."""
 
 
-EVEN, UNEVEN = (0.5, 0.5), (0.9, 0.1)
+EVEN, UNEVEN, SMALL = (0.5, 0.5), (0.9, 0.1), (0.97, 0.03)
 SPENDING: tuple[Spending, ...] = ("obrien_fleming", "pocock")
 
 NORMAL = Normal.of(10.0, 3.0)
@@ -48,6 +49,7 @@ BINARY = Discrete.binary(0.1)
 RARE = Discrete.binary(0.005)
 VISITS = Discrete.visits(0.2)
 SPEND, HEAVY = Spend(0.1, 1.0), Spend(0.1, 2.0)
+PURCHASES = Purchases(0.3, 1.5)
 DAYS, DRIFT = Normal.of_days(7, 2.0, 1.0, 1.0), Normal.of_days(7, 2.0, 1.0, 1.0, drift=0.05)
 
 
@@ -78,7 +80,7 @@ def wrong() -> list[Judged]:
     return [
         Cell("pooled-variance test", "normal, sd 3 and 6", methods.pooled_z, NORMAL, (900, 100), planned=False,
              warned=False, treated=Normal.of(10.0, 6.0)),
-        Sequence("fixed-horizon interval at every look", "normal", fixed_horizon, NORMAL, (50, 50)),
+        Sequence("fixed-horizon interval at every look", "normal", _ever(fixed_horizon), NORMAL, (50, 50)),
         Cell("DiD", "trends that are not parallel", methods.did(7), DAYS, (300, 300), planned=False, warned=False, treated=DRIFT),
         Cell("pre-trends", "trends that are not parallel", methods.pretrends(7), DAYS, (300, 300), planned=False, warned=False, treated=DRIFT),
     ]  # fmt: skip
@@ -202,21 +204,24 @@ def _capped(control: Array, treatment: Array) -> tuple[Draws, Draws]:
     return Draws.of(np.minimum(control, cap)), Draws.of(np.minimum(treatment, cap))
 
 
+def _ever(half_width: HalfWidth) -> tuple[Bound, ...]:
+    return (Bound("errors over all looks", half_width),)
+
+
 def _looks() -> Iterator[Judged]:
-    for name, population, daily in (
-        ("normal", NORMAL, 200),
-        ("binary 10 %", BINARY, 200),
-        ("rare binary 0.5 %", RARE, 2_000),
-        ("spend, heavy tail", HEAVY, 200),
+    for name, population, daily, most in (
+        ("normal", NORMAL, 200, 100_000),
+        ("binary 10 %", BINARY, 200, 100_000),
+        ("rare binary 0.5 %", RARE, 2_000, 100_000),
+        ("spend", SPEND, 200, 50_000),
+        ("spend, heavy tail", HEAVY, 200, 50_000),
+        ("everybody spends, heavy tail", Spend(1.0, 1.5), 200, 20_000),
+        ("orders a visit", VISITS, 200, 100_000),
+        ("amount of a purchase", PURCHASES, 200, 20_000),
     ):
-        for shares in (EVEN, UNEVEN):
+        for shares in (EVEN, UNEVEN, UNEVEN[::-1], SMALL):
             n = round(daily * shares[0]), round(daily * shares[1])
-            yield Sequence("confidence sequence", name, confidence_sequence, population, n)
-    for name, population in (("normal", NORMAL), ("binary 10 %", BINARY)):
-        for n in ((100, 100), (180, 20)):
-            yield Sequence(
-                "one-sided confidence sequence", name, one_sided_sequence, population, n, upper_only=True
-            )
+            yield Sequence("confidence sequence", name, at_levels_spent(), population, n, most=most)
 
 
 def _families() -> Iterator[Judged]:
@@ -241,7 +246,7 @@ def _declared() -> Iterator[Judged]:
     for name, population in (("normal", NORMAL), ("binary 10 %", BINARY)):
         for spending in SPENDING:
             daily = (500, 500)
-            half = group_sequential(spending, daily, 5)
+            half = _ever(group_sequential(spending, daily, 5))
             yield Sequence(
                 f"group sequential, {spending}", name, half, population, daily, looks=5, side="both"
             )

@@ -253,3 +253,59 @@ class Spend:
         if not 0 < share <= 1:
             raise ValueError(f"a share of {share} cannot spend")
         return share
+
+
+@dataclass(frozen=True)
+class Purchases:
+    """A share of the users makes purchases, two on average, each of a lognormal amount: amounts beside their number.
+
+    The metric is the ratio of both, the mean amount of a purchase.
+    """
+
+    share: float
+    sd_of_log: float
+    continuous: bool = True
+
+    @property
+    def mean(self) -> float:
+        """Of a purchase, where the median is 1."""
+        return math.exp(self.sd_of_log**2 / 2)
+
+    def sd_at(self, lift: float) -> float:
+        """Of the linearised value. Raises ValueError for a treatment with an effect, as all of these do."""
+        self._unchanged(lift)
+        purchases = 2 * self.share
+        return self.mean * math.sqrt(purchases * math.expm1(self.sd_of_log**2)) / purchases
+
+    def draw(self, rng: np.random.Generator, n: int, replicates: int, lift: float) -> Draws:
+        """Only buyers are drawn; other users add zeros to both columns."""
+        self._unchanged(lift)
+        buyers = rng.binomial(n, self.share, replicates)
+        replicate = np.repeat(np.arange(replicates), buyers)
+        values = self._of_buyers(rng, len(replicate))
+        mean = np.stack([np.bincount(replicate, value, replicates) for value in values], axis=1) / n
+        centred = values - mean[replicate].T
+        m2 = np.empty((replicates, 2, 2))
+        for i, j in ((0, 0), (0, 1), (1, 1)):
+            inside = np.bincount(replicate, centred[i] * centred[j], replicates)
+            m2[:, i, j] = m2[:, j, i] = inside + (n - buyers) * mean[:, i] * mean[:, j]
+        return Draws(n, mean, m2, buyers)
+
+    def users(self, rng: np.random.Generator, n: int, replicates: int, lift: float) -> Array:
+        """Every user's amounts."""
+        self._unchanged(lift)
+        buys = rng.random((replicates, n)) < self.share
+        amounts = np.zeros((replicates, n))
+        amounts[buys] = self._of_buyers(rng, int(buys.sum()))[0]
+        return amounts
+
+    def _of_buyers(self, rng: np.random.Generator, buyers: int) -> Array:
+        """What each has spent, and in how many purchases, shape (2, buyers)."""
+        number = rng.geometric(0.5, buyers)
+        amounts = np.exp(self.sd_of_log * rng.standard_normal(int(number.sum())))
+        spent = np.bincount(np.repeat(np.arange(buyers), number), amounts, buyers)
+        return np.stack([spent, number.astype(np.float64)])
+
+    def _unchanged(self, lift: float) -> None:
+        if lift:
+            raise ValueError("a treatment changes nothing here")

@@ -21,24 +21,25 @@ from exp_platform.validation.populations import Discrete, Draws, Mask, Populatio
 
 SRM_LEVEL = 0.001
 
-# Half width of the interval at a look: users of both arms, variance n (v1 / n1 + v0 / n0), shape (replicates,).
-HalfWidth = Callable[[int, Array], Array]
+# Half width of the interval at a look: users of control and treatment, and their variances, shape (replicates,).
+HalfWidth = Callable[[tuple[int, int], tuple[Array, Array]], Array]
 
 
-def confidence_sequence(n: int, variance: Array) -> Array:
-    """The platform's, tuned for the size that it takes without a plan."""
-    return half_width(n, 1.0, rho(LEVEL, TUNED_USERS), LEVEL) * np.sqrt(variance)
+def confidence_sequence(level: float, *, one_sided: bool = False) -> HalfWidth:
+    """The platform's, tuned for the size that it takes without a plan; one-sided as a guardrail's claim is."""
+    tuned = rho(level, TUNED_USERS, one_sided=one_sided)
+
+    def half(users: tuple[int, int], variances: tuple[Array, Array]) -> Array:
+        n, (v0, v1) = sum(users), variances
+        careful = np.maximum(_of_difference(users, (v0, v1)), _of_difference(users, (v1, v0)))
+        return np.asarray(half_width(n, 1.0, tuned, level, one_sided=one_sided) * np.sqrt(n * careful))
+
+    return half
 
 
-def one_sided_sequence(n: int, variance: Array) -> Array:
-    """The same of a claim that rests on one side, as a guardrail's."""
-    tuned = rho(LEVEL, TUNED_USERS, one_sided=True)
-    return half_width(n, 1.0, tuned, LEVEL, one_sided=True) * np.sqrt(variance)
-
-
-def fixed_horizon(n: int, variance: Array) -> Array:
+def fixed_horizon(users: tuple[int, int], variances: tuple[Array, Array]) -> Array:
     """Known to be wrong: the interval of a single look, at every look."""
-    return normal_critical(1 - LEVEL) * np.sqrt(variance / n)
+    return np.asarray(normal_critical(1 - LEVEL) * np.sqrt(_of_difference(users, variances)))
 
 
 def group_sequential(spending: Spending, daily: tuple[int, int], looks: int) -> HalfWidth:
@@ -46,10 +47,33 @@ def group_sequential(spending: Spending, daily: tuple[int, int], looks: int) -> 
     fractions = np.arange(1, looks + 1) / looks
     critical = bounds(tuple(fractions.tolist()), tuple(spent(spending, t, LEVEL) for t in fractions.tolist()))
 
-    def half(n: int, variance: Array) -> Array:
-        return np.asarray(critical[n // sum(daily) - 1] * np.sqrt(variance / n))
+    def half(users: tuple[int, int], variances: tuple[Array, Array]) -> Array:
+        look = sum(users) // sum(daily) - 1
+        return np.asarray(critical[look] * np.sqrt(_of_difference(users, variances)))
 
     return half
+
+
+def _of_difference(users: tuple[int, int], variances: tuple[Array, Array]) -> Array:
+    return np.asarray(variances[0] / users[0] + variances[1] / users[1])
+
+
+@dataclass(frozen=True)
+class Bound:
+    """An interval at every look, and the chance it may have to miss the truth at any of them."""
+
+    measure: str
+    half_width: HalfWidth
+    level: float = LEVEL
+    upper_only: bool = False  # whether only a truth above the interval is an error
+
+
+def at_levels_spent() -> tuple[Bound, ...]:
+    """Confidence sequences at the levels that are spent: one primary metric's, one of five, one side of a guardrail."""
+    return (
+        *(Bound(f"errors at {level:g}", confidence_sequence(level), level) for level in (0.005, 0.001)),
+        Bound("one-sided at 0.005", confidence_sequence(0.005, one_sided=True), 0.005, upper_only=True),
+    )
 
 
 @dataclass(frozen=True)
@@ -58,12 +82,12 @@ class Sequence:
 
     method: str
     population_name: str
-    half_width: HalfWidth
+    bounds: tuple[Bound, ...]
     population: Population
     daily: tuple[int, int]  # users of control and treatment
     looks: int = 28
     side: Side = "at most"
-    upper_only: bool = False  # whether only a truth above the interval is an error
+    most: int = 1_000_000  # replicates: fewer where users are drawn one by one
 
     @property
     def name(self) -> str:
@@ -74,36 +98,50 @@ class Sequence:
     def checks(self, replicates: int) -> list[Check]:
         """The error over all looks, without an effect."""
         missed = []
-        for chunk, r in chunks(replicates, sum(self.daily)):
+        for chunk, r in chunks(min(replicates, self.most), sum(self.daily)):
             rng = random_numbers(self.name, chunk)
-            ever = np.zeros(r, dtype=np.bool_)
+            ever = np.zeros((len(self.bounds), r), dtype=np.bool_)
             arms: list[Draws] | None = None
             for _ in range(self.looks):
                 new = [self.population.draw(rng, n, r, 0.0) for n in self.daily]
                 arms = new if arms is None else [a.merge(b) for a, b in zip(arms, new, strict=True)]
                 ever |= self._misses(*arms)
             missed.append(ever)
-        errors = np.concatenate(missed)
+        errors = np.concatenate(missed, axis=1)
         return [
-            Check(self.name, "errors over all looks", float(errors.mean()), len(errors), LEVEL, self.side)
+            Check(self.name, bound.measure, float(wrong.mean()), len(wrong), bound.level, self.side)
+            for bound, wrong in zip(self.bounds, errors, strict=True)
         ]
 
     def _misses(self, control: Draws, treatment: Draws) -> Mask:
-        n = control.n + treatment.n
-        variance = n * sum(arm.m2[:, 0, 0] / (arm.n - 1) / arm.n for arm in (control, treatment))
-        difference = treatment.mean[:, 0] - control.mean[:, 0]
-        away = -difference if self.upper_only else np.abs(difference)
-        missed = away > self.half_width(n, np.asarray(variance))
+        """Shape (bounds, replicates)."""
+        (m0, v0), (m1, v1) = (_mean_and_variance(arm) for arm in (control, treatment))
+        users, above = (control.n, treatment.n), m0 - m1
+        missed = [
+            (above if bound.upper_only else np.abs(above)) > bound.half_width(users, (v0, v1))
+            for bound in self.bounds
+        ]
         return np.asarray(missed & self._started(control) & self._started(treatment))
 
     def _started(self, arm: Draws) -> Mask:
         """The platform's rule."""
         nonzero = np.full(len(arm.mean), arm.n) if arm.nonzero is None else arm.nonzero
-        if isinstance(self.population, Discrete):
+        if isinstance(self.population, Discrete) and not self.population.ratio:
             enough = np.minimum(nonzero, arm.n - nonzero) >= START_OUTCOMES
         else:
             enough = nonzero >= START_NONZERO
         return np.asarray(enough & (arm.n >= START_USERS_ARM))
+
+
+def _mean_and_variance(arm: Draws) -> tuple[Array, Array]:
+    """The metric's estimate and a user's variance in each replicate; of two columns, their ratio's by the delta method."""
+    variance = arm.m2 / (arm.n - 1)
+    if arm.mean.shape[1] == 1:
+        return arm.mean[:, 0], variance[:, 0, 0]
+    with np.errstate(divide="ignore", invalid="ignore"):  # a denominator of zero: not started yet
+        ratio = arm.mean[:, 0] / arm.mean[:, 1]
+        residual = variance[:, 0, 0] - 2 * ratio * variance[:, 0, 1] + ratio**2 * variance[:, 1, 1]
+        return ratio, residual / arm.mean[:, 1] ** 2
 
 
 @dataclass(frozen=True)

@@ -76,11 +76,12 @@ def counted(p0: float, p1: float, n0: int, n1: int, alpha: float) -> float:
 def sequence(
     effect: float, sd0: float, n0: float, sd1: float, n1: float, alpha: float, tuned: float
 ) -> float:
-    n, variance = mp.mpf(n0) + mp.mpf(n1), mp.mpf(sd0) ** 2 / n0 + mp.mpf(sd1) ** 2 / n1
+    n, v0, v1 = mp.mpf(n0) + mp.mpf(n1), mp.mpf(sd0) ** 2, mp.mpf(sd1) ** 2
+    variance, careful = v0 / n0 + v1 / n1, max(v0 / n0 + v1 / n1, v0 / n1 + v1 / n0)
     a = mp.mpf(alpha)
     rho2 = (-2 * mp.log(a) + mp.log(1 - 2 * mp.log(a))) / mp.mpf(tuned)
     inside = mp.log(mp.sqrt(n * rho2 + 1) / a)
-    half = mp.sqrt(n * variance * 2 * (n * rho2 + 1) / (n**2 * rho2) * inside)
+    half = mp.sqrt(n * careful * 2 * (n * rho2 + 1) / (n**2 * rho2) * inside)
     error = mp.sqrt(variance)
     return float(mp.ncdf((mp.mpf(effect) - half) / error) + mp.ncdf((-mp.mpf(effect) - half) / error))
 
