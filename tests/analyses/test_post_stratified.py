@@ -179,7 +179,7 @@ def test_it_decides_and_judges_guardrails_where_it_is_declared() -> None:
     day = day_of(frame)
     rows = [*ab.analyse(spec, day), *cuped.analyse(spec, day), *guardrails.analyse(spec, day)]
     both = next(r for r in rows if isinstance(r, ResultRow) and r.method == "cuped_post_stratified")
-    (finding,) = findings(Case(spec, day, tuple(rows)))
+    (finding,) = findings(Case(spec, day, tuple(rows)), (guarded,))
     assert finding.row is both
     judged = rows[-1]
     assert isinstance(judged, ResultRow)

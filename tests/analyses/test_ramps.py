@@ -99,7 +99,7 @@ def test_three_arms_weigh_periods_by_all_users_so_that_treatments_are_comparable
     assert only(rows, treatment_id="t1").mean_control == only(rows, treatment_id="t2").mean_control
 
     case = Case(spec, day, tuple(rows))
-    best, other = sorted(findings(case), key=lambda f: -f.improvement)
+    best, other = sorted(findings(case, case.primaries), key=lambda f: -f.improvement)
     assert best.treatment_id == "t2"
     assert runner_up(case, best, [best, other]) is None  # 0.2 ahead, though with fewer users of good days
 
