@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from datetime import date
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
 
@@ -69,6 +70,63 @@ class Arrivals:
     crossovers: dict[str, int]  # seen in several variants
 
 
+class Counted(StrEnum):
+    """What a row that was read counts for, in the words that reports use."""
+
+    FIRST = "a user's first exposure"
+    METRIC = "for a metric"
+    BEFORE = "before exposure, for covariates, trends or segments"
+    DAILY = "for the daily analyses only"
+    ANALYSED = "analysed"
+    POPULATION = "in the metric"
+
+
+class LeftOut(StrEnum):
+    """Why a row that was read does not count: the first of these that is true of it."""
+
+    LINE = "in a line that cannot be read"
+    MALFORMED = "with a required value that cannot be read"
+    NULL = "without a required value"
+    DUPLICATE = "that stand twice"
+    BEFORE_WINDOW = "from before the window"
+    AFTER_WINDOW = "from after the window"
+    OUTSIDE_WINDOW = "exposed outside the window only"
+    NOT_READ = "of events that no metric reads"
+    NO_EXPOSURE = "of users without exposure"
+    TOO_OLD = "older than any analysis reaches"
+    LATER = "from after the as_of date"
+    UNKNOWN_VARIANT = "of variants that the spec does not have"
+    UNKNOWN_FIRST = "of users whose first variant the spec does not have"
+    NOT_ASSIGNED = "of users whose exposure does not count"
+    CROSSOVER = "of users seen in several variants"
+    REPEATED = "of users who had been exposed before"
+    NOT_MATURE = "of users whose days are not over"
+    NO_VALUE = "without a value"
+    BEFORE_EXPOSURE = "from before the user's exposure"
+    OTHER_DAYS = "on days that no metric reads"
+
+
+@dataclass(frozen=True)
+class RowAccount:
+    """What became of all rows that were read of one table: `read` is the sum of `counted` and `left_out`.
+
+    Keys are those of `Counted` and `LeftOut`; reasons without rows are left out. Of users the rows are users.
+    """
+
+    read: int
+    counted: dict[str, int]
+    left_out: dict[str, int]
+
+    @property
+    def counts(self) -> int:
+        """Rows that count."""
+        return sum(self.counted.values())
+
+    def adds_up(self) -> bool:
+        """Whether every row that was read is told of, once."""
+        return self.read == self.counts + sum(self.left_out.values())
+
+
 @dataclass(frozen=True)
 class Threshold:
     """Where the top of a behavioural segment begins, as the first publication of its definition froze it."""
@@ -106,6 +164,8 @@ class Aggregates:
     caps: dict[str, tuple[float | None, float | None]] = field(default_factory=dict)  # metric -> lower, upper
     periods: dict[str, Arrivals] = field(default_factory=dict)
     thresholds: dict[str, Threshold] = field(default_factory=dict)  # of behavioural segments
+    # exposures and outcomes, or units; `users`; `users of <metric id>`: the analysed ones, by whether they are in it
+    rows: dict[str, RowAccount] = field(default_factory=dict)
 
     def block(
         self,
@@ -147,6 +207,7 @@ def write_aggregates(path: Path, days: list[Aggregates]) -> None:
             "caps": day.caps,
             "periods": {start: asdict(counts) for start, counts in day.periods.items()},
             "thresholds": {segment: t.to_json() for segment, t in day.thresholds.items()},
+            "rows": {table: asdict(account) for table, account in day.rows.items()},
             "blocks": [b.__dict__ for b in day.blocks],
             "daily": [asdict(r) for r in day.daily],
         }
@@ -166,6 +227,7 @@ def read_aggregates(path: Path) -> list[Aggregates]:
             caps={k: (v[0], v[1]) for k, v in day["caps"].items()},
             periods={start: Arrivals(**counts) for start, counts in day["periods"].items()},
             thresholds={segment: Threshold.from_json(t) for segment, t in day["thresholds"].items()},
+            rows={table: RowAccount(**account) for table, account in day["rows"].items()},
             blocks=tuple(
                 Block(**{**b, "columns": tuple(b["columns"]), "moments": Moments.from_json(b["moments"])})
                 for b in day["blocks"]

@@ -159,11 +159,13 @@ def results(
 
 
 def _show(experiment_id: str, as_of: date | None, method: str, config: Path | None = None) -> None:
-    from exp_platform.report.tables import decision_panel, results_table
+    from exp_platform.report.tables import decision_panel, results_table, rows_table
 
     report = _report(experiment_id, as_of, config)
     console.print(decision_panel(report))
     console.print(results_table(report, method, width=console.width))
+    if report.stored.rows:
+        console.print(rows_table(report))
 
 
 def _report(experiment_id: str, as_of: date | None, config: Path | None = None) -> Report:

@@ -247,6 +247,8 @@ class EventsSource:
     outcomes: TableSource
     attributes: dict[str, str]  # attribute -> column of exposures
     dedupe: Literal["event_id", "whole_row", "none"]
+    # Where one of both has dates: whether an outcome on the day of exposure is after it, or before; None: nobody said
+    same_day: Literal["after", "before"] | None = None
     kind: Literal["events"] = "events"
 
 
@@ -271,8 +273,10 @@ class QualityThresholds:
 
     max_duplicate_share: float = 0.01
     max_null_share: float = 0.0
-    max_unexposed_share: float = 0.05  # warning
+    max_unexposed_share: float | None = None  # warning; None: a table may hold everybody's outcomes
     max_before_exposure_share: float = 1.0  # of outcomes inside the window; all of them: an error
+    max_just_before_share: float = 0.2  # of outcomes around exposure, warning
+    max_outside_share: float = 0.5  # of a units table's rows, warning
     max_crossover_share: float = 0.01  # warning
     max_row_drop: float = 0.2  # against the last published run, error
     max_stale_days: int = 1  # newest row against as_of, warning

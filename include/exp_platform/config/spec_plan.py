@@ -117,8 +117,10 @@ class QualitySpec(Spec):
 
     max_duplicate_share: Share = _QUALITY.max_duplicate_share
     max_null_share: Share = _QUALITY.max_null_share
-    max_unexposed_share: Share = _QUALITY.max_unexposed_share
+    max_unexposed_share: Share | None = None
     max_before_exposure_share: Share = _QUALITY.max_before_exposure_share
+    max_just_before_share: Share = _QUALITY.max_just_before_share
+    max_outside_share: Share = _QUALITY.max_outside_share
     max_crossover_share: Share = _QUALITY.max_crossover_share
     max_row_drop: Share = _QUALITY.max_row_drop
     max_stale_days: int = Field(default=_QUALITY.max_stale_days, ge=0)

@@ -117,6 +117,7 @@ class EventsSpec(Spec):
     outcomes: TableSpec
     attributes: dict[str, Text] = Field(default_factory=dict)  # a segment's column, where its name is another
     dedupe: Literal["event_id", "whole_row", "none"] | None = None
+    same_day: Literal["after", "before"] | None = None  # where one of both tables has dates
 
     @model_validator(mode="after")
     def _check(self) -> EventsSpec:
@@ -147,6 +148,7 @@ class EventsSpec(Spec):
             outcomes=self.outcomes.resolve(outcomes, ("value", "event_id")),
             attributes={segment: self.attributes.get(segment, segment) for segment in segments},
             dedupe=self.dedupe or ("event_id" if self._has_event_id else "none"),
+            same_day=self.same_day,
         )
 
 

@@ -17,8 +17,9 @@ from exp_platform.kernels.daily import daily_rows
 from exp_platform.kernels.local_days import date_number
 from exp_platform.kernels.order_statistics import Bracket, Bracketed, Marks
 from exp_platform.kernels.quantiles import Caps, Distribution
+from exp_platform.kernels.row_account import Exposures, accounts
 from exp_platform.kernels.unit_days import Floats, UnitDays
-from exp_platform.kernels.user_values import WITH_DAILY_BLOCK, Mask, MetricValues, Snapshot
+from exp_platform.kernels.user_values import Mask, MetricValues, Snapshot, has_daily_block
 from exp_platform.kernels.users import Codes, Users, crossed
 from exp_platform.stats.moments import Moments
 
@@ -73,10 +74,12 @@ class _Group:
     users: Codes
 
 
-def aggregate(users: Users, days: UnitDays, experiment: Experiment, as_of: date) -> BucketAggregates:
+def aggregate(
+    users: Users, days: UnitDays, experiment: Experiment, as_of: date, exposures: Exposures | None = None
+) -> BucketAggregates:
     """Everything of one bucket that needs no bounds: all but the `total` blocks of winsorised metrics, and quantiles.
 
-    Those need what is only known over all buckets: see `bounded`.
+    Those need what is only known over all buckets: see `bounded`. With `exposures` its rows are accounted for.
     """
     now = Snapshot(users, days, experiment, as_of)
     groups, cohorts = list(_groups(now)), list(_cohorts(now))
@@ -96,7 +99,7 @@ def aggregate(users: Users, days: UnitDays, experiment: Experiment, as_of: date)
                 for g in groups
                 if g.segment == ALL
             }
-        if _has_daily_block(metric, experiment):
+        if has_daily_block(metric, experiment):
             blocks += _daily_blocks(metric, now.daily(metric), groups)
     everybody = _arrivals(now, np.ones(now.n, dtype=np.bool_))
     period = _period(now)
@@ -108,6 +111,7 @@ def aggregate(users: Users, days: UnitDays, experiment: Experiment, as_of: date)
             blocks=tuple(blocks),
             daily=tuple(daily_rows(now)),
             periods={str(a.start): _arrivals(now, period == i) for i, a in enumerate(experiment.ramp)},
+            rows=accounts(now, exposures, days) if exposures is not None else {},
         ),
         distributions,
         marks,
@@ -250,11 +254,6 @@ def _cohort_blocks(
     if cohorts and metric.q is None:
         for block in _total_blocks(metric, now.cohort(metric), cohorts, caps):
             yield replace(block, kind="cohort")
-
-
-def _has_daily_block(metric: Metric, experiment: Experiment) -> bool:
-    wanted = {"did", "pretrends", "stability"} & set(experiment.analyses.enabled)
-    return bool(wanted) and experiment.source.kind != "units" and metric.kind in WITH_DAILY_BLOCK
 
 
 def _daily_blocks(metric: Metric, values: MetricValues, groups: list[_Group]) -> Iterator[Block]:

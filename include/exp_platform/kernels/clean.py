@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Literal
 
 import numpy as np
@@ -16,19 +16,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from exp_platform.aggregates import LeftOut
 from exp_platform.config.experiment import Experiment, UnitsSource
 from exp_platform.kernels.canonical_text import text
 from exp_platform.kernels.conform import instants, number, string_map
+from exp_platform.kernels.dates import with_dates
 from exp_platform.kernels.local_days import DAY
 from exp_platform.kernels.measure import measure, sizes
 from exp_platform.kernels.measured import Counts, Measured
 from exp_platform.kernels.nobody import without_null_words, without_placeholders
+from exp_platform.kernels.unit_days import events_read, horizon
 
 Kind = Literal["text", "time", "number"]
 
 ATTRIBUTE, OUTCOME, COVARIATE = "attribute.", "outcome.", "covariate."
 
 IDS = ("user_id", "event_id")
+
+_REQUIRED = ("user_id", "variant_id", "exposed_at", "event", "occurred_at")
+_UNREADABLE = "(unreadable)"  # whether a required column held a value that could not be read
 
 _KIND: dict[str, Kind] = {"exposed_at": "time", "occurred_at": "time", "value": "number"}
 
@@ -50,6 +56,13 @@ class _Tally:
     malformed: Counts = field(default_factory=dict)
     examples: dict[str, list[str]] = field(default_factory=dict)
     duplicates: Counts = field(default_factory=dict)
+    left_out: dict[str, Counts] = field(default_factory=dict)
+
+    def leave_out(self, name: str, reason: LeftOut, rows: int) -> None:
+        """Count rows of a table that are not staged."""
+        if rows:
+            reasons = self.left_out.setdefault(name, {})
+            reasons[reason.value] = reasons.get(reason.value, 0) + rows
 
 
 def kind_of(column: str) -> Kind:
@@ -70,22 +83,32 @@ def clean_bucket(raw: Mapping[str, Sequence[pa.Table]], experiment: Experiment, 
         exposures, outcomes = _units(_of_somebody(tables, tally)["units"], experiment, tally)
     else:
         exposures, outcomes = _events(raw, experiment, tally)
-    seen = pc.unique(exposures["user_id"])
-    exposed = pc.is_in(outcomes["user_id"], value_set=seen)
+    dated = with_dates(exposures, outcomes, experiment)
+    exposures, outcomes = dated.exposures, dated.outcomes
+    exposed = pc.is_in(outcomes["user_id"], value_set=pc.unique(exposures["user_id"]))
     judged = measure(exposures, outcomes, exposed, experiment, now)
-    recent = pc.greater_equal(outcomes["occurred_at"], _history(experiment))
-    outcomes = outcomes.filter(pc.and_(exposed, recent))
-    return Cleaned(
-        exposures,
-        outcomes,
-        judged.merge(Measured(**tally.__dict__)).merge(sizes({"exposures": exposures, "outcomes": outcomes})),
-    )
+    outcomes = _readable(outcomes, exposed, experiment, tally)
+    counted = Measured(**tally.__dict__, grain=dated.grain)
+    staged = sizes({"exposures": exposures, "outcomes": outcomes})
+    return Cleaned(exposures, outcomes, judged.merge(counted).merge(staged))
 
 
-def _history(experiment: Experiment) -> pa.Scalar:
-    """The earliest instant that a covariate, DiD or a pre-trend looks at, and a day for changes of the clock."""
-    days = max(experiment.analyses.pre_period_days, experiment.analyses.did_days) + 1
-    return pa.scalar(experiment.window.starts_at() - timedelta(days=days), pa.timestamp("us", "UTC"))
+def _readable(outcomes: pa.Table, exposed: Any, experiment: Experiment, tally: _Tally) -> pa.Table:
+    """Outcomes of exposed users that an analysis can reach; of the others is counted why they are left out."""
+    recent = pc.greater_equal(outcomes["occurred_at"].cast(pa.int64()), horizon(experiment))
+    kept = pc.and_(exposed, recent)
+    if pc.all(kept, min_count=0).as_py():
+        return outcomes
+    dropped = pc.invert(kept)
+    read = pc.is_in(outcomes["event"], value_set=pa.array(events_read(experiment), pa.string()))
+    strange = pc.and_(pc.and_(dropped, read), pc.invert(exposed))
+    for reason, rows in (
+        (LeftOut.NOT_READ, pc.and_not(dropped, read)),
+        (LeftOut.NO_EXPOSURE, strange),
+        (LeftOut.TOO_OLD, pc.and_not(pc.and_(dropped, read), strange)),
+    ):
+        tally.leave_out("outcomes", reason, pc.sum(rows).as_py() or 0)
+    return outcomes.filter(kept)
 
 
 def _events(
@@ -101,7 +124,7 @@ def _events(
     for name, required in needs.items():
         table = tables[name]
         _count_missing_values(name, table, experiment, tally)
-        table = _complete(table, required)
+        table = _complete(name, table, required, tally)
         tables[name] = _deduplicated(name, table, _key(table, by), tally)
     return _exposures(tables["exposures"]), _outcomes(tables["outcomes"])
 
@@ -116,7 +139,7 @@ def _units(table: pa.Table, experiment: Experiment, tally: _Tally) -> tuple[pa.T
     known = pc.index_in(variant, value_set=pa.array(list(source.variants), pa.string()))
     mapped = pc.coalesce(pa.array(list(source.variants.values()), pa.string()).take(known), variant)
     table = table.set_column(table.column_names.index("variant_id"), "variant_id", pa.chunked_array([mapped]))
-    table = _complete(table, ("user_id", "variant_id", "exposed_at"))
+    table = _complete("units", table, ("user_id", "variant_id", "exposed_at"), tally)
     table = _deduplicated("units", table, table["user_id"], tally)
     before = pc.subtract(table["exposed_at"], pa.scalar(DAY, pa.duration("us")))
     parts = [
@@ -165,7 +188,8 @@ def _conformed(
 
 
 def _conform(name: str, table: pa.Table, experiment: Experiment, tally: _Tally) -> pa.Table:
-    columns = {}
+    columns: dict[str, Any] = {}
+    unreadable = np.zeros(len(table), dtype=bool)
     for column in table.column_names:
         found, key = table[column], f"{name}.{_plain(column)}"
         kind = kind_of(column)
@@ -179,7 +203,9 @@ def _conform(name: str, table: pa.Table, experiment: Experiment, tally: _Tally) 
         if conformed.malformed:
             tally.malformed[key] = tally.malformed.get(key, 0) + conformed.malformed
             tally.examples.setdefault(key, []).extend(conformed.examples)
-    return pa.table(columns)
+            if column in _REQUIRED:
+                unreadable |= _bools(conformed.bad)
+    return pa.table({**columns, _UNREADABLE: pa.chunked_array([unreadable])})
 
 
 def _of_somebody(tables: dict[str, pa.Table], tally: _Tally) -> dict[str, pa.Table]:
@@ -214,6 +240,7 @@ def _empty(name: str, required: tuple[str, ...], experiment: Experiment) -> pa.T
     if isinstance(source, UnitsSource):
         columns |= {OUTCOME + c: pa.array([], pa.float64()) for c in source.outcomes}
         columns |= {COVARIATE + c: pa.array([], pa.float64()) for c in source.covariates}
+    columns[_UNREADABLE] = pa.array([], pa.bool_())
     return pa.table({column: pa.chunked_array([values]) for column, values in columns.items()})
 
 
@@ -228,10 +255,14 @@ def _count_missing_values(name: str, table: pa.Table, experiment: Experiment, ta
     tally.nulls["outcomes.value"] = max(pc.sum(missing).as_py() - malformed, 0)
 
 
-def _complete(table: pa.Table, required: tuple[str, ...]) -> pa.Table:
+def _complete(name: str, table: pa.Table, required: tuple[str, ...], tally: _Tally) -> pa.Table:
+    """The rows with a value in every required column; of the others is counted whether one could not be read."""
+    table, unreadable = table.drop_columns([_UNREADABLE]), _bools(table[_UNREADABLE])
     if not any(table[column].null_count for column in required):
         return table
     complete = np.logical_and.reduce([_bools(table[column].is_valid()) for column in required])
+    tally.leave_out(name, LeftOut.MALFORMED, int((~complete & unreadable).sum()))
+    tally.leave_out(name, LeftOut.NULL, int((~complete & ~unreadable).sum()))
     return table.filter(pa.array(complete))
 
 
@@ -263,6 +294,7 @@ def _deduplicated(name: str, table: pa.Table, key: Any | None, tally: _Tally) ->
         if len(suspects):
             dropped[suspects[_later(table.take(pa.array(suspects)), code[suspects])]] = True
     tally.duplicates[name] = int(dropped.sum())
+    tally.leave_out(name, LeftOut.DUPLICATE, int(dropped.sum()))
     return table.filter(pa.array(~dropped)) if dropped.any() else table
 
 

@@ -70,6 +70,7 @@ class Conformed:
     values: Any  # pa.ChunkedArray
     malformed: int = 0
     examples: tuple[str, ...] = ()
+    bad: Any = None  # booleans, a row each: which those are; None where there are none
 
 
 def number(column: Any) -> Conformed:
@@ -146,4 +147,4 @@ def _conformed(values: Any, column: Any, malformed: Any) -> Conformed:
     if not count:
         return Conformed(values)
     shown = pc.unique(column.filter(malformed))[:_EXAMPLES].cast(pa.string()).to_pylist()
-    return Conformed(values, count, tuple(value[:_EXAMPLE_LENGTH] for value in shown))
+    return Conformed(values, count, tuple(value[:_EXAMPLE_LENGTH] for value in shown), malformed)

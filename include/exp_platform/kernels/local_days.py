@@ -67,3 +67,16 @@ class LocalDays:
         day += moments >= self.starts[day + 1]
         day -= moments < self.starts[day]
         return np.asarray(day + self.first, dtype=np.int32)
+
+
+def by_date(dates: Dates, codes: NDArray[np.int64], names: list[str]) -> dict[str, dict[str, int]]:
+    """Rows counted: local date in ISO format -> `names[code]` -> rows; names without any are left out."""
+    counted: dict[str, dict[str, int]] = {}
+    if not len(dates):
+        return counted
+    first = int(dates.min())
+    rows = np.bincount((dates.astype(np.int64) - first) * len(names) + codes)
+    for pair in np.flatnonzero(rows):
+        day, code = divmod(int(pair), len(names))
+        counted.setdefault(date_of(first + day).isoformat(), {})[names[code]] = int(rows[pair])
+    return counted

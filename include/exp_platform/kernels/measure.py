@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from exp_platform.config.experiment import Experiment
-from exp_platform.kernels.local_days import Dates, Ints, LocalDays, date_of, instant, instants
+from exp_platform.config.experiment import Experiment, UnitsSource
+from exp_platform.kernels.local_days import Ints, LocalDays, by_date, instant, instants
+from exp_platform.kernels.matching import Matched, matched
 from exp_platform.kernels.measured import HEAVY_ROWS, Counts, Measured, heaviest, most_frequent
 from exp_platform.kernels.users import NEVER, Users, first_exposures
 
@@ -36,16 +37,21 @@ def measure(
     crossed = users.crossed_at != NEVER
     names = [variant.id for variant in experiment.variants]
     latest = instant(now + timedelta(days=1))
+    user = pc.index_in(outcomes["user_id"], value_set=users.ids).fill_null(-1).to_numpy()
+    stranger = ~np.asarray(exposed)
+    found = (
+        Matched()  # the outcomes are the users' own rows
+        if isinstance(experiment.source, UnitsSource)
+        else matched(outcomes, occurred_at, user, stranger, users, experiment)
+    )
     return Measured(
         future={"exposures": int((exposed_at > latest).sum()), "outcomes": int((occurred_at > latest).sum())},
-        ignored={
-            "exposures outside the window": int(outside.sum()),
-            "outcomes of users without exposure": int((~np.asarray(exposed)).sum()),
-        },
+        outside={"before": int((exposed_at < start).sum()), "after": int((exposed_at >= end).sum())},
         unknown_variants=_unknown_variants(exposures.filter(pa.array(~outside)), names),
-        users=_by_date(users.exposed_on, users.variants, names),
-        crossovers=_by_date(days.dates(users.crossed_at[crossed]), users.variants[crossed], names),
-        outcomes=_outcomes(outcomes["user_id"], occurred_at, np.asarray(exposed), users, days, start),
+        users=by_date(users.exposed_on, users.variants, names),
+        crossovers=by_date(days.dates(users.crossed_at[crossed]), users.variants[crossed], names),
+        outcomes=_outcomes(user, occurred_at, stranger, users, days, start),
+        **vars(found),
         newest={
             "exposures": _newest(exposed_at, latest, experiment),
             "outcomes": _newest(occurred_at, latest, experiment),
@@ -70,32 +76,21 @@ def _counts(found: pa.StructArray) -> Counts:
 
 
 def _outcomes(
-    user_id: Any, occurred_at: Ints, exposed: NDArray[np.bool_], users: Users, days: LocalDays, start: int
+    user: NDArray[np.int64],
+    occurred_at: Ints,
+    stranger: NDArray[np.bool_],
+    users: Users,
+    days: LocalDays,
+    start: int,
 ) -> dict[str, Counts]:
     inside = (occurred_at >= start) & (occurred_at < days.starts[-1])
-    position = pc.index_in(user_id, value_set=users.ids).fill_null(-1).to_numpy()
-    state = np.where(
-        exposed, -1, _STATES.index("unexposed")
-    )  # users exposed outside the window only: neither
-    assigned = position >= 0
+    state = np.where(stranger, _STATES.index("unexposed"), -1)  # exposed outside the window only: neither
+    assigned = user >= 0
     on = days.dates(np.where(inside, occurred_at, start))
-    on[assigned] = np.maximum(on[assigned], users.exposed_on[position[assigned]])
-    state[assigned] = occurred_at[assigned] < users.exposed_at[position[assigned]]
+    on[assigned] = np.maximum(on[assigned], users.exposed_on[user[assigned]])
+    state[assigned] = occurred_at[assigned] < users.exposed_at[user[assigned]]
     kept = inside & (state >= 0)
-    return _by_date(on[kept], state[kept], list(_STATES))
-
-
-def _by_date(dates: Dates, codes: NDArray[np.int64], names: list[str]) -> dict[str, Counts]:
-    """Date -> name -> rows; names without any are left out."""
-    counted: dict[str, Counts] = {}
-    if not len(dates):
-        return counted
-    first = int(dates.min())
-    rows = np.bincount((dates - first) * len(names) + codes)
-    for pair in np.flatnonzero(rows):
-        day, code = divmod(int(pair), len(names))
-        counted.setdefault(date_of(first + day).isoformat(), {})[names[code]] = int(rows[pair])
-    return counted
+    return by_date(on[kept], state[kept], list(_STATES))
 
 
 def _unknown_variants(exposures: pa.Table, names: list[str]) -> Counts:

@@ -10,6 +10,7 @@ from typing import Any
 Counts = dict[str, int]
 
 MAX_EXAMPLES = 3  # of malformed values of a column
+SPELLED = "(ids spelled otherwise)"  # among examples
 MAX_VALUES = 20  # of unknown variants; the rest are counted together
 MAX_HEAVIEST = 10  # users that are compared with all others
 HEAVY_ROWS = 100  # of one table: fewer are no matter, whatever share they are
@@ -33,22 +34,26 @@ class Measured:
     examples: dict[str, list[str]] = field(default_factory=dict)  # column -> some malformed values
     duplicates: Counts = field(default_factory=dict)  # table -> dropped
     future: Counts = field(default_factory=dict)  # table -> later than a day after the run began
-    ignored: Counts = field(default_factory=dict)  # reason -> rows that no analysis can use
-    users_out: Counts = field(
-        default_factory=dict
-    )  # exposures, outcomes -> different users of the staged rows
-    squared_rows: Counts = field(
-        default_factory=dict
-    )  # exposures, outcomes -> sum of squares of users' staged rows
-    heaviest: dict[str, Counts] = field(
-        default_factory=dict
-    )  # exposures, outcomes -> users of most staged rows
+    left_out: dict[str, Counts] = field(default_factory=dict)  # table -> why a row was not staged -> rows
+    outside: Counts = field(default_factory=dict)  # before, after -> exposures outside the window
+    # exposures, `outcomes.<event>` -> rows, and those at local midnight, UTC's midnight, any whole hour
+    grain: dict[str, Counts] = field(default_factory=dict)
+    # Of the staged exposures and outcomes: different users, sum of squares of users' rows, users of most rows
+    users_out: Counts = field(default_factory=dict)
+    squared_rows: Counts = field(default_factory=dict)
+    heaviest: dict[str, Counts] = field(default_factory=dict)
     unknown_variants: Counts = field(default_factory=dict)  # value -> exposures inside the window
     users: dict[str, Counts] = field(default_factory=dict)  # date of first exposure -> variant -> users
     # Date of the first exposure to another variant -> first variant -> users
     crossovers: dict[str, Counts] = field(default_factory=dict)
     # Date from which outcome and first exposure are both known -> after, before (the exposure), unexposed
     outcomes: dict[str, Counts] = field(default_factory=dict)
+    found: dict[str, Counts] = field(default_factory=dict)  # as `users`, those with any outcome at all
+    found_before: dict[str, Counts] = field(default_factory=dict)  # ... and with one before their exposure
+    # users: distinct ones in outcomes without any exposure; spelled: exposed users whom another spelling has outcomes of
+    strangers: Counts = field(default_factory=dict)
+    # Variant -> event -> outcomes by time from first exposure; see `kernels.matching`
+    around: dict[str, dict[str, Counts]] = field(default_factory=dict)
     newest: dict[str, str] = field(
         default_factory=dict
     )  # table -> local date of its newest row, future ones left out
@@ -88,11 +93,23 @@ class Measured:
 
     def users_between(self, first: date, last: date) -> Counts:
         """Variant -> users first exposed from `first` to the end of `last`."""
-        return _until({day: n for day, n in self.users.items() if day >= first.isoformat()}, last)
+        return _between(self.users, first, last)
+
+    def found_between(self, first: date, last: date) -> Counts:
+        """Those of them who have any outcome at all."""
+        return _between(self.found, first, last)
+
+    def found_before_between(self, first: date, last: date) -> Counts:
+        """Those of them who have an outcome before their exposure."""
+        return _between(self.found_before, first, last)
 
     def crossovers_at(self, as_of: date) -> Counts:
         """First variant -> users who have seen another one by the end of `as_of`."""
         return _until(self.crossovers, as_of)
+
+    def found_at(self, as_of: date) -> Counts:
+        """Variant -> users first exposed up to the end of `as_of` who have any outcome at all."""
+        return _until(self.found, as_of)
 
     def outcomes_at(self, as_of: date) -> Counts:
         """after, before, unexposed -> outcomes inside the window up to the end of `as_of`."""
@@ -119,6 +136,10 @@ def _until(by_date: dict[str, Counts], as_of: date) -> Counts:
         if day <= as_of.isoformat():
             total = _add(total, counts)
     return total
+
+
+def _between(by_date: dict[str, Counts], first: date, last: date) -> Counts:
+    return _until({day: n for day, n in by_date.items() if day >= first.isoformat()}, last)
 
 
 def _add(one: Any, other: Any) -> Any:

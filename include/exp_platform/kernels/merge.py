@@ -16,6 +16,7 @@ from exp_platform.kernels.order_statistics import (
     wanted_ranks,
 )
 from exp_platform.kernels.quantiles import Caps, Distribution
+from exp_platform.kernels.row_account import together
 from exp_platform.stats.moments import Moments
 
 
@@ -60,6 +61,7 @@ def merge_aggregates(
         daily=_daily(parts),
         caps=caps,
         periods={start: _arrivals(start, parts) for start in parts[0].aggregates.periods},
+        rows={table: together(p.aggregates.rows[table] for p in parts) for table in parts[0].aggregates.rows},
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
@@ -47,10 +47,21 @@ class EventDays:
 
 
 @dataclass(frozen=True, eq=False)
+class Unread:
+    """Outcomes that are in no unit day, each counted once."""
+
+    not_read: int = 0  # of other events
+    too_old: int = 0  # from before `horizon`
+    later: int = 0  # from after the newest as_of date
+    others: Ints = field(default_factory=lambda: np.zeros(0, np.int64))  # local dates of other users' rows
+
+
+@dataclass(frozen=True, eq=False)
 class UnitDays:
     """Every event that a metric, covariate or segment of the experiment reads, with its rows; events without rows included."""
 
     events: dict[str, EventDays]
+    unread: Unread = Unread()
 
     def __len__(self) -> int:
         return sum(len(rows.user) for rows in self.events.values())
@@ -62,10 +73,10 @@ def unit_days(users: Users, outcomes: pa.Table, experiment: Experiment, as_of: d
     `outcomes` has user_id, event, occurred_at (UTC) and value; a null value adds nothing but the row counts. Rows of
     other users or events, and those older than any pre-period, are left out. Raises DataError for NaN or infinity.
     """
-    events = _events(experiment)
-    earliest, cutoff = _horizon(experiment), instant(experiment.window.cutoff(as_of))
-    rows, user, event, at = _known(users, outcomes, events, earliest, cutoff)
+    events = events_read(experiment)
+    earliest, cutoff = horizon(experiment), instant(experiment.window.cutoff(as_of))
     local = LocalDays.covering(experiment.window, earliest, as_of)
+    rows, user, event, at, unread = _known(users, outcomes, events, earliest, cutoff, local)
     since = local.dates(at).astype(np.int64) - local.first
     exposed_since = users.exposed_on - local.first
     shift = (at - users.exposed_at[user]) // DAY - (since - exposed_since[user]) + 2
@@ -82,7 +93,7 @@ def unit_days(users: Users, outcomes: pa.Table, experiment: Experiment, as_of: d
     day = since - exposed_since[user] + shift - 2
     grouped = EventDays(user, (since + local.first).astype(np.int32), day, n, total)
     bounds = np.searchsorted(event, np.arange(len(events) + 1))
-    return UnitDays({e: grouped.where(slice(bounds[i], bounds[i + 1])) for i, e in enumerate(events)})
+    return UnitDays({e: grouped.where(slice(bounds[i], bounds[i + 1])) for i, e in enumerate(events)}, unread)
 
 
 def unit_day_rows(users: Users, days: UnitDays, experiment: Experiment) -> pa.Table:
@@ -110,7 +121,8 @@ def unit_day_rows(users: Users, days: UnitDays, experiment: Experiment) -> pa.Ta
     )
 
 
-def _events(experiment: Experiment) -> list[str]:
+def events_read(experiment: Experiment) -> list[str]:
+    """The events that a metric, covariate or behavioural segment reads, sorted."""
     measures = [
         m for metric in experiment.metrics for m in (metric.numerator, metric.denominator) if m is not None
     ]
@@ -119,7 +131,7 @@ def _events(experiment: Experiment) -> list[str]:
     return sorted({m.event for m in measures})
 
 
-def _horizon(experiment: Experiment) -> int:
+def horizon(experiment: Experiment) -> int:
     """The earliest instant that any pre-period can reach."""
     plan = experiment.analyses
     days = max(plan.pre_period_days, plan.days_before) + 1  # one more: local days are not 24 hours
@@ -127,19 +139,27 @@ def _horizon(experiment: Experiment) -> int:
 
 
 def _known(
-    users: Users, outcomes: pa.Table, events: list[str], earliest: int, cutoff: int
-) -> tuple[pa.Table, Codes, Codes, Ints]:
-    """Rows of known users and events between the two instants: the rows, positions of user and event, instants."""
+    users: Users, outcomes: pa.Table, events: list[str], earliest: int, cutoff: int, local: LocalDays
+) -> tuple[pa.Table, Codes, Codes, Ints, Unread]:
+    """Rows of known users and events between the two instants: the rows, positions of user and event, instants; and the rest."""
+    rows = len(outcomes)
     event = _positions(outcomes["event"], pa.array(events, pa.string()))
     wanted = (event >= 0) & outcomes["occurred_at"].is_valid().to_numpy()
     if not wanted.all():
         outcomes, event = outcomes.filter(pa.array(wanted)), event[wanted]
     user = _positions(outcomes["user_id"], users.ids)
     at = instants(outcomes["occurred_at"])
-    kept = (user >= 0) & (at >= earliest) & (at < cutoff)
+    old, late, other = at < earliest, at >= cutoff, user < 0
+    kept = ~(old | late | other)
+    unread = Unread(
+        not_read=rows - len(outcomes),
+        too_old=int(old.sum()),
+        later=int(late.sum()),
+        others=local.dates(at[other & ~old & ~late]).astype(np.int64),
+    )
     if not kept.all():
         outcomes, user, event, at = outcomes.filter(pa.array(kept)), user[kept], event[kept], at[kept]
-    return outcomes, user, event, at
+    return outcomes, user, event, at, unread
 
 
 def _positions(column: Any, values: Any) -> Codes:

@@ -18,6 +18,12 @@ Mask = NDArray[np.bool_]
 WITH_DAILY_BLOCK = (MetricKind.PROPORTION, MetricKind.COUNT, MetricKind.MEAN)
 
 
+def has_daily_block(metric: Metric, experiment: Experiment) -> bool:
+    """Whether any analysis reads the metric day by day."""
+    wanted = {"did", "pretrends", "stability"} & set(experiment.analyses.enabled)
+    return bool(wanted) and experiment.source.kind != "units" and metric.kind in WITH_DAILY_BLOCK
+
+
 @dataclass(frozen=True, eq=False)
 class MetricValues:
     """One metric's columns, each of shape (users,), and which users are in its population."""
@@ -54,19 +60,27 @@ class Snapshot:
         key = (measure, window)
         if key not in self._in_window:
             rows = self.rows(measure)
-            until = rows.date <= self.window_end if window.end is None else rows.day < window.end
-            self._in_window[key] = rows.where((rows.day >= window.start) & until)
+            self._in_window[key] = rows.where(self.is_inside(rows, window))
         return self._in_window[key]
+
+    def is_inside(self, rows: EventDays, window: DayWindow) -> Mask:
+        """Which rows are in a metric's window, shape (rows,)."""
+        until = rows.date <= self.window_end if window.end is None else rows.day < window.end
+        return np.asarray((rows.day >= window.start) & until)
 
     def before(self, rows: EventDays) -> EventDays:
         """The rows in the pre-period; of a units table, the one row before exposure that holds the column."""
+        return rows.where(self.is_before(rows))
+
+    def is_before(self, rows: EventDays) -> Mask:
+        """Which rows are in the pre-period, shape (rows,)."""
         plan = self.experiment.analyses
         if self.is_units:
-            return rows.where(rows.day < 0)
+            return np.asarray(rows.day < 0)
         if plan.anchor == "first_exposure":
-            return rows.where((rows.day >= -plan.pre_period_days) & (rows.day < 0))
+            return np.asarray((rows.day >= -plan.pre_period_days) & (rows.day < 0))
         start = date_number(self.experiment.window.start)
-        return rows.where((rows.date >= start - plan.pre_period_days) & (rows.date < start))
+        return np.asarray((rows.date >= start - plan.pre_period_days) & (rows.date < start))
 
     def mature(self, days: int) -> Mask:
         """Users of whom so many days of 24 hours since exposure are over, shape (users,)."""
@@ -80,22 +94,25 @@ class Snapshot:
         return self.users.exposed_at[: self.n] + window.opens * DAY < closes
 
     def values(self, metric: Metric) -> MetricValues:
-        """A metric's columns as `Block` names them, not capped, and its population; crossovers are not judged here.
+        """A metric's columns as `Block` names them, not capped, and its population; crossovers are not judged here."""
+        columns: dict[str, Floats] = {}
+        for name, measure in (("value", metric.numerator), ("denominator", metric.denominator)):
+            if measure is not None:
+                columns[name] = per_user(self.in_window(measure, metric.window), measure, self.n)
+        for covariate in metric.covariates:
+            columns |= self._covariate(covariate)
+        return MetricValues(tuple(columns), tuple(columns.values()), self.population(metric))
+
+    def population(self, metric: Metric) -> Mask:
+        """Which users a metric is about: those whose window is over, shape (users,).
 
         In a units table, users without a value are outside it, unless the metric takes missing for zero.
         """
-        measures = [("value", metric.numerator)]
-        if metric.denominator is not None:
-            measures.append(("denominator", metric.denominator))
         population = self.observed(metric.window)
-        columns: dict[str, Floats] = {}
-        for name, measure in measures:
-            columns[name] = per_user(self.in_window(measure, metric.window), measure, self.n)
-            if self.is_units and metric.missing != "zero":
+        for measure in (metric.numerator, metric.denominator):
+            if measure is not None and self.is_units and metric.missing != "zero":
                 population &= self._present(measure, metric.window)
-        for covariate in metric.covariates:
-            columns |= self._covariate(covariate)
-        return MetricValues(tuple(columns), tuple(columns.values()), population)
+        return population
 
     def daily(self, metric: Metric) -> MetricValues:
         """A metric's value on each whole day around first exposure, of users whose days after it are over."""
@@ -109,10 +126,14 @@ class Snapshot:
 
     def cohort(self, metric: Metric) -> MetricValues:
         """The metric without covariates over the same days since exposure for every user, of those whose days are over."""
+        return self.values(self.as_cohort(metric))
+
+    def as_cohort(self, metric: Metric) -> Metric:
+        """The metric whose values `cohort` gives."""
         window = metric.window
         if window.end is None:
             window = DayWindow(window.start, window.start + self.experiment.analyses.did_days)
-        return self.values(replace(metric, window=window, covariates=()))
+        return replace(metric, window=window, covariates=())
 
     def _rows(self, event: str) -> EventDays:
         rows = self._days.events[event].of_first(self.n)

@@ -72,6 +72,7 @@ def render(report: Report, drawn: dict[str, str] | None = None) -> str:
         "stability": wording.stability(report),
         "srm": report.of_method("srm"),
         "quality": wording.quality(report.checks),
+        "rows": wording.rows(report),
         "findings": [c for c in report.checks if c.status != "passed"],
         "distributions": _distributions(ab),
         "charts": dict.fromkeys(("effects", "over_time", "pretrends", "event_study", "stability"))
@@ -117,6 +118,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "stability": _plain(report.of_method("stability")),
         "srm": _plain(report.of_method("srm")),
         "data_quality": _plain(report.checks),
+        "rows": {table: asdict(account) for table, account in report.stored.rows.items()},
         "skipped": list(report.stored.skipped),
         "run_id": report.stored.run_id,
         "config_hash": report.stored.config_hash,

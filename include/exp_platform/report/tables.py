@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, cast
 
 from rich import box
 from rich.panel import Panel
@@ -12,7 +12,7 @@ from rich.text import Text
 from exp_platform.analyses.rows import ResultRow
 from exp_platform.report import numbers
 from exp_platform.report.content import Report
-from exp_platform.report.wording import headline, reading, segment, why
+from exp_platform.report.wording import headline, reading, rows, segment, why
 from exp_platform.stats.relative import Kind
 
 _COLOUR = {"ship": "green", "stop": "red", "investigate": "yellow", "extend": "cyan"}
@@ -33,7 +33,7 @@ def decision_panel(report: Report) -> Panel:
 
 def results_table(report: Report, method: str = "ab", *, width: int = 80) -> Table:
     """One row for each metric and treatment of a method; below 120 columns without absolute effects and raw p."""
-    rows = report.of_method(method)
+    found = report.of_method(method)
     wide = width >= 120
     shown = {
         "Metric": True,
@@ -60,9 +60,25 @@ def results_table(report: Report, method: str = "ab", *, width: int = 80) -> Tab
         gives_way = name in ("Segment", "Reading")
         justify: Literal["left", "right"] = "left" if name in words else "right"
         table.add_column(name, justify=justify, no_wrap=not gives_way)
-    for row in rows:
+    for row in found:
         cells = _cells(row)
         table.add_row(*(cells[name] for name, wanted in shown.items() if wanted))
+    return table
+
+
+def rows_table(report: Report) -> Table:
+    """What became of all rows that were read: a row for each table."""
+    table = Table(
+        title=f"rows read, as of {report.as_of_date}",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
+    for name, justify in (("Of", "left"), ("Read", "right"), ("Count", "left"), ("Do not count", "left")):
+        table.add_column(name, justify=cast(Literal["left", "right"], justify), no_wrap=justify == "right")
+    for told in rows(report):
+        table.add_row(*(cell.replace("; ", "\n") for cell in told))
     return table
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from exp_platform.aggregates import ALL, Threshold
 from exp_platform.analyses.interaction import TEST as INTERACTION
@@ -47,6 +48,15 @@ _RELATIVE = {
     "delta": "the delta method",
     "log": "the delta method on the log of the ratio",
 }
+
+
+class RowsTold(NamedTuple):
+    """One row account in words."""
+
+    of: str
+    read: str
+    counted: str
+    left_out: str
 
 
 def headline(decision: Decision) -> str:
@@ -308,3 +318,16 @@ def quality(checks: Sequence[CheckResult]) -> str:
         return "**The data was not checked in this run.**"
     passed = [c.check for c in checks if c.status == "passed"]
     return f"{len(passed)} of {len(checks)} checks passed: {', '.join(passed)}."
+
+
+def rows(report: Report) -> list[RowsTold]:
+    """What became of the rows read of each table and of the users; of a metric's users only where some are not in it."""
+    return [
+        RowsTold(table, numbers.count(account.read), _told(account.counted), _told(account.left_out))
+        for table, account in report.stored.rows.items()
+        if account.left_out or " of " not in table
+    ]
+
+
+def _told(reasons: Mapping[str, int]) -> str:
+    return "; ".join(f"{numbers.count(n)} {reason}" for reason, n in reasons.items()) or numbers.DASH

@@ -8,7 +8,7 @@ from datetime import date, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from exp_platform.aggregates import Arrivals, Threshold
+from exp_platform.aggregates import Arrivals, RowAccount, Threshold
 
 if TYPE_CHECKING:
     from exp_platform.decision.model import Decision
@@ -35,6 +35,7 @@ class StoredDecision:
     caps: dict[str, tuple[float | None, float | None]]  # winsorised metric -> lower, upper
     periods: dict[str, Arrivals]  # of a ramp: first day -> users who came in it; {} without one
     thresholds: dict[str, Threshold]  # behavioural segment -> where its top begins
+    rows: dict[str, RowAccount]  # table read -> what became of its rows; {} of a run by an older version
     config_hash: str
     input_fingerprint: str
     code_version: str
@@ -66,6 +67,10 @@ class StoredDecision:
                     for segment, found in json.loads(
                         row["thresholds"] or "{}"
                     ).items()  # older rows have none
+                },
+                "rows": {
+                    table: RowAccount(**told)
+                    for table, told in json.loads(row["rows"] or "{}").items()  # older rows have none
                 },
                 "document": row["decision"],
             }

@@ -13,7 +13,9 @@ from datetime import date
 from functools import partial
 from typing import Any, TypeVar
 
-from exp_platform.aggregates import Threshold, write_aggregates
+import pyarrow as pa
+
+from exp_platform.aggregates import Aggregates, Threshold, write_aggregates
 from exp_platform.config.environment import Environment, load_environment
 from exp_platform.config.experiment import Experiment
 from exp_platform.errors import DataError
@@ -27,6 +29,7 @@ from exp_platform.kernels.aggregate import (
 )
 from exp_platform.kernels.behaviour import thresholds_of, with_thresholds
 from exp_platform.kernels.merge import bounds_of, merge_aggregates
+from exp_platform.kernels.row_account import Exposures, complete
 from exp_platform.kernels.unit_days import UnitDays, unit_day_rows, unit_days
 from exp_platform.kernels.users import Users, first_exposures
 from exp_platform.stages.run import Run, StageResult
@@ -68,29 +71,30 @@ class Job:
 
     def first_round(self, bucket: Bucket) -> Reduced:
         """Write the bucket's unit days as of the newest date, and aggregate all that needs no bounds."""
-        users, days = self._reduce(bucket)
+        users, days, exposures = self._reduce(bucket)
         rows = unit_day_rows(users, days, self.experiment)
-        parts = [aggregate(users, days, self.experiment, as_of) for as_of in self.as_of_dates]
+        seen = Exposures.of(exposures, users, self.experiment)
+        parts = [aggregate(users, days, self.experiment, as_of, seen) for as_of in self.as_of_dates]
         return Reduced(self.writer.write(bucket.number, rows), rows.num_rows, parts)
 
     def second_round(self, bucket: Bucket, bounds: list[Bounds]) -> list[Bounded]:
         """What the bounds of all buckets allow, for each as_of date."""
-        users, days = self._reduce(bucket)
+        users, days, _ = self._reduce(bucket)
         return [
             bounded(users, days, self.experiment, as_of, b)
             for as_of, b in zip(self.as_of_dates, bounds, strict=True)
         ]
 
-    def _reduce(self, bucket: Bucket) -> tuple[Users, UnitDays]:
-        newest = self.as_of_dates[-1]
-        users = first_exposures(bucket.exposures.read(), self.experiment, newest)
+    def _reduce(self, bucket: Bucket) -> tuple[Users, UnitDays, pa.Table]:
+        newest, exposures = self.as_of_dates[-1], bucket.exposures.read()
+        users = first_exposures(exposures, self.experiment, newest)
         names = OUTCOME_COLUMNS
         outcomes = (
             bucket.outcomes.read()
             if bucket.outcomes
             else arrow_schema("outcomes").empty_table().select(names)
         )
-        return users, unit_days(users, outcomes, self.experiment, newest)
+        return users, unit_days(users, outcomes, self.experiment, newest), exposures
 
 
 def run(run: Run) -> StageResult:
@@ -117,7 +121,7 @@ def run(run: Run) -> StageResult:
         pairs = [zip(parts, more, strict=True) for parts, more in zip(by_date, second, strict=True)]
         by_date = [[completed(part, more) for part, more in pair] for pair in pairs]
     merged = [
-        replace(merge_aggregates(parts, experiment, b), thresholds=thresholds)
+        _accounted(replace(merge_aggregates(parts, experiment, b), thresholds=thresholds), published["rows"])
         for parts, b in zip(by_date, bounds, strict=True)
     ]
     snapshot = replace_files(
@@ -134,6 +138,18 @@ def run(run: Run) -> StageResult:
             "crossovers": merged[-1].crossovers,
         },
     )
+
+
+def _accounted(day: Aggregates, read: dict[str, Any]) -> Aggregates:
+    """The accounts of staged rows become those of the rows that ingest read. Raises DataError where rows are missing."""
+    rows = complete(day.rows, read["rows_in"], read["left_out"])
+    for table, account in rows.items():
+        if not account.adds_up():
+            raise DataError(
+                f"of {account.read:,} rows read of {table} as of {day.as_of_date} only {account.counts:,} that count and "
+                f"{sum(account.left_out.values()):,} that do not are known; run the experiment from `ingest` again"
+            )
+    return replace(day, rows=rows)
 
 
 def _each(

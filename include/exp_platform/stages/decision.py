@@ -151,6 +151,7 @@ def _decision_rows(
             "caps": _json(day.caps),
             "periods": _json({start: asdict(counts) for start, counts in day.periods.items()}),
             "thresholds": _json({segment: t.to_json() for segment, t in day.thresholds.items()}),
+            "rows": _json({table: asdict(account) for table, account in day.rows.items()}),
             "config_hash": run.config_hash,
             "input_fingerprint": run.input_fingerprint,
             "code_version": run.code_version,

@@ -40,6 +40,7 @@ def run(run: Run) -> StageResult:
         "snapshots": {name: snapshots[name] for name in rows},
         "buckets": ingested["buckets"],
         "thresholds": ingested["thresholds"],
+        "rows": {key: ingested["measured"][key] for key in ("rows_in", "left_out")},
     }
     write_json(run.path / "publish.json", published)
     return StageResult(

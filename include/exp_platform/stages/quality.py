@@ -19,7 +19,8 @@ from exp_platform.config.environment import load_environment
 from exp_platform.errors import DataError
 from exp_platform.json_file import write_json
 from exp_platform.kernels.measured import Measured
-from exp_platform.stages.quality_checks import Evidence, judge
+from exp_platform.stages.quality_checks import judge
+from exp_platform.stages.quality_evidence import Evidence
 from exp_platform.stages.run import Run, StageResult
 
 _CHECKS = TypeAdapter(list[CheckResult])

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from datetime import date, timedelta
-from typing import Literal
 
 from exp_platform.aggregates import Aggregates, Arrivals
 from exp_platform.analyses import srm
 from exp_platform.analyses.rows import ResultRow
 from exp_platform.checks import CheckResult
-from exp_platform.config.experiment import Experiment, QualityThresholds, UnitsSource
-from exp_platform.kernels.measured import Counts, Measured, most_frequent
+from exp_platform.config.experiment import UnitsSource
+from exp_platform.kernels.measured import Measured, most_frequent
+from exp_platform.stages.matching_checks import MATCHING
+from exp_platform.stages.quality_evidence import Evidence, share, worst_share
 
 # A user who has such a share of a table's rows, and is so many standard deviations of other users' rows above their mean:
 # no long tail of people has both (of lognormal rows with sd 1.5 in at most 3 % of experiments).
@@ -21,52 +21,6 @@ DOMINANT_SHARE = 0.02
 DOMINANT_DEVIATIONS = 100
 FEWEST_OTHERS = 20  # users, of whom that can be said
 CHANCE_OF_AN_EMPTY_ARM = 0.001  # below it, an arm without users is no accident
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What the checks of one as_of date look at."""
-
-    experiment: Experiment
-    as_of: date
-    measured: Measured
-    published_rows: int | None  # exposures of the last publication of the same source
-
-    @property
-    def limits(self) -> QualityThresholds:
-        """The spec's thresholds."""
-        return self.experiment.quality
-
-    @property
-    def is_units(self) -> bool:
-        """Whether the source has one row a user."""
-        return isinstance(self.experiment.source, UnitsSource)
-
-    def result(
-        self,
-        check: str,
-        found: str,
-        remedy: str = "",
-        *,
-        failed: bool = False,
-        warning: bool = False,
-        observed: float | None = None,
-        threshold: float | None = None,
-    ) -> CheckResult:
-        """A check that was made; the remedy is told where it failed."""
-        return CheckResult(
-            as_of_date=self.as_of,
-            check=check,
-            severity="warning" if warning else "error",
-            status="failed" if failed else "passed",
-            observed=observed,
-            threshold=threshold,
-            message=f"{found}: {remedy}" if failed else found,
-        )
-
-    def skipped(self, check: str, why: str, severity: Literal["error", "warning"] = "error") -> CheckResult:
-        """A check that does not apply."""
-        return CheckResult(self.as_of, check, severity, "skipped", None, None, why)
 
 
 def judge(evidence: Evidence) -> list[CheckResult]:
@@ -104,16 +58,17 @@ def _nulls(e: Evidence) -> Iterator[CheckResult]:
         column: f" (of them {', '.join(f'{word!r} {n:,}' for word, n in most_frequent(counts, 3).items())})"
         for column, counts in e.measured.null_words.items()
     }
-    yield _worst_share(e, "nulls", own, e.limits.max_null_share, "are null", remedy, words)
+    yield worst_share(e, "nulls", own, e.limits.max_null_share, "are null", remedy, words)
 
 
 def _malformed(e: Evidence) -> Iterator[CheckResult]:
-    shown = [value for values in e.measured.examples.values() for value in values]
+    examples = e.measured.examples
+    shown = [value for column in e.measured.malformed for value in examples.get(column, [])]
     such_as = f" (such as {', '.join(map(repr, shown[:3]))})" if shown else ""
     remedy = "write numbers plainly and times in ISO 8601, or raise quality.max_null_share"
     if any(column.endswith("(whole row)") for column in e.measured.malformed):
         remedy = "mend those lines, or say how the file is written (delimiter, escape), or raise quality.max_null_share"
-    yield _worst_share(
+    yield worst_share(
         e, "malformed", e.measured.malformed, e.limits.max_null_share, f"cannot be read{such_as}", remedy
     )
 
@@ -121,11 +76,11 @@ def _malformed(e: Evidence) -> Iterator[CheckResult]:
 def _duplicates(e: Evidence) -> Iterator[CheckResult]:
     if e.is_units:
         remedy = "deliver one row a user"
-        yield _worst_share(e, "duplicates", e.measured.duplicates, 0.0, "repeat a user_id", remedy)
+        yield worst_share(e, "duplicates", e.measured.duplicates, 0.0, "repeat a user_id", remedy)
     else:
         remedy = "repair the delivery, or raise quality.max_duplicate_share; they are dropped and count once"
         limit = e.limits.max_duplicate_share
-        yield _worst_share(e, "duplicates", e.measured.duplicates, limit, "are duplicates", remedy)
+        yield worst_share(e, "duplicates", e.measured.duplicates, limit, "are duplicates", remedy)
 
 
 def _unknown_variants(e: Evidence) -> Iterator[CheckResult]:
@@ -158,45 +113,13 @@ def _missing_arm(e: Evidence) -> Iterator[CheckResult]:
     yield e.result("missing_arm", found, remedy, failed=failed, observed=float(len(empty)), threshold=0.0)
 
 
-def _unexposed_outcomes(e: Evidence) -> Iterator[CheckResult]:
-    if e.is_units:
-        yield e.skipped("unexposed_outcomes", "a units source has its outcomes in the users' rows", "warning")
-        return
-    counts = e.measured.outcomes_at(e.as_of)
-    remedy = "check that all exposures are delivered and that both tables have the same user ids"
-    found = "outcomes inside the window are of users without exposure"
-    limit = e.limits.max_unexposed_share
-    yield _share(
-        e,
-        "unexposed_outcomes",
-        counts.get("unexposed", 0),
-        sum(counts.values()),
-        limit,
-        found,
-        remedy,
-        warning=True,
-    )
-
-
-def _time_order(e: Evidence) -> Iterator[CheckResult]:
-    if e.is_units:
-        yield e.skipped("time_order", "a units source has no times of outcomes")
-        return
-    counts = e.measured.outcomes_at(e.as_of)
-    before, total = counts.get("before", 0), counts.get("before", 0) + counts.get("after", 0)
-    remedy = "check the clocks and time zones of both tables; such outcomes count for nothing"
-    limit = e.limits.max_before_exposure_share
-    found = "exposed users' outcomes inside the window are from before the exposure"
-    yield _share(e, "time_order", before, total, limit, found, remedy, failed=0 < before == total or None)
-
-
 def _crossovers(e: Evidence) -> Iterator[CheckResult]:
     crossed, users = e.measured.crossovers_at(e.as_of), e.measured.users_at(e.as_of)
     arms = ", ".join(f"{v.id} {crossed.get(v.id, 0):,}" for v in e.experiment.variants)
     found = f"users have seen several variants (first in: {arms})"
     remedy = "check that the assignment is kept for each user"
     limit = e.limits.max_crossover_share
-    yield _share(
+    yield share(
         e, "crossovers", sum(crossed.values()), sum(users.values()), limit, found, remedy, warning=True
     )
 
@@ -297,7 +220,24 @@ def _future_dates(e: Evidence) -> Iterator[CheckResult]:
     limit = e.limits.max_null_share
     found = "are more than a day after the run began"
     rows = {table: n for table, n in e.measured.future.items() if table == "exposures" or not e.is_units}
-    yield _worst_share(e, "future_dates", rows, limit, found, remedy)
+    yield worst_share(e, "future_dates", rows, limit, found, remedy)
+
+
+def _outside_window(e: Evidence) -> Iterator[CheckResult]:
+    counts = e.measured.outside
+    outside = sum(counts.values())
+    if not e.is_units:
+        why = f"{outside:,} exposures lie outside the window, as those of an event table may"
+        yield e.skipped("outside_window", why, "warning")
+        return
+    window = e.experiment.window
+    found = (
+        f"users were exposed outside the window from {window.start} to {window.end} "
+        f"({counts.get('before', 0):,} before, {counts.get('after', 0):,} after) and do not count"
+    )
+    remedy = "correct window or time zone in the spec, or the times in the table; or raise quality.max_outside_share"
+    total, limit = e.measured.rows_out.get("exposures", 0), e.limits.max_outside_share
+    yield share(e, "outside_window", outside, total, limit, found, remedy, warning=True)
 
 
 def _missing_values(e: Evidence) -> Iterator[CheckResult]:
@@ -313,7 +253,7 @@ def _missing_values(e: Evidence) -> Iterator[CheckResult]:
     }
     nulls = {column: n for column, n in e.measured.nulls.items() if column in strict}
     remedy = "fill them in, or say `missing: zero` or `missing: exclude` for the metric"
-    yield _worst_share(e, "missing_values", nulls, 0.0, "are null", remedy)
+    yield worst_share(e, "missing_values", nulls, 0.0, "are null", remedy)
 
 
 _CHECKS = (
@@ -324,8 +264,8 @@ _CHECKS = (
     _duplicates,
     _unknown_variants,
     _missing_arm,
-    _unexposed_outcomes,
-    _time_order,
+    _outside_window,
+    *MATCHING,
     _crossovers,
     _dominant_user,
     _srm,
@@ -340,54 +280,3 @@ def _is_unit_outcome(e: Evidence, column: str) -> bool:
     """Missing outcomes of units are another check's: some metrics allow them."""
     source = e.experiment.source
     return isinstance(source, UnitsSource) and column.removeprefix("units.") in source.outcomes
-
-
-def _worst_share(
-    e: Evidence,
-    check: str,
-    counts: Counts,
-    limit: float,
-    found: str,
-    remedy: str,
-    more: Mapping[str, str] | None = None,
-) -> CheckResult:
-    """A check on the largest share of bad rows in any column or table; it names all that have any.
-
-    `more` is what else to say of a column.
-    """
-    read = e.measured.rows_in
-    if e.is_units:
-        read = dict.fromkeys(("units", "exposures"), read.get("units", 0))
-    shares = {key: n / read[key.split(".")[0]] for key, n in counts.items() if n}
-    worst = max(shares.values(), default=0.0)
-    told = [
-        f"{counts[key]:,} rows of {key} ({share:.2%}) {found}{(more or {}).get(key, '')}"
-        for key, share in sorted(shares.items())
-    ]
-    text = f"{', '.join(told)}, allowed {limit:.2%}" if told else "none"
-    return e.result(check, text, remedy, failed=worst > limit, observed=worst, threshold=limit)
-
-
-def _share(
-    e: Evidence,
-    check: str,
-    n: int,
-    total: int,
-    limit: float,
-    found: str,
-    remedy: str,
-    *,
-    warning: bool = False,
-    failed: bool | None = None,
-) -> CheckResult:
-    share = n / total if total else 0.0
-    text = f"{n:,} of {total:,} ({share:.2%}) {found}, allowed {limit:.2%}"
-    return e.result(
-        check,
-        text,
-        remedy,
-        failed=share > limit if failed is None else failed,
-        warning=warning,
-        observed=share,
-        threshold=limit,
-    )

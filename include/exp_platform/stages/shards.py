@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from exp_platform.aggregates import LeftOut
 from exp_platform.config.experiment import Behaviour, Experiment
 from exp_platform.diagnosis import diagnosis
 from exp_platform.errors import DataError, ExpPlatformError
@@ -118,6 +119,7 @@ def clean_and_write(
         rows_in=skipped,
         malformed={_whole_row(name): n for name, n in skipped.items()},
         examples={name: shown for name, shown in lines.items() if shown},
+        left_out={name: {LeftOut.LINE.value: n} for name, n in skipped.items()},
     )
     found = distributions(cleaned.exposures, cleaned.outcomes, experiment, as_of, unfrozen)
     yield Staged(files, cleaned.measured.merge(whole), distributions=found)

@@ -1,0 +1,217 @@
+"""What became of one bucket's staged rows at one as_of date: each counts, or is told of under its reason."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from exp_platform.aggregates import Counted, LeftOut, RowAccount
+from exp_platform.config.experiment import Experiment, Metric
+from exp_platform.kernels.local_days import Ints, instant, instants
+from exp_platform.kernels.unit_days import EventDays, UnitDays
+from exp_platform.kernels.user_values import Mask, Snapshot, has_daily_block
+from exp_platform.kernels.users import NEVER, Codes, Users
+
+USERS = "users"
+STAGED = "staged"  # exposures, whatever table they come from
+
+
+@dataclass(frozen=True, eq=False)
+class Exposures:
+    """Staged exposures of one bucket, matched with its users. Arrays of shape (rows,), `first_inside` of shape (ids,)."""
+
+    at: Ints
+    user: Codes  # position in Users, -1: not among them
+    known: Mask  # whether the spec has the variant
+    first_inside: Ints  # of every id its first exposure inside the window, to whatever variant, or NEVER
+
+    @staticmethod
+    def of(exposures: pa.Table, users: Users, experiment: Experiment) -> Exposures:
+        """`users` are those of `first_exposures` at the newest as_of date."""
+        window = experiment.window
+        start, end = instant(window.starts_at()), instant(window.cutoff(window.end))
+        at = instants(exposures["exposed_at"])
+        encoded = pc.dictionary_encode(exposures["user_id"].combine_chunks())
+        who, ids = encoded.indices.to_numpy(), encoded.dictionary
+        first = np.full(len(ids), NEVER)
+        inside = (at >= start) & (at < end)
+        np.minimum.at(first, who[inside], at[inside])
+        position = pc.index_in(ids, value_set=users.ids.cast(ids.type)).fill_null(-1).to_numpy()
+        variants = pa.array([v.id for v in experiment.variants], exposures["variant_id"].type)
+        known = pc.is_in(exposures["variant_id"], value_set=variants).to_numpy()
+        return Exposures(at, np.asarray(position, dtype=np.int64)[who], np.asarray(known), first)
+
+
+def accounts(now: Snapshot, exposures: Exposures, days: UnitDays) -> dict[str, RowAccount]:
+    """The accounts of one bucket: of its staged exposures and outcomes, of its users, and of each metric's users."""
+    told = {STAGED: _of_exposures(now, exposures), USERS: _of_users(now, exposures)}
+    if not now.is_units:
+        told["outcomes"] = _of_outcomes(now, days)
+    return told | {f"{USERS} of {m.id}": _of_metric(now, m) for m in now.experiment.metrics}
+
+
+def account(told: Mapping[Counted | LeftOut, int]) -> RowAccount:
+    """An account of rows that are all told of, in the order of the reasons; reasons without rows are left out."""
+    counted = {key.value: told[key] for key in Counted if told.get(key)}
+    left_out = {key.value: told[key] for key in LeftOut if told.get(key)}
+    return RowAccount(sum(counted.values()) + sum(left_out.values()), counted, left_out)
+
+
+def together(parts: Iterable[RowAccount]) -> RowAccount:
+    """The account of rows in disjoint buckets."""
+    told: Counter[Counted | LeftOut] = Counter()
+    for part in parts:
+        told += Counter({Counted(key): n for key, n in part.counted.items()})
+        told += Counter({LeftOut(key): n for key, n in part.left_out.items()})
+    return account(told)
+
+
+def complete(
+    staged: Mapping[str, RowAccount], read: Mapping[str, int], left_out: Mapping[str, Mapping[str, int]]
+) -> dict[str, RowAccount]:
+    """The accounts of the tables as they were read: by table the rows, and why some were not staged, are ingest's.
+
+    Staged exposures come from the table exposures, or units. Whether an account adds up its caller must judge.
+    """
+    told: dict[str, RowAccount] = {}
+    for table in (t for t in ("exposures", "units", "outcomes") if t in read):
+        part = staged[table if table in staged else STAGED]
+        dropped = RowAccount(0, {}, dict(left_out.get(table, {})))
+        told[table] = replace(together([part, dropped]), read=read[table])
+    return told | {name: rows for name, rows in staged.items() if name.startswith(USERS)}
+
+
+def _of_exposures(now: Snapshot, rows: Exposures) -> RowAccount:
+    window = now.experiment.window
+    start, end = instant(window.starts_at()), instant(window.cutoff(window.end))
+    before, after = rows.at < start, rows.at >= end
+    later = ~before & ~after & (rows.at >= now.cutoff)
+    here = ~before & ~after & ~later
+    unknown = here & ~rows.known
+    orphan = here & rows.known & (rows.user < 0)
+    mine = rows.user[here & rows.known & (rows.user >= 0)]
+    analysed = now.analysed[mine]
+    first = int(now.analysed.sum())  # one exposure of each makes it a user
+    return account(
+        {
+            Counted.FIRST: first,
+            LeftOut.BEFORE_WINDOW: int(before.sum()),
+            LeftOut.AFTER_WINDOW: int(after.sum()),
+            LeftOut.LATER: int(later.sum()),
+            LeftOut.UNKNOWN_VARIANT: int(unknown.sum()),
+            LeftOut.UNKNOWN_FIRST: int(orphan.sum()),
+            LeftOut.CROSSOVER: int((~analysed).sum()),
+            LeftOut.REPEATED: int(analysed.sum()) - first,
+        },
+    )
+
+
+def _of_users(now: Snapshot, rows: Exposures) -> RowAccount:
+    never, by_now = rows.first_inside == NEVER, rows.first_inside < now.cutoff
+    analysed = int(now.analysed.sum())
+    # Whoever was exposed outside the window only: the account of rows tells on which side.
+    return account(
+        {
+            Counted.ANALYSED: analysed,
+            LeftOut.OUTSIDE_WINDOW: int(never.sum()),
+            LeftOut.LATER: int((~never & ~by_now).sum()),
+            LeftOut.UNKNOWN_FIRST: int(by_now.sum()) - now.n,
+            LeftOut.CROSSOVER: now.n - analysed,
+        },
+    )
+
+
+def _of_metric(now: Snapshot, metric: Metric) -> RowAccount:
+    inside = int((now.analysed & now.population(metric)).sum())
+    why = LeftOut.NO_VALUE if now.is_units else LeftOut.NOT_MATURE
+    return account({Counted.POPULATION: inside, why: int(now.analysed.sum()) - inside})
+
+
+def _of_outcomes(now: Snapshot, days: UnitDays) -> RowAccount:
+    unread, late = days.unread, int((days.unread.others > now.as_of).sum())
+    told: Counter[Counted | LeftOut] = Counter(
+        {
+            LeftOut.NOT_READ: unread.not_read,
+            LeftOut.TOO_OLD: unread.too_old,
+            LeftOut.LATER: unread.later + late,
+            LeftOut.NOT_ASSIGNED: len(unread.others) - late,
+        }
+    )
+    readers = _readers(now)
+    for event, rows in days.events.items():
+        later = rows.date > now.as_of
+        stranger = ~later & (rows.user >= now.n)
+        told[LeftOut.LATER] += int(rows.n[later].sum())
+        told[LeftOut.NOT_ASSIGNED] += int(rows.n[stranger].sum())
+        mine = rows.where(~later & ~stranger)
+        crossed = ~now.analysed[mine.user]
+        told[LeftOut.CROSSOVER] += int(mine.n[crossed].sum())
+        told += _of_event(now, mine.where(~crossed), [r for r in readers if r.event == event])
+    return account(told)
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """What reads an event's rows: on which of them, and of which users."""
+
+    event: str
+    counts: Counted
+    rows: Callable[[EventDays], Mask]
+    users: Mask
+
+
+def _readers(now: Snapshot) -> list[_Reader]:
+    """All that reads outcomes: metrics, then what looks before exposure, then daily analyses."""
+    experiment, found = now.experiment, []
+    everybody = np.ones(now.n, dtype=np.bool_)
+    for metric in experiment.metrics:
+        users = now.population(metric)
+        for measure in (metric.numerator, metric.denominator):
+            if measure is not None:
+                inside = partial(now.is_inside, window=metric.window)
+                found.append(_Reader(measure.event, Counted.METRIC, inside, users))
+        found += [_Reader(c.measure.event, Counted.BEFORE, now.is_before, users) for c in metric.covariates]
+        found += _daily_readers(now, metric)
+    found += [
+        _Reader(b.measure.event, Counted.BEFORE, now.is_before, everybody) for b in experiment.behaviours
+    ]
+    return found
+
+
+def _daily_readers(now: Snapshot, metric: Metric) -> Iterator[_Reader]:
+    plan, event = now.experiment.analyses, metric.numerator.event
+    if has_daily_block(metric, now.experiment):
+        users = now.mature(plan.did_days)
+        yield _Reader(event, Counted.BEFORE, lambda r: (r.day >= -plan.days_before) & (r.day < 0), users)
+        yield _Reader(event, Counted.DAILY, lambda r: (r.day >= 0) & (r.day < plan.did_days), users)
+    if "stability" in plan.enabled and metric.q is None:
+        cohort = now.as_cohort(metric)
+        for measure in (cohort.numerator, cohort.denominator):
+            if measure is not None:
+                inside = partial(now.is_inside, window=cohort.window)
+                yield _Reader(measure.event, Counted.DAILY, inside, now.population(cohort))
+
+
+def _of_event(now: Snapshot, rows: EventDays, readers: list[_Reader]) -> Counter[Counted | LeftOut]:
+    """One event's rows of analysed users up to the as_of date, by the first that reads them or why nothing does."""
+    told: Counter[Counted | LeftOut] = Counter()
+    open_, waits = np.ones(len(rows.user), dtype=np.bool_), np.zeros(len(rows.user), dtype=np.bool_)
+    for counts in (Counted.METRIC, Counted.BEFORE, Counted.DAILY):
+        read = np.zeros(len(rows.user), dtype=np.bool_)
+        for reader in (r for r in readers if r.counts is counts):
+            wanted = reader.rows(rows)
+            read |= wanted & reader.users[rows.user]
+            waits |= wanted
+        told[counts] = int(rows.n[open_ & read].sum())
+        open_ &= ~read
+    told[LeftOut.NOT_MATURE] = int(rows.n[open_ & waits].sum())
+    rest = open_ & ~waits
+    told[LeftOut.BEFORE_EXPOSURE] = int(rows.n[rest & (rows.day < 0)].sum())
+    told[LeftOut.OTHER_DAYS] = int(rows.n[rest & (rows.day >= 0)].sum())
+    return told
