@@ -98,9 +98,19 @@ def test_good_rows_are_staged_as_they_are() -> None:
         },
         duplicates={"exposures": 0, "outcomes": 0},
         future={"exposures": 0, "outcomes": 0},
-        ignored={"exposures outside the window": 0, "outcomes of users without exposure": 0},
+        outside={"before": 0, "after": 0},
+        grain={
+            "exposures": {"rows": 2, "local": 0, "utc": 0, "hours": 2},
+            "outcomes.order": {"rows": 1, "local": 0, "utc": 0, "hours": 1},
+            "outcomes.purchase": {"rows": 0, "local": 0, "utc": 0, "hours": 0},
+            "outcomes.view": {"rows": 1, "local": 0, "utc": 0, "hours": 1},
+        },
         users={"2025-03-28": {"control": 1}, "2025-03-29": {"blue": 1}},
         outcomes={"2025-03-28": {"after": 1}, "2025-03-29": {"before": 1}},
+        found={"2025-03-28": {"control": 1}, "2025-03-29": {"blue": 1}},
+        found_before={"2025-03-29": {"blue": 1}},
+        strangers={"users": 0, "spelled": 0},
+        around=done.measured.around,  # see test_matching
         newest={"exposures": "2025-03-29", "outcomes": "2025-03-28"},
     )
 
@@ -277,7 +287,10 @@ def test_outcomes_of_strangers_and_from_long_ago_are_left_out() -> None:
     )
     assert done.outcomes["event_id"].to_pylist() == ["o1"]
     assert done.measured.rows_out == {"exposures": 1, "outcomes": 1}
-    assert done.measured.ignored["outcomes of users without exposure"] == 2
+    assert done.measured.left_out == {
+        "outcomes": {"of users without exposure": 2, "older than any analysis reaches": 1}
+    }
+    assert done.measured.strangers == {"users": 1, "spelled": 0}
     assert done.measured.outcomes == {"2025-03-29": {"unexposed": 1}}
 
 
@@ -313,7 +326,7 @@ def test_assignment_is_the_first_exposure_inside_the_window() -> None:
     measured = done.measured
     assert measured.users == {"2025-03-27": {"blue": 1}, "2025-03-28": {"amber": 1}}
     assert measured.crossovers == {"2025-03-30": {"amber": 1}}
-    assert measured.ignored["exposures outside the window"] == 2
+    assert measured.outside == {"before": 1, "after": 1}
     assert measured.unknown_variants == {"green": 1}
     day = SPEC.window.start + timedelta(days=1)
     assert measured.users_at(day) == {"blue": 1, "amber": 1}

@@ -74,7 +74,10 @@ def a_run(
         "exposures": [stage_exposures(environment, run, [f"{run_id}-{user}" for user in "abc"])],
         "outcomes": [stage_outcomes(environment, run, ["a", "b"])],
     }
-    write_json(run.path / "ingest.json", {"measured": {}, "staged": staged, "buckets": 1, "thresholds": []})
+    measured = {"rows_in": {"exposures": 3, "outcomes": 2}, "left_out": {}}
+    write_json(
+        run.path / "ingest.json", {"measured": measured, "staged": staged, "buckets": 1, "thresholds": []}
+    )
     checks = [CheckResult(day, "duplicates", "warning", "passed", 0.0, 0.01, "none") for day in days]
     write_json(run.path / "quality.json", [asdict(check) for check in checks])
     write_aggregates(run.path / "aggregates.json", [an_aggregate(day, seed) for day in days])

@@ -73,7 +73,12 @@ def published(
             environment, run, "outcomes", outcomes_table(data.outcomes), "properties", buckets
         ),
     }
-    write_json(run.path / "ingest.json", {"staged": staged, "buckets": buckets, "thresholds": []})
+    read = {"exposures": len(data.exposures), "outcomes": len(data.outcomes)}
+    measured = {"rows_in": read, "left_out": {}}
+    write_json(
+        run.path / "ingest.json",
+        {"measured": measured, "staged": staged, "buckets": buckets, "thresholds": []},
+    )
     publish.run(run)
     return run
 
@@ -91,9 +96,9 @@ def _write(
 
 
 def contents(days: list[Aggregates]) -> list[object]:
-    """All of them in a form that compares by value."""
+    """All of them in a form that compares by value, without the accounts of rows."""
     blocks = [{**b.__dict__, "moments": b.moments.to_json()} for day in days for b in day.blocks]
-    return [[replace(day, blocks=()) for day in days], blocks]
+    return [[replace(day, blocks=(), rows={}) for day in days], blocks]
 
 
 def test_one_bucket_is_reduced_without_a_session(environment: Environment) -> None:
@@ -102,6 +107,10 @@ def test_one_bucket_is_reduced_without_a_session(environment: Environment) -> No
     result = stage.run(run)
     left = read_aggregates(run.path / "aggregates.json")
     assert contents(left) == contents(aggregates_of(data, SPEC, DAYS))
+    read = {"exposures": len(data.exposures), "outcomes": len(data.outcomes)}
+    for day in left:
+        assert {name: day.rows[name].read for name in read} == read
+        assert all(account.adds_up() for account in day.rows.values())
     assert [sum(day.assigned.values()) for day in left] == [24, 40]
     assert result.rows_in == len(data.exposures) + len(data.outcomes)
     assert set(result.snapshots) == {"exposures", "outcomes", "unit_days"}

@@ -20,7 +20,8 @@ from exp_platform.json_file import write_json
 from exp_platform.kernels.measured import HEAVY_ROWS, Measured, heaviest
 from exp_platform.stages import quality
 from exp_platform.stages.quality import failures_of, read_checks, refuse
-from exp_platform.stages.quality_checks import Evidence, judge
+from exp_platform.stages.quality_checks import judge
+from exp_platform.stages.quality_evidence import Evidence
 from exp_platform.tables.catalog import open_catalog, table
 from stages.raw_data import END, START, events_experiment, frozen, units_experiment
 
@@ -73,11 +74,19 @@ def test_good_data_pass(measured: Measured, experiment: Experiment) -> None:
     checks = judged(measured, experiment)
     assert {check.status for check in checks.values()} == {"passed", "skipped"}
     skipped = {name for name, check in checks.items() if check.status == "skipped"}
-    units_only = {"unexposed_outcomes", "time_order", "dominant_user", "freshness"}
-    assert skipped == ({"missing_values"} if experiment is EVENTS else units_only)
+    units_only = {
+        "time_order",
+        "freshness",
+        "outcomes_found",
+        "time_grain",
+        "just_before_exposure",
+        "dominant_user",
+    }
+    events_only = {"missing_values", "outside_window"}
+    assert skipped == {"unexposed_outcomes"} | (events_only if experiment is EVENTS else units_only)
 
 
-WARNINGS = {"unexposed_outcomes", "crossovers", "dominant_user", "srm", "freshness"}
+WARNINGS = {"crossovers", "dominant_user", "srm", "freshness"}
 
 FAULTS: dict[str, tuple[str, dict[str, Any], float | None, str]] = {
     # name: check, what is measured, observed, a piece of the message
@@ -93,7 +102,6 @@ FAULTS: dict[str, tuple[str, dict[str, Any], float | None, str]] = {
     "duplicates": ("duplicates", {"duplicates": {"exposures": 11, "outcomes": 0}}, 0.011, "allowed 1.00%"),
     "unknown": ("unknown_variants", {"unknown_variants": {"Treatment": 7}}, 7, "'Treatment' (7): the spec has control, treatment"),
     "one arm": ("missing_arm", {"users": {START.isoformat(): {"control": 50}}}, 1, "no users in treatment, 50 in the others"),
-    "strangers": ("unexposed_outcomes", {"outcomes": {START.isoformat(): {"after": 94, "unexposed": 6}}}, 0.06, "same user ids"),
     "all before": ("time_order", {"outcomes": {START.isoformat(): {"before": 40}}}, 1.0, "clocks and time zones"),
     "crossovers": ("crossovers", {"crossovers": {START.isoformat(): {"control": 11}}}, 0.011, "control 11, treatment 0"),
     "one user's": (
@@ -127,7 +135,11 @@ BORDERS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("future_dates", {"future": {"exposures": 20}}, {"max_null_share": 0.02}),
     ("duplicates", {"duplicates": {"exposures": 10}}, {}),
     ("crossovers", {"crossovers": {START.isoformat(): {"control": 10}}}, {}),
-    ("unexposed_outcomes", {"outcomes": {START.isoformat(): {"after": 95, "unexposed": 5}}}, {}),
+    (
+        "unexposed_outcomes",
+        {"outcomes": {START.isoformat(): {"after": 95, "unexposed": 5}}},
+        {"max_unexposed_share": 0.05},
+    ),
     ("time_order", {"outcomes": {START.isoformat(): {"after": 1, "before": 999}}}, {}),
     (
         "time_order",
@@ -191,6 +203,14 @@ def test_a_long_tail_of_people_is_no_dominant_user() -> None:
     assert sum(judged(of_users(rows))["dominant_user"].status == "failed" for rows in draws) <= 5
 
 
+def test_a_table_of_everybodys_outcomes_is_no_fault_unless_the_spec_says_so() -> None:
+    """A company's event table: 94 of 100 outcomes are of users who are not in the experiment."""
+    company = replace(GOOD, outcomes={START.isoformat(): {"after": 6, "unexposed": 94}})
+    assert judged(company)["unexposed_outcomes"].status == "skipped"
+    check = judged(company, allowing(max_unexposed_share=0.93))["unexposed_outcomes"]
+    assert (check.status, check.severity, check.observed) == ("failed", "warning", 0.94)
+
+
 def test_time_order_keeps_to_a_lower_limit() -> None:
     some = replace(GOOD, outcomes={START.isoformat(): {"after": 80, "before": 20}})
     assert judged(some, allowing(max_before_exposure_share=0.1))["time_order"].status == "failed"
@@ -249,7 +269,7 @@ def test_what_happened_after_the_day_does_not_count() -> None:
     measured = replace(GOOD, **late)
     assert {c.check for c in judged(measured, as_of=END - DAY).values() if c.status == "failed"} == set()
     at_the_end = {c.check for c in judged(measured).values() if c.status == "failed"}
-    assert at_the_end == {"crossovers", "srm", "unexposed_outcomes"}
+    assert at_the_end == {"crossovers", "srm"}
 
 
 def test_srm_asks_for_more_evidence_while_users_arrive() -> None:
@@ -265,6 +285,11 @@ UNIT_FAULTS: list[tuple[str, dict[str, Any], str]] = [
     ("nulls", {"nulls": {"units.user_id": 1}}, "units.user_id"),
     ("empty", {"rows_in": {"units": 0}}, "no rows in units"),
     ("malformed", {"malformed": {"units.spent": 1}}, "units.spent"),
+    (
+        "outside_window",
+        {"outside": {"before": 1, "after": 500}},
+        "501 of 1,000 (50.10%) users were exposed outside the window",
+    ),
 ]
 
 
@@ -293,7 +318,7 @@ def test_a_warning_travels_and_every_check_is_left(environment: Environment) -> 
     assert warning.startswith("freshness: the newest row is of 2025-04-04")
     checks = read_checks(run.path / "quality.json")
     assert [check.as_of_date for check in checks] == [END - DAY] * len(judged()) + [END] * len(judged())
-    assert result.details["checks"] == {"passed": 2 * len(judged()) - 3, "failed": 1, "skipped": 2}
+    assert result.details["checks"] == {"passed": 2 * len(judged()) - 7, "failed": 1, "skipped": 6}
     assert not Path(environment.catalog.uri).exists()  # no table is opened while all is well
 
 

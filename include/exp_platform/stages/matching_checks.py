@@ -12,10 +12,11 @@ from exp_platform.config.experiment import EventsSource
 from exp_platform.kernels.matching import EARLIER_DAYS, SPANS
 from exp_platform.kernels.measured import SPELLED, Counts
 from exp_platform.stages.quality_evidence import Evidence, share
-from exp_platform.stats.exact import fisher
+from exp_platform.stats.exact import proportions
 from exp_platform.stats.proportions import Count
 
 CHANCE = 1e-6  # below it, what was counted is no accident; it is asked for again every day
+SOME_CHANCE = 1e-3  # of what is told only together with the other
 FEW = 10  # rows or users that are no pattern yet
 
 # Ids.
@@ -118,7 +119,7 @@ def _far_apart(one: Count, other: Count, least: float) -> bool:
     if not one.n or not other.n:
         return False
     low, high = sorted((one.rate, other.rate))
-    return low < least * high and fisher(one, other).p < CHANCE
+    return low < least * high and proportions(one, other).p_value < CHANCE
 
 
 def _time_grain(e: Evidence) -> Iterator[CheckResult]:
@@ -182,28 +183,29 @@ def _just_before(e: Evidence) -> Iterator[CheckResult]:
     users = e.measured.users_between(e.experiment.window.start, e.experiment.window.end)
     crowds = [
         (counts[f"before, {span}"] / (counts[f"before, {span}"] + counts["first day"]), variant, event, span)
-        for variant, events in e.measured.around.items()
-        for event, counts in events.items()
+        for variant, events in sorted(e.measured.around.items())
+        for event, counts in sorted(events.items())
         if not _dates_of(e, event)  # those are placed by a rule, not by a clock
         for span in SPANS
         if _clustered(counts, span, users.get(variant, 0))
     ]
-    worst, told = 0.0, ""
-    for part, variant, event, span in crowds:
-        if not told or (worst <= limit < part):  # the shortest span tells most
-            counts, worst = e.measured.around[variant][event], part
-            told = (
-                f"{counts[f'before, {span}']:,} outcomes {event} of {variant} lie in the last {span} before their user's "
-                f"exposure, {counts[f'after, {span}']:,} in the first {span} after it"
-            )
+    # The shortest span beyond the limit tells most.
+    worst, told = 0.0, "outcomes do not crowd just before exposures"
+    beyond = next((crowd for crowd in crowds if crowd[0] > limit), max(crowds, default=None))
+    if beyond:
+        worst, variant, event, span = beyond
+        counts = e.measured.around[variant][event]
+        told = (
+            f"{counts[f'before, {span}']:,} outcomes {event} of {variant} lie in the last {span} before their user's "
+            f"exposure, {counts[f'after, {span}']:,} in the first {span} after it"
+        )
     remedy = (
         "compare the clocks and time zones of both tables, and which row is written first; such outcomes count for nothing. "
         "If it is this event that exposes users, raise quality.max_just_before_share"
     )
-    found = told or "outcomes do not crowd just before exposures"
     yield e.result(
         "just_before_exposure",
-        found,
+        told,
         remedy,
         failed=worst > limit,
         warning=True,
@@ -227,12 +229,13 @@ def _clustered(counts: Counts, span: str, users: int) -> bool:
     if before < FEW or counts[f"users before, {span}"] >= EVERYBODY * users:
         return False
     usual = SPANS[span] / (EARLIER_DAYS * 86_400_000_000)
-    return _exceeds(before, earlier, USUAL_RATIO * usual) and _exceeds(before, after, AFTER_RATIO)
+    lopsided = before >= AFTER_RATIO * after and _exceeds(before, after, 1.0, SOME_CHANCE)
+    return lopsided and _exceeds(before, earlier, USUAL_RATIO * usual, CHANCE)
 
 
-def _exceeds(n: int, other: int, ratio: float) -> bool:
+def _exceeds(n: int, other: int, ratio: float, chance: float) -> bool:
     """Whether the rate behind `n` is more than `ratio` times that behind `other`."""
-    return bool(special.bdtrc(n - 1, n + other, ratio / (1 + ratio)) < CHANCE)
+    return bool(special.bdtrc(n - 1, n + other, ratio / (1 + ratio)) < chance)
 
 
 def _time_order(e: Evidence) -> Iterator[CheckResult]:
