@@ -83,7 +83,7 @@ def test_every_row_of_a_declared_encoding_is_read(
         (b"\n\n", "it is empty"),
         (b"PAR1\x15\x04", "it is a Parquet file: say `format: parquet`"),
         (b"PK\x03\x04\x14", "it is a zip archive or an Excel workbook"),
-        (gzip.compress(written(ROWS).encode())[:-40], "it is not all there"),
+        (gzip.compress(written(ROWS).encode(), mtime=0)[:-40], "it is not all there"),
         (written(ROWS).encode() + b"\0" * 50, "line 82 has a NUL byte"),
         (written(ROWS, delimiter=";").encode(), 'say `delimiter: ";"`'),
         (written(ROWS, delimiter="\t").encode(), 'say `delimiter: "\\t"`'),
