@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from analyses.simulated import BEFORE_END, END, experiment
 from exp_platform.aggregates import ALL, Aggregates, Block
@@ -79,7 +80,10 @@ def test_a_tie_over_the_rank_interval_of_either_arm_is_degenerate() -> None:
     for control, treated in ((tied, free), (free, tied), (tied, tied)):
         row = row_of(experiment(quantile(0.5)), aggregates(control, treated, 0.5))
         assert row.status is Status.DEGENERATE
-        assert row.message == "the 0.5 quantile lies within a tie at 3 that covers its whole rank interval"
+        assert row.message == (
+            "the 0.5 quantile lies within a tie at 3 that covers its whole rank interval: choose another q, a proportion "
+            "(who is above a value), or a mean"
+        )
         assert (row.estimate, row.p_value, row.relative, row.mean_control) == (None, None, None, None)
 
 
@@ -91,8 +95,44 @@ def test_a_partly_tied_rank_interval_is_conservative_where_jumps_look_significan
     assert (row.mean_control, row.mean_treatment, row.estimate) == (34.0, 35.0, 1.0)
     assert (row.mean_control_low, row.mean_control_high) == (34.0, 35.0)
     # With the plain distance of the ends, 1, the statistic would be 2.8: ten users in ten thousand, and significant.
-    assert row.standard_error == pytest.approx(3 / 3.92 * np.sqrt(2), rel=0.01)
+    assert row.standard_error == pytest.approx(np.sqrt(2), rel=1e-12)
     assert row.significant is False
+    assert row.caution is not None
+    assert row.caution.startswith("values jump beside the 0.5 quantile (between 34 and 35)")
+
+
+def minimum_spend(rng: np.random.Generator, n: int, zeros: float) -> np.ndarray:
+    """Users of whom this share spends nothing, the others 5 and more: a minimum spend."""
+    return np.where(rng.random(n) < zeros, 0.0, 5 + rng.lognormal(size=n))
+
+
+@pytest.mark.parametrize(("q", "sizes"), [(0.9, (5000, 5000)), (0.5, (500, 500)), (0.9, (9000, 1000))])
+def test_a_quantile_beside_a_mass_of_equal_values_is_not_significant_by_its_jump(
+    q: float, sizes: tuple[int, int]
+) -> None:
+    """One arm's quantile is 0 and the other's beyond the minimum spend, as chance alone has it in half of all tests."""
+    rng, jumped = np.random.default_rng(10), 0
+    for _ in range(40):
+        control, treated = (minimum_spend(rng, n, q) for n in sizes)
+        if (np.quantile(control, q) == 0) == (np.quantile(treated, q) == 0):
+            continue
+        row = row_of(experiment(quantile(q), decision=ONE_LOOK), aggregates(control, treated, q))
+        if row.status is Status.OK:
+            jumped += 1
+            assert row.p_value is not None
+            assert row.p_value > 0.05
+            assert row.caution is not None
+    assert jumped > 5, "else this tests nothing"
+
+
+def test_a_smooth_quantile_has_no_caution_and_the_error_of_its_rank_interval() -> None:
+    rng = np.random.default_rng(5)
+    control, treated = rng.gamma(8.0, 1.0, 20_000), rng.gamma(8.0, 1.0, 20_000)
+    row = row_of(experiment(quantile(0.5), decision=ONE_LOOK), aggregates(control, treated, 0.5))
+    assert row.caution is None
+    # sqrt(q (1 - q) / n) / f at the median, twice.
+    known = np.sqrt(2 * 0.25 / 20_000) / stats.gamma(8).pdf(stats.gamma(8).ppf(0.5))
+    assert row.standard_error == pytest.approx(known, rel=0.1)
 
 
 def test_too_few_users_for_a_rank_interval_are_insufficient() -> None:

@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from scipy import special, stats
 
 from exp_platform.stats.arms import Arm
-from exp_platform.stats.quantile import arm_quantile, fewest_users, rank_interval, standard_error
+from exp_platform.stats.quantile import (
+    arm_quantile,
+    fewest_users,
+    rank_interval,
+    reach,
+    standard_error,
+    widened,
+)
 from exp_platform.stats.welch import difference
 
 
@@ -119,3 +126,43 @@ def test_welch_takes_an_arms_own_degrees_of_freedom() -> None:
     d = difference(control, treatment)
     assert d.degrees_of_freedom == pytest.approx(0.13**2 / (0.04**2 / 14 + 0.09**2 / 10), rel=1e-12)
     assert d.p_value == pytest.approx(2 * stats.t.sf(1 / np.sqrt(0.13), d.degrees_of_freedom), rel=1e-9)
+
+
+@pytest.mark.parametrize(("n", "q"), [(50, 0.5), (60, 0.9), (1000, 0.5), (5000, 0.99)])
+def test_the_reach_ends_where_the_quantile_lies_beyond_less_often_than_once_in_two_thousand(
+    n: int, q: float
+) -> None:
+    low, high = reach(n, q)
+    beyond = stats.binom.cdf(low - 1, n, q), stats.binom.sf(high - 1, n, q)
+    assert min(beyond) >= 5e-4
+    assert low == 1 or stats.binom.cdf(low - 2, n, q) < 5e-4
+    assert high == n or stats.binom.sf(high, n, q) < 5e-4
+
+
+@given(st.integers(0, 10_000), st.sampled_from([(60, 0.5), (200, 0.9), (1000, 0.5)]), st.booleans())
+def test_no_user_within_reach_is_farther_from_the_quantile_than_the_widened_error_says(
+    seed: int, size: tuple[int, float], gap: bool
+) -> None:
+    """Uniform values, with a gap of one beside the quantile or without; not widened, twice the error is the most."""
+    n, q = size
+    rng, ranks = np.random.default_rng(seed), rank_interval(*size)
+    assert ranks is not None
+    y = np.sort(rng.random(n))
+    y += gap * (y > q)
+    at = float(np.quantile(y, q))
+    smooth = standard_error(n, q, float(y[ranks.low - 1]), float(y[ranks.high - 1]))
+    error = widened(n, q, at, smooth, y, np.arange(1, n + 1))
+    assert error >= smooth
+    allowed = error if error > smooth else 2 * error
+    low, high = reach(n, q)
+    for rank in range(low, high + 1):
+        missed = stats.binom.cdf(rank - 1, n, q) if y[rank - 1] < at else stats.binom.sf(rank - 1, n, q)
+        errors_away = max(1.0, float(stats.t.isf(min(missed, 0.5), ranks.degrees_of_freedom)))
+        assert abs(y[rank - 1] - at) <= errors_away * allowed * (1 + 1e-9)
+
+
+def test_too_few_users_and_levels_out_of_range_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"5 users are too few for an interval of the 0\.5 quantile"):
+        widened(5, 0.5, 1.0, 1.0, np.array([1.0]), np.array([3]))
+    with pytest.raises(ValueError, match="q must lie between 0 and 1"):
+        reach(0, 0.5)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from exp_platform.aggregates import Block
 from exp_platform.analyses.planned import PROPORTIONS
 from exp_platform.config.experiment import Metric, MetricKind
+from exp_platform.stats.quantile import jumps
 from exp_platform.stats.skewness import ENOUGH, Spread, of_standardised, users_needed
 
 FEW_OUTCOMES = 10  # successes and failures an arm, of a proportion
@@ -28,8 +29,10 @@ def caution(
 
     Under a ramp `periods` are weights with both arms' blocks: means are as skewed as those make them.
     """
-    if metric.kind is MetricKind.QUANTILE or control.successes is None or treatment.successes is None:
-        return None  # a quantile's interval is made of ranks, which know no tail
+    if metric.q is not None:  # its interval is made of ranks, which know no tail
+        return _jumping(metric.q, control, treatment)
+    if control.successes is None or treatment.successes is None:
+        return None
     arms = [_spread(block, block.successes or 0) for block in (control, treatment)]
     if metric.kind is MetricKind.RATIO:
         return few(arms[0], arms[1], proportion=False)
@@ -68,6 +71,20 @@ def few(control: Spread, treatment: Spread, *, proportion: bool) -> str | None:
     if least >= FEW_NONZERO:
         return None
     return f"an arm has {least} users with a value other than 0, fewer than {FEW_NONZERO}: p and interval are rough"
+
+
+def _jumping(q: float, control: Block, treatment: Block) -> str | None:
+    """Values beside a quantile that jump keep p and interval honest by a wide error, so that little is found."""
+    for arm in (control, treatment):
+        low, high, error = arm.quantile_low, arm.quantile_high, arm.quantile_error
+        if low is None or high is None or error is None:
+            continue
+        if jumps(arm.moments.n, q, low, high, error):
+            return (
+                f"values jump beside the {q:g} quantile (between {low:.6g} and {high:.6g}): its error is widened, so that "
+                "only large effects are found; another q, a proportion (who is above a value) or a mean would find more"
+            )
+    return None
 
 
 def _heavy_tail(control: Spread, treatment: Spread) -> str | None:

@@ -17,7 +17,7 @@ import numpy as np
 from exp_platform.kernels.local_days import Ints
 from exp_platform.kernels.quantiles import Distribution
 from exp_platform.kernels.unit_days import Floats
-from exp_platform.stats.quantile import rank_interval, standard_error
+from exp_platform.stats.quantile import rank_interval, reach, standard_error, widened
 
 MARKS = 512
 
@@ -67,36 +67,21 @@ def bracket(parts: Sequence[Marks], lowest: int, highest: int) -> Bracket:
 
 @dataclass(frozen=True, eq=False)
 class Bracketed:
-    """Users around a bracket: how many are below it, who is within, and the nearest values outside (None: nobody)."""
+    """Users around a bracket: how many are below it, and who is within."""
 
     below: int
     within: Distribution
-    next_below: float | None
-    next_above: float | None
 
     @staticmethod
     def of(values: Floats, inside: Bracket) -> Bracketed:
         """One bucket's users, one value each."""
-        low, high = values[values < inside.low], values[values > inside.high]
         within = values[(values >= inside.low) & (values <= inside.high)]
-        return Bracketed(
-            len(low),
-            Distribution.of(within),
-            float(low.max()) if len(low) else None,
-            float(high.min()) if len(high) else None,
-        )
+        return Bracketed(int(np.count_nonzero(values < inside.low)), Distribution.of(within))
 
     @staticmethod
     def pooled(parts: Sequence[Bracketed]) -> Bracketed:
         """Disjoint users together; all parts must be of the same bracket."""
-        lows = [p.next_below for p in parts if p.next_below is not None]
-        highs = [p.next_above for p in parts if p.next_above is not None]
-        return Bracketed(
-            sum(p.below for p in parts),
-            Distribution.pooled(p.within for p in parts),
-            max(lows, default=None),
-            min(highs, default=None),
-        )
+        return Bracketed(sum(p.below for p in parts), Distribution.pooled(p.within for p in parts))
 
 
 class QuantileNumbers(NamedTuple):
@@ -113,38 +98,25 @@ def wanted_ranks(n: int, q: float) -> tuple[int, int] | None:
     ranks = rank_interval(n, q)
     if ranks is None:
         return None
-    position = (n - 1) * q
-    return min(ranks.low - 1, floor(position)), max(ranks.high - 1, ceil(position))
+    (lowest, highest), position = reach(n, q), (n - 1) * q
+    return min(lowest - 1, floor(position)), max(highest - 1, ceil(position))
 
 
 def quantile_numbers(users: Bracketed, n: int, q: float) -> QuantileNumbers | None:
     """The quantile of n users by linear interpolation, from those around it; None where n are too few.
 
-    An end of the rank interval that lies in a tie hides how far into it the rank falls, and a quantile that jumps from
-    tie to tie has no density there. So the standard error reaches to the next value beyond: that is conservative, where
-    the plain distance would let up to 40 % of true nulls be rejected (docs/06_methods.md).
+    The distance of the ends of a rank interval tells nothing of how it is covered: where values jump, from one tie to the
+    next or over a gap, up to half of true nulls would be rejected. So the standard error is `widened` there.
     """
-    ranks = rank_interval(n, q)
-    if ranks is None:
+    ranks, wanted = rank_interval(n, q), wanted_ranks(n, q)
+    if ranks is None or wanted is None:
         return None
-    within = users.within
-    low, high = (
-        int(np.searchsorted(np.cumsum(within.counts), r - 1 - users.below, side="right")) for r in ranks[:2]
-    )
+    within, reached = users.within, users.below + np.cumsum(users.within.counts)
+    low, high = (int(np.searchsorted(reached, r - 1, side="right")) for r in ranks[:2])
     ends = float(within.values[low]), float(within.values[high])
     quantile = within.at((n - 1) * q - users.below)
     if low == high:
         return QuantileNumbers(quantile, *ends, 0.0)
-    reach = _beyond(users, low, -1), _beyond(users, high, 1)
-    return QuantileNumbers(quantile, *ends, standard_error(n, q, *reach))
-
-
-def _beyond(users: Bracketed, at: int, step: int) -> float:
-    """The value at a position of the distribution; of a tie, the next one outwards, if there is any."""
-    values = users.within.values
-    if users.within.counts[at] == 1:
-        return float(values[at])
-    if 0 <= at + step < len(values):
-        return float(values[at + step])
-    outside = users.next_below if step < 0 else users.next_above
-    return float(values[at]) if outside is None else outside
+    nearest = np.where(within.values > quantile, reached - within.counts + 1, reached)
+    smooth = standard_error(n, q, *ends)
+    return QuantileNumbers(quantile, *ends, widened(n, q, quantile, smooth, within.values, nearest))

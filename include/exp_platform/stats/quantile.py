@@ -7,12 +7,19 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from scipy import special
 
 from exp_platform.stats.arms import Arm
 from exp_platform.stats.intervals import normal_quantile
 
 LEVEL = 0.95  # of the rank interval; fixed, so that a row has one standard error whatever alpha is
+FAR = 5e-4  # a rank that the quantile lies beyond more rarely than this is not looked at
+NOISE, MOST = (
+    2.0,
+    2.0,
+)  # how much steeper than smooth is put down to chance: two standard errors, twice at most
 
 
 class RankInterval(NamedTuple):
@@ -74,6 +81,53 @@ def standard_error(n: int, q: float, low: float, high: float) -> float:
     return (high - low) / ranks.width
 
 
+def reach(n: int, q: float) -> tuple[int, int]:
+    """The lowest and highest rank, from 1, that are misses of the q-quantile with a chance of FAR or more, of n users.
+
+    They exist for any number of users; ValueError for none, or unless 0 < q < 1.
+    """
+    if n < 1 or not 0 < q < 1:
+        raise ValueError(f"q must lie between 0 and 1 and users be there, not {q} and {n}")
+    low = _first(n, lambda k: _at_most(k, n, q) >= FAR) + 1
+    high = _first(n, lambda k: _at_least(k, n, q) < FAR) - 1
+    return min(low, n), max(high, 1)
+
+
+def widened(
+    n: int, q: float, quantile: float, smooth: float, values: NDArray[np.float64], ranks: NDArray[np.int64]
+) -> float:
+    """The standard error where values beside the quantile jump: the least that explains every user's distance from it.
+
+    `smooth` is `standard_error`; `values` are those of the users within `reach`, without repeats, and `ranks`, from 1, of
+    each the one nearest to the quantile; both of shape (values,). A user's value is missed by the true quantile, which then
+    lies beyond it, with a binomial chance; with this error no value is farther away than the t of that chance, but at least
+    one error. So the t interval holds the distribution-free one at every level down to FAR, be there a mass of equal values,
+    a gap or a bend of the density. Where no value is farther than chance leaves it in a smooth distribution, `smooth` stays:
+    the distance that m users span varies by 1 / sqrt(m) of itself. Never less than `smooth`, so tests only get larger p.
+    Raises ValueError where n users have no rank interval. Source: rank intervals as in David and Nagaraja 2003, section
+    7.1, at every level; NOISE, MOST and FAR by simulation (docs/06_methods.md).
+    """
+    interval = rank_interval(n, q)
+    if interval is None:
+        raise ValueError(f"{n} users are too few for an interval of the {q:g} quantile")
+    above = values > quantile
+    missed = np.where(
+        above, special.betainc(ranks, n - ranks + 1.0, q), special.betainc(n - ranks + 1.0, ranks, 1 - q)
+    )
+    errors_away = np.maximum(-special.stdtrit(interval.degrees_of_freedom, np.minimum(missed, 0.5)), 1.0)
+    slopes = np.where(missed >= FAR, np.abs(values - quantile) / errors_away, 0.0)
+    between = np.maximum(np.abs(ranks - 1 - (n - 1) * q), math.sqrt(n * q * (1 - q)))
+    by_chance = np.minimum(1 + NOISE / np.sqrt(between), MOST)
+    if not np.any(slopes > smooth * by_chance):
+        return smooth
+    return max(smooth, float(slopes.max()))
+
+
+def jumps(n: int, q: float, low: float, high: float, error: float) -> bool:
+    """Whether an error was `widened` so far beyond that of its rank interval that chance is no explanation."""
+    return error > MOST * standard_error(n, q, low, high)
+
+
 def arm_quantile(n: int, q: float, value: float, error: float) -> Arm:
     """The q-quantile of one arm with its squared standard error, as what Welch's test and Fieller's set take.
 
@@ -86,7 +140,8 @@ def arm_quantile(n: int, q: float, value: float, error: float) -> Arm:
         )
     if not error > 0:
         raise ValueError(
-            f"the {q:g} quantile lies within a tie at {value:.6g} that covers its whole rank interval"
+            f"the {q:g} quantile lies within a tie at {value:.6g} that covers its whole rank interval: choose another q, "
+            "a proportion (who is above a value), or a mean"
         )
     return Arm(n, value, error**2, ranks.degrees_of_freedom)
 

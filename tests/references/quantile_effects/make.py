@@ -5,7 +5,8 @@
 
 The effect is the coefficient of a quantile regression, solved exactly as a linear program (Koenker and Bassett 1978); each
 arm's interval is that of `scipy.stats.quantile_test`; the standard error is the outer-confidence-interval one of Deng,
-Knoblich and Lu 2018 with the tails that the binomial really leaves. (n - 1) q is a whole number in every arm, where linear
+Knoblich and Lu 2018 with the tails that the binomial really leaves, and where a distance from the quantile is steeper than twice
+the noise allows, the least error that no rank interval reaches beyond (docs/06_methods.md). (n - 1) q is a whole number in every arm, where linear
 interpolation and quantile regression agree on the quantile.
 """
 
@@ -41,8 +42,26 @@ def arm(values: np.ndarray, q: float) -> dict[str, float]:
     through = int((values <= interval.high).sum())
     left = stats.binom.cdf(below, n, q), stats.binom.sf(through - 1, n, q)
     widths = -stats.norm.ppf(left[0]) - stats.norm.ppf(left[1])
-    error = (interval.high - interval.low) / widths
-    return {"low": interval.low, "high": interval.high, "error": error, "df": (through - below - 1) / 2}
+    df = (through - below - 1) / 2
+    error = steepest(values, q, (interval.high - interval.low) / widths, df)
+    return {"low": interval.low, "high": interval.high, "error": error, "df": df}
+
+
+def steepest(values: np.ndarray, q: float, smooth: float, df: float) -> float:
+    """Rank by rank: the distance of a user's value from the quantile in t errors of the chance to miss it there."""
+    y, n, at = np.sort(values), len(values), np.quantile(values, q)
+    slopes, beyond_chance = [smooth], False
+    for k in range(1, n + 1):
+        if k - 1 == (n - 1) * q:
+            continue
+        missed = stats.binom.sf(k - 1, n, q) if k - 1 > (n - 1) * q else stats.binom.cdf(k - 1, n, q)
+        if missed < 5e-4:
+            continue
+        away = max(1.0, stats.t.isf(min(missed, 0.5), df))
+        slopes.append(abs(y[k - 1] - at) / away)
+        m = max(abs(k - 1 - (n - 1) * q), np.sqrt(n * q * (1 - q)))
+        beyond_chance |= bool(slopes[-1] > smooth * min(2.0, 1 + 2 / np.sqrt(m)))
+    return float(max(slopes)) if beyond_chance else smooth
 
 
 def tested(control: np.ndarray, treated: np.ndarray, q: float) -> dict[str, float]:
