@@ -5,7 +5,11 @@ The right numbers are counted here by pandas from the same files. Skipped where 
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -17,6 +21,7 @@ import yaml
 
 from end_to_end.installation import DATA, Installation
 from exp_platform.pipelines.runner import Outcome, StageFailedError
+from exp_platform.tables.catalog import open_catalog
 
 FIELD = DATA / "field"
 pytestmark = pytest.mark.skipif(not FIELD.is_dir(), reason=f"the field data are not in {FIELD}")
@@ -101,21 +106,163 @@ def test_orders_of_users_whose_id_is_a_float_in_one_file_are_not_lost(place: Ins
     assert row["p_value"] == pytest.approx(0.041, abs=0.0005)
 
 
-DECIMAL = pa.decimal128(38, 9)
+def results(place: Installation, experiment_id: str) -> dict[tuple[str, ...], tuple[Any, ...]]:
+    """Users, buyers and mean by metric, arm and segment, as the results have them."""
+    keys = ("metric_id", "variant_id", "segment", "segment_value")
+    return {
+        tuple(row[key] for key in keys): (row["n"], row["successes"], *row["mean"])
+        for row in place.rows("metric_aggregates_overall", experiment_id)
+        if row["kind"] == "total"
+    }
 
 
-@pytest.mark.parametrize("form", ["decimal", "csv of floats"])
-def test_the_form_of_an_id_does_not_matter(place: Installation, form: str) -> None:
-    """The same 20 late orders: as Spark's decimals, and as a CSV that pandas wrote of floats."""
-    case = Case(place, "float_ids_partly", "ids_as_" + form.replace(" ", "_"))
-    if form == "csv of floats":
-        case.deliver(outcomes=case.outcomes.assign(user_id=case.outcomes.user_id.astype("float64")))
-    else:
-        ids = pa.array(case.outcomes.user_id.astype("int64")).cast(DECIMAL)
-        rows = pa.Table.from_pandas(case.outcomes, preserve_index=False)
-        case.deliver(outcomes=changed(rows, "user_id", ids))
+@dataclass(frozen=True)
+class Plain:
+    spec: dict[str, Any]
+    exposures: pa.Table
+    outcomes: pd.DataFrame
+    results: dict[tuple[str, ...], Any]
+
+    def case(self, place: Installation, new_id: str) -> Case:
+        case = Case(place, "float_ids", new_id)
+        case.spec = {**self.spec, "id": new_id, "source": dict(self.spec["source"])}
+        return case
+
+
+@pytest.fixture(scope="module")
+def plain(place: Installation) -> Plain:
+    """The data of `float_ids` with ids that are integers, text for all else, an event id and an attribute."""
+    case = Case(place, "float_ids", "plain_ids")
+    case.spec["segments"] = ["plan"]
+    users = case.exposures["user_id"].to_pylist()
+    exposures = case.exposures.append_column(
+        "plan", pa.array([None if user % 7 == 0 else str(user % 3) for user in users])
+    )
+    outcomes = case.outcomes.assign(user_id=case.outcomes.user_id.astype("int64"))
+    outcomes["event_id"] = range(10**12, 10**12 + len(outcomes))
+    case.exposures, case.outcomes = exposures, outcomes
+    case.deliver(exposures=exposures, outcomes=pa.Table.from_pandas(outcomes, preserve_index=False))
     case.run()
     assert case.stored() == case.counted()
+    found = results(place, "plain_ids")
+    assert {key[-1] for key in found} == {"all", "0", "1", "2", "unknown"}
+    expected = {key: pytest.approx(values, rel=1e-12) for key, values in found.items()}
+    return Plain(case.spec, exposures, outcomes, expected)
+
+
+def typed(rows: pd.DataFrame, **columns: pa.Array) -> pa.Table:
+    table = pa.Table.from_pandas(rows, preserve_index=False)
+    for name, values in columns.items():
+        table = changed(table, name, values)
+    return table
+
+
+def uuid_of(user: int) -> uuid.UUID:
+    return uuid.uuid5(uuid.NAMESPACE_OID, str(user))
+
+
+def uuid_array(users: list[int]) -> pa.Array:
+    return pa.ExtensionArray.from_storage(
+        pa.uuid(), pa.array([uuid_of(u).bytes for u in users], pa.binary(16))
+    )
+
+
+AS_IDS: dict[str, Callable[[list[int]], Any]] = {
+    "decimal": lambda users: pa.array(users).cast(pa.decimal128(38, 9)),
+    "text": lambda users: pa.array([f" {user}  " for user in users]).cast(pa.large_string()),
+    "dictionary": lambda users: pa.array([str(user) for user in users]).dictionary_encode(),
+    "float": lambda users: pa.array([float(user) for user in users]),
+    "bytes": lambda users: pa.array([str(user).encode() for user in users], pa.binary()),
+    "uuid": uuid_array,
+    "16 bytes": lambda users: uuid_array(users).storage,
+    "uuid in capitals": lambda users: pa.array([str(uuid_of(user)).upper() for user in users]),
+}
+
+
+@pytest.mark.parametrize(
+    ("exposed", "bought"),
+    [("decimal", "text"), ("dictionary", "float"), ("uuid", "16 bytes"), ("uuid in capitals", "uuid")],
+)
+def test_the_type_of_an_id_does_not_matter(
+    place: Installation, plain: Plain, exposed: str, bought: str
+) -> None:
+    """What integers gave once, whichever type either table has."""
+    case = plain.case(place, f"ids_{exposed}_{bought}".replace(" ", "_"))
+    users = plain.exposures["user_id"].to_pylist()
+    case.deliver(
+        exposures=changed(plain.exposures, "user_id", AS_IDS[exposed](users)),
+        outcomes=typed(plain.outcomes, user_id=AS_IDS[bought](plain.outcomes.user_id.tolist())),
+    )
+    case.run()
+    assert results(place, case.spec["id"]) == plain.results
+
+
+def test_a_csv_that_pandas_wrote_of_floats_has_the_same_ids(place: Installation, plain: Plain) -> None:
+    case = plain.case(place, "ids_in_csv")
+    floats = plain.outcomes.assign(user_id=plain.outcomes.user_id.astype("float64"))
+    case.deliver(exposures=plain.exposures.to_pandas(), outcomes=floats)
+    assert ".0," in Path(case.spec["source"]["outcomes"]["path"]).read_text()
+    case.run()
+    assert results(place, case.spec["id"]) == plain.results
+
+
+def test_files_of_one_table_may_differ_in_type_and_repeat_each_others_events(
+    place: Installation, plain: Plain
+) -> None:
+    """Five files, each of another type, event ids too; 30 events of the first stand in the second again."""
+    case = plain.case(place, "ids_by_file")
+    folder = place.folder / "by file"
+    folder.mkdir()
+    size = -(-len(plain.outcomes) // 5)
+    kinds = ("float", "decimal", "text", "dictionary", "bytes")
+    for number, kind in enumerate(kinds):
+        rows = plain.outcomes.iloc[number * size : (number + 1) * size]
+        if number == 1:
+            rows = pd.concat([plain.outcomes.iloc[:30], rows])
+        ids = {name: AS_IDS[kind](rows[name].tolist()) for name in ("user_id", "event_id")}
+        pq.write_table(typed(rows, **ids), folder / f"{number}.parquet")
+    columns = {**case.spec["source"]["outcomes"]["columns"], "event_id": "event_id"}
+    case.spec["source"] |= {"outcomes": {"path": str(folder), "columns": columns}, "dedupe": "event_id"}
+    case.spec["quality"] = {"max_duplicate_share": 0.2}
+    case.run()
+    assert results(place, case.spec["id"]) == plain.results
+
+
+def test_variants_events_and_attributes_have_one_text_too(place: Installation, plain: Plain) -> None:
+    """Parquet's dictionaries, bytes and floats, and an Iceberg table, against text and integers."""
+    case = plain.case(place, "all_of_other_types")
+    plans = [None if plan is None else float(plan) for plan in plain.exposures["plan"].to_pylist()]
+    arms = pa.array([arm.encode() for arm in plain.exposures["variant_id"].to_pylist()], pa.binary())
+    exposures = changed(plain.exposures, "plan", pa.array([float("nan") if p is None else p for p in plans]))
+    case.deliver(exposures=changed(exposures, "variant_id", arms))
+    events = pa.array([f"{event} " for event in plain.outcomes.event])
+    ids = AS_IDS["decimal"](plain.outcomes.user_id.tolist())
+    at = typed(plain.outcomes)["occurred_at"].cast(pa.timestamp("us", "UTC"))
+    rows = typed(plain.outcomes, user_id=ids, event=events, occurred_at=at)
+    catalog = open_catalog(place.environment)
+    catalog.create_namespace_if_not_exists("lake")
+    catalog.create_table("lake.outcomes", rows.schema).append(rows)
+    columns = case.spec["source"]["outcomes"]["columns"]
+    case.spec["source"]["outcomes"] = {"table": "lake.outcomes", "columns": columns}
+    case.run()
+    assert results(place, case.spec["id"]) == plain.results
+
+
+@pytest.mark.parametrize(
+    ("column", "written"),
+    [("value", "1_000"), ("value", "1,000"), ("occurred_at", "2026-03-05T10:00:00+25:00")],
+)
+def test_what_no_grammar_allows_is_refused_and_shown(
+    place: Installation, plain: Plain, column: str, written: str
+) -> None:
+    """1_000 was 1000, and +25:00 an hour more than a day."""
+    case = plain.case(place, "malformed")
+    rows = plain.outcomes.astype({column: str})
+    rows.loc[rows.index[:5], column] = written
+    case.deliver(outcomes=rows)
+    message = refused(case)
+    assert f"5 rows of outcomes.{column}" in message
+    assert f"cannot be read (such as '{written}')" in message
 
 
 def test_floats_in_which_users_cannot_be_told_apart_are_refused(place: Installation) -> None:

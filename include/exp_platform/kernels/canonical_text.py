@@ -1,7 +1,8 @@
 """One text for each value, whatever type and file it came in: by it users, variants, events and attributes are told apart.
 
 A whole number is its digits, whether it comes as an integer, a float or a decimal; a fraction has neither exponent nor
-zeros at its end; a UUID is lower case with hyphens. Text stays as it is, without the spaces around it: `007` is not 7.
+zeros at its end; a UUID is lower case with hyphens. Text stays as it is, without the spaces around it and the NULs that
+fill it up: `007` is not 7.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +26,9 @@ _EXACT = {pa.float16(): 2.0**11, pa.float32(): 2.0**24, pa.float64(): 2.0**53}
 # What a column of floats becomes in CSV: pandas and DuckDB write 1700000000001.0, Spark 1.700000000001E12.
 _WHOLE_FLOAT = r"^(-?(?:0|[1-9]\d*))\.0+$"
 _LONG_FLOAT = r"^-?(?:[1-9]\d{15,}\.0+|[1-9]\.\d+[eE]\+?\d+)$"
+_UUID_TEXT = r"(?i)^(?:\{UUID\}|UUID)$".replace("UUID", "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _CONTROL = r"[\x00-\x1f\x7f]"
+_NO_PLAIN_ID = r"[^\x20-\x7e]"
 _HEX = np.frombuffer("".join(f"{byte:02x}" for byte in range(256)).encode(), dtype="S2")
 _HYPHENS = (8, 13, 18, 23)
 
@@ -32,8 +36,8 @@ _HYPHENS = (8, 13, 18, 23)
 def text(column: Any, *, ids: bool = False) -> Any:
     """A column as strings, shape kept; NaN, infinities and empty texts are null.
 
-    Of `ids` a text that a float column left in a CSV file (`12.0`) is that whole number. Raises DataError for ids that
-    are floats too large to tell neighbours apart.
+    Of `ids` a text that a float column left in a CSV file (`12.0`) is that whole number, and a UUID is one as text, too,
+    in any case and with or without braces. Raises DataError for ids that are floats too large to tell neighbours apart.
     """
     column = unwrapped(column)
     kind = column.type
@@ -44,11 +48,25 @@ def text(column: Any, *, ids: bool = False) -> Any:
     if pa.types.is_decimal(kind):
         return _without_exponent(column.cast(pa.string()))
     if is_binary(kind):
-        column = _binaries(column)
+        column = _binaries(column, ids)
     elif pa.types.is_date64(kind):
         column = column.cast(pa.date32())
     strings = column.cast(pa.string())
     return _texts(strings, ids) if is_text(kind) or is_binary(kind) else strings
+
+
+def require_utf8(column: Any) -> None:
+    """Raises DataError where a column of text holds bytes that are not UTF-8: some writers of Parquet do not look."""
+    if not is_text(plain_type(column.type)):
+        return
+    for chunk in column.chunks:
+        entries = chunk.dictionary if pa.types.is_dictionary(chunk.type) else chunk
+        try:
+            entries.validate(full=True)
+        except pa.ArrowInvalid as error:
+            raise DataError(
+                "is declared as text and holds bytes that are not UTF-8: write it as UTF-8, or as binary"
+            ) from error
 
 
 def is_text(kind: pa.DataType) -> bool:
@@ -90,10 +108,26 @@ def unwrapped(column: Any) -> Any:
 
 def _texts(strings: Any, ids: bool) -> Any:
     trimmed = pc.utf8_trim_whitespace(strings)
+    if pc.any(pc.ends_with(trimmed, "\0")).as_py():
+        trimmed = pc.utf8_trim_whitespace(pc.utf8_rtrim(trimmed, "\0"))
     empty = pc.equal(trimmed, "")
     if pc.any(empty).as_py():
         trimmed = pc.if_else(empty, pa.scalar(None, pa.string()), trimmed)
-    return _whole_numbers(trimmed) if ids and pc.any(pc.match_substring(trimmed, ".")).as_py() else trimmed
+    if not ids:
+        return trimmed
+    if pc.any(pc.match_substring(trimmed, ".")).as_py():
+        trimmed = _whole_numbers(trimmed)
+    return _lower_uuids(trimmed)
+
+
+def _lower_uuids(ids: Any) -> Any:
+    """Ids, of which UUIDs are as databases write them: iOS and SQL Server write capitals, .NET braces as well."""
+    long = pc.is_in(pc.binary_length(ids), value_set=pa.array([36, 38], pa.int32()))
+    if not pc.any(long).as_py():
+        return ids
+    lower = pc.utf8_trim(pc.ascii_lower(pc.if_else(long, ids, None)), "{}")
+    changed = pc.and_(pc.not_equal(lower, ids), pc.match_substring_regex(ids, _UUID_TEXT))
+    return pc.if_else(pc.fill_null(changed, False), lower, ids)
 
 
 def _whole_numbers(ids: Any) -> Any:
@@ -174,28 +208,28 @@ def _uuid_texts(stored: Any) -> Any:
     return pc.if_else(stored.is_valid(), texts, pa.scalar(None, pa.string()))
 
 
-def _binaries(column: Any) -> Any:
+def _binaries(column: Any, ids: bool) -> Any:
     """Bytes as the text that they hold; those that hold none as a UUID where they are 16, else as hexadecimal digits."""
+    padded = pa.types.is_fixed_size_binary(column.type)
     column = column.cast(pa.binary())
     try:
         strings = column.cast(pa.string())
-        if not pc.any(pc.match_substring_regex(strings, _CONTROL)).as_py():
+        if not pc.any(pc.match_substring_regex(strings, _NO_PLAIN_ID if ids else _CONTROL)).as_py():
             return strings
     except pa.ArrowInvalid:
         pass  # some are no text: each is judged by itself
     different = pc.unique(column)
-    texts = pa.array([None if b is None else _binary_text(b) for b in different.to_pylist()], pa.string())
-    return pa.chunked_array([texts]).take(pc.index_in(column, value_set=different))
+    found = [None if b is None else _binary_text(b, ids, padded) for b in different.to_pylist()]
+    return pa.chunked_array([pa.array(found, pa.string())]).take(pc.index_in(column, value_set=different))
 
 
-def _binary_text(found: bytes) -> str:
-    try:
-        written = found.decode()
-        if not re.search(_CONTROL, written):
-            return written
-    except UnicodeDecodeError:
-        pass
-    digits = found.hex()
-    if len(found) != UUID_BYTES:
-        return digits
-    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+def _binary_text(found: bytes, ids: bool, padded: bool) -> str:
+    # Of a million random UUIDs some are UTF-8 by chance; their version and variant tell them, which no ASCII text has.
+    if not (ids and len(found) == UUID_BYTES and 1 <= found[6] >> 4 <= 8 and found[8] >> 6 == 0b10):
+        try:
+            written = (found.rstrip(b"\0") if padded else found).decode()
+            if not re.search(_CONTROL, written):
+                return written
+        except UnicodeDecodeError:
+            pass
+    return str(UUID(bytes=found)) if len(found) == UUID_BYTES else found.hex()

@@ -19,7 +19,7 @@ from exp_platform.config.experiment import Behaviour, Experiment
 from exp_platform.diagnosis import diagnosis
 from exp_platform.errors import DataError, ExpPlatformError
 from exp_platform.kernels.behaviour import distributions
-from exp_platform.kernels.canonical_text import text
+from exp_platform.kernels.canonical_text import require_utf8, text
 from exp_platform.kernels.clean import IDS, clean_bucket, kind_of
 from exp_platform.kernels.measured import Measured
 from exp_platform.kernels.quantiles import Distribution
@@ -137,12 +137,12 @@ def _with_texts(rows: pa.Table, piece: Piece, first_row: int) -> pa.Table:
     """
     names = dict(piece.columns)
     for position, column in enumerate(rows.column_names):
-        if kind_of(column) == "text":
-            try:
-                texts = text(rows[column], ids=column in IDS)
-            except DataError as error:
-                raise DataError(f"column {names[column]} (for {column}) {error}") from error
-            rows = rows.set_column(position, column, texts)
+        try:
+            require_utf8(rows[column])
+            if kind_of(column) == "text":
+                rows = rows.set_column(position, column, text(rows[column], ids=column in IDS))
+        except DataError as error:
+            raise DataError(f"column {names[column]} (for {column}) {error}") from error
     if "user_id" in rows.column_names:
         return rows
     numbers = np.arange(first_row + 1, first_row + len(rows) + 1)
