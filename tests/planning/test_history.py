@@ -108,6 +108,11 @@ def test_csv_is_read_too(tmp_path: Path) -> None:
     assert found.arrivals is None
 
 
+def test_numbers_are_read_as_those_of_raw_data(tmp_path: Path) -> None:
+    written = [f" {value!r} " for value in SPEND.tolist()]
+    assert known(tmp_path, metric("spend"), {"spend": written}) == known(tmp_path, metric("spend"))
+
+
 @pytest.mark.parametrize(
     ("name", "columns", "told"),
     [
@@ -115,6 +120,13 @@ def test_csv_is_read_too(tmp_path: Path) -> None:
         ("absent.parquet", None, "cannot be read"),
         ("users.parquet", {"cost": SPEND}, "found the columns cost; a metric needs one of its name: spend"),
         ("users.parquet", {"spend": ["a"] * N}, "the column spend must hold numbers"),
+        (
+            "users.parquet",
+            {"spend": ["1_000"] * N},
+            "4000 rows cannot be read .such as '1_000'.; write them plainly",
+        ),
+        ("users.parquet", {"spend": [float("inf"), *SPEND[1:]]}, "1 rows cannot be read .such as 'inf'."),
+        ("users.parquet", {"spend": [[1.0]] * N}, "the column spend must hold numbers"),
         ("users.parquet", {"spend": SPEND[:1]}, "spend"),
     ],
 )

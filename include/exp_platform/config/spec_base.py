@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from datetime import date, datetime
 from typing import Annotated, Any, TypeVar
@@ -32,6 +33,12 @@ def _as_date(value: Any) -> Any:
     return refuse([Fault((), value, "allowed: a date such as 2026-01-05")])
 
 
+def percent(written: str) -> float | None:
+    """`10%` as 0.1; None where it is no plain number and a percent sign."""
+    found = re.fullmatch(r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)) ?%", written)
+    return float(found[1]) / 100 if found else None
+
+
 _SIZES = "allowed: a positive size such as 2% (of control's mean), {relative: 0.02} or {absolute: 0.01}"
 
 
@@ -42,10 +49,7 @@ def _as_effect(value: Any) -> Effect:
     if isinstance(value, Effect):
         return value
     if isinstance(value, str) and value.endswith("%"):
-        try:
-            size = float(value[:-1]) / 100
-        except ValueError:
-            size = None
+        size = percent(value)
     elif isinstance(value, dict) and len(value) == 1:
         scale, size = next(iter(value.items()))
     is_number = isinstance(size, (int, float)) and not isinstance(size, bool)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, model_validator
 
 from exp_platform.config.faults import NOTHING, Fault, refuse
-from exp_platform.config.spec_base import Day, Spec, Text
+from exp_platform.config.spec_base import Day, Spec, Text, percent
 
 SEGMENT_REMEDY = (
     "a segment must be an attribute recorded at or before first exposure, or what users did before it, such as {name: "
@@ -20,10 +20,8 @@ _KEYS = {"name", "top", "by", "until"}
 def _as_share(value: Any) -> Any:
     """`10%` is 0.1."""
     if isinstance(value, str) and value.endswith("%"):
-        try:
-            return float(value[:-1]) / 100
-        except ValueError:
-            refuse([Fault((), value, "allowed: a share such as 10%, or 0.1")])
+        share = percent(value)
+        return refuse([Fault((), value, "allowed: a share such as 10%, or 0.1")]) if share is None else share
     return value
 
 

@@ -15,6 +15,7 @@ from exp_platform.analyses.comparison import arm_of
 from exp_platform.analyses.planned import PROPORTIONS
 from exp_platform.config.experiment import Experiment, Metric, MetricKind
 from exp_platform.errors import DataError
+from exp_platform.kernels.conform import number
 from exp_platform.kernels.order_statistics import Bracket, Bracketed, quantile_numbers
 from exp_platform.kernels.quantiles import Distribution
 from exp_platform.kernels.unit_days import Floats
@@ -100,10 +101,18 @@ def known_in(experiment: Experiment, metric: Metric, table: pa.Table, source: st
 
 
 def _column(table: pa.Table, name: str, source: str) -> Floats:
+    """A column as floats, by the grammar of raw data; null is NaN."""
     try:
-        return np.asarray(table.column(name).cast(pa.float64()).to_numpy(), dtype=np.float64)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        found = number(table.column(name))
+    except pa.ArrowException as error:
         raise DataError(f"{source}: the column {name} must hold numbers or booleans: {error}") from error
+    if found.malformed:
+        shown = ", ".join(map(repr, found.examples))
+        raise DataError(
+            f"{source}: the column {name} must hold numbers or booleans: {found.malformed} rows cannot be read (such as "
+            f"{shown}); write them plainly"
+        )
+    return np.asarray(found.values.to_numpy(), dtype=np.float64)
 
 
 def _as_measured(metric: Metric, values: Floats) -> Floats:
