@@ -53,7 +53,7 @@ def test_users_with_outcomes_are_counted_by_arm_whatever_the_event() -> None:
 
 SPELLINGS = [
     ("AB-12", "ab-12"),
-    ("{3F2504E0-4F89-11D3-9A0C-0305E82C3301}", "3f2504e0-4f89-11d3-9a0c-0305e82c3301"),
+    ("3F2504E04F8911D39A0C0305E82C3301", "3f2504e0-4f89-11d3-9a0c-0305e82c3301"),
     ("00042", "42"),
     ("user-42", "user-42.0"),
     ("'42'", "42"),
