@@ -74,11 +74,9 @@ def test_relative_margin_agrees_with_the_relative_interval(direction: int, mean:
         assert row.relative is not None
         assert row.relative_low is not None
         assert row.relative_high is not None
-        better = direction * math.copysign(
-            1, mean
-        )  # a rise of a negative metric is a negative relative effect
+        assert math.copysign(1, row.relative) == math.copysign(1, treated.mean() - control.mean())
         worst, point, best = sorted(
-            [better * row.relative_low, better * row.relative, better * row.relative_high]
+            [direction * row.relative_low, direction * row.relative, direction * row.relative_high]
         )
         if best < -0.05:
             expected = "proven_breach"

@@ -54,11 +54,16 @@ def test_relabelling_the_arms_flips_the_effect_and_inverts_the_ratio(
     assert (one.ci_low, one.ci_high) == pytest.approx(
         (-(other.ci_high or 0), -(other.ci_low or 0)), abs=1e-12 * width
     )
-    if one.relative is not None and other.relative is not None and one.relative != -1:
-        assert other.relative == pytest.approx(1 / (1 + one.relative) - 1, rel=1e-9, abs=1e-9)
+    assert one.mean_control is not None
+    assert other.mean_control is not None
+    signs = math.copysign(1, one.mean_control), math.copysign(1, other.mean_control)
+    ratio = None if one.relative is None else 1 + signs[0] * one.relative  # relative effects are to |control|
+    if ratio and other.relative is not None:
+        assert other.relative == pytest.approx(signs[1] * (1 / ratio - 1), rel=1e-9, abs=1e-9)
     if (
         one.relative_kind == other.relative_kind == "BOUNDED"
         and min(one.relative_low, other.relative_low) > -1
+        and min(signs) > 0
     ):  # type: ignore[type-var]
         assert other.relative_low == pytest.approx(1 / (1 + one.relative_high) - 1, rel=1e-6, abs=1e-9)  # type: ignore[operator]
         assert other.relative_high == pytest.approx(1 / (1 + one.relative_low) - 1, rel=1e-6, abs=1e-9)  # type: ignore[operator]

@@ -31,12 +31,12 @@ def test_only_the_side_of_improvement_counts(
     assert excludes_mde(metric("orders", direction=direction, mde=mde), effect(estimate=estimate)) is excluded
 
 
-def test_relative_effects_turn_with_the_sign_of_control() -> None:
-    """Control -10, treatment -9.99: an improvement of 0.1 % of control's size, and a relative effect of -0.1 %."""
+def test_a_negative_baseline_turns_no_relative_effect() -> None:
+    """Control -10, treatment -9.99: an improvement of 0.1 % of control's size, which is a relative effect of +0.1 %."""
     m = metric("profit", mde=Effect(0.01, "relative"))
-    row = effect(mean_control=-10.0, estimate=0.01, relative=-0.001, relative_low=-0.003, relative_high=0.2)
+    row = effect(mean_control=-10.0, estimate=0.01, relative=0.001, relative_low=-0.2, relative_high=0.003)
     assert excludes_mde(m, row) is True
-    assert excludes_mde(m, effect(mean_control=-10.0, relative_low=-0.02, relative_high=0.0)) is False
+    assert excludes_mde(m, effect(mean_control=-10.0, relative_low=0.0, relative_high=0.02)) is False
 
 
 def test_an_unbounded_relative_interval_excludes_nothing() -> None:

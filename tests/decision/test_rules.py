@@ -48,14 +48,22 @@ class TestShip:
         rows = [effect("t1", -0.3, metric_id="errors"), effect("t2", -0.8, metric_id="errors")]
         d = Given(rows, spec).decide()
         assert outcome(d) == ("treatment", "ship", "t2")
-        assert (d.effect, d.lift) == (-0.8, pytest.approx(0.08))  # a lift above 0 is better
+        assert (d.effect, d.lift) == (-0.8, pytest.approx(-0.08))  # the sign of the change, as in every row
 
     def test_a_rise_of_such_a_metric_is_worse(self) -> None:
         d = Given(
             [effect(estimate=0.8, metric_id="errors")], experiment(metric("errors", direction=-1))
         ).decide()
         assert outcome(d) == ("control", "investigate", "control")
-        assert d.lift == pytest.approx(-0.08)
+        assert d.lift == pytest.approx(0.08)
+
+    def test_a_negative_baseline_says_the_same_in_decision_and_reasons(self) -> None:
+        """From -10 to -8.5: control's size is 10, so it is +15 %, in the lift and in the words."""
+        row = effect(estimate=1.5, mean_control=-10.0, mean_treatment=-8.5, relative=0.15)
+        d = Given([row]).decide()
+        assert (d.action, d.lift) == ("ship", 0.15)
+        (told,) = [r.text for r in d.reasons if r.code == "SIGNIFICANTLY_BETTER"]
+        assert told == "t1 is significantly better than control on orders (+15.00%)."
 
     def test_nothing_relative_where_control_is_zero(self) -> None:
         row = effect(mean_control=0.0, relative=None, relative_low=None, relative_high=None)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exp_platform.stats.event_study import Gaps, RelativeMagnitudes, gaps, relative_magnitudes
+from exp_platform.stats.event_study import RelativeMagnitudes, gaps, relative_magnitudes
 from exp_platform.stats.moments import Moments
 
 REFERENCE = Path(__file__).parents[1] / "references" / "did_sensitivity" / "expected.json"
@@ -27,8 +27,17 @@ def _expected() -> dict[str, Any]:
     return dict(json.loads(REFERENCE.read_text()))
 
 
-def weeks(expected: dict[str, Any]) -> Gaps:
-    return gaps(Moments.of(expected["weeks"]["control"]), Moments.of(expected["weeks"]["treatment"]))
+Sides = tuple[Moments, Moments]
+
+
+def weeks(expected: dict[str, Any]) -> Sides:
+    return Moments.of(expected["weeks"]["control"]), Moments.of(expected["weeks"]["treatment"])
+
+
+def sides(estimates: np.ndarray, covariance: np.ndarray) -> Sides:
+    """Two arms whose gaps and their covariance are these."""
+    k = len(estimates)
+    return Moments(2, np.zeros(k), np.zeros((k, k))), Moments(2, estimates, 2 * covariance)
 
 
 def test_event_study_is_the_regression_with_errors_clustered_by_user(expected: dict[str, Any]) -> None:
@@ -37,28 +46,28 @@ def test_event_study_is_the_regression_with_errors_clustered_by_user(expected: d
     others = [i for i in range(periods) if i != before - 1]
     contrasts = np.eye(periods)[others]
     contrasts[:, before - 1] -= 1
-    study = weeks(expected).linear(contrasts)
+    study = gaps(*(arm.linear(contrasts) for arm in weeks(expected)))
     assert study.estimates == near(np.array(expected["event_study"]["estimates"]))
     covariance = np.array(expected["event_study"]["covariance"])
     assert np.abs(study.covariance - covariance).max() < 1e-9 * np.abs(covariance).max()
 
 
 def test_identified_sets_are_those_of_linear_programs(expected: dict[str, Any]) -> None:
-    found = relative_magnitudes(weeks(expected), expected["before"])
+    found = relative_magnitudes(*weeks(expected), expected["before"])
     for case in expected["sensitivity"]:
         assert list(found.identified(case["m_bar"])) == near(case["identified"])
 
 
 def test_intervals_and_breakdown_from_users_own_combinations(expected: dict[str, Any]) -> None:
-    found = relative_magnitudes(weeks(expected), expected["before"])
+    found = relative_magnitudes(*weeks(expected), expected["before"])
     for case in expected["sensitivity"]:
         assert list(found.interval(case["m_bar"], expected["critical"])) == near(case["interval"])
     assert found.breakdown(expected["critical"]) == near(expected["breakdown"])
 
 
-def drawn(rng: np.random.Generator, before: int, after: int) -> Gaps:
+def drawn(rng: np.random.Generator, before: int, after: int) -> Sides:
     root = rng.normal(size=(before + after, before + after))
-    return Gaps(rng.normal(0, 2, before + after), root @ root.T / 10)
+    return sides(rng.normal(0, 2, before + after), root @ root.T / 10)
 
 
 @given(
@@ -70,7 +79,7 @@ def drawn(rng: np.random.Generator, before: int, after: int) -> Gaps:
 def test_sets_grow_with_m_bar_and_the_interval_first_reaches_zero_at_the_breakdown(
     seed: int, before: int, after: int, critical: float
 ) -> None:
-    found = relative_magnitudes(drawn(np.random.default_rng(seed), before, after), before)
+    found = relative_magnitudes(*drawn(np.random.default_rng(seed), before, after), before)
     grid = [0.0, 0.3, 1.0, 2.5]
     intervals = [found.interval(m, critical) for m in grid]
     for m, inner, outer in zip(grid[1:], intervals, intervals[1:], strict=False):
@@ -95,8 +104,8 @@ def test_sets_grow_with_m_bar_and_the_interval_first_reaches_zero_at_the_breakdo
 @given(seed=st.integers(0, 2**32 - 1))
 def test_exchanging_the_arms_turns_everything_over(seed: int) -> None:
     one = drawn(np.random.default_rng(seed), 3, 2)
-    found = relative_magnitudes(one, 3)
-    other = relative_magnitudes(Gaps(-one.estimates, one.covariance), 3)
+    found = relative_magnitudes(*one, 3)
+    other = relative_magnitudes(one[1], one[0], 3)
     low, high = found.interval(1.5, 2.0)
     assert other.interval(1.5, 2.0) == pytest.approx((-high, -low), rel=1e-12)
     assert other.breakdown(2.0) == pytest.approx(found.breakdown(2.0), rel=1e-9)
@@ -116,7 +125,7 @@ def test_intervals_cover_the_effect_under_the_worst_trend_that_is_allowed() -> N
     covariance = root @ root.T
     covered = 0
     for _ in range(4000):
-        found = relative_magnitudes(Gaps(true + root @ rng.normal(size=k), covariance), before)
+        found = relative_magnitudes(*sides(true + root @ rng.normal(size=k), covariance), before)
         low, high = found.interval(1.0, 1.959964)
         covered += low <= 0.0 <= high
     assert covered / 4000 > 0.94
@@ -125,4 +134,4 @@ def test_intervals_cover_the_effect_under_the_worst_trend_that_is_allowed() -> N
 @pytest.mark.parametrize("before, periods", [(1, 3), (3, 3)])
 def test_too_few_periods_raise(before: int, periods: int) -> None:
     with pytest.raises(ValueError, match="two periods before"):
-        relative_magnitudes(Gaps(np.zeros(periods), np.eye(periods)), before)
+        relative_magnitudes(*sides(np.zeros(periods), np.eye(periods)), before)

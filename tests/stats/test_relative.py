@@ -27,8 +27,42 @@ def from_sums(total: float, squares: float, n: int) -> Arm:
 
 
 def not_rejected(control: Arm, treatment: Arm, r: float, critical: float) -> bool:
-    error = treatment.variance_of_mean + (1 + r) ** 2 * control.variance_of_mean
-    return bool((treatment.mean - (1 + r) * control.mean) ** 2 <= critical**2 * error)
+    """By the definition: whether treatment - control - r |control| is within its own standard errors of 0."""
+    ratio = 1 - r if control.mean < 0 else 1 + r
+    error = treatment.variance_of_mean + ratio**2 * control.variance_of_mean
+    distance = treatment.mean - control.mean - r * abs(control.mean)
+    return bool(distance**2 <= critical**2 * error)
+
+
+def test_the_sign_of_a_relative_effect_is_that_of_the_difference() -> None:
+    """From -9.89 to -8.46 is +14.46 % by hand (1.43 / 9.89), whatever method gives its interval."""
+    control, treatment, worse = Arm(3000, -9.89, 0.02), Arm(3000, -8.46, 0.02), Arm(3000, -11.32, 0.02)
+    for method in (fieller, delta, log_ratio):
+        up, down = method(control, treatment, 1.96), method(control, worse, 1.96)
+        assert (up.point, down.point) == (pytest.approx(1.43 / 9.89), pytest.approx(-1.43 / 9.89))
+        assert up.low is not None
+        assert up.high is not None
+        assert down.high is not None
+        assert 0 < up.low < 1.43 / 9.89 < up.high
+        assert down.high < 0
+    rng = np.random.default_rng(4)
+    for _ in range(2000):
+        m0, m1 = rng.normal(0, 2, 2)
+        found = fieller(Arm(500, m0, rng.uniform(0.01, 1)), Arm(500, m1, rng.uniform(0.01, 1)), 2.0)
+        assert found.point is not None
+        assert np.sign(found.point) == np.sign(m1 - m0)
+        if found.kind is Kind.COMPLEMENT:
+            assert found.gap is not None
+            assert found.gap[0] < found.gap[1]
+
+
+def test_a_mean_that_only_rounding_tells_from_zero_is_no_baseline() -> None:
+    """0.1 + 0.2 - 0.3 is 5.6e-17 where the values are some 1: nothing is a share of that."""
+    values = np.tile([0.1 + 0.2, -0.3], 500)
+    control, treatment = arm_mean(Moments.of(values)), arm_mean(Moments.of(values + 0.1))
+    assert abs(control.mean) < 1e-16
+    for method in (fieller, delta, log_ratio):
+        assert method(control, treatment, 2.0).point is None
 
 
 def test_sums_from_an_independent_package() -> None:
@@ -155,7 +189,7 @@ def test_an_approximation_that_does_not_exist_is_undefined() -> None:
 
 
 def test_a_bound_beyond_all_numbers_is_unbounded() -> None:
-    """exp(2 x 1000) is no double; a mean of 1e-300 makes the error of the ratio one either."""
+    """exp(2 x 1000) is no double; a mean of 1e-300 beside a deviation of 30 is no baseline."""
     assert log_ratio(Arm(900, 1.0, 0.01), Arm(900, 1e-4, 0.01), 2)[:4] == (
         pytest.approx(1e-4 - 1),
         None,
@@ -163,7 +197,8 @@ def test_a_bound_beyond_all_numbers_is_unbounded() -> None:
         Kind.UNBOUNDED,
     )
     for method in (delta, log_ratio):
-        assert method(Arm(900, 1e-300, 1.0), Arm(900, 1.0, 1.0), 2)[1:4] == (None, None, Kind.UNBOUNDED)
+        assert method(Arm(900, 1e-300, 1.0), Arm(900, 1.0, 1.0), 2)[:4] == (None, None, None, Kind.UNDEFINED)
+    assert log_ratio(Arm(900, 1e-9, 1.0), Arm(900, 1.0, 1.0), 2)[1:4] == (None, None, Kind.UNBOUNDED)
 
 
 def test_the_covariance_of_both_means_counts() -> None:

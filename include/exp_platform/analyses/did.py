@@ -12,7 +12,7 @@ from exp_platform.analyses.comparison import pair_of, too_small
 from exp_platform.analyses.daily import day_weights, has_pre_period, why_not
 from exp_platform.analyses.rows import DidRow, Row, Status
 from exp_platform.config.experiment import Experiment, Metric
-from exp_platform.stats.arms import arm_mean
+from exp_platform.stats.arms import Arms, arm_mean
 from exp_platform.stats.moments import Moments
 from exp_platform.stats.welch import difference
 
@@ -62,10 +62,10 @@ def _row(experiment: Experiment, aggregates: Aggregates, metric: Metric, treatme
     if not has_pre_period(pair, days_before):
         return row(Status.NOT_APPLICABLE, message="no activity before first exposure", **counts)
     periods = [_periods(block.moments, block.columns, days_before, days_after) for block in pair]
-    arms = [arm_mean(moments, 2) for moments in periods]
-    if arms[0].variance_of_mean + arms[1].variance_of_mean <= 0:
+    arms = Arms(arm_mean(periods[0], 2), arm_mean(periods[1], 2))
+    if arms.constant:
         return row(Status.DEGENERATE, message="post minus pre does not vary within an arm", **counts)
-    d = difference(arms[0], arms[1])
+    d = difference(*arms)
     level = 1 - experiment.decision.alpha
     low, high = d.interval(level)
     pre, post = zip(*[(float(m.mean[0]), float(m.mean[1])) for m in periods], strict=True)

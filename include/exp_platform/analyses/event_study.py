@@ -12,8 +12,8 @@ from exp_platform.analyses.comparison import Pair
 from exp_platform.analyses.daily import day_weights
 from exp_platform.analyses.rows import DidSensitivityRow, EventStudyRow, Row, Status
 from exp_platform.config.experiment import Experiment, Metric
-from exp_platform.stats.arms import Arm, arm_mean
-from exp_platform.stats.event_study import RelativeMagnitudes, gaps, relative_magnitudes
+from exp_platform.stats.arms import Arm, Arms, arm_mean
+from exp_platform.stats.event_study import RelativeMagnitudes, relative_magnitudes
 from exp_platform.stats.intervals import t_critical
 from exp_platform.stats.welch import difference
 
@@ -75,7 +75,7 @@ def _study(
 
 def _gap(control: Arm, treatment: Arm, level: float) -> dict[str, Any]:
     """The arms' difference in one period, less that of the reference."""
-    if control.variance_of_mean + treatment.variance_of_mean <= 0:
+    if Arms(control, treatment).constant:
         return {"status": Status.DEGENERATE}
     d = difference(control, treatment)
     low, high = d.interval(level)
@@ -101,11 +101,11 @@ def _sensitivity(
     """
     weights = np.stack([day_weights(pair.control.columns, block) for block in blocks])
     control, treatment = (b.moments.linear(weights) for b in pair)
-    found = relative_magnitudes(gaps(control, treatment), before)
+    found = relative_magnitudes(control, treatment, before)
     row = partial(
         _row, experiment, as_of_date, metric, pair, blocks_before=before, blocks_after=len(blocks) - before
     )
-    if not found.variance > 0:
+    if found.variance == 0:  # as `Moments.linear` has settled it
         return [row(status=Status.DEGENERATE, message="the effect does not vary between users")]
     level = 1 - experiment.decision.alpha
     critical = t_critical(level, min(control.n, treatment.n) - 1)

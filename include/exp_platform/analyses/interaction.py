@@ -48,7 +48,7 @@ def interactions(groups: Sequence[tuple[Comparison, Sequence[Outcome]]]) -> list
 
 def _tested(c: Comparison, outcomes: Sequence[Outcome]) -> ResultRow:
     """The joint test, not yet corrected, over the values that can be compared and where the effect has a variance."""
-    usable = [o for o in outcomes if isinstance(o, Compared) and o.plain.variance_of_difference > 0]
+    usable = [o for o in outcomes if isinstance(o, Compared) and not o.plain.constant]
     left_out = len(outcomes) - len(usable)
     missing = (
         f"{left_out} of {len(outcomes)} values left out, as too few users or nothing that varies is in them"

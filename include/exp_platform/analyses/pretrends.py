@@ -12,9 +12,9 @@ from exp_platform.analyses.daily import day_weights, has_pre_period, why_not
 from exp_platform.analyses.rows import PretrendDeltaRow, PretrendTestRow, Row, Status
 from exp_platform.analyses.sizes import MIN_USERS_ARM
 from exp_platform.config.experiment import Experiment, Metric
-from exp_platform.stats.arms import arm_mean
+from exp_platform.stats.arms import Arms, arm_mean
 from exp_platform.stats.moments import Moments
-from exp_platform.stats.wald import Wald, joint, part_of
+from exp_platform.stats.wald import of_arms
 from exp_platform.stats.welch import difference
 
 REFERENCE_DAY = -1
@@ -65,7 +65,7 @@ def _of_pair(experiment: Experiment, aggregates: Aggregates, metric: Metric, tre
     sides = pair.control.moments.linear(contrasts), pair.treatment.moments.linear(contrasts)
     deltas = _deltas(experiment, aggregates, metric, pair, sides)
     try:
-        test = _test(*sides)
+        test = of_arms(*sides)
     except ValueError as error:  # a day without variance
         return [row(Status.DEGENERATE, str(error)), *deltas]
     numbers: dict[str, Any] = {
@@ -90,11 +90,6 @@ def _too_little(days: int, n_control: int, n_treatment: int) -> str | None:
             f"the test needs {MIN_USERS_ARM} an arm"
         )
     return None
-
-
-def _test(control: Moments, treatment: Moments) -> Wald:
-    """The joint test that the arms differ on no day from the reference day. Raises ValueError where nothing varies."""
-    return joint(treatment.mean - control.mean, [part_of(control), part_of(treatment)])
 
 
 def _deltas(
@@ -128,10 +123,10 @@ def _from_reference(sides: tuple[Moments, Moments], position: int, day: int, lev
     if day == REFERENCE_DAY:
         zero = {"delta_from_reference": 0.0, "standard_error": 0.0, "ci_low": 0.0, "ci_high": 0.0}
         return {"status": Status.OK, **zero}
-    control, treatment = arm_mean(sides[0], position), arm_mean(sides[1], position)
-    if control.variance_of_mean + treatment.variance_of_mean <= 0:
+    arms = Arms(arm_mean(sides[0], position), arm_mean(sides[1], position))
+    if arms.constant:
         return {"status": Status.DEGENERATE}
-    d = difference(control, treatment)
+    d = difference(*arms)
     low, high = d.interval(level)
     numbers = {
         "delta_from_reference": d.estimate,

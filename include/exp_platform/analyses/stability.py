@@ -119,7 +119,7 @@ def _arm(metric: Metric, block: Block) -> Arm:
 
 def _effect(control: Arm, treatment: Arm, alpha: float) -> dict[str, Any]:
     """Welch's test of two arms, uncorrected."""
-    if control.variance_of_mean + treatment.variance_of_mean <= 0:
+    if Arms(control, treatment).constant:
         return {"status": Status.DEGENERATE, "message": "nothing varies within an arm"}
     d = difference(control, treatment)
     low, high = d.interval(1 - alpha)

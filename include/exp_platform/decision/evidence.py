@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
@@ -102,10 +101,8 @@ class Finding:
 
     @property
     def lift(self) -> float | None:
-        """The effect as a share of control's mean, more than 0 being better."""
-        if self.row is None or self.row.relative is None:
-            return None
-        return math.copysign(abs(self.row.relative), self.improvement)
+        """The effect as a share of the size of control's mean: its sign is that of the change, as everywhere."""
+        return None if self.row is None else self.row.relative
 
 
 def findings(case: Case, metrics: Sequence[Metric]) -> list[Finding]:
@@ -160,15 +157,13 @@ def excludes_mde(metric: Metric, row: ResultRow) -> bool:
     """
     if metric.mde is None or row.status is not Status.OK:
         return False
-    low, high, up = row.ci_low, row.ci_high, float(metric.direction)
+    low, high = row.ci_low, row.ci_high
     if metric.mde.scale == "relative":
         exact = row.relative_kind == Kind.BOUNDED
         low, high = (row.relative_low, row.relative_high) if exact else (row.fieller_low, row.fieller_high)
-        control = row.mean_control if row.adjusted_mean_control is None else row.adjusted_mean_control
-        up *= math.copysign(1.0, control or 0.0)
     if low is None or high is None:
         return False
-    return (high if up > 0 else -low) < metric.mde.value
+    return (high if metric.direction > 0 else -low) < metric.mde.value
 
 
 def leading(candidates: Iterable[Finding]) -> Finding | None:

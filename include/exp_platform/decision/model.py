@@ -58,8 +58,8 @@ class Adequacy:
 class TreatmentVerdict:
     """What is known of one treatment, and the primary metric and numbers that say so.
 
-    `effect` is treatment minus control in the metric's unit. `lift` is its share of control's mean, turned so that
-    more than 0 is better; None where control's mean is 0.
+    `effect` is treatment minus control in the metric's unit. `lift` is its share of the size of control's
+    mean, with the same sign; None where control's mean is 0.
     """
 
     treatment_id: str

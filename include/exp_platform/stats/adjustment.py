@@ -9,8 +9,9 @@ from typing import Literal
 
 import numpy as np
 
-from exp_platform.stats.arms import ROUNDING, Arm, Arms
-from exp_platform.stats.moments import CANCELLED, Array, Moments
+from exp_platform.stats.arms import Arm, Arms
+from exp_platform.stats.moments import Array, Moments
+from exp_platform.stats.rounding import is_rounding
 
 COLLINEAR = 1e-8  # a covariate whose variance the earlier ones explain but for this share adds nothing
 
@@ -102,7 +103,8 @@ def _within(cells: Sequence[Moments]) -> Array:
 def _varying(cells: Sequence[Moments], *columns: int) -> list[bool]:
     """Whether each column varies within the cells by more than rounding."""
     pooled, within = Moments.merge_all(cells), np.diag(_within(cells))
-    return [bool(within[j] > pooled.n * (ROUNDING * pooled.mean[j]) ** 2) for j in columns]
+    size = math.sqrt(pooled.n) * np.max([cell.size for cell in cells], axis=0)
+    return [not is_rounding(within[j], size=size[j]) for j in columns]
 
 
 def _independent(cells: Sequence[Moments]) -> list[int]:
@@ -158,7 +160,8 @@ def _estimates(cells: Cells, beta: Array, slopes: Slopes) -> dict[str, Array]:
     mean = cell_mean @ weight
 
     free = (n - 1) * (1 - _spent(n, beta.shape[1], slopes))
-    variance = _residual(m2, beta) / free  # a user's, in each cell
+    size = np.array([[math.sqrt(cell.n) * cell.size for cell in arm] for arm in cells])
+    variance = _residual(m2, size, beta) / free  # a user's, in each cell
     own = weight**2 * variance / n
     covariance = np.diag(own.sum(axis=1)) + _of_slopes(sxx, variance, weight @ offset, slopes)
 
@@ -178,13 +181,17 @@ def _estimates(cells: Cells, beta: Array, slopes: Slopes) -> dict[str, Array]:
     }
 
 
-def _residual(m2: Array, beta: Array) -> Array:
-    """Sums of squares of outcome - beta x in each cell; what cancels to rounding is zero, as in `Moments.linear`."""
+def _residual(m2: Array, size: Array, beta: Array) -> Array:
+    """Sums of squares of outcome - beta x in each cell; what cancels to rounding is zero, as in `Moments.linear`.
+
+    `size`, shape (arms, strata, 1 + k), is the magnitude of the values times the root of their number.
+    """
     weights = np.column_stack([np.ones(len(beta)), -beta])
     left = np.einsum("ai,asij,aj->as", weights, m2, weights)
     spread = np.sqrt(np.diagonal(m2, axis1=2, axis2=3))
-    at_most = np.einsum("ai,asi->as", np.abs(weights), spread) ** 2
-    return np.where(left <= CANCELLED * at_most, 0.0, left)
+    terms = np.einsum("ai,asi->as", np.abs(weights), spread) ** 2
+    constant = is_rounding(left, terms, np.einsum("ai,asi->as", np.abs(weights), size))
+    return np.where(constant, 0.0, left)
 
 
 def _spent(n: Array, k: int, slopes: Slopes) -> Array:

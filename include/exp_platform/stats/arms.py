@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from exp_platform.stats.moments import CANCELLED, Moments
-
-ROUNDING = 64 * float(np.finfo(np.float64).eps)  # a spread below this share of the mean is rounding, not data
+from exp_platform.stats.moments import Moments
+from exp_platform.stats.rounding import is_rounding, is_zero
 
 
 class Arm(NamedTuple):
@@ -32,6 +31,11 @@ class Arm(NamedTuple):
         """Standard deviation per user, in the metric's unit (for a ratio: of its linearised value)."""
         return math.sqrt(self.variance_of_mean * self.n) if self.sd_of_users is None else self.sd_of_users
 
+    @property
+    def mean_is_zero(self) -> bool:
+        """Whether the mean is zero but for the rounding of values as spread as these are."""
+        return bool(is_zero(self.mean, math.sqrt(self.variance_of_mean * self.n)))
+
 
 class Arms(NamedTuple):
     """Both arms of a comparison, and what ties them where they are not independent (adjusted arms).
@@ -47,10 +51,16 @@ class Arms(NamedTuple):
 
     @property
     def variance_of_difference(self) -> float:
-        """Variance of treatment minus control; exactly zero where only rounding is left of it."""
+        """Variance of treatment minus control; exactly zero where it is rounding, or the means are not known so well."""
         both = self.control.variance_of_mean + self.treatment.variance_of_mean
         variance = both - 2 * self.covariance
-        return variance if variance > CANCELLED * both else 0.0
+        size = max(abs(self.control.mean), abs(self.treatment.mean))
+        return 0.0 if is_rounding(variance, terms=both, size=size) else variance
+
+    @property
+    def constant(self) -> bool:
+        """Whether the difference has no variance but rounding, so that nothing can be tested."""
+        return not self.variance_of_difference > 0
 
     @property
     def careful_variance(self) -> float:
@@ -75,10 +85,9 @@ def arm_mean(moments: Moments, column: int = 0) -> Arm:
     A spread that rounding alone explains counts as zero. Raises ValueError below two users.
     """
     variance = moments.variance(column)
-    mean = float(moments.mean[column])
-    if variance <= (ROUNDING * mean) ** 2:
+    if is_rounding(variance, size=moments.size[column]):
         variance = 0.0
-    return Arm(moments.n, mean, variance / moments.n)
+    return Arm(moments.n, float(moments.mean[column]), variance / moments.n)
 
 
 def arm_ratio(moments: Moments, num: int = 0, den: int = 1) -> Arm:
@@ -87,9 +96,7 @@ def arm_ratio(moments: Moments, num: int = 0, den: int = 1) -> Arm:
     Raises ValueError below two users or where the denominator's mean is zero. Source: Deng, Knoblich and Lu
     2018 (arXiv 1803.06336): the variance of num - ratio x den, over n and the squared mean of den.
     """
-    denominator = float(moments.mean[den])
-    if denominator == 0:
-        raise ValueError("the denominator of the ratio has mean zero")
+    denominator = _denominator(moments, den)
     ratio = float(moments.mean[num]) / denominator
     residual = moments.select([num, den]).linear([1.0, -ratio])
     variance = residual.variance(0) / denominator**2
@@ -104,13 +111,20 @@ def linearised(moments: Moments, num: int = 0, den: int = 1, of: Moments | None 
     holds for the ratio. Raises ValueError where the denominator's mean is zero. Source: as `arm_ratio`.
     """
     whole = moments if of is None else of
-    d = float(whole.mean[den])
-    if d == 0:
-        raise ValueError("the denominator of the ratio has mean zero")
+    d = _denominator(whole, den)
     r = float(whole.mean[num]) / d
     others = [j for j in range(len(moments.mean)) if j not in (num, den)]
     weights = np.zeros((1 + len(others), len(moments.mean)))
     weights[0, [num, den]] = 1 / d, -r / d
     weights[range(1, 1 + len(others)), others] = 1.0
     value = moments.linear(weights)
-    return Moments(value.n, value.mean + r * (np.arange(len(weights)) == 0), value.m2)
+    shift = r * (np.arange(len(weights)) == 0)
+    return Moments(value.n, value.mean + shift, value.m2, value.size + np.abs(shift))
+
+
+def _denominator(moments: Moments, column: int) -> float:
+    """The mean that a ratio divides by; ValueError where it is zero but for rounding."""
+    mean, spread = float(moments.mean[column]), float(moments.m2[column, column])
+    if is_zero(mean, math.sqrt(spread / max(moments.n, 1))):
+        raise ValueError("the denominator of the ratio has mean zero")
+    return mean

@@ -6,10 +6,11 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from exp_platform.stats.intervals import Interval
 from exp_platform.stats.moments import Array, Moments
+from exp_platform.stats.rounding import is_rounding
+from exp_platform.stats.wald import mean_difference
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,21 +20,20 @@ class Gaps:
     estimates: Array  # shape (k,), the metric's unit
     covariance: Array  # shape (k, k)
 
-    def linear(self, weights: ArrayLike) -> Gaps:
-        """The gaps' linear combinations `weights @ gaps`; weights of shape (j, k) or (k,)."""
-        w = np.atleast_2d(np.asarray(weights, dtype=np.float64))
-        return Gaps(w @ self.estimates, w @ self.covariance @ w.T)
-
 
 def gaps(control: Moments, treatment: Moments) -> Gaps:
     """The arms' differences in every column, a column a period of the same users; ValueError below two users an arm.
 
     The covariance is S_0 / n_0 + S_1 / n_1 with the arms' sample covariances: that of a regression on arm, period and
     their products with errors clustered by user, each arm's part times n / (n - 1) as in HC2 (Bell and McCaffrey 2002;
-    Angrist and Pischke 2009, section 8.2). The days of a user may go together in any way.
+    Angrist and Pischke 2009, section 8.2). The days of a user may go together in any way. A gap whose means are not known
+    so well as its variance says has none.
     """
     covariance = control.covariance() / control.n + treatment.covariance() / treatment.n
-    return Gaps(treatment.mean - control.mean, covariance)
+    constant = is_rounding(np.diag(covariance), size=control.size + treatment.size)
+    covariance[constant, :] = 0.0
+    covariance[:, constant] = 0.0
+    return Gaps(mean_difference(control, treatment), covariance)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +94,8 @@ class RelativeMagnitudes:
             step = sign * self.steps
             middle = abs(self.estimate) * step - c2 * towards * sign * self.step_covariances
             discriminant = middle**2 - (step**2 - c2 * self.step_variances) * left
+            # A step that goes with the estimate in all users has a double root: nothing but rounding beside zero.
+            discriminant[is_rounding(np.abs(discriminant), terms=middle**2)] = 0.0
             real = discriminant >= 0
             denominator = middle[real] + np.sqrt(discriminant[real])
             found = left / denominator[denominator > 0] / self.reach
@@ -101,12 +103,13 @@ class RelativeMagnitudes:
         return smallest
 
 
-def relative_magnitudes(periods: Gaps, before: int) -> RelativeMagnitudes:
-    """The sensitivity of the effect over the later periods, given gaps in time order of which `before` are before exposure.
+def relative_magnitudes(control: Moments, treatment: Moments, before: int) -> RelativeMagnitudes:
+    """The sensitivity of the effect over the later columns, columns being periods of which `before` are before exposure.
 
-    Periods must be of equal length. Raises ValueError below two periods before exposure or one after it.
+    Periods must be in time order and of equal length. What only rounding tells from 0, of the effect's variance or of the
+    steps, is 0: combinations are taken of users, not of the gaps. Raises ValueError below two periods before exposure or one after it.
     """
-    k = len(periods.estimates)
+    k = len(control.mean)
     after = k - before
     if before < 2 or after < 1:
         raise ValueError(f"need two periods before exposure and one after it, not {before} and {after}")
@@ -114,7 +117,8 @@ def relative_magnitudes(periods: Gaps, before: int) -> RelativeMagnitudes:
     effect[before:] = 1 / after
     effect[before - 1] = -1
     steps = np.eye(k)[1:before] - np.eye(k)[: before - 1]
-    both = periods.linear(np.vstack([effect, steps]))
+    combinations = np.vstack([effect, steps])
+    both = gaps(control.linear(combinations), treatment.linear(combinations))
     return RelativeMagnitudes(
         estimate=float(both.estimates[0]),
         variance=float(both.covariance[0, 0]),

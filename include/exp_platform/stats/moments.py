@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Array = NDArray[np.float64]
+from exp_platform.stats.rounding import combined, is_zero
 
-CANCELLED = 1e-12  # a combination with less than this share of its terms' variance is rounding
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +26,7 @@ class Moments:
     n: int
     mean: Array  # shape (k,)
     m2: Array  # shape (k, k)
+    terms: Array | None = None  # shape (k,), see `size`
 
     @staticmethod
     def of(values: ArrayLike) -> Moments:
@@ -47,6 +49,11 @@ class Moments:
         centred -= correction
         return Moments(len(x), mean + correction, centred.T @ centred)
 
+    @property
+    def size(self) -> Array:
+        """How large the numbers are that each column was combined from, by which its rounding is judged; shape (k,)."""
+        return np.abs(self.mean) if self.terms is None else self.terms
+
     @staticmethod
     def empty(k: int) -> Moments:
         """Moments of no users in k columns: the neutral element of `merge`."""
@@ -64,7 +71,8 @@ class Moments:
         delta = other.mean - self.mean
         mean = self.mean + delta * (other.n / n)
         m2 = self.m2 + other.m2 + np.outer(delta, delta) * (self.n / n * other.n)
-        return Moments(n, mean, m2)
+        plain = self.terms is None and other.terms is None
+        return Moments(n, mean, m2, None if plain else np.maximum(self.size, other.size))
 
     @staticmethod
     def merge_all(parts: Iterable[Moments]) -> Moments:
@@ -79,23 +87,26 @@ class Moments:
     def linear(self, weights: ArrayLike) -> Moments:
         """Moments of the linear combinations `weights @ x`; weights of shape (j, k) or (k,).
 
-        A combination whose columns cancel has exactly zero co-moments, not the rounding they leave.
+        A combination whose columns cancel has exactly zero co-moments, not the rounding they leave, and a mean of exactly
+        zero where that cancels too (`stats.rounding`).
         """
         w = np.atleast_2d(np.asarray(weights, dtype=np.float64))
-        m2 = w @ self.m2 @ w.T
-        m2 = (m2 + m2.T) / 2
-        at_most = (np.abs(w) @ np.sqrt(np.diag(self.m2))) ** 2
-        cancelled = np.diag(m2) <= CANCELLED * at_most
-        m2[cancelled, :] = 0.0
-        m2[:, cancelled] = 0.0
-        return Moments(self.n, w @ self.mean, m2)
+        m2, varies = combined(w, self.m2, math.sqrt(self.n) * self.size)
+        mean, size = w @ self.mean, np.abs(w) @ self.size
+        mean[~varies & is_zero(mean, size)] = 0.0
+        return Moments(self.n, mean, m2, size)
+
+    def settled(self) -> Moments:
+        """The same columns with co-moments of exactly zero where only rounding is in them."""
+        return self.linear(np.eye(len(self.mean)))
 
     def select(self, columns: Sequence[int]) -> Moments:
         """Moments of some of the columns, by position."""
         index = list(columns)
         if index == list(range(len(self.mean))):
             return self
-        return Moments(self.n, self.mean[index], self.m2[np.ix_(index, index)])
+        terms = None if self.terms is None else self.terms[index]
+        return Moments(self.n, self.mean[index], self.m2[np.ix_(index, index)], terms)
 
     def covariance(self) -> Array:
         """Sample covariance matrix, shape (k, k), divisor n - 1. Raises ValueError below two users."""

@@ -13,6 +13,7 @@ from scipy import special
 
 from exp_platform.stats.arms import Arm
 from exp_platform.stats.intervals import normal_quantile
+from exp_platform.stats.rounding import is_rounding
 
 LEVEL = 0.95  # of the rank interval; fixed, so that a row has one standard error whatever alpha is
 FAR = 5e-4  # a rank that the quantile lies beyond more rarely than this is not looked at
@@ -131,14 +132,14 @@ def jumps(n: int, q: float, low: float, high: float, error: float) -> bool:
 def arm_quantile(n: int, q: float, value: float, error: float) -> Arm:
     """The q-quantile of one arm with its squared standard error, as what Welch's test and Fieller's set take.
 
-    Raises ValueError where the error is 0, as the quantile's rank interval lies within a tie, or n users have none.
+    Raises ValueError where the error is 0 but for rounding, as the quantile's rank interval lies within a tie, or n users have none.
     """
     ranks = rank_interval(n, q)
     if ranks is None:
         raise ValueError(
             f"{n} users are too few for an interval of the {q:g} quantile: {fewest_users(q)} have one"
         )
-    if not error > 0:
+    if is_rounding(error**2, size=value):
         raise ValueError(
             f"the {q:g} quantile lies within a tie at {value:.6g} that covers its whole rank interval: choose another q, "
             "a proportion (who is above a value), or a mean"

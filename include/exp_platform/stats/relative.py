@@ -1,4 +1,8 @@
-"""The relative effect, treatment / control - 1, and its interval."""
+"""The relative effect, the difference of means over the size of control's mean, and its interval.
+
+Relative to |control|, so that its sign is that of the difference: from -10 to -8 is +20 %. Where control's mean is positive it
+is treatment / control - 1, where it is negative minus that.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,8 @@ import sys
 from enum import StrEnum
 from typing import NamedTuple
 
-from exp_platform.stats.arms import ROUNDING, Arm, Arms
+from exp_platform.stats.arms import Arm, Arms
+from exp_platform.stats.rounding import RESOLUTION
 
 LARGEST = math.log(sys.float_info.max)
 
@@ -23,18 +28,30 @@ class Kind(StrEnum):
 
 
 class RelativeInterval(NamedTuple):
-    """A relative effect as a fraction of control's mean, and the set of those that the data do not reject."""
+    """A relative effect as a fraction of |control's mean|, and the set of those that the data do not reject."""
 
-    point: float | None  # None where control's mean is exactly zero
+    point: float | None  # None where control's mean is zero
     low: float | None  # None unless BOUNDED or APPROXIMATE
     high: float | None
     kind: Kind
     gap: tuple[float, float] | None = None  # what a COMPLEMENT leaves out
     excludes_zero: bool = False  # Fieller: exactly where the test rejects at this critical value
 
+    def negated(self) -> RelativeInterval:
+        """The set of minus these effects."""
+        low, high = self.low, self.high
+        return RelativeInterval(
+            None if self.point is None else -self.point,
+            None if high is None else -high,
+            None if low is None else -low,
+            self.kind,
+            None if self.gap is None else (-self.gap[1], -self.gap[0]),
+            self.excludes_zero,
+        )
+
 
 def fieller(control: Arm, treatment: Arm, critical: float, covariance: float = 0.0) -> RelativeInterval:
-    """The relative effects r at which treatment - (1 + r) control is within `critical` standard errors of 0.
+    """The relative effects r at which treatment - control - r |control| is within `critical` standard errors of 0.
 
     `critical` is a t or normal critical value, `covariance` that of the two means. Raises ValueError unless
     critical is positive.
@@ -42,10 +59,14 @@ def fieller(control: Arm, treatment: Arm, critical: float, covariance: float = 0
     itself, where c > 0 is the test of the difference, so set and test agree to the last bit.
     """
     _require_critical(critical)
+    if (
+        control.mean < 0
+    ):  # with both means' signs exchanged the effect is relative to the same, its sign the other
+        return fieller(_mirrored(control), _mirrored(treatment), critical, covariance).negated()
     k2 = critical**2
     v0, v1 = control.variance_of_mean, treatment.variance_of_mean
     delta = treatment.mean - control.mean
-    point = delta / control.mean if control.mean != 0 else None
+    point = None if control.mean_is_zero else delta / control.mean
     if point is None and v0 == 0:
         return RelativeInterval(None, None, None, Kind.UNDEFINED)
     a = control.mean**2 - k2 * v0
@@ -53,7 +74,7 @@ def fieller(control: Arm, treatment: Arm, critical: float, covariance: float = 0
     c = delta**2 - k2 * Arms(control, treatment, covariance).variance_of_difference
     common = 2 * control.mean * treatment.mean * covariance - k2 * covariance**2
     discriminant = k2 * (a * v1 + treatment.mean**2 * v0 - common)
-    at_infinity = abs(a) <= ROUNDING * control.mean**2  # where one bound is, as far as rounding can tell
+    at_infinity = abs(a) <= RESOLUTION * control.mean**2  # where one bound is, as far as rounding can tell
     if discriminant < 0 or at_infinity:
         return RelativeInterval(point, None, None, Kind.UNBOUNDED, excludes_zero=c > 0)
     q = b + math.copysign(math.sqrt(discriminant), b)
@@ -70,16 +91,16 @@ def delta(control: Arm, treatment: Arm, critical: float, covariance: float = 0.0
     is (v1 + (m1 / m0)^2 v0 - 2 (m1 / m0) covariance) / m0^2, v each arm's own variance of its mean m.
     """
     _require_critical(critical)
-    if control.mean == 0:
+    if control.mean_is_zero:
         return RelativeInterval(None, None, None, Kind.UNDEFINED)
-    point = (treatment.mean - control.mean) / control.mean
+    point = (treatment.mean - control.mean) / abs(control.mean)
     half = critical * delta_standard_error(control, treatment, covariance)
     return _approximate(point, point - half, point + half)
 
 
 def delta_standard_error(control: Arm, treatment: Arm, covariance: float = 0.0) -> float:
     """Standard error of the relative effect by the delta method; ValueError where control's mean is zero."""
-    if control.mean == 0:
+    if control.mean_is_zero:
         raise ValueError("control's mean is zero, so no effect is relative to it")
     ratio = treatment.mean / control.mean
     variance = treatment.variance_of_mean + ratio * (ratio * control.variance_of_mean - 2 * covariance)
@@ -93,8 +114,10 @@ def log_ratio(control: Arm, treatment: Arm, critical: float, covariance: float =
     delta method: the log of m1 / m0 has variance v0 / m0^2 + v1 / m1^2 - 2 covariance / (m0 m1).
     """
     _require_critical(critical)
-    if control.mean == 0:
+    if control.mean_is_zero:
         return RelativeInterval(None, None, None, Kind.UNDEFINED)
+    if control.mean < 0:
+        return log_ratio(_mirrored(control), _mirrored(treatment), critical, covariance).negated()
     point = (treatment.mean - control.mean) / control.mean
     ratio = treatment.mean / control.mean
     if not ratio > 0:
@@ -118,6 +141,10 @@ def _logged(arm: Arm) -> Arm:
     if not arm.mean > 0:
         raise ValueError("only a positive mean has a logarithm")
     return Arm(arm.n, math.log(arm.mean), arm.variance_of_mean / arm.mean**2, arm.degrees_of_freedom)
+
+
+def _mirrored(arm: Arm) -> Arm:
+    return arm._replace(mean=-arm.mean)
 
 
 def _approximate(point: float, low: float, high: float) -> RelativeInterval:

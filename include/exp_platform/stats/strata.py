@@ -102,5 +102,6 @@ def standardised(cells: Sequence[Sequence[Moments]]) -> list[Moments]:
         spread = np.sum(
             [w**2 * cell.covariance() / cell.n for w, cell in zip(weights, arm, strict=True)], axis=0
         )
-        found.append(Moments(n, mean, spread * n * (n - 1)))
+        size = np.max([cell.size for cell in arm], axis=0)
+        found.append(Moments(n, mean, spread * n * (n - 1), size))
     return found

@@ -34,15 +34,15 @@ def difference(control: Arm, treatment: Arm, covariance: float = 0.0, df: float 
     (v0 + v1)^2 / (v0^2 / df0 + v1^2 / df1), v the variances of the means, df of each n - 1 unless its arm says another.
     """
     _require_two_users(control, treatment)
-    variance = Arms(control, treatment, covariance).variance_of_difference
-    if not variance > 0:
+    arms = Arms(control, treatment, covariance)
+    if arms.constant:
         raise ValueError("neither arm varies, so there is no test")
     if df is None:
         # Shares, not squared variances: those underflow.
         share = control.variance_of_mean / (control.variance_of_mean + treatment.variance_of_mean)
         df = 1 / (share**2 / control.df + (1 - share) ** 2 / treatment.df)
     estimate = treatment.mean - control.mean
-    error = math.sqrt(variance)
+    error = math.sqrt(arms.variance_of_difference)
     tail = t_two_sided(estimate / error, df)
     return Difference(estimate, error, df, estimate / error, tail.p, tail.log10_p)
 

@@ -10,7 +10,7 @@ from scipy import special
 
 from exp_platform.stats.arms import arm_mean
 from exp_platform.stats.bayes import posterior
-from exp_platform.stats.event_study import gaps, relative_magnitudes
+from exp_platform.stats.event_study import relative_magnitudes
 from exp_platform.stats.intervals import t_critical
 from exp_platform.stats.moments import Moments
 from exp_platform.stats.welch import difference
@@ -100,7 +100,7 @@ class Sensitivity:
         parallel: list[bool] = []
         critical = t_critical(1 - LEVEL, min(self.users) - 1)
         for control, treatment in self._arms(replicates):
-            found = relative_magnitudes(gaps(control, treatment), before)
+            found = relative_magnitudes(control, treatment, before)
             for held, m_bar in ((allowed, self.m_bar), (parallel, 0.0)):
                 low, high = found.interval(m_bar, critical)
                 held.append(low <= 0 <= high)

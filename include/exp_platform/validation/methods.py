@@ -17,7 +17,7 @@ from exp_platform.stats.moments import Array, Moments
 from exp_platform.stats.proportions import Count
 from exp_platform.stats.quantile import arm_quantile, rank_interval
 from exp_platform.stats.relative import Kind, RelativeInterval, fieller
-from exp_platform.stats.wald import joint, part_of
+from exp_platform.stats.wald import of_arms
 from exp_platform.stats.welch import difference
 from exp_platform.validation.populations import Draws
 
@@ -125,8 +125,7 @@ def pretrends(days: int) -> Method:
     contrasts -= day_weights(columns, [-1])
 
     def judged(control: Moments, treatment: Moments) -> Answer:
-        sides = control.linear(contrasts), treatment.linear(contrasts)
-        return Answer(joint(sides[1].mean - sides[0].mean, [part_of(side) for side in sides]).p)
+        return Answer(of_arms(control.linear(contrasts), treatment.linear(contrasts)).p)
 
     return judged
 
