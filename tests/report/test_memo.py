@@ -64,6 +64,19 @@ def test_every_table_is_one_that_markdown_shows() -> None:
         # one segment is called "phone | tablet": what the data hold stays within its cell
 
 
+def test_what_the_data_hold_is_text_that_a_page_can_show() -> None:
+    """No HTML, no NUL (which makes the page a binary file), and nothing that turns the direction of what follows."""
+    made = report()
+    hostile = "<script>x</script>\x00\u202e\r\n<!-- a < b"
+    rows = tuple(
+        replace(row, segment_value=hostile) if row.segment_value == "phone | tablet" else row
+        for row in made.rows
+    )
+    text = render(replace(made, rows=rows))
+    assert "| device = \\<script>x\\</script>\ufffd\ufffd \\<!-- a < b |" in text
+    assert not re.search("[\x00\u202e\r]|(?<!\\\\)<[a-z!/]", text)
+
+
 def test_no_effect_is_not_told_as_one() -> None:
     text = render(report(lift=0.0))
     assert text.startswith("# exp_test: inconclusive, ")
