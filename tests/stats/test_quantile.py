@@ -151,7 +151,7 @@ def test_no_user_within_reach_is_farther_from_the_quantile_than_the_widened_erro
     y += gap * (y > q)
     at = float(np.quantile(y, q))
     smooth = standard_error(n, q, float(y[ranks.low - 1]), float(y[ranks.high - 1]))
-    error = widened(n, q, at, smooth, y, np.arange(1, n + 1))
+    error = float(widened(n, q, np.array(at), np.array(smooth), y, np.arange(1, n + 1)))
     assert error >= smooth
     allowed = error if error > smooth else 2 * error
     low, high = reach(n, q)
@@ -163,6 +163,6 @@ def test_no_user_within_reach_is_farther_from_the_quantile_than_the_widened_erro
 
 def test_too_few_users_and_levels_out_of_range_are_refused() -> None:
     with pytest.raises(ValueError, match=r"5 users are too few for an interval of the 0\.5 quantile"):
-        widened(5, 0.5, 1.0, 1.0, np.array([1.0]), np.array([3]))
+        widened(5, 0.5, np.array(1.0), np.array(1.0), np.array([1.0]), np.array([3]))
     with pytest.raises(ValueError, match="q must lie between 0 and 1"):
         reach(0, 0.5)

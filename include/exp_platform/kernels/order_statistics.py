@@ -115,8 +115,8 @@ def quantile_numbers(users: Bracketed, n: int, q: float) -> QuantileNumbers | No
     low, high = (int(np.searchsorted(reached, r - 1, side="right")) for r in ranks[:2])
     ends = float(within.values[low]), float(within.values[high])
     quantile = within.at((n - 1) * q - users.below)
-    if low == high:
-        return QuantileNumbers(quantile, *ends, 0.0)
     nearest = np.where(within.values > quantile, reached - within.counts + 1, reached)
+    near = (nearest > wanted[0]) & (nearest <= wanted[1] + 1)  # of a bracket that holds more, only these
     smooth = standard_error(n, q, *ends)
-    return QuantileNumbers(quantile, *ends, widened(n, q, quantile, smooth, within.values, nearest))
+    error = widened(n, q, np.asarray(quantile), np.asarray(smooth), within.values[near], nearest[near])
+    return QuantileNumbers(quantile, *ends, float(error))

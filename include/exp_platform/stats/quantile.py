@@ -15,12 +15,13 @@ from exp_platform.stats.arms import Arm
 from exp_platform.stats.intervals import normal_quantile
 from exp_platform.stats.rounding import is_rounding
 
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
 LEVEL = 0.95  # of the rank interval; fixed, so that a row has one standard error whatever alpha is
 FAR = 5e-4  # a rank that the quantile lies beyond more rarely than this is not looked at
-NOISE, MOST = (
-    2.0,
-    2.0,
-)  # how much steeper than smooth is put down to chance: two standard errors, twice at most
+NOISE = 2.0  # how much steeper than smooth is put down to chance: so many standard errors ...
+MOST = 2.0  # ... and so many times at most
 
 
 class RankInterval(NamedTuple):
@@ -94,34 +95,34 @@ def reach(n: int, q: float) -> tuple[int, int]:
     return min(low, n), max(high, 1)
 
 
-def widened(
-    n: int, q: float, quantile: float, smooth: float, values: NDArray[np.float64], ranks: NDArray[np.int64]
-) -> float:
+def widened(n: int, q: float, quantile: Floats, smooth: Floats, values: Floats, ranks: Ints) -> Floats:
     """The standard error where values beside the quantile jump: the least that explains every user's distance from it.
 
-    `smooth` is `standard_error`; `values` are those of the users within `reach`, without repeats, and `ranks`, from 1, of
-    each the one nearest to the quantile; both of shape (values,). A user's value is missed by the true quantile, which then
-    lies beyond it, with a binomial chance; with this error no value is farther away than the t of that chance, but at least
-    one error. So the t interval holds the distribution-free one at every level down to FAR, be there a mass of equal values,
+    `smooth` is `standard_error`; it and `quantile` have shape (...). `values`, of shape (..., ranks), are the users' within
+    `reach`, at these ranks from 1; of equal ones the nearest to the quantile is enough. The true quantile lies beyond a
+    user's value with a binomial chance; with this error no value is farther away than the t of that chance, but at least one
+    error. So the t interval holds the distribution-free one at every level down to FAR, be there a mass of equal values,
     a gap or a bend of the density. Where no value is farther than chance leaves it in a smooth distribution, `smooth` stays:
-    the distance that m users span varies by 1 / sqrt(m) of itself. Never less than `smooth`, so tests only get larger p.
+    the distance that m users span varies by 1 / sqrt(m) of itself. Never less than `smooth`, so tests only get larger p;
+    0 where that is 0, as a rank interval within a tie has nothing to test with.
     Raises ValueError where n users have no rank interval. Source: rank intervals as in David and Nagaraja 2003, section
     7.1, at every level; NOISE, MOST and FAR by simulation (docs/06_methods.md).
     """
     interval = rank_interval(n, q)
     if interval is None:
         raise ValueError(f"{n} users are too few for an interval of the {q:g} quantile")
-    above = values > quantile
+    at = (n - 1) * q
     missed = np.where(
-        above, special.betainc(ranks, n - ranks + 1.0, q), special.betainc(n - ranks + 1.0, ranks, 1 - q)
+        ranks - 1 > at,
+        special.betainc(ranks, n - ranks + 1.0, q),
+        special.betainc(n - ranks + 1.0, ranks, 1 - q),
     )
     errors_away = np.maximum(-special.stdtrit(interval.degrees_of_freedom, np.minimum(missed, 0.5)), 1.0)
-    slopes = np.where(missed >= FAR, np.abs(values - quantile) / errors_away, 0.0)
-    between = np.maximum(np.abs(ranks - 1 - (n - 1) * q), math.sqrt(n * q * (1 - q)))
+    between = np.maximum(np.abs(ranks - 1 - at), math.sqrt(n * q * (1 - q)))
     by_chance = np.minimum(1 + NOISE / np.sqrt(between), MOST)
-    if not np.any(slopes > smooth * by_chance):
-        return smooth
-    return max(smooth, float(slopes.max()))
+    slopes = np.where(missed >= FAR, np.abs(values - quantile[..., None]) / errors_away, 0.0)
+    steep = np.any(slopes > smooth[..., None] * by_chance, axis=-1)
+    return np.where(steep & (smooth > 0), np.maximum(smooth, slopes.max(axis=-1, initial=0.0)), smooth)
 
 
 def jumps(n: int, q: float, low: float, high: float, error: float) -> bool:

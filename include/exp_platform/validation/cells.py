@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
@@ -18,6 +17,7 @@ from exp_platform.validation.beliefs import Believed, Sensitivity
 from exp_platform.validation.drawn import Cell
 from exp_platform.validation.families import Family
 from exp_platform.validation.populations import Discrete, Draws, Normal, Population, Purchases, Spend
+from exp_platform.validation.quantiles import Quantile, laws
 from exp_platform.validation.sequences import (
     Bound,
     HalfWidth,
@@ -184,16 +184,12 @@ def _winsorised() -> Iterator[Judged]:
 
 
 def _quantiles() -> Iterator[Judged]:
-    everybody = Spend(1.0, 1.0)
+    """Smooth laws, and each way in which values jump beside a quantile: on its edge, and one to two errors from it."""
+    sizes = ((5_000, 5_000), (500, 500), (9_000, 1_000), (1_800, 200), (180, 60))
     for q in (0.5, 0.9):
-        both = partial(_both, partial(methods.quantile_draws, q))
-        for n in ((500, 500), (900, 100)):
-            yield Cell(f"{q:g} quantile", "spend of buyers", methods.quantile(q), everybody, n, planned=False,
-                       warned=False, reduce=both, side="at most")  # fmt: skip
-
-
-def _both(of_arm: Callable[[Array], Draws], control: Array, treatment: Array) -> tuple[Draws, Draws]:
-    return of_arm(control), of_arm(treatment)
+        for n in sizes:
+            for law in laws(q, min(n)):
+                yield Quantile(q, law, n)
 
 
 def _capped(control: Array, treatment: Array) -> tuple[Draws, Draws]:

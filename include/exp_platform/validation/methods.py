@@ -13,13 +13,11 @@ from exp_platform.stats.adjustment import Slopes, adjust
 from exp_platform.stats.arms import Arm, arm_mean, arm_ratio
 from exp_platform.stats.exact import proportions
 from exp_platform.stats.intervals import t_critical
-from exp_platform.stats.moments import Array, Moments
+from exp_platform.stats.moments import Moments
 from exp_platform.stats.proportions import Count
-from exp_platform.stats.quantile import arm_quantile, rank_interval
 from exp_platform.stats.relative import Kind, RelativeInterval, fieller
 from exp_platform.stats.wald import of_arms
 from exp_platform.stats.welch import difference
-from exp_platform.validation.populations import Draws
 
 LEVEL = 0.05
 
@@ -81,29 +79,6 @@ def cuped(slopes: Slopes = "pooled") -> Method:
         return compared(*adjusted.pair(0, 1))
 
     return judged
-
-
-def quantile(q: float) -> Method:
-    """The q-quantile; an arm's two columns are the quantile and its standard error, as `quantile_draws` gives them."""
-
-    def judged(control: Moments, treatment: Moments) -> Answer:
-        c, t = (
-            arm_quantile(arm.n, q, float(arm.mean[0]), float(arm.mean[1])) for arm in (control, treatment)
-        )
-        return compared(c, t)
-
-    return judged
-
-
-def quantile_draws(q: float, users: Array) -> Draws:
-    """Each replicate's quantile and its standard error from order statistics, users of shape (replicates, n)."""
-    ordered, n = np.sort(users, axis=1), users.shape[1]
-    ranks = rank_interval(n, q)
-    if ranks is None:
-        raise ValueError(f"{n} users have no interval of the {q:g} quantile")
-    low, high = ordered[:, ranks.low - 1], ordered[:, ranks.high - 1]
-    mean = np.column_stack([np.quantile(ordered, q, axis=1), (high - low) / ranks.width])
-    return Draws(n, mean, np.zeros((len(users), 2, 2)))
 
 
 def did(days: int) -> Method:
