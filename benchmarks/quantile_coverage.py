@@ -2,8 +2,8 @@
 
     PYTHONPATH=include python benchmarks/quantile_coverage.py [replicates]
 
-Users are drawn, their quantiles taken as the kernels take them and compared as `ab` compares them, at 95 %. The treatment
-is control scaled by 1.2 (whole numbers: moved by 1), so that the true effect is known and not zero.
+Quantiles and their errors are drawn as those of users are (`validation/quantiles.py`) and compared as `ab` compares them, at
+95 %. The treatment is control scaled by 1.2 (whole numbers: moved by 1), so that the true effect is known and not zero.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from exp_platform.kernels.order_statistics import Bracket, Bracketed, QuantileNumbers, quantile_numbers
-from exp_platform.stats.arms import Arm
+from exp_platform.stats.moments import Array
 from exp_platform.stats.quantile import arm_quantile, rank_interval
 from exp_platform.stats.welch import difference
+from exp_platform.validation.quantiles import quantiles_drawn
 
 LEVEL = 0.95
 MIN_USERS_ARM = 50
@@ -26,81 +26,58 @@ MIN_USERS_ARM = 50
 
 @dataclass(frozen=True)
 class Law:
-    """How users are drawn, the true quantile of control, and what the treatment does."""
+    """The quantile function of control, and what the treatment does."""
 
     name: str
-    draw: Callable[[np.random.Generator, int], np.ndarray]
-    quantile: Callable[[float], float]
-    treat: Callable[[np.ndarray], np.ndarray]
+    of_share: Callable[[Array], Array]
+    treat: Callable[[Array], Array]
 
 
 def poisson(mean: float) -> Law:
     """Whole numbers, moved by one."""
-
-    def quantile(q: float) -> float:
-        return float(np.searchsorted(special.pdtr(np.arange(4 * mean), mean), q))
-
-    return Law(f"Poisson of mean {mean:g}", lambda g, n: g.poisson(mean, n) * 1.0, quantile, lambda x: x + 1)
+    up_to = special.pdtr(np.arange(4 * mean), mean)
+    return Law(f"Poisson, mean {mean:g}", lambda u: np.searchsorted(up_to, u).astype(float), lambda x: x + 1)
 
 
 LAWS = (
-    Law("normal", lambda g, n: g.normal(10, 2, n), lambda q: 10 + 2 * special.ndtri(q), lambda x: 1.2 * x),
-    Law(
-        "lognormal, sd of log 1.5",
-        lambda g, n: g.lognormal(0, 1.5, n),
-        lambda q: np.exp(1.5 * special.ndtri(q)),
-        lambda x: 1.2 * x,
-    ),
+    Law("normal", lambda u: 10 + 2 * special.ndtri(u), lambda x: 1.2 * x),
+    Law("lognormal (sd of log 1.5)", lambda u: np.exp(1.5 * special.ndtri(u)), lambda x: 1.2 * x),
     poisson(30),
     poisson(1000),
 )
 
 
 def main(replicates: int) -> None:
-    """Print a table as Markdown."""
-    print("| distribution | q | users | arms | effect covered | control's quantile covered | DEGENERATE |")
-    print("|---|---:|---:|---|---:|---:|---:|")
+    """Print the table as Markdown."""
+    sizes = [(round(n * s), round(n * (1 - s))) for n in (200, 2000, 20_000) for s in (0.5, 0.1)]
+    sizes = [pair for pair in sizes if min(pair) >= MIN_USERS_ARM]
+    print(f"| distribution, q | {' | '.join(f'{a:,} and {b:,}' for a, b in sizes)} |")
+    print("|---|" + "---:|" * len(sizes))
     for law in LAWS:
         for q in (0.5, 0.9, 0.99):
-            for users in (200, 2000, 20_000):
-                for share in (0.5, 0.1):
-                    sizes = round(users * share), users - round(users * share)
-                    if min(sizes) >= MIN_USERS_ARM and rank_interval(min(sizes), q) is not None:
-                        cells = [f"{value:.1%}" for value in covered(law, q, sizes, replicates)]
-                        arms = f"{share:.0%} / {1 - share:.0%}"
-                        print(
-                            "|", " | ".join([law.name, f"{q:g}", f"{users:,}", arms, *cells]), "|", flush=True
-                        )
+            cells = [covered(law, q, pair, replicates) for pair in sizes]
+            print(f"| {law.name}, {q:g} | {' | '.join(cells)} |", flush=True)
 
 
-def covered(law: Law, q: float, sizes: tuple[int, int], replicates: int) -> tuple[float, float, float]:
-    """Share of intervals with the true effect (of those tested), with control's quantile, and of DEGENERATE ones."""
+def covered(law: Law, q: float, sizes: tuple[int, int], replicates: int) -> str:
+    """The share of intervals with the true effect, of those tested; in brackets that of DEGENERATE ones."""
+    if rank_interval(min(sizes), q) is None:
+        return "–"
     rng = np.random.default_rng(95)
-    at = law.quantile(q)
-    effect = float(law.treat(np.array(at))) - at
-    held = own = tested = 0
-    for _ in range(replicates):
-        control, treated = law.draw(rng, sizes[0]), law.treat(law.draw(rng, sizes[1]))
-        numbers = [around(values, q) for values in (control, treated)]
-        own += numbers[0].quantile_low <= at <= numbers[0].quantile_high
-        if min(n.quantile_error for n in numbers) > 0:
-            low, high = difference(arm(numbers[0], sizes[0], q), arm(numbers[1], sizes[1], q)).interval(LEVEL)
+    at = law.of_share(np.array([q]))
+    effect = float((law.treat(at) - at)[0])
+    laws = law.of_share, lambda u: law.treat(law.of_share(u))
+    drawn = [quantiles_drawn(rng, of, n, q, replicates) for of, n in zip(laws, sizes, strict=True)]
+    arms = [zip(*(column.tolist() for column in arm), strict=True) for arm in drawn]
+    held = tested = 0
+    for control, treated in zip(*arms, strict=True):
+        if min(control[1], treated[1]) > 0:
+            pair = arm_quantile(sizes[0], q, *control), arm_quantile(sizes[1], q, *treated)
+            low, high = difference(*pair).interval(LEVEL)
             tested += 1
             held += low <= effect <= high
-    return held / tested if tested else float("nan"), own / replicates, 1 - tested / replicates
-
-
-def around(values: np.ndarray, q: float) -> QuantileNumbers:
-    """One arm's quantile numbers, from one bucket that holds them all."""
-    everybody = Bracketed.of(values, Bracket(float(values.min()), float(values.max())))
-    numbers = quantile_numbers(everybody, len(values), q)
-    assert numbers is not None
-    return numbers
-
-
-def arm(numbers: QuantileNumbers, n: int, q: float) -> Arm:
-    """What is compared."""
-    return arm_quantile(n, q, numbers.quantile, numbers.quantile_error)
+    degenerate = f"({1 - tested / replicates:.0%})" if tested < 0.995 * replicates else ""
+    return f"{held / tested:.1%} {degenerate}".strip() if tested > 0.005 * replicates else degenerate
 
 
 if __name__ == "__main__":
