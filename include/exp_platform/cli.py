@@ -27,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="A/B experiments from raw data to decision. Start with: exp list",
 )
-console = Console()
+console = Console(markup=False, emoji=False)  # brackets and colons in what users wrote mean themselves
 
 METHODS = (
     "ab",

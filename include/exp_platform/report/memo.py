@@ -19,10 +19,6 @@ from exp_platform.report import numbers, wording
 from exp_platform.report.content import Report
 from exp_platform.tables.folders import delete_file, write_file
 
-_BREAKS = re.compile(r"[\t\n\v\f\r\x85\u2028\u2029]+")
-_UNSHOWN = re.compile(
-    r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
-)  # also what turns the direction of writing
 _TAG = re.compile(r"<(?=[A-Za-z/!?])")
 
 
@@ -194,8 +190,7 @@ def _one_cell(value: object) -> object:
     """Whatever the data hold stays within its cell of a table, and is text: no HTML, nothing that no page can show."""
     if not isinstance(value, str):
         return value
-    plain = _UNSHOWN.sub("\N{REPLACEMENT CHARACTER}", _BREAKS.sub(" ", value))
-    return _TAG.sub(r"\\<", plain.replace("|", "\\|"))
+    return _TAG.sub(r"\\<", wording.plain(value).replace("|", "\\|"))
 
 
 @cache

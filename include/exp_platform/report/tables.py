@@ -12,7 +12,7 @@ from rich.text import Text
 from exp_platform.analyses.rows import ResultRow
 from exp_platform.report import numbers
 from exp_platform.report.content import Report
-from exp_platform.report.wording import headline, reading, rows, segment, why
+from exp_platform.report.wording import headline, plain, reading, rows, segment, why
 from exp_platform.stats.relative import Kind
 
 _COLOUR = {"ship": "green", "stop": "red", "investigate": "yellow", "extend": "cyan"}
@@ -24,7 +24,7 @@ def decision_panel(report: Report) -> Panel:
     lines = [why(report), *(f"• {r.text}" for r in decision.reasons)]
     title = f"{report.experiment.id} as of {report.as_of_date}: {headline(decision)}"
     return Panel(
-        Text("\n".join(lines)),
+        _text("\n".join(lines)),
         title=title,
         title_align="left",
         border_style=_COLOUR.get(decision.action, "white"),
@@ -62,7 +62,7 @@ def results_table(report: Report, method: str = "ab", *, width: int = 80) -> Tab
         table.add_column(name, justify=justify, no_wrap=not gives_way)
     for row in found:
         cells = _cells(row)
-        table.add_row(*(cells[name] for name, wanted in shown.items() if wanted))
+        table.add_row(*(_text(cells[name]) for name, wanted in shown.items() if wanted))
     return table
 
 
@@ -78,8 +78,13 @@ def rows_table(report: Report) -> Table:
     for name, justify in (("Of", "left"), ("Read", "right"), ("Count", "left"), ("Do not count", "left")):
         table.add_column(name, justify=cast(Literal["left", "right"], justify), no_wrap=justify == "right")
     for told in rows(report):
-        table.add_row(*(cell.replace("; ", "\n") for cell in told))
+        table.add_row(*(_text(cell.replace("; ", "\n")) for cell in told))
     return table
+
+
+def _text(cell: str) -> Text:
+    """Text as it is: a value of the data such as `[/a]` is no markup, nor are its bytes orders to the terminal."""
+    return Text("\n".join(map(plain, cell.split("\n"))))
 
 
 def _cells(row: ResultRow) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -49,6 +50,10 @@ _RELATIVE = {
     "log": "the delta method on the log of the ratio",
 }
 
+_BREAKS = re.compile(r"[\t\n\v\f\r\x85\u2028\u2029]+")
+# Orders to a terminal, and what turns the direction of writing.
+_UNSHOWN = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
 
 class RowsTold(NamedTuple):
     """One row account in words."""
@@ -57,6 +62,11 @@ class RowsTold(NamedTuple):
     read: str
     counted: str
     left_out: str
+
+
+def plain(told: str) -> str:
+    """One line with nothing in it that no page or terminal shows: values of the data may hold anything."""
+    return _UNSHOWN.sub("\N{REPLACEMENT CHARACTER}", _BREAKS.sub(" ", told))
 
 
 def headline(decision: Decision) -> str:
