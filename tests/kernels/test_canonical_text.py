@@ -247,3 +247,21 @@ def test_dictionaries_are_read_by_their_entries() -> None:
         assert text(encoded, ids=True).to_pylist() == ["7", None, "7"]
     days = pa.chunked_array([pa.array([datetime(2026, 3, 2).date()]).dictionary_encode()])  # noqa: DTZ001
     assert text(days).to_pylist() == ["2026-03-02"]
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.none(), st.uuids(version=4), st.binary(min_size=16, max_size=16), st.just(b"customer-0000001")
+        )
+    ),
+    st.integers(0, 3),
+)
+def test_each_binary_id_is_judged_by_itself(found: list[Any], start: int) -> None:
+    """Whatever stands beside it, and whichever way a whole column of UUIDs goes."""
+    stored = [value.bytes if isinstance(value, uuid.UUID) else value for value in found][start:]
+    for kind in (pa.binary(), pa.binary(16)):
+        alone = [text(column([value], kind), ids=True)[0].as_py() for value in stored]
+        together = pa.chunked_array([pa.array([None] * start + stored, kind).slice(start)], kind)
+        assert text(together, ids=True).to_pylist() == alone
+        assert all(t == str(v) for t, v in zip(alone, found[start:], strict=True) if isinstance(v, uuid.UUID))
