@@ -25,6 +25,7 @@ from exp_platform.config.experiment import (
     MetricKind,
     Role,
 )
+from exp_platform.config.readings import Earlier, Memory, Reading
 from exp_platform.stats.group_sequential import bounds, separate_bounds, spent
 
 LOOKS = (date(2025, 3, 5), date(2025, 3, 9))
@@ -148,13 +149,14 @@ def test_more_users_than_planned_leave_nothing_for_later_looks() -> None:
 
 
 def test_a_look_that_was_taken_counts_after_it_is_struck_from_the_spec() -> None:
-    spec = replace(plan(decision={"looks": (LOOKS[1],)}), looks_taken=(LOOKS[0],))
+    taken = Memory(readings=(Reading(False, LOOKS[0], LOOKS[0], "data"),))
+    spec = replace(plan(decision={"looks": (LOOKS[1],)}), earlier=Earlier(taken))
     assert spec.look_dates == (*LOOKS, spec.decision_date)
     assert only(ab.analyse(spec, day_of(spec, LOOKS[1]))).look == 2
 
 
 def test_an_end_moved_after_the_last_look_leaves_no_look() -> None:
-    spec = replace(plan(), fixed_horizon_read=LOOKS[1])
+    spec = replace(plan(), earlier=Earlier(moved=True))
     row = only(ab.analyse(spec, day_of(spec, spec.decision_date, lift=1.0)))
     assert (row.look, row.significant) == (None, False)
 

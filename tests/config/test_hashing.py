@@ -34,6 +34,7 @@ from exp_platform.config.experiment import (
     Window,
 )
 from exp_platform.config.hashing import NOT_HASHED, config_hash
+from exp_platform.config.readings import Earlier
 
 METRIC = Metric("kept", MetricKind.PROPORTION, Role.PRIMARY, 1, Measure("kept", "any"))
 SOURCE = UnitsSource(
@@ -55,6 +56,7 @@ WORDS: dict[str, Any] = {
     "tags": ("new",),
     "schedule": Schedule(None, 9, True, 0, wait_for=("s3://lake/_SUCCESS",), wait_hours=1.0),
     "spec_file": "elsewhere.yaml",
+    "earlier": Earlier(moved=True),
 }
 NUMBERS: list[tuple[str, Any]] = [
     ("id", "y"),
@@ -77,8 +79,6 @@ NUMBERS: list[tuple[str, Any]] = [
     ("decision", DecisionPlan(estimate="cuped")),
     ("decision", DecisionPlan(sequential="group_sequential")),
     ("decision", DecisionPlan(looks=(date(2026, 1, 11),))),
-    ("fixed_horizon_read", date(2026, 1, 11)),
-    ("looks_taken", (date(2026, 1, 11),)),
     ("ramp", (Allocation(date(2026, 1, 5), (0.9, 0.1)), Allocation(date(2026, 1, 9), (0.5, 0.5)))),
 ]
 

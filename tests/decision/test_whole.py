@@ -13,9 +13,15 @@ from decision.cases import PASSED, codes
 from exp_platform.aggregates import Aggregates
 from exp_platform.analyses.registry import ANALYSES
 from exp_platform.config.experiment import DecisionPlan, Effect, Experiment, Guardrail, MetricKind, Role
+from exp_platform.config.readings import Earlier, Memory, Reading
 from exp_platform.decision import Decision, decide
 
 GUARD = Guardrail(Effect(0.1, "relative"), "critical")
+
+# The test of an earlier end was taken, as of 7 March.
+READ_BEFORE = Earlier(
+    Memory(readings=(Reading(True, date(2025, 3, 7), date(2025, 3, 8), "data"),)), moved=True
+)
 
 
 def through(spec: Experiment, day: Aggregates) -> Decision:
@@ -113,7 +119,7 @@ def test_a_significant_p_after_the_end_was_moved_does_not_ship() -> None:
     spec = experiment(metric("buys", MetricKind.PROPORTION))
     day = aggregates(block("buys", v, conversions(5000, p)) for v, p in (("control", 0.100), ("t1", 0.1155)))
     assert through(spec, day).action == "ship"
-    moved = through(replace(spec, fixed_horizon_read=date(2025, 3, 7)), day)
+    moved = through(replace(spec, earlier=READ_BEFORE), day)
     assert (moved.winner, moved.action, moved.final) == ("inconclusive", "extend", False)
     assert "FIXED_HORIZON_READ" in codes(moved)
     assert "BEFORE_PLANNED_END" not in codes(moved)
@@ -135,6 +141,6 @@ def test_an_interim_look_ships_what_another_day_only_shows() -> None:
     assert "NOT_A_LOOK" in codes(between)
     assert (last.action, last.look, last.final) == ("ship", 2, True)
     assert "LAST_LOOK" in codes(last)
-    moved = through(replace(spec, fixed_horizon_read=date(2025, 3, 7)), aggregates(blocks, as_of=END))
+    moved = through(replace(spec, earlier=READ_BEFORE), aggregates(blocks, as_of=END))
     assert (moved.action, moved.winner) == ("extend", "inconclusive")
     assert "FIXED_HORIZON_READ" in codes(moved)

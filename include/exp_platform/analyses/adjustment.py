@@ -16,7 +16,7 @@ from exp_platform.analyses.comparison import (
     compare,
     pair_of,
 )
-from exp_platform.analyses.family import is_final, level_of
+from exp_platform.analyses.family import is_final, level_of, may_find
 from exp_platform.analyses.health import Cells, health
 from exp_platform.analyses.looks import at_look
 from exp_platform.analyses.periods import of_value, periods_of
@@ -161,10 +161,12 @@ def adjusted_outcomes(
     reason = why_not(experiment, metric, method)
     found = adjustment(experiment, aggregates, metric, method)
     control_id, level = experiment.control.id, level_of(experiment, metric)
-    final = is_final(experiment, aggregates.as_of_date)
+    day = aggregates.as_of_date
+    final = is_final(experiment, day)
     outcomes: list[Compared | ResultRow] = []
     for treatment in experiment.treatments:
-        c = Comparison(experiment, aggregates.as_of_date, method, metric, treatment.id, level, final)
+        open_ = final and may_find(experiment, day, metric.id, treatment.id)
+        c = Comparison(experiment, day, method, metric, treatment.id, level, open_)
         c = at_look(c, aggregates)
         pair = pair_of(aggregates, metric, control_id, treatment.id)
         arms = None if found is None else found.pair(control_id, treatment.id)

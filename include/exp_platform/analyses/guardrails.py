@@ -16,7 +16,7 @@ from exp_platform.analyses.comparison import (
     sequence_half_width,
     sequence_status,
 )
-from exp_platform.analyses.family import is_final, uncorrected
+from exp_platform.analyses.family import GUARDING, is_final, may_find, uncorrected
 from exp_platform.analyses.looks import at_look
 from exp_platform.analyses.rows import ResultRow, Row, Status
 from exp_platform.config.experiment import Experiment, Guardrail, Metric
@@ -56,7 +56,8 @@ def _of_metric(
     level, final = uncorrected(experiment), is_final(experiment, aggregates.as_of_date)
     rows = []
     for treatment in experiment.treatments:
-        c = Comparison(experiment, aggregates.as_of_date, METHOD, metric, treatment.id, level, final)
+        open_ = final and may_find(experiment, aggregates.as_of_date, metric.id, treatment.id, GUARDING)
+        c = Comparison(experiment, aggregates.as_of_date, METHOD, metric, treatment.id, level, open_)
         c = at_look(c, aggregates)
         pair = pair_of(aggregates, metric, experiment.control.id, treatment.id)
         arms = None if adjusted is None else adjusted.pair(experiment.control.id, treatment.id)

@@ -10,7 +10,7 @@ from datetime import date, timedelta
 
 from exp_platform.aggregates import Aggregates
 from exp_platform.analyses.comparison import Comparison
-from exp_platform.analyses.family import Look, look_number
+from exp_platform.analyses.family import DECIDING, GUARDING, Look, look_number, may_find
 from exp_platform.analyses.sizes import MIN_USERS_ARM
 from exp_platform.config.experiment import Experiment
 from exp_platform.stats.group_sequential import bounds, spent
@@ -25,7 +25,8 @@ MIN_ALPHA = 1e-10  # a look with a smaller level cannot be passed by a p-value t
 def at_look(c: Comparison, aggregates: Aggregates) -> Comparison:
     """The comparison with the level of today's look; one that cannot be significant today where today is none.
 
-    A declared look spends its alpha whether or not anybody looked, so that none can be added after the fact.
+    A declared look spends its alpha whether or not anybody looked, so that none can be added after the fact. One that was
+    taken before, on other data, only confirms.
     """
     if c.experiment.decision.sequential != "group_sequential":
         return c
@@ -33,7 +34,9 @@ def at_look(c: Comparison, aggregates: Aggregates) -> Comparison:
     if number is None:
         return replace(c, final=False)
     look = _look(c, aggregates, number)
-    return replace(c, level=replace(c.level, look=look), final=look.alpha is not None)
+    method = GUARDING if c.method == GUARDING else DECIDING
+    open_ = may_find(c.experiment, c.as_of_date, c.metric.id, c.treatment_id, method)
+    return replace(c, level=replace(c.level, look=look), final=look.alpha is not None and open_)
 
 
 def _look(c: Comparison, aggregates: Aggregates, number: int) -> Look:

@@ -313,9 +313,12 @@ def recent_users(experiment: Experiment, aggregates: Aggregates) -> float | None
 def tuned_size(experiment: Experiment, metric: Metric, treatment_id: str) -> float:
     """Users of control and one treatment (under a ramp of all arms) at which their confidence sequence is narrowest.
 
-    Only the plan may enter, never the data, or the sequence would lose its coverage: the spec's required size,
-    else the one that follows from mde and planned baseline, else 5,000.
+    Only the plan may enter, never the data, or the sequence would lose its coverage: the size of the first look's plan,
+    else the spec's required size, else the one that follows from mde and planned baseline, else 5,000.
     """
+    first = experiment.earlier.tuned.get(metric.id, {}).get(treatment_id)
+    if first is not None:
+        return first
     total = experiment.decision.required_sample_size
     if total is None and metric.kind in PROPORTIONS:
         total = required_users(experiment, metric, Expected(metric.baseline))

@@ -7,7 +7,7 @@ from functools import partial
 from exp_platform.aggregates import Aggregates
 from exp_platform.analyses.comparison import Comparison, compare, pair_of
 from exp_platform.analyses.correction import corrected
-from exp_platform.analyses.family import Level, is_final
+from exp_platform.analyses.family import Level, earlier_reading, is_final
 from exp_platform.analyses.interaction import Outcome, interactions
 from exp_platform.analyses.rows import Row
 from exp_platform.config.experiment import Experiment
@@ -23,8 +23,9 @@ def analyse(experiment: Experiment, aggregates: Aggregates) -> list[Row]:
     no segment decides.
     """
     decision, control = experiment.decision, experiment.control.id
-    level = Level(1, decision.fixed_alpha, 0.0, family=METHOD, correction=decision.correction)
-    final = is_final(experiment, aggregates.as_of_date)
+    level = Level(1, experiment.fixed_alpha, 0.0, family=METHOD, correction=decision.correction)
+    day = aggregates.as_of_date
+    final = is_final(experiment, day) and earlier_reading(experiment, day) is None
     outcomes: list[Outcome] = []
     groups: list[tuple[Comparison, list[Outcome]]] = []
     for segment in experiment.segments:

@@ -13,6 +13,7 @@ from typing import Literal
 from zoneinfo import ZoneInfo
 
 from exp_platform.config.allocation import CROSS, Allocation
+from exp_platform.config.readings import Earlier
 
 # Days that data and windows may have. Beyond them are no users, but what stands for "never" (1970-01-01, year 1 or 9999).
 FIRST_DAY, LAST_DAY = date(1990, 1, 1), date(2199, 12, 31)
@@ -386,11 +387,8 @@ class Experiment:
         Allocation, ...
     ] = ()  # dated allocations, the first from the window's start on; (): one for all of it
     spec_file: str = field(default="", compare=False)  # where it was written, for messages and memo
-    # As of when an earlier plan's fixed-horizon test was read, before the end was moved; no spec says this, a run's
-    # start finds it. The test is taken once.
-    fixed_horizon_read: date | None = None
-    # Looks of a group-sequential test that were taken and are no longer declared; found by a run's start likewise.
-    looks_taken: tuple[date, ...] = ()
+    # What was read before: no spec says this, a run's start finds it.
+    earlier: Earlier = field(default_factory=Earlier)
 
     @property
     def control(self) -> Variant:
@@ -428,6 +426,23 @@ class Experiment:
         return max((m.window.end or 0 for m in self.metrics), default=0)
 
     @property
+    def undated(self) -> bool:
+        """Whether the data do not say when users came, so that every as_of date counts all that is there."""
+        return isinstance(self.source, UnitsSource) and "exposed_at" not in self.source.table.columns
+
+    @property
+    def fixed_alpha(self) -> float:
+        """What the fixed-horizon test may spend: the spec's share of alpha, at most the first look's."""
+        first = self.earlier.fixed_alpha
+        return self.decision.fixed_alpha if first is None else min(first, self.decision.fixed_alpha)
+
+    @property
+    def sequential_alpha(self) -> float:
+        """What always-valid evidence may spend, likewise."""
+        first = self.earlier.sequential_alpha
+        return self.decision.sequential_alpha if first is None else min(first, self.decision.sequential_alpha)
+
+    @property
     def last_as_of(self) -> date:
         """The last useful as_of date: every metric's window of whoever was exposed last is over."""
         return self.window.over(self.window.end, self.longest_window)
@@ -440,8 +455,12 @@ class Experiment:
 
     @property
     def look_dates(self) -> tuple[date, ...]:
-        """The as_of dates of a group-sequential test: declared ones, those already taken, the planned decision date last."""
-        interim = {*self.decision.looks, *self.looks_taken}
+        """The as_of dates of a group-sequential test that spend alpha, the planned decision date last.
+
+        Those that were declared at the first look, whether or not they still are, and those that were taken.
+        """
+        declared = self.decision.looks if self.earlier.looks is None else self.earlier.looks
+        interim = {*declared, *(r.as_of_date for r in self.earlier.memory.readings)}
         return (*sorted(day for day in interim if day < self.decision_date), self.decision_date)
 
     def elapsed(self, day: date) -> float:

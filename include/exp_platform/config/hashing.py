@@ -9,8 +9,8 @@ from datetime import date
 
 from exp_platform.config.experiment import Experiment
 
-# Words for people and the timetable change no number.
-NOT_HASHED = ("owner", "description", "hypothesis", "tags", "schedule", "spec_file")
+# Words for people and the timetable change no number. What was read before follows from the stored decisions.
+NOT_HASHED = ("owner", "description", "hypothesis", "tags", "schedule", "spec_file", "earlier")
 
 
 def config_hash(experiment: Experiment) -> str:

@@ -8,9 +8,17 @@ from datetime import date
 from functools import cached_property
 
 from exp_platform.aggregates import ALL, Aggregates
-from exp_platform.analyses.family import is_final, level_of, look_number
+from exp_platform.analyses.family import (
+    DECIDING,
+    earlier_reading,
+    is_final,
+    level_of,
+    look_number,
+    may_find,
+)
 from exp_platform.analyses.rows import ResultRow, Row, Status
 from exp_platform.config.experiment import Effect, Experiment, Metric, Role
+from exp_platform.config.readings import Claim, Reading
 from exp_platform.decision.model import Outcome
 from exp_platform.stats.relative import Kind
 
@@ -53,6 +61,21 @@ class Case:
         """The metrics that share alpha with the primary ones and do not decide, in the spec's order."""
         return tuple(m for m in self.experiment.metrics if m.role is Role.SECONDARY)
 
+    def decides(self, metric: Metric) -> bool:
+        """Whether anything that a primary metric shows counts, given the plan of the first look."""
+        earlier = self.experiment.earlier
+        return not earlier.incomparable and metric.id not in earlier.unplanned
+
+    def claim(self, metric: Metric, treatment_id: str, row: ResultRow) -> Claim:
+        """What the row says if it is significant, as readings keep it."""
+        sign = 1 if (row.estimate or 0.0) > 0 else -1
+        return DECIDING, self.experiment.earlier.name(metric.id), treatment_id, sign
+
+    @cached_property
+    def earlier_reading(self) -> Reading | None:
+        """The reading of this day's test that was taken before on other data; None where this is the first, or none."""
+        return earlier_reading(self.experiment, self.as_of_date)
+
     def row(self, method: str, metric_id: str, treatment_id: str) -> ResultRow | None:
         """The row of one comparison over all users, or None."""
         key = (method, metric_id, treatment_id, ALL)
@@ -88,6 +111,9 @@ class Finding:
     row: ResultRow | None
     outcome: Outcome
     confidence: float
+    tested: bool = (
+        False  # significant by the fixed-horizon test or a look, so that a later reading may confirm it
+    )
 
     @property
     def effect(self) -> float | None:
@@ -116,25 +142,43 @@ def _finding(case: Case, metric: Metric, treatment_id: str) -> Finding:
     row = case.estimate(metric, treatment_id)
     if row is None or row.status is not Status.OK or row.estimate is None:
         return Finding(metric, treatment_id, row, "no_estimate", 0.0)
-    confidence = _confidence(case, row)
+    tested = _is_found(case, metric, treatment_id, row)
+    confidence = _confidence(case, metric, row, tested)
     if confidence == 0:
         outcome: Outcome = "not_significant"
     elif metric.direction * row.estimate < 0:
         outcome = "worse"
     else:
-        outcome = "better" if is_practical(metric.min_practical_effect, row) else "below_practical"
-    return Finding(metric, treatment_id, row, outcome, confidence)
+        outcome = "better" if _is_worth_having(case, metric, row) else "below_practical"
+    return Finding(metric, treatment_id, row, outcome, confidence, tested)
 
 
-def _confidence(case: Case, row: ResultRow) -> float:
+def _is_found(case: Case, metric: Metric, treatment_id: str, row: ResultRow) -> bool:
+    """Whether the row is significant by today's test, and not for the first time at a second reading of it."""
+    if not (case.final or case.look) or not row.significant or not case.decides(metric):
+        return False
+    before = case.earlier_reading
+    known = before is None or case.claim(metric, treatment_id, row) in before.found
+    return known and may_find(case.experiment, case.as_of_date, metric.id, treatment_id)
+
+
+def _is_worth_having(case: Case, metric: Metric, row: ResultRow) -> bool:
+    """Whether the estimate is practical, by the present plan and by that of the first look."""
+    first = case.experiment.earlier.practical.get(metric.id)
+    return is_practical(metric.min_practical_effect, row) and is_practical(
+        Effect(**first) if first else None, row
+    )
+
+
+def _confidence(case: Case, metric: Metric, row: ResultRow, tested: bool) -> float:
     """1 - adjusted p where significant, else 0.
 
     A confidence sequence that excludes 0 has an adjusted always-valid p below the alpha spent on it: that bound is used.
     """
-    if (case.final or case.look) and row.significant and row.p_adjusted is not None:
+    if tested and row.p_adjusted is not None:
         return 1 - row.p_adjusted
-    if row.always_valid_significant:
-        return 1 - case.experiment.decision.sequential_alpha
+    if row.always_valid_significant and case.decides(metric):
+        return 1 - case.experiment.sequential_alpha
     return 0.0
 
 

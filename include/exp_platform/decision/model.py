@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from typing import Any, Literal
 
 from exp_platform.config.experiment import Estimate, Sequential
+from exp_platform.config.readings import Memory
 
 Winner = Literal["treatment", "control", "inconclusive", "guardrail-violated"]
 Action = Literal["ship", "stop", "extend", "investigate"]
@@ -98,10 +100,13 @@ class Decision:
     look: int | None = None  # of a group-sequential test, from 1
     sequential: Sequential | None = None  # how alpha is spent over looks; None: stored before this was kept
     skipped: tuple[str, ...] = ()  # stages whose stored results were used
+    # What was read of the experiment, this included; empty: stored before it was kept.
+    memory: Memory = field(default_factory=Memory)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object that `from_json` reads."""
-        return {**asdict(self), "as_of_date": self.as_of_date.isoformat()}
+        memory = json.loads(json.dumps(self.memory.to_json(), default=str))
+        return {**asdict(self), "as_of_date": self.as_of_date.isoformat(), "memory": memory}
 
     @staticmethod
     def from_json(data: dict[str, Any]) -> Decision:
@@ -114,5 +119,6 @@ class Decision:
                 "adequacy": Adequacy(**data["adequacy"]),
                 "treatments": tuple(TreatmentVerdict(**t) for t in data["treatments"]),
                 "skipped": tuple(data["skipped"]),
+                "memory": Memory.from_json(data["memory"]) if "memory" in data else Memory(),
             }
         )

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from exp_platform.analyses.rows import Status
 from exp_platform.decision.evidence import Case, Finding, excludes_mde, findings
-from exp_platform.decision.model import Action, Adequacy, Reason
+from exp_platform.decision.model import Adequacy, Reason
 from exp_platform.decision.standing import Standing
 
 _CODES = {
@@ -83,7 +83,7 @@ def no_effect(left: Sequence[Standing]) -> list[Reason]:
     ]
 
 
-def of_size(case: Case, size: Adequacy, action: Action) -> list[Reason]:
+def of_size(size: Adequacy) -> list[Reason]:
     """How far the experiment is along its plan."""
     data = {
         "metric_id": size.metric_id,
@@ -104,39 +104,6 @@ def of_size(case: Case, size: Adequacy, action: Action) -> list[Reason]:
         days = "" if size.days_remaining is None else f"; about {size.days_remaining} days more"
         text = f"{size.current_users:,} users of {size.required_users:,} planned ones are observed{days}."
         reasons = [Reason("PLANNED_SIZE_NOT_REACHED", text, data)]
-    grouped = case.experiment.decision.sequential == "group_sequential"
-    return [*reasons, *(_of_looks(case) if grouped else _of_end(case, action))]
-
-
-def _of_looks(case: Case) -> list[Reason]:
-    """Which look of a group-sequential test this is, or why it is none."""
-    experiment, dates = case.experiment, [day.isoformat() for day in case.experiment.look_dates]
-    read = experiment.fixed_horizon_read
-    if read is not None:
-        text = f"The planned end was moved after the last look was taken as of {read}: all of alpha is spent."
-        return [Reason("FIXED_HORIZON_READ", text, {"read_as_of": read.isoformat()})]
-    data = {"look": case.look, "looks": dates}
-    if case.look is None:
-        text = f"Today is no look: nothing counts but on {', '.join(dates)}."
-        return [Reason("NOT_A_LOOK", text, data)]
-    text = f"This is look {case.look} of {len(dates)} of a group-sequential test."
-    return [Reason("LAST_LOOK" if case.final else "INTERIM_LOOK", text, data)]
-
-
-def _of_end(case: Case, action: Action) -> list[Reason]:
-    """What counts on this day, where always-valid evidence stands beside the fixed-horizon test."""
-    reasons = []
-    planned_end = case.experiment.decision_date.isoformat()
-    read = case.experiment.fixed_horizon_read
-    if read is not None:
-        text = f"The planned end was moved after the fixed-horizon test was read as of {read}: only always-valid evidence counts."
-        reasons.append(Reason("FIXED_HORIZON_READ", text, {"read_as_of": read.isoformat()}))
-    elif not case.final:
-        text = f"Until the planned decision date {planned_end} only always-valid evidence counts."
-        reasons.append(Reason("BEFORE_PLANNED_END", text, {"decision_date": planned_end}))
-    elif action == "extend":
-        text = f"The planned decision date {planned_end} has come: of a window extended now, only always-valid evidence counts."
-        reasons.append(Reason("AFTER_PLANNED_END", text, {"decision_date": planned_end}))
     return reasons
 
 

@@ -14,7 +14,9 @@ from exp_platform.decision import trust
 from exp_platform.decision.adequacy import adequacy
 from exp_platform.decision.evidence import Case, Finding, findings, leading
 from exp_platform.decision.guardrails import guardrails
-from exp_platform.decision.model import Action, Adequacy, Decision, Reason, Winner
+from exp_platform.decision.model import Action, Adequacy, Decision, Reason, Trust, Winner
+from exp_platform.decision.readings import of_end
+from exp_platform.decision.remember import remember
 from exp_platform.decision.runner_up import runner_up
 from exp_platform.decision.standing import Standing, standings
 
@@ -56,6 +58,7 @@ def decide(
     stand = standings(case, found, guards)
     failed, unknown = trust.failures(case, checks), [*trust.gaps(case, checks, skipped), *guards.untested]
     trusted = not failed and not unknown
+    believed: Trust = "failed" if failed else "unknown" if unknown else "ok"
     verdict = (
         _combine(case, stand, size) if trusted else _Verdict("inconclusive", "investigate", leading(found))
     )
@@ -77,7 +80,7 @@ def decide(
         final=case.final,
         look=case.look,
         sequential=experiment.decision.sequential,
-        trust="failed" if failed else "unknown" if unknown else "ok",
+        trust=believed,
         reasons=(
             *failed,
             *unknown,
@@ -85,12 +88,14 @@ def decide(
             *(reason for s in stand for reason in because.of_treatment(case, s)),
             *because.of_secondaries(case),
             *verdict.reasons,
-            *because.of_size(case, size, verdict.action),
+            *because.of_size(size),
+            *of_end(case, verdict.action),
             *because.of_skipped(skipped),
         ),
         adequacy=size,
         treatments=tuple(s.verdict() for s in stand),
         skipped=tuple(skipped),
+        memory=remember(case, found, believed),
     )
 
 

@@ -232,8 +232,8 @@ def significance(report: Report) -> str:
             f"{_approximate(report)}"
         )
     return (
-        f"Intervals have a coverage of {shown}: {corrected} at {alpha.fixed_alpha:.4g} of alpha {alpha.alpha:.4g}; "
-        f"{alpha.sequential_alpha:.4g} are for always-valid evidence. {covered}{when}{_counted(report)}"
+        f"Intervals have a coverage of {shown}: {corrected} at {experiment.fixed_alpha:.4g} of alpha {alpha.alpha:.4g}; "
+        f"{experiment.sequential_alpha:.4g} are for always-valid evidence. {covered}{when}{_counted(report)}"
         f"{_approximate(report)}"
     )
 

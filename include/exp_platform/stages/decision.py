@@ -17,6 +17,7 @@ from typing import Any
 from pyiceberg.catalog import Catalog
 
 from exp_platform.aggregates import Aggregates, Block, read_aggregates
+from exp_platform.analyses.readings import remembering
 from exp_platform.analyses.rows import Row, read_rows, row_dict
 from exp_platform.checks import CheckResult
 from exp_platform.config.environment import load_environment
@@ -43,16 +44,7 @@ def run(run: Run) -> StageResult:
     days = read_aggregates(run.path / "aggregates.json")
     checks = read_checks(run.path / "quality.json")
     rows, warnings = _analysed(run)
-    decisions = [
-        decide(
-            run.experiment,
-            day,
-            [row for row in rows if row.as_of_date == day.as_of_date],
-            [check for check in checks if check.as_of_date == day.as_of_date],
-            run.skipped,
-        )
-        for day in days
-    ]
+    decisions = _decided(run, days, rows, checks)
     results = _table_rows(days, rows, checks)
     snapshot = _commit(run, results, _decision_rows(run, days, decisions, checks))
     write_json(run.path / "decision.json", [decision.to_json() for decision in decisions])
@@ -64,6 +56,22 @@ def run(run: Run) -> StageResult:
         warnings=tuple(warnings),
         details={"winner": last.winner, "action": last.action, "as_of_date": last.as_of_date.isoformat()},
     )
+
+
+def _decided(
+    run: Run, days: Sequence[Aggregates], rows: Sequence[Row], checks: Sequence[CheckResult]
+) -> list[Decision]:
+    """The decisions of all days, each in memory of those before it: of two final days the first is the reading."""
+    decisions: list[Decision] = []
+    experiment, began = run.experiment, run.experiment.earlier
+    for day in days:
+        if decisions:
+            memory, read_on = decisions[-1].memory, began.read_on or day.as_of_date
+            experiment = remembering(run.experiment, memory, began.data, read_on)
+        of_day = [row for row in rows if row.as_of_date == day.as_of_date]
+        judged = [check for check in checks if check.as_of_date == day.as_of_date]
+        decisions.append(decide(experiment, day, of_day, judged, run.skipped))
+    return decisions
 
 
 def _analysed(run: Run) -> tuple[list[Row], list[str]]:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from exp_platform.analyses.readings import remembering
 from exp_platform.config.environment import Environment, load_environment
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.hashing import config_hash
 from exp_platform.errors import ConfigError
+from exp_platform.results.memory import memory_of
 from exp_platform.results.reader import Results, StoredDecision
 from exp_platform.stages.fingerprint import code_version, input_fingerprint
 from exp_platform.stages.graph import stages_of
@@ -54,11 +56,9 @@ def start_run(
     )
     stored = Results(environment).decisions(experiment.id)
     _require_one_plan(experiment, stored)
-    experiment = replace(
-        experiment,
-        fixed_horizon_read=_read_before(experiment, stored),
-        looks_taken=_looks_no_longer_declared(experiment, stored),
-    )
+    fingerprint = input_fingerprint(experiment, environment, generate_synth=generate_synth)
+    read_on = now.astimezone(UTC).date()
+    experiment = remembering(experiment, memory_of(stored), fingerprint, read_on)
     run_id = f"{now.astimezone(UTC):%Y%m%dT%H%M%S.%f}Z-{secrets.token_hex(3)}"  # sorts by time
     run = Run(
         run_id=run_id,
@@ -68,7 +68,7 @@ def start_run(
         folder=str(environment.runs_dir / experiment.id / run_id),
         config_hash=config_hash(experiment),
         code_version=code_version(),
-        input_fingerprint=input_fingerprint(experiment, environment, generate_synth=generate_synth),
+        input_fingerprint=fingerprint,
         skipped=tuple(stage.name for stage in stages_of(experiment) if stage.name in skipped),
     )
     when = str(days[0]) if len(days) == 1 else f"{days[0]} to {days[-1]} ({len(days)} days)"
@@ -132,22 +132,6 @@ def _require_one_plan(experiment: Experiment, stored: Sequence[StoredDecision]) 
             f"of {others[0].as_of_date} by {before}, which has alpha to spend once. Set it back to {before}, or begin an "
             f"experiment with another id whose window starts after {others[-1].as_of_date}"
         )
-
-
-def _read_before(experiment: Experiment, stored: Sequence[StoredDecision]) -> date | None:
-    """As of when the fixed-horizon test of an earlier end was read: extending is no second chance to take it."""
-    return min(
-        (d.as_of_date for d in stored if d.final and d.as_of_date < experiment.decision_date), default=None
-    )
-
-
-def _looks_no_longer_declared(experiment: Experiment, stored: Sequence[StoredDecision]) -> tuple[date, ...]:
-    """Looks of a group-sequential test that were taken: striking them from the spec does not give their alpha back."""
-    if experiment.decision.sequential != "group_sequential":
-        return ()
-    declared = experiment.look_dates
-    taken = {d.as_of_date for d in stored if d.decision.look is not None}
-    return tuple(sorted(day for day in taken if day < experiment.decision_date and day not in declared))
 
 
 def _up_to_date(run: Run, stored: Sequence[StoredDecision], environment: Environment) -> bool:

@@ -30,6 +30,8 @@ def delete_experiment(environment: Environment, experiment_id: str) -> list[str]
         raise ConfigError(f"experiment id: found {experiment_id!r}; allowed are 1 to 64 of a-z, 0-9 and _")
     with held_lease(environment, experiment_id, f"exp delete on {socket.gethostname()} pid {os.getpid()}"):
         told = _delete_rows(environment, experiment_id)
+        if any(line.endswith(" decisions") for line in told):
+            told.append("with them what was read and when: run again, its next look is the first")
         if delete_folder(environment, f"{environment.raw_dir}/exp_platform/{experiment_id}"):
             told.append(f"raw data in {environment.raw_dir}/exp_platform/{experiment_id}")
         runs = environment.runs_dir / experiment_id

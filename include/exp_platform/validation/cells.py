@@ -13,6 +13,7 @@ from exp_platform.stats.moments import Array
 from exp_platform.validation import methods
 from exp_platform.validation.analysed import Guarded, Segmented
 from exp_platform.validation.bands import Check
+from exp_platform.validation.behaviours import behaviours, forgetful
 from exp_platform.validation.beliefs import Believed, Sensitivity
 from exp_platform.validation.drawn import Cell
 from exp_platform.validation.families import Family
@@ -72,6 +73,7 @@ def cells() -> list[Judged]:
         *_guardrails(),
         *_splits(),
         *_beliefs(),
+        *behaviours(),
     ]
 
 
@@ -83,6 +85,7 @@ def wrong() -> list[Judged]:
         Sequence("fixed-horizon interval at every look", "normal", _ever(fixed_horizon), NORMAL, (50, 50)),
         Cell("DiD", "trends that are not parallel", methods.did(7), DAYS, (300, 300), planned=False, warned=False, treated=DRIFT),
         Cell("pre-trends", "trends that are not parallel", methods.pretrends(7), DAYS, (300, 300), planned=False, warned=False, treated=DRIFT),
+        *forgetful(),
     ]  # fmt: skip
 
 

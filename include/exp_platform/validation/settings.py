@@ -32,6 +32,7 @@ from exp_platform.config.experiment import (
     Variant,
     Window,
 )
+from exp_platform.config.readings import Earlier
 from exp_platform.decision import decide
 from exp_platform.pipelines.progress import PlainLines
 from exp_platform.pipelines.runner import run_experiment
@@ -127,7 +128,7 @@ class Setting:
         """An end planned for day 10, after whose test every experiment goes on to day 14 on always-valid evidence."""
         end = START + timedelta(days=PLANNED_FIRST - 1)
         planned = replace(experiment, window=Window(START, end))
-        extended = replace(experiment, fixed_horizon_read=end)
+        extended = replace(experiment, earlier=Earlier(moved=True))
         taken = [
             *looks[: PLANNED_FIRST - 1],
             calls_of(_look(planned, stored[PLANNED_FIRST - 1], judged)),

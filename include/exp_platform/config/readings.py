@@ -1,0 +1,129 @@
+"""What was read of an experiment before, and by which plan: what a run remembers of the runs before it.
+
+No spec says any of this. A run's start finds it in the stored decisions, and each decision hands it on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from datetime import date
+from typing import Any
+
+Claim = tuple[str, str, str, int]  # method, metric, treatment, and +1 or -1 as the effect is above or below 0
+
+
+@dataclass(frozen=True)
+class FirstLook:
+    """The first decision that showed a number, and the statistical plan it was made by (`analyses.readings.plan_of`)."""
+
+    as_of_date: date
+    read_on: date
+    plan: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A test that was taken: the fixed-horizon test (`final`), or a look of a group-sequential one before the end.
+
+    `found` is what counted by this test; `data` the fingerprint of the input it was taken on.
+    """
+
+    final: bool
+    as_of_date: date
+    read_on: date
+    data: str
+    found: tuple[Claim, ...] = ()
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The first reading at the planned end that failed trust, and the quality thresholds that it failed by."""
+
+    as_of_date: date
+    read_on: date
+    quality: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What the decisions so far leave behind; empty before the first look."""
+
+    first: FirstLook | None = None
+    readings: tuple[Reading, ...] = ()
+    refused: Refused | None = None
+
+    @property
+    def final(self) -> Reading | None:
+        """The reading of the fixed-horizon test, or of the last look."""
+        return next((r for r in self.readings if r.final), None)
+
+    def look(self, as_of_date: date) -> Reading | None:
+        """The reading of an interim look."""
+        return next((r for r in self.readings if not r.final and r.as_of_date == as_of_date), None)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object that `from_json` reads."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> Memory:
+        """The inverse of `to_json`, once dates have become text."""
+        first, refused = data["first"], data["refused"]
+        return Memory(
+            first and FirstLook(**{**first, **_dates(first)}),
+            tuple(
+                Reading(**{**r, **_dates(r), "found": tuple(_claim(c) for c in r["found"])})
+                for r in data["readings"]
+            ),
+            refused and Refused(**{**refused, **_dates(refused)}),
+        )
+
+
+def _dates(data: dict[str, Any]) -> dict[str, date]:
+    return {name: date.fromisoformat(data[name]) for name in ("as_of_date", "read_on")}
+
+
+def _claim(data: Any) -> Claim:
+    method, metric_id, treatment_id, sign = data
+    return method, metric_id, treatment_id, sign
+
+
+@dataclass(frozen=True)
+class Change:
+    """One part of the plan that is not what it was at the first look; None: it was not there, or no longer is."""
+
+    key: str
+    before: Any
+    now: Any
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """The memory that a run begins with, and what follows from it for the spec as it is now.
+
+    Without a memory nothing does. `moved`: no fixed-horizon test, and no look of a group-sequential one, is left to take.
+    `incomparable`: what is compared is another thing, so nothing counts. Otherwise the stricter of both plans does.
+    """
+
+    memory: Memory = field(default_factory=Memory)
+    data: str = ""  # fingerprint of what this run reads
+    read_on: date | None = None
+    changes: tuple[Change, ...] = ()
+    moved: bool = False
+    incomparable: bool = False
+    lenient: bool = False  # a reading failed trust, and the thresholds that it failed by were changed
+    fixed_alpha: float | None = None  # of the first plan, where its levels were others; None: as now
+    sequential_alpha: float | None = None
+    sizes: dict[str, int] = field(default_factory=dict)  # metric -> comparisons its family had
+    names: dict[str, str] = field(default_factory=dict)  # metric -> its id at the first look
+    unplanned: tuple[str, ...] = ()  # metrics that had no share of alpha
+    new_treatments: tuple[str, ...] = ()
+    practical: dict[str, dict[str, Any] | None] = field(
+        default_factory=dict
+    )  # metric -> min_practical_effect
+    tuned: dict[str, dict[str, float]] = field(default_factory=dict)  # metric -> treatment -> users
+    looks: tuple[date, ...] | None = None  # of the first plan; None: not known
+
+    def name(self, metric_id: str) -> str:
+        """The metric's id at the first look."""
+        return self.names.get(metric_id, metric_id)

@@ -1,0 +1,166 @@
+"""The reasons that say what counts on this day: the end, looks, what was read before, and what became of the plan."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from exp_platform.config.readings import Change, Reading
+from exp_platform.decision.evidence import Case
+from exp_platform.decision.model import Action, Reason
+
+_MOST_NAMED = 8  # changes that a sentence names; the data has all
+
+
+def of_end(case: Case, action: Action) -> list[Reason]:
+    """What counts on this day, and why no more does."""
+    grouped = case.experiment.decision.sequential == "group_sequential"
+    return [*_of_plan(case), *_of_readings(case), *(_of_looks(case) if grouped else _of_date(case, action))]
+
+
+def _of_plan(case: Case) -> Iterator[Reason]:
+    """What is not as it was at the first look, and what that leaves."""
+    earlier = case.experiment.earlier
+    if not earlier.changes:
+        return
+    first, refused = earlier.memory.first, earlier.memory.refused
+    since = (
+        f"the first look (as of {first.as_of_date}, read on {first.read_on})" if first else "the first look"
+    )
+    changes = earlier.changes[:_MOST_NAMED]
+    more = len(earlier.changes) - len(changes)
+    told = "; ".join(_words(change) for change in changes) + (f"; and {more} more" if more else "")
+    data: dict[str, Any] = {
+        "since": first.as_of_date.isoformat() if first else None,
+        "read_on": first.read_on.isoformat() if first else None,
+        "changes": [{"key": c.key, "before": c.before, "now": c.now} for c in earlier.changes],
+    }
+    text = f"The plan is not that of {since}: {told}. {' '.join(_consequences(case))}"
+    if earlier.lenient and refused:
+        data["refused_as_of"] = refused.as_of_date.isoformat()
+    yield Reason("PLAN_CHANGED", text.rstrip(), data)
+
+
+def _words(change: Change) -> str:
+    return f"{change.key} {_value(change.before)} -> {_value(change.now)}"
+
+
+def _value(value: Any) -> str:
+    return "none" if value is None else value if isinstance(value, str) else json.dumps(value)
+
+
+def _consequences(case: Case) -> Iterator[str]:
+    experiment, earlier = case.experiment, case.experiment.earlier
+    grouped = experiment.decision.sequential == "group_sequential"
+    if earlier.incomparable:
+        yield "Numbers were seen before this comparison was chosen, so nothing counts until it is set back."
+        return
+    if earlier.lenient and earlier.memory.refused:
+        yield (
+            f"The reading as of {earlier.memory.refused.as_of_date} failed by the thresholds as they were: better data can "
+            f"repeat it, other thresholds cannot."
+        )
+    if earlier.moved:
+        yield (
+            "No look counts until it is set back."
+            if grouped
+            else "Only always-valid evidence counts until it is set back."
+        )
+    if earlier.fixed_alpha is not None:
+        yield "Each comparison has the smaller of both levels."
+    late = [m.id for m in case.primaries if not case.decides(m)]
+    if late:
+        yield f"{', '.join(late)}: no share of alpha was kept for this when numbers were seen first, so it decides nothing."
+    if earlier.new_treatments:
+        yield f"{', '.join(earlier.new_treatments)}: added later, so only always-valid evidence counts."
+
+
+def _of_readings(case: Case) -> Iterator[Reason]:
+    """That the test of this plan was taken before: of another end, or on other data."""
+    experiment = case.experiment
+    read, before = experiment.earlier.memory.final, case.earlier_reading
+    grouped = experiment.decision.sequential == "group_sequential"
+    test = "the last look was taken" if grouped else "the fixed-horizon test was read"
+    if read is not None and not case.final and experiment.earlier.moved and not experiment.earlier.lenient:
+        left = "all of alpha is spent" if grouped else "only always-valid evidence counts"
+        text = f"The planned end was moved after {test} as of {read.as_of_date} (on {read.read_on}): {left}."
+        yield Reason("FIXED_HORIZON_READ", text, _data(read))
+    elif before is not None and (case.final or case.look):
+        what = test if before.final else "this look was taken"
+        lost, added = _taken_back(case, before), _not_added(case, before)
+        text = (
+            f"{what[0].upper()}{what[1:]} as of {before.as_of_date} (on {before.read_on}), with other data."
+        )
+        text += " A later reading may take back what it found and adds nothing"
+        text += f"; not counted: {', '.join(added)}" if added else ""
+        text += f"; taken back: {', '.join(lost)}" if lost else ""
+        yield Reason("FIXED_HORIZON_READ", f"{text}.", _data(before) | {"added": added, "taken_back": lost})
+
+
+def _data(reading: Reading) -> dict[str, Any]:
+    return {
+        "read_as_of": reading.as_of_date.isoformat(),
+        "read_on": reading.read_on.isoformat(),
+        "found": [list(claim) for claim in reading.found],
+    }
+
+
+def _significant(case: Case) -> dict[tuple[str, ...], str]:
+    """Claims that the primary rows make by p alone -> their words."""
+    claims = {}
+    for metric in case.primaries:
+        for treatment in case.experiment.treatments:
+            row = case.estimate(metric, treatment.id)
+            if (
+                row is not None
+                and row.p_value is not None
+                and row.alpha is not None
+                and row.p_value < row.alpha
+            ):
+                claims[tuple(map(str, case.claim(metric, treatment.id, row)))] = (
+                    f"{metric.id} of {treatment.id}"
+                )
+    return claims
+
+
+def _not_added(case: Case, before: Reading) -> list[str]:
+    found = {tuple(map(str, claim)) for claim in before.found}
+    return [words for claim, words in _significant(case).items() if claim not in found]
+
+
+def _taken_back(case: Case, before: Reading) -> list[str]:
+    now = _significant(case)
+    primary = {case.experiment.earlier.name(metric.id) for metric in case.primaries}
+    return [
+        f"{claim[1]} of {claim[2]}"
+        for claim in before.found
+        if claim[0] == "decision" and claim[1] in primary and tuple(map(str, claim)) not in now
+    ]
+
+
+def _of_looks(case: Case) -> Iterator[Reason]:
+    """Which look of a group-sequential test this is, or why it is none."""
+    experiment, dates = case.experiment, [day.isoformat() for day in case.experiment.look_dates]
+    if experiment.earlier.moved or experiment.earlier.incomparable:
+        return
+    data = {"look": case.look, "looks": dates}
+    if case.look is None:
+        yield Reason("NOT_A_LOOK", f"Today is no look: nothing counts but on {', '.join(dates)}.", data)
+        return
+    text = f"This is look {case.look} of {len(dates)} of a group-sequential test."
+    yield Reason("LAST_LOOK" if case.final else "INTERIM_LOOK", text, data)
+
+
+def _of_date(case: Case, action: Action) -> Iterator[Reason]:
+    """What counts on this day, where always-valid evidence stands beside the fixed-horizon test."""
+    planned_end = case.experiment.decision_date
+    data = {"decision_date": planned_end.isoformat()}
+    if case.experiment.earlier.moved or case.experiment.earlier.incomparable:
+        return
+    if not case.final:
+        text = f"Until the planned decision date {planned_end} only always-valid evidence counts."
+        yield Reason("BEFORE_PLANNED_END", text, data)
+    elif action == "extend":
+        text = f"The planned decision date {planned_end} has come: of a window extended now, only always-valid evidence counts."
+        yield Reason("AFTER_PLANNED_END", text, data)

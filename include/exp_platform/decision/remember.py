@@ -1,0 +1,89 @@
+"""What a decision adds to the memory of the readings, so that no test is taken twice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from datetime import date
+
+from exp_platform.analyses.family import GUARDING
+from exp_platform.analyses.readings import plan_of
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.readings import Claim, FirstLook, Memory, Reading, Refused
+from exp_platform.decision.evidence import Case, Finding
+from exp_platform.decision.model import Trust
+
+_CLAIMS = {"non_inferior": 1, "proven_breach": -1}
+
+
+def remember(case: Case, found: Sequence[Finding], trust: Trust) -> Memory:
+    """The memory after this decision; the same decision twice leaves it the same.
+
+    The first decision that shows a number of the family is the first look, whatever becomes of it. The first reading at the
+    planned end of that look's plan, or on one of its looks, is the one that counts: by whatever plan it was made, and
+    whether or not its data were checked. Only one whose data failed is not; its thresholds are kept, as it is by better
+    data that it may be repeated, and not by kinder thresholds.
+    """
+    memory, day = case.experiment.earlier.memory, _read_on(case)
+    if memory.first is None and _shows_something(case):
+        memory = replace(memory, first=FirstLook(case.as_of_date, day, plan_of(case.experiment)))
+    ended = _has_ended(case, memory)
+    if not (ended or _is_interim_look(case, memory)) or all(f.effect is None for f in found):
+        return memory
+    if trust == "failed" or case.experiment.earlier.lenient:
+        refused = memory.refused or Refused(case.as_of_date, day, asdict(case.experiment.quality))
+        return replace(memory, refused=refused)
+    data = case.experiment.earlier.data
+    return _with(case, memory, Reading(ended, case.as_of_date, day, data, _claims(case, found)))
+
+
+def _read_on(case: Case) -> date:
+    return case.experiment.earlier.read_on or case.as_of_date
+
+
+def _shows_something(case: Case) -> bool:
+    family = {metric.id for metric in case.experiment.family}
+    return any(row.metric_id in family and row.estimate is not None for row in case.results)
+
+
+def _has_ended(case: Case, memory: Memory) -> bool:
+    """Whether the planned end of the first look has come; a table without times shows no less on an earlier as_of date."""
+    end = planned_end(case.experiment, memory)
+    return case.as_of_date >= end or (case.experiment.undated and _read_on(case) > end)
+
+
+def planned_end(experiment: Experiment, memory: Memory) -> date:
+    """The planned decision date of the first look's plan, else of the present one."""
+    if memory.first is None:
+        return experiment.decision_date
+    return date.fromisoformat(memory.first.plan["decision_date"])
+
+
+def _is_interim_look(case: Case, memory: Memory) -> bool:
+    if case.experiment.decision.sequential != "group_sequential" or memory.first is None:
+        return False
+    return case.as_of_date.isoformat() in memory.first.plan["looks"]
+
+
+def _claims(case: Case, found: Sequence[Finding]) -> tuple[Claim, ...]:
+    """What is significant by today's test, and what guardrails prove."""
+    claims = [case.claim(f.metric, f.treatment_id, f.row) for f in found if f.tested and f.row is not None]
+    name = case.experiment.earlier.name
+    proven = [
+        (GUARDING, name(row.metric_id), row.treatment_id, _CLAIMS[row.verdict])
+        for row in case.results
+        if row.method == GUARDING and row.verdict in _CLAIMS and (case.final or case.look)
+    ]
+    return (*claims, *proven)
+
+
+def _with(case: Case, memory: Memory, reading: Reading) -> Memory:
+    """A reading on other data than the first leaves that one; one on the same data adds to it what counts there."""
+    before = memory.final if reading.final else memory.look(reading.as_of_date)
+    if before is None:
+        return replace(memory, readings=(*memory.readings, reading))
+    same_day = before.as_of_date == reading.as_of_date or case.experiment.undated
+    if not same_day or before.data != reading.data:
+        return memory
+    both = replace(before, found=tuple(dict.fromkeys((*before.found, *reading.found))))
+    return replace(memory, readings=tuple(both if r is before else r for r in memory.readings))
