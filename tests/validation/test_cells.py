@@ -13,6 +13,7 @@ from exp_platform.stats.bayes import posterior
 from exp_platform.stats.multiplicity import Corrected
 from exp_platform.validation import analysed, beliefs, families
 from exp_platform.validation.bands import Check
+from exp_platform.validation.behaviours import Behaviour
 from exp_platform.validation.cells import Judged, cells, wrong
 from exp_platform.validation.families import CORRECTIONS
 from exp_platform.validation.page import Findings, write_page
@@ -46,7 +47,12 @@ def test_sound_methods_keep_their_bands(name: str) -> None:
     assert [c for c in checks if not c.holds(len(SOUND) * 5)] == []
 
 
-@pytest.mark.parametrize("judged", wrong(), ids=lambda judged: judged.name)
+METHODS = [
+    judged for judged in wrong() if not isinstance(judged, Behaviour)
+]  # whose tests are in test_behaviours.py
+
+
+@pytest.mark.parametrize("judged", METHODS, ids=lambda judged: judged.name)
 def test_wrong_methods_are_found_out(judged: Judged) -> None:
     """A pooled variance at 10/90, fixed-horizon intervals looked at daily, and DiD under trends that part."""
     level = judged.checks(REPLICATES)[0]

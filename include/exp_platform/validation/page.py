@@ -94,6 +94,11 @@ _CELLS = (
     "distance of the p-values to the uniform law; shown only, without a verdict, where a count makes p come in steps) are",
     "without an effect, *coverage* and *power* with the effect that the plan finds with 80 %, where there is one. The plan is",
     "told the spread of both arms. **Bold** is outside its band.",
+    "",
+    "*Behaviours*, at the end, are what people do with an experiment without effect once they have seen its numbers: they look daily,",
+    "move its end, add looks, raise alpha, make another metric the primary one, deliver more. Each is carried out reading by",
+    "reading by the platform's own decision, which remembers what was read; counted is how often any of the readings said *ship*,",
+    "and how often any named a winner, control among them. Without that memory the same behaviours are among the methods known to be wrong.",
 )
 
 _SETTINGS = (
