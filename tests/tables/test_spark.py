@@ -79,7 +79,7 @@ def test_spark_counts_every_table_and_a_rerun_after_its_compaction_changes_nothi
         spark.sql(f"CALL iceberg.system.rewrite_manifests('iceberg.exp.{name}')")
     assert everything(environment) == before
 
-    carry_out(a_run(environment, "r3", (D3,), of=an_experiment("exp_a_with_a_long_name_1")))
+    carry_out(a_run(environment, "r3", (D1, D3), of=an_experiment("exp_a_with_a_long_name_1")))
     store_unit_days(environment, "exp_a_with_a_long_name_1", "r3")
     assert {name: rows for name, rows in everything(environment).items() if rows != before[name]} == {}
     registered = Results(environment).experiments()[0]
