@@ -18,14 +18,15 @@ from exp_platform.tables.schemas import TABLES
 
 ENTRY = {"days": 14, "n_users": 1500, "effect_lift_conversion": 0.1, "seed": 9}
 LAST = date(2026, 1, 18)
-SKIPS = {  # flag -> the stage that is not run, and the words of the memo
-    "--skip-dq": ("quality", "quality: the data was not judged, so no decision can be trusted"),
-    "--skip-metrics": ("aggregates", "aggregates: the stored metric_aggregates_overall were used"),
-    "--skip-ab": ("ab", "ab: the stored rows were used"),
-    "--skip-cuped": ("cuped", "cuped: the stored rows were used"),
-    "--skip-did": ("did", "did: the stored rows were used"),
-    "--skip-pretrends": ("pretrends", "pretrends: the stored rows were used"),
+SKIPS = {  # flag -> the stage that is not run
+    "--skip-dq": "quality",
+    "--skip-metrics": "aggregates",
+    "--skip-ab": "ab",
+    "--skip-cuped": "cuped",
+    "--skip-did": "did",
+    "--skip-pretrends": "pretrends",
 }
+OF_SKIPPING = ("skipped", "decision", "reasons", "checks")  # what a skipped stage may change in `decisions`
 INPUTS = {  # what the help says is used instead
     "--skip-metrics": "metric_aggregates_overall",
     "--skip-ab": "analysis_results",
@@ -222,30 +223,54 @@ def test_validate_accepts_what_the_project_ships() -> None:
 
 
 @pytest.mark.parametrize("flag", SKIPS)
-def test_a_skipped_stage_uses_stored_input_and_the_memo_says_so(cli: Installation, flag: str) -> None:
-    stage, words = SKIPS[flag]
-    before = cli.content("exp_cli", ("skipped", "decision", "reasons", "checks"))
+@pytest.mark.parametrize("command", ["run", None])
+def test_each_flag_skips_its_own_stage(
+    cli: Installation, monkeypatch: pytest.MonkeyPatch, command: str | None, flag: str
+) -> None:
+    from exp_platform.pipelines import run_end_to_end as module
 
-    said = original(cli, "--force", flag)
+    asked: list[tuple[str, ...]] = []
+
+    def only_noted(*_: object, skipped: tuple[str, ...], **__: object) -> None:
+        asked.append(skipped)
+
+    monkeypatch.setattr(module, "run_and_report", only_noted)
+    said = cli.call(exp, command, "exp_cli", flag) if command else original(cli, flag)
+    assert (said.code, said.err) == (0, "")
+    assert asked == [(SKIPS[flag],)]
+
+
+def test_analyses_of_stored_aggregates_are_those_that_are_stored(cli: Installation) -> None:
+    before = cli.content("exp_cli", OF_SKIPPING)
+
+    said = original(cli, "--force", "--skip-metrics")
 
     assert said.code == 0, said.err
-    memo = memo_of(cli)
-    assert "Skipped in this run" in memo
-    assert words in memo
-    after = cli.content("exp_cli", ("skipped", "decision", "reasons", "checks"))
-    differing = {name for name in TABLES if after[name] != before[name]}
+    assert "Skipped in this run" in memo_of(cli)
+    after = cli.content("exp_cli", OF_SKIPPING)
+    assert {name for name in TABLES if after[name] != before[name]} <= {"decisions"}
     decision = cli.decision("exp_cli")
-    assert decision["skipped"] == [stage]
-    if stage == "quality":  # nothing is known of the data, so no decision is trusted
-        assert differing == {"decisions", "data_quality_results"}
-        assert (decision["trust"], decision["winner"], decision["action"]) == (
-            "unknown",
-            "inconclusive",
-            "investigate",
-        )
-    else:
-        assert differing <= {"decisions", "data_quality_results"}  # checks come back after --skip-dq
-        assert (decision["trust"], decision["winner"], decision["action"]) == ("ok", "treatment", "ship")
+    assert decision["skipped"] == ["aggregates"]
+    assert (decision["trust"], decision["winner"], decision["action"]) == ("ok", "treatment", "ship")
+
+
+def test_stored_analyses_stay_and_data_that_nobody_judged_are_not_trusted(cli: Installation) -> None:
+    before = cli.content("exp_cli", OF_SKIPPING)
+    flags = [flag for flag in SKIPS if flag != "--skip-metrics"]
+
+    said = original(cli, "--force", *flags)
+
+    assert said.code == 0, said.err
+    assert "Skipped in this run" in memo_of(cli)
+    after = cli.content("exp_cli", OF_SKIPPING)
+    assert {name for name in TABLES if after[name] != before[name]} == {"decisions", "data_quality_results"}
+    decision = cli.decision("exp_cli")
+    assert set(decision["skipped"]) == {SKIPS[flag] for flag in flags}
+    assert (decision["trust"], decision["winner"], decision["action"]) == (
+        "unknown",
+        "inconclusive",
+        "investigate",
+    )
     assert "exp_cli" in cli.call(exp, "results", "exp_cli").out
 
 

@@ -4,34 +4,28 @@ from __future__ import annotations
 
 import signal
 import subprocess
-from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pytest
-from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import StaticTable
 
 from end_to_end.installation import Installation
 from exp_platform.cli import main as exp
-from exp_platform.config.loading import load_experiment
-from exp_platform.stages.execute import execute
-from exp_platform.stages.graph import stages_of
-from exp_platform.stages.run import Run
-from exp_platform.stages.start import start_run
 from exp_platform.tables.catalog import open_catalog, table
 from exp_platform.tables.lease import holder_of
 from exp_platform.tables.schemas import TABLES
 from exp_platform.tables.selection import selection
 
 SMALL = {"days": 14, "n_users": 1500, "duplicate_share": 0.005, "crossover_share": 0.005, "late_share": 0.01}
+FIRST, SECOND, THIRD = (f"exp_checkout_button_{letter}" for letter in "abc")
 ENTRIES = {
-    "exp_a": {**SMALL, "seed": 1},
-    "exp_b": {**SMALL, "seed": 2, "effect_lift_conversion": 0.05},
-    "exp_c": {**SMALL, "seed": 3, "timezone": "Asia/Tokyo"},
+    FIRST: {**SMALL, "seed": 1},
+    SECOND: {**SMALL, "seed": 2, "effect_lift_conversion": 0.05},
+    THIRD: {**SMALL, "seed": 3, "timezone": "Asia/Tokyo"},
 }
 # A new spec, so other results.
-CHANGED = {**ENTRIES["exp_a"], "n_users": 1600, "effect_lift_conversion": 0.04}
+CHANGED = {**ENTRIES[FIRST], "n_users": 1600, "effect_lift_conversion": 0.04}
 ELSEWHERE = ("spec", "code_version")  # where an installation lies, and when a process read the code
 
 
@@ -47,20 +41,21 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Installation:
 
 @pytest.fixture(scope="module")
 def changed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
-    """Every table after one undisturbed run of the changed experiment."""
+    """Every table after one undisturbed run of the experiment, and one of it changed."""
     made = Installation(tmp_path_factory.mktemp("changed"))
-    made.entries(exp_a=CHANGED)
-    made.run("exp_a")
-    return made.content("exp_a", ELSEWHERE)
+    for entry in (ENTRIES[FIRST], CHANGED):
+        made.entries(**{FIRST: entry})
+        made.run(FIRST)
+    return made.content(FIRST, ELSEWHERE)
 
 
 @pytest.fixture
 def disturbed(tmp_path_factory: pytest.TempPathFactory) -> Installation:
     """An experiment with results, whose spec has changed since."""
     made = Installation(tmp_path_factory.mktemp("disturbed"))
-    made.entries(exp_a=ENTRIES["exp_a"])
-    made.run("exp_a")
-    made.entries(exp_a=CHANGED)
+    made.entries(**{FIRST: ENTRIES[FIRST]})
+    made.run(FIRST)
+    made.entries(**{FIRST: CHANGED})
     return made
 
 
@@ -80,28 +75,72 @@ def test_a_second_run_finds_everything_up_to_date_and_commits_nothing(alone: Ins
         return {name: table(catalog, name).current_snapshot().snapshot_id for name in TABLES}
 
     before = snapshots()
-    outcome = alone.run("exp_a")
+    outcome = alone.run(FIRST)
     assert outcome.started.up_to_date
     assert outcome.manifests == ()
     assert snapshots() == before
 
 
-def test_a_forced_rerun_gives_every_table_the_same_content(alone: Installation) -> None:
-    before = alone.content("exp_a")
-    assert all(before.values()), f"empty: {[name for name, rows in before.items() if not rows]}"
-    (old_run,) = {row["run_id"] for row in alone.rows("decisions", "exp_a")}
+@dataclass(frozen=True)
+class Rerun:
+    """One forced rerun of the first experiment, after Spark has written every file of every table anew."""
 
-    alone.run("exp_a", force=True)
+    before: dict[str, list[str]]
+    compacted: dict[str, list[str]]
+    after: dict[str, list[str]]
+    neighbours_before: dict[str, Any]
+    neighbours_after: dict[str, Any]
+    old_run: str
 
-    assert alone.content("exp_a") == before
+
+@pytest.fixture(scope="module")
+def rerun(alone: Installation) -> Rerun:
+    from exp_platform.spark.session import build_spark_session
+
+    def rows_of_neighbours() -> dict[str, Any]:
+        """With run ids, times and snapshots: nobody may have written them again. And as readers see them."""
+        rows = {
+            name: sorted(repr(row) for other in (SECOND, THIRD) for row in alone.rows(name, other))
+            for name in TABLES
+        }
+        return rows | results_of(alone, SECOND)
+
+    before, neighbours = alone.content(), rows_of_neighbours()
+    (old_run,) = {row["run_id"] for row in alone.rows("decisions", FIRST)}
+    with alone.here():
+        spark = build_spark_session("compaction")
+        for name in TABLES:
+            spark.sql(
+                f"CALL iceberg.system.rewrite_data_files(table => 'exp.{name}', options => map('rewrite-all', 'true'))"
+            ).collect()
+            spark.sql(f"CALL iceberg.system.rewrite_manifests('exp.{name}')").collect()
+    compacted = alone.content()
+    alone.run(FIRST, force=True)
+    return Rerun(before, compacted, alone.content(), neighbours, rows_of_neighbours(), old_run)
+
+
+def test_a_compaction_by_spark_changes_no_row(rerun: Rerun) -> None:
+    assert all(rerun.before.values()), f"empty: {[name for name, rows in rerun.before.items() if not rows]}"
+    assert rerun.compacted == rerun.before
+
+
+def test_a_forced_rerun_after_a_compaction_gives_every_table_the_same_content(
+    rerun: Rerun, alone: Installation
+) -> None:
+    """The ids begin with the same 16 characters, to which Iceberg cuts what it knows of a file's values."""
+    assert rerun.after == rerun.before
     for name in TABLES:
-        assert old_run not in {row.get("run_id") for row in alone.rows(name, "exp_a")}, name
+        assert rerun.old_run not in {row.get("run_id") for row in alone.rows(name, FIRST)}, name
 
 
+def test_peer_defect_a_rerun_leaves_the_neighbours_rows_as_they_are(rerun: Rerun) -> None:
+    assert rerun.neighbours_after == rerun.neighbours_before
+
+
+@pytest.mark.usefixtures("rerun")
 def test_no_committed_version_of_a_table_is_without_the_experiments_rows(alone: Installation) -> None:
     """The original deleted and appended in two commits: whoever read in between saw nothing."""
-    alone.run("exp_a", force=True)
-    catalog, mine = open_catalog(alone.environment), selection({"experiment_id": "exp_a"})
+    catalog, mine = open_catalog(alone.environment), selection({"experiment_id": FIRST})
     for name in TABLES:
         current = table(catalog, name)
         earlier = [entry.metadata_file for entry in current.metadata.metadata_log]
@@ -109,37 +148,6 @@ def test_no_committed_version_of_a_table_is_without_the_experiments_rows(alone: 
         stored = [any(True for _ in version.scan(mine).plan_files()) for version in versions]
         assert stored[stored.index(True) :].count(False) == 0, name
         assert len(stored) >= 3, name
-
-
-def test_peer_defect_a_rerun_leaves_the_neighbours_rows_as_they_are(alone: Installation) -> None:
-    def rows_of_others() -> dict[str, list[str]]:
-        return {
-            name: sorted(repr(row) for other in ("exp_b", "exp_c") for row in alone.rows(name, other))
-            for name in TABLES
-        }
-
-    before = rows_of_others()  # with run ids, times and snapshots: nobody may have written them again
-    alone.run("exp_a", force=True)
-    assert rows_of_others() == before
-
-
-def test_a_rerun_after_a_compaction_gives_the_same_content(alone: Installation) -> None:
-    from exp_platform.spark.session import build_spark_session
-
-    before = alone.content()
-    with alone.here():
-        spark = build_spark_session("compaction")
-        for name in TABLES:
-            spark.sql(
-                f"CALL iceberg.system.rewrite_data_files(table => 'exp.{name}', options => map('rewrite-all', 'true'))"
-            ).collect()
-    assert alone.content() == before
-    results = results_of(alone, "exp_b")
-
-    alone.run("exp_a", force=True)
-
-    assert alone.content() == before
-    assert results_of(alone, "exp_b") == results
 
 
 # ---- several at once
@@ -158,28 +166,7 @@ def test_three_experiments_at_once_lose_nothing(
         assert together.content(experiment_id, ELSEWHERE) == alone.content(experiment_id, ELSEWHERE)
 
 
-# ---- killed runs
-
-
-class Killed(BaseException):
-    """Ends a stage like a kill does: no handler of the platform's runs after it."""
-
-
-@pytest.fixture
-def kill_after(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many more commits to any table succeed before the next one's author dies; empty: nobody does."""
-    left: list[int] = []
-    commit = SqlCatalog.commit_table
-
-    def deadly(self: SqlCatalog, *arguments: Any, **options: Any) -> Any:
-        if left:
-            left[0] -= 1
-            if left[0] < 0:
-                raise Killed
-        return commit(self, *arguments, **options)
-
-    monkeypatch.setattr(SqlCatalog, "commit_table", deadly)
-    return left
+# ---- a killed run; what a kill after each single commit leaves is tried in tests/stages/test_killed.py
 
 
 def results_of(installation: Installation, experiment_id: str) -> dict[str, Any]:
@@ -208,51 +195,6 @@ def results_of(installation: Installation, experiment_id: str) -> dict[str, Any]
     return seen
 
 
-def run_killed(run: Run, stage: str, kill_after: list[int]) -> Iterator[int]:
-    """Try a stage again and again, killed after 0, 1, 2 ... commits, until it outlives all of them."""
-    for commits in range(100):
-        kill_after[:] = [commits]
-        try:
-            manifest = execute(run, stage, commits + 1)
-        except Killed:
-            yield commits
-            continue
-        finally:
-            kill_after.clear()
-        assert manifest.status == "success", manifest.error
-        return
-
-
-def test_a_run_killed_after_any_commit_is_never_half_visible_and_a_retry_completes_it(
-    disturbed: Installation, changed: dict[str, list[str]], kill_after: list[int]
-) -> None:
-    old = results_of(disturbed, "exp_a")
-    with disturbed.here():
-        experiment = load_experiment("exp_a")
-        run = start_run(experiment).run
-        assert run is not None
-        kills = {"publish": 0, "decision": 0}
-        seen = []
-        for stage in stages_of(experiment):
-            if stage.name not in kills:
-                assert execute(run, stage.name, 1).status == "success"
-                continue
-            for commits in run_killed(run, stage.name, kill_after):
-                kills[stage.name] = commits
-                seen.append(results_of(disturbed, "exp_a"))
-    new = results_of(disturbed, "exp_a")
-
-    assert kills["publish"] >= 2  # exposures, outcomes, registry
-    assert kills["decision"] >= 9  # seven tables of results, decisions, and the old rows' ends
-    pair, of_results = ("exposures", "outcomes"), old.keys() - {"exposures", "outcomes"}
-    for part in (pair, of_results):
-        states = [{name: view[name] for name in part} for view in (old, new)]
-        shown = [states.index({name: view[name] for name in part}) for view in seen]  # raises for half a run
-        assert shown == sorted(shown)
-    assert old != new
-    assert disturbed.content("exp_a", ELSEWHERE) == changed
-
-
 DIES_IN_AGGREGATES = """
 import os, signal
 from exp_platform.pipelines.run_end_to_end import main
@@ -265,19 +207,19 @@ main()
 def test_a_process_killed_in_the_middle_leaves_the_old_results_and_a_rerun_the_new(
     disturbed: Installation, changed: dict[str, list[str]]
 ) -> None:
-    old = results_of(disturbed, "exp_a")
-    process = run_process(disturbed, "exp_a", "-c", DIES_IN_AGGREGATES)
+    old = results_of(disturbed, FIRST)
+    process = run_process(disturbed, FIRST, "-c", DIES_IN_AGGREGATES)
     said, _ = process.communicate()
     assert process.returncode == -signal.SIGKILL, said
-    run_folder = max(disturbed.state.glob("runs/exp_a/*"))  # run ids sort by time
+    run_folder = max(disturbed.state.glob(f"runs/{FIRST}/*"))  # run ids sort by time
     assert (run_folder / "publish.json").exists()
     assert not (run_folder / "aggregates.json").exists()
 
-    now = results_of(disturbed, "exp_a")
+    now = results_of(disturbed, FIRST)
     assert {name: now[name] for name in old if name not in ("exposures", "outcomes")} == {
         name: rows for name, rows in old.items() if name not in ("exposures", "outcomes")
     }
-    assert holder_of(disturbed.environment, "exp_a") is not None  # it may be alive for all that others know
-    assert disturbed.call(exp, "unlock", "exp_a").code == 0
-    disturbed.run("exp_a")
-    assert disturbed.content("exp_a", ELSEWHERE) == changed
+    assert holder_of(disturbed.environment, FIRST) is not None  # it may be alive for all that others know
+    assert disturbed.call(exp, "unlock", FIRST).code == 0
+    disturbed.run(FIRST)
+    assert disturbed.content(FIRST, ELSEWHERE) == changed

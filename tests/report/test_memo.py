@@ -165,9 +165,16 @@ def test_a_bayesian_reading_is_there_only_for_who_asked() -> None:
     assert wording.reading(belief) == "better with a chance of 97.3 %"
 
 
-def test_what_was_skipped_is_said() -> None:
-    text = render(report(skipped=("cuped",)))
-    assert "**Skipped in this run:** cuped: the stored rows were used" in text
+@pytest.mark.parametrize(
+    ("stage", "instead"),
+    [
+        ("quality", "the data was not judged, so no decision can be trusted"),
+        ("aggregates", "the stored metric_aggregates_overall were used"),
+        *((stage, "the stored rows were used") for stage in ("ab", "cuped", "did", "pretrends")),
+    ],
+)
+def test_what_was_skipped_is_said_and_what_stands_in_for_it(stage: str, instead: str) -> None:
+    assert f"**Skipped in this run:** {stage}: {instead}." in render(report(skipped=(stage,)))
 
 
 def test_segments_carry_the_warning() -> None:

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict
 from datetime import date
-from typing import Any
-
-import pytest
 
 from exp_platform.analyses.rows import read_rows
 from exp_platform.config.environment import Environment
 from exp_platform.results.reader import Results
-from exp_platform.stages import decision as decision_stage
 from exp_platform.stages.analyse import rows_path
 from exp_platform.stages.execute import execute
 from exp_platform.stages.graph import ANALYSES
@@ -35,25 +30,6 @@ def content(environment: Environment, name: str, experiment_id: str = "exp_a") -
     rows = table(open_catalog(environment), name).scan().to_arrow().to_pylist()
     mine = [row for row in rows if row["experiment_id"] == experiment_id]
     return sorted(str({key: value for key, value in row.items() if key not in different}) for row in mine)
-
-
-def seen(environment: Environment) -> dict[date, tuple[str, int]]:
-    """What readers see: the run behind each day, and how many rows of it."""
-    results = Results(environment)
-    return {
-        d.as_of_date: (
-            d.run_id,
-            sum(
-                len(rows)
-                for rows in (
-                    results.analysis_rows("exp_a", d.as_of_date),
-                    results.checks("exp_a", d.as_of_date),
-                    results.stored_aggregates("exp_a", d.as_of_date).blocks,
-                )
-            ),
-        )
-        for d in results.decisions("exp_a")
-    }
 
 
 def prepared(environment: Environment, run_id: str, days: tuple[date, ...], seed: int = 1) -> Run:
@@ -121,59 +97,6 @@ def test_two_equal_runs_leave_equal_tables(environment: Environment) -> None:
     carry_out(a_run(environment, "r2", (D1, D3)))
     assert {name: content(environment, name) for name in first} == first
     assert all(first.values())
-
-
-def killed_at(monkeypatch: pytest.MonkeyPatch, at: int) -> Callable[[], None]:
-    """Make commit number `at` of the stage fail, counted from 0, and return how to mend it."""
-    names = ("replace_rows", "delete_rows", "delete_superseded")
-    real = {name: getattr(decision_stage, name) for name in names}
-    done = 0
-
-    def counting(name: str) -> Callable[..., Any]:
-        def call(*args: Any) -> Any:
-            nonlocal done
-            done += 1
-            if done > at:
-                raise OSError("the machine went down")
-            return real[name](*args)
-
-        return call
-
-    for name in names:
-        monkeypatch.setattr(decision_stage, name, counting(name))
-    return lambda: [monkeypatch.setattr(decision_stage, name, real[name]) for name in names] and None  # type: ignore[func-returns-value]
-
-
-@pytest.mark.parametrize("at", [3, 7, 8])
-def test_a_killed_commit_is_never_half_seen_and_a_retry_completes_it(
-    environment: Environment, monkeypatch: pytest.MonkeyPatch, at: int
-) -> None:
-    carry_out(a_run(environment, "r1", (D1, D3), seed=1))
-    before = seen(environment)
-    run = prepared(environment, "r2", (D3,), seed=2)
-    mend = killed_at(monkeypatch, at)
-    assert execute(run, "decision", 1).retryable
-    visible = at >= len(RESULT_TABLES) + 1  # the rows of every table, then `decisions`
-    after = {**before, D3: ("r2", before[D3][1])} if visible else before
-    assert seen(environment) == after
-    mend()
-    assert execute(run, "decision", 2).status == "success"
-    assert seen(environment) == {**before, D3: ("r2", before[D3][1])}
-    for name in RESULT_TABLES:
-        assert keys(environment, name) == {(D1, "r1"), (D3, "r2")}, name
-
-
-def test_the_next_run_clears_what_a_killed_one_left(
-    environment: Environment, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    killed = prepared(environment, "killed", (D3,))
-    mend = killed_at(monkeypatch, 4)
-    execute(killed, "decision", 1)
-    mend()
-    assert Results(environment).analysis_rows("exp_a") == []
-    carry_out(a_run(environment, "r2", (D3,)))
-    for name in RESULT_TABLES:
-        assert keys(environment, name) == {(D3, "r2")}, name
 
 
 def test_a_best_effort_analysis_that_left_nothing_is_a_warning_and_a_required_one_an_error(

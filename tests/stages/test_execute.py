@@ -131,8 +131,10 @@ def test_a_skipped_analysis_leaves_the_stored_rows_of_that_day(environment: Envi
     assert (decision.run_id, decision.skipped) == ("r2", ("ab",))
 
 
-@pytest.mark.parametrize("stage", ["did", "pretrends"])
-def test_skipped_did_and_pretrends_come_from_their_own_tables(environment: Environment, stage: str) -> None:
+@pytest.mark.parametrize("stage", ["cuped", "did", "pretrends"])
+def test_other_skipped_analyses_come_from_their_own_rows_and_tables(
+    environment: Environment, stage: str
+) -> None:
     first = a_run(environment, "r1")
     carry_out(first)
     later = replace(a_run(environment, "r2"), skipped=(stage,))

@@ -6,14 +6,11 @@ import json
 from datetime import date
 from typing import Any
 
-import pytest
 from pydantic import TypeAdapter
 
 from exp_platform.config.environment import Environment
 from exp_platform.config.experiment import Experiment
 from exp_platform.results.reader import Results
-from exp_platform.stages.execute import execute
-from exp_platform.tables import write
 from exp_platform.tables.catalog import open_catalog, table
 from exp_platform.tables.files import plan_buckets
 from stages.frozen_runs import a_run, an_experiment, carry_out
@@ -66,28 +63,3 @@ def test_another_experiments_data_stay_as_they_were(environment: Environment) ->
     assert registered(environment, "exp_b") == before
     now = table(open_catalog(environment), "exposures").scan(selected_fields=("user_id",)).to_arrow()
     assert sorted(now["user_id"].to_pylist()) == ["r1-a", "r1-b", "r1-c", "r3-a", "r3-b", "r3-c"]
-
-
-@pytest.mark.parametrize("fails_at", ["exposures", "outcomes", "experiment_registry"])
-def test_a_failure_between_the_commits_leaves_the_last_pair_and_a_retry_completes(
-    environment: Environment, monkeypatch: pytest.MonkeyPatch, fails_at: str
-) -> None:
-    carry_out(a_run(environment, "r1"), "publish")
-    before = registered(environment)
-    run = a_run(environment, "r2")
-    commit = write._replace
-
-    def failing(catalog: Any, table_name: str, *args: Any) -> int:
-        if table_name == fails_at:
-            raise OSError("the machine went down")
-        return commit(catalog, table_name, *args)
-
-    monkeypatch.setattr(write, "_replace", failing)
-    assert execute(run, "publish", 1).retryable
-    assert registered(environment) == before
-    assert published_users(environment) == ["r1-a", "r1-b", "r1-c"]
-    monkeypatch.setattr(write, "_replace", commit)
-    for try_number in (2, 3):
-        assert execute(run, "publish", try_number).status == "success"
-    assert published_users(environment) == ["r2-a", "r2-b", "r2-c"]
-    assert table(open_catalog(environment), "exposures").scan().count() == 3

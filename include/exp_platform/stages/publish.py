@@ -7,6 +7,7 @@ see the last good pair. A retry does the same again.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,6 +16,7 @@ from pyiceberg.catalog import Catalog
 
 from exp_platform.config.environment import load_environment
 from exp_platform.config.experiment import Experiment
+from exp_platform.config.readings import Earlier
 from exp_platform.json_file import write_json
 from exp_platform.stages.run import Run, StageResult
 from exp_platform.tables.catalog import open_catalog, table
@@ -62,7 +64,7 @@ def _registry_row(
         "window_start": experiment.window.start,
         "window_end": experiment.window.end,
         "timezone": experiment.window.timezone,
-        "spec": _EXPERIMENT.dump_json(experiment).decode(),
+        "spec": _EXPERIMENT.dump_json(replace(experiment, earlier=Earlier())).decode(),
         "config_hash": run.config_hash,
         "input_fingerprint": run.input_fingerprint,
         "exposures_snapshot": snapshots["exposures"],

@@ -1,0 +1,163 @@
+"""A stage that dies after any of its commits: readers see the old state or the new one, and a retry completes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pyiceberg.catalog.sql import SqlCatalog
+
+from exp_platform.config.environment import Environment, load_environment
+from exp_platform.results.reader import Results
+from exp_platform.stages.execute import execute
+from exp_platform.stages.graph import ANALYSES
+from exp_platform.stages.run import Run
+from exp_platform.tables.catalog import open_catalog, table
+from exp_platform.tables.files import plan_buckets
+from exp_platform.tables.schemas import RESULT_TABLES, TABLES
+from stages.frozen_runs import D1, D3, a_run, carry_out
+
+# What a rerun may change: which run it was, when, and the snapshots that it committed.
+OF_THE_RUN = {
+    "run_id",
+    "computed_at",
+    "published_at",
+    "exposures_snapshot",
+    "outcomes_snapshot",
+    "input_fingerprint",
+}
+
+
+class Killed(BaseException):
+    """Ends a stage like a kill does: no handler of the platform's runs after it."""
+
+
+@pytest.fixture
+def commits_left(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many more commits to any table succeed before the next one's author dies; empty: nobody does."""
+    left: list[int] = []
+    commit = SqlCatalog.commit_table
+
+    def deadly(self: SqlCatalog, *arguments: Any, **options: Any) -> Any:
+        if left:
+            left[0] -= 1
+            if left[0] < 0:
+                raise Killed
+        return commit(self, *arguments, **options)
+
+    monkeypatch.setattr(SqlCatalog, "commit_table", deadly)
+    return left
+
+
+def killed_again_and_again(run: Run, stage: str, commits_left: list[int]) -> Iterator[int]:
+    """Try a stage until it outlives all of its commits, killed after 0, 1, 2 ... of them."""
+    for commits in range(100):
+        commits_left[:] = [commits]
+        try:
+            manifest = execute(run, stage, commits + 1)
+        except Killed:
+            yield commits
+            continue
+        finally:
+            commits_left.clear()
+        assert manifest.status == "success", manifest.error
+        return
+
+
+def published(environment: Environment) -> dict[str, list[str]]:
+    """The pair of tables that a reader finds by the registry."""
+    (row,) = Results(environment).experiments()
+    pair = {}
+    for name in ("exposures", "outcomes"):
+        plan = plan_buckets(environment, name, "exp_a", row[f"{name}_snapshot"], ["user_id"])
+        pair[name] = [user for bucket in plan.values() for user in bucket.read()["user_id"].to_pylist()]
+    return pair
+
+
+def decided(environment: Environment) -> dict[str, list[str]]:
+    """All results that a reader finds."""
+    results = Results(environment)
+    parts = {
+        "decisions": [d.document for d in results.decisions("exp_a")],
+        "analyses": results.analysis_rows("exp_a"),
+        "did": results.did_rows("exp_a"),
+        "event_study": results.event_study("exp_a"),
+        "sensitivity": results.did_sensitivity("exp_a"),
+        "deltas": results.pretrend_deltas("exp_a"),
+        "tests": results.pretrend_tests("exp_a"),
+        "checks": results.checks("exp_a"),
+        "daily": results.daily("exp_a"),
+        "aggregates": [results.stored_aggregates("exp_a", day) for day in (D1, D3)],
+    }
+    return {name: sorted(map(repr, found)) for name, found in parts.items()}
+
+
+def stored(environment: Environment) -> dict[str, list[str]]:
+    """Every row that lies in a table, whoever may read it."""
+    catalog = open_catalog(environment)
+    return {
+        name: sorted(
+            repr({key: value for key, value in row.items() if key not in OF_THE_RUN})
+            for row in table(catalog, name).scan().to_arrow().to_pylist()
+        )
+        for name in TABLES
+    }
+
+
+@pytest.mark.parametrize(
+    ("stage", "seen_by_readers", "least"),
+    [
+        ("publish", published, 2),  # exposures, outcomes, registry
+        ("decision", decided, len(RESULT_TABLES) + 1),  # each table of results, decisions, the old rows' ends
+    ],
+)
+def test_a_stage_killed_after_any_commit_is_never_half_visible_and_a_retry_completes_it(
+    environment: Environment,
+    commits_left: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+    stage: str,
+    seen_by_readers: Any,
+    least: int,
+) -> None:
+    carry_out(a_run(environment, "r1", (D1, D3), seed=1))
+    old = seen_by_readers(environment)
+    run = a_run(environment, "r2", (D3,), seed=2)
+    before = {"publish": (), "decision": ("publish", *ANALYSES)}[stage]
+    if before:
+        carry_out(run, *before)
+
+    views = [seen_by_readers(environment) for _ in killed_again_and_again(run, stage, commits_left)]
+    new = seen_by_readers(environment)
+    assert execute(run, stage, 100).status == "success"  # a retry that was not needed
+    assert seen_by_readers(environment) == new
+
+    assert old != new
+    assert len(views) >= least
+    shown = [[old, new].index(view) for view in views]  # raises for half a run
+    assert shown == sorted(shown)
+    if stage == "publish":
+        carry_out(run, *ANALYSES, "decision")
+    found = stored(environment)
+    monkeypatch.setenv("EXP_STATE_DIR", str(tmp_path_factory.mktemp("undisturbed")))
+    undisturbed = load_environment("embedded")
+    carry_out(a_run(undisturbed, "r1", (D1, D3), seed=1))
+    carry_out(a_run(undisturbed, "r2", (D3,), seed=2))
+    assert found == stored(undisturbed)
+
+
+def test_the_next_run_clears_what_a_killed_one_left(
+    environment: Environment, commits_left: list[int]
+) -> None:
+    killed = a_run(environment, "killed", (D3,))
+    carry_out(killed, "publish", *ANALYSES)
+    commits_left[:] = [4]
+    with pytest.raises(Killed):
+        execute(killed, "decision", 1)
+    commits_left.clear()
+    assert Results(environment).analysis_rows("exp_a") == []
+    carry_out(a_run(environment, "r2", (D3,)))
+    for name in RESULT_TABLES:
+        rows = table(open_catalog(environment), name).scan().to_arrow().to_pylist()
+        assert {row["run_id"] for row in rows} == {"r2"}, name
