@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 from exp_platform.stats.moments import Moments
 
+Kind = Literal["total", "daily", "cohort"]  # of a block
+
 ALL = "all"  # the segment that holds everybody
 REPLICATE = "replicate"  # the segment of a validation: each of its values is an experiment of its own
 COHORT = "exposure_cohort"  # the segment of `cohort` blocks: users by their first exposure
@@ -28,7 +30,7 @@ class Block:
     the same days since exposure for every user: the metric's window, or the first `did_days` where that never closes.
     """
 
-    kind: Literal["total", "daily", "cohort"]
+    kind: Kind
     metric_id: str
     variant_id: str
     segment: str
@@ -164,6 +166,9 @@ class Aggregates:
     caps: dict[str, tuple[float | None, float | None]] = field(default_factory=dict)  # metric -> lower, upper
     periods: dict[str, Arrivals] = field(default_factory=dict)
     thresholds: dict[str, Threshold] = field(default_factory=dict)  # of behavioural segments
+    # kind of block -> metric -> its largest value, in words, where users have values beyond `stats.rounding.LARGEST`: such a
+    # metric has no blocks of that kind
+    too_large: dict[Kind, dict[str, str]] = field(default_factory=dict)
     # exposures and outcomes, or units; `users`; `users of <metric id>`: the analysed ones, by whether they are in it
     rows: dict[str, RowAccount] = field(default_factory=dict)
 
@@ -205,6 +210,7 @@ def write_aggregates(path: Path, days: list[Aggregates]) -> None:
             "assigned": day.assigned,
             "crossovers": day.crossovers,
             "caps": day.caps,
+            "too_large": day.too_large,
             "periods": {start: asdict(counts) for start, counts in day.periods.items()},
             "thresholds": {segment: t.to_json() for segment, t in day.thresholds.items()},
             "rows": {table: asdict(account) for table, account in day.rows.items()},
@@ -225,6 +231,7 @@ def read_aggregates(path: Path) -> list[Aggregates]:
             assigned=day["assigned"],
             crossovers=day["crossovers"],
             caps={k: (v[0], v[1]) for k, v in day["caps"].items()},
+            too_large=day["too_large"],
             periods={start: Arrivals(**counts) for start, counts in day["periods"].items()},
             thresholds={segment: Threshold.from_json(t) for segment, t in day["thresholds"].items()},
             rows={table: RowAccount(**account) for table, account in day["rows"].items()},

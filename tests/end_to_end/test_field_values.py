@@ -346,3 +346,22 @@ def test_sentinels_as_timestamps_are_malformed_too(place: Installation, unit: st
     if unit == "us":
         pq.write_table(rows, case.spec["source"]["exposures"]["path"], use_deprecated_int96_timestamps=True)
     assert "4 rows of exposures.exposed_at (0.20%) cannot be read" in refused(case)
+
+
+def test_one_huge_value_takes_its_metric_and_no_other(place: Installation) -> None:
+    """A revenue of 1e200 has no finite variance; the run ended at its JSON."""
+    spec = yaml.safe_load(
+        (FIELD / "huge200" / "huge200.yaml").read_text().replace("${FIELD_DIR}", str(FIELD))
+    )
+    place.run(place.spec(**spec))
+    rows = {
+        row["metric_id"]: row for row in place.rows("analysis_results", "huge200") if row["method"] == "ab"
+    }
+    users = pd.read_csv(FIELD / "huge200" / "units.csv")
+    largest = f"{users.revenue.max():.6g}"
+    assert rows["revenue"]["status"] == "DEGENERATE"
+    assert f"value (or covariate) is {largest}, too large" in rows["revenue"]["message"]
+    means = users.groupby("arm").conv.mean()
+    assert rows["conv"]["mean_control"] == pytest.approx(means["control"], rel=1e-12)
+    assert rows["conv"]["mean_treatment"] == pytest.approx(means["treatment"], rel=1e-12)
+    assert largest in (place.state / "memos" / "huge200.md").read_text()

@@ -9,7 +9,7 @@ from datetime import date, timedelta
 
 import numpy as np
 
-from exp_platform.aggregates import ALL, COHORT, REPLICATE, Aggregates, Arrivals, Block
+from exp_platform.aggregates import ALL, COHORT, REPLICATE, Aggregates, Arrivals, Block, Kind
 from exp_platform.config.allocation import in_period
 from exp_platform.config.experiment import Experiment, Metric, MetricKind
 from exp_platform.kernels.behaviour import attribute_of
@@ -22,8 +22,12 @@ from exp_platform.kernels.unit_days import Floats, UnitDays
 from exp_platform.kernels.user_values import Mask, MetricValues, Snapshot, has_daily_block
 from exp_platform.kernels.users import Codes, Users, crossed
 from exp_platform.stats.moments import Moments
+from exp_platform.stats.rounding import LARGEST
 
 BlockKey = tuple[str, str, str, str]  # metric, variant, segment, segment value
+TooLarge = dict[
+    tuple[Kind, str], float
+]  # kind of block, metric -> a user's value beyond LARGEST, the largest
 
 NO_CAPS: Caps = (None, None)
 COHORT_DAYS = 7
@@ -35,13 +39,15 @@ class BucketAggregates:
     """What one bucket gives for one as_of date: aggregates to merge, and the values that global quantiles need.
 
     `distributions` are of uncapped values by (metric, variant), ratios and quantiles left out. Quantile metrics have
-    `marks` and, after the second round, `bracketed` users by the key of their block.
+    `marks` and, after the second round, `bracketed` users by the key of their block. `too_large` has the metrics without
+    blocks in this bucket, because a user's value would make moments overflow.
     """
 
     aggregates: Aggregates
     distributions: dict[tuple[str, str], Distribution]
     marks: dict[BlockKey, Marks] = field(default_factory=dict)
     bracketed: dict[BlockKey, Bracketed] = field(default_factory=dict)
+    too_large: TooLarge = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,7 @@ class Bounded:
 
     blocks: tuple[Block, ...]
     bracketed: dict[BlockKey, Bracketed]
+    too_large: TooLarge
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,14 +90,13 @@ def aggregate(
     """
     now = Snapshot(users, days, experiment, as_of)
     groups, cohorts = list(_groups(now)), list(_cohorts(now))
-    blocks: list[Block] = []
+    blocks = _Blocks(now)
     distributions: dict[tuple[str, str], Distribution] = {}
     marks: dict[BlockKey, Marks] = {}
     for metric in experiment.metrics:
         values = now.values(metric)
         if metric.winsorise is None:
-            blocks += _total_blocks(metric, values, groups)
-            blocks += _cohort_blocks(metric, now, cohorts)
+            blocks.add_totals(metric, values, groups, cohorts)
         if metric.q is not None:
             marks |= {_key(metric, g): Marks.of(_of_group(values, g)) for g in groups}
         elif metric.kind is not MetricKind.RATIO:
@@ -100,7 +106,8 @@ def aggregate(
                 if g.segment == ALL
             }
         if has_daily_block(metric, experiment):
-            blocks += _daily_blocks(metric, now.daily(metric), groups)
+            days_of = [group for group in groups if group.segment in _WITH_DAYS]
+            blocks.add("daily", metric, now.daily(metric), days_of)
     everybody = _arrivals(now, np.ones(now.n, dtype=np.bool_))
     period = _period(now)
     return BucketAggregates(
@@ -108,13 +115,14 @@ def aggregate(
             as_of_date=as_of,
             assigned=everybody.assigned,
             crossovers=everybody.crossovers,
-            blocks=tuple(blocks),
+            blocks=tuple(blocks.found),
             daily=tuple(daily_rows(now)),
             periods={str(a.start): _arrivals(now, period == i) for i, a in enumerate(experiment.ramp)},
             rows=accounts(now, exposures, days) if exposures is not None else {},
         ),
         distributions,
         marks,
+        too_large=blocks.too_large,
     )
 
 
@@ -133,26 +141,26 @@ def bounded(users: Users, days: UnitDays, experiment: Experiment, as_of: date, b
     """The second round of one bucket: what its first could not know the bounds of."""
     now = Snapshot(users, days, experiment, as_of)
     groups, cohorts = list(_groups(now)), list(_cohorts(now))
-    blocks: list[Block] = []
+    blocks = _Blocks(now)
     bracketed: dict[BlockKey, Bracketed] = {}
     for metric in experiment.metrics:
         if metric.winsorise is not None:
             caps = bounds.caps.get(metric.id, NO_CAPS)
-            blocks += _total_blocks(metric, now.values(metric), groups, caps)
-            blocks += _cohort_blocks(metric, now, cohorts, caps)
+            blocks.add_totals(metric, now.values(metric), groups, cohorts, caps)
         elif metric.q is not None:
             values = now.values(metric)
             for group in groups:
                 inside = bounds.brackets.get(_key(metric, group))
                 if inside is not None:
                     bracketed[_key(metric, group)] = Bracketed.of(_of_group(values, group), inside)
-    return Bounded(tuple(blocks), bracketed)
+    return Bounded(tuple(blocks.found), bracketed, blocks.too_large)
 
 
 def completed(part: BucketAggregates, second: Bounded) -> BucketAggregates:
     """One bucket's first round completed by its second."""
     aggregates = replace(part.aggregates, blocks=part.aggregates.blocks + second.blocks)
-    return replace(part, aggregates=aggregates, bracketed=second.bracketed)
+    too_large = part.too_large | second.too_large
+    return replace(part, aggregates=aggregates, bracketed=second.bracketed, too_large=too_large)
 
 
 def _key(metric: Metric, group: _Group) -> BlockKey:
@@ -231,38 +239,53 @@ def _split(codes: Codes, n_codes: int, users: Codes) -> list[Codes]:
     return parts[:n_codes]  # a bucket without users has no crossed value
 
 
-def _total_blocks(
-    metric: Metric, values: MetricValues, groups: list[_Group], caps: Caps = NO_CAPS
-) -> Iterator[Block]:
-    columns = (
-        np.clip(values.columns[0], *caps) if caps != NO_CAPS else values.columns[0],
-        *values.columns[1:],
-    )
-    for group in groups:
-        users = group.users[values.population[group.users]]
-        if len(users):
-            yield Block(
-                "total", metric.id, group.variant, group.segment, group.value, values.names,
-                _moments(columns, users), successes=int(np.count_nonzero(values.columns[0][users])),
-            )  # fmt: skip
+class _Blocks:
+    """The blocks of one bucket, and of the metrics that have none the values that are too large."""
+
+    def __init__(self, now: Snapshot) -> None:
+        self.found: list[Block] = []
+        self.too_large: TooLarge = {}
+        self._now = now
+
+    def add_totals(
+        self,
+        metric: Metric,
+        values: MetricValues,
+        groups: list[_Group],
+        cohorts: list[_Group],
+        caps: Caps = NO_CAPS,
+    ) -> None:
+        """A metric's `total` and `cohort` blocks; the caps of both are those of the totals."""
+        self.add("total", metric, values, groups, caps)
+        if cohorts and metric.q is None:
+            self.add("cohort", metric, self._now.cohort(metric), cohorts, caps)
+
+    def add(
+        self, kind: Kind, metric: Metric, values: MetricValues, groups: list[_Group], caps: Caps = NO_CAPS
+    ) -> None:
+        """A metric's blocks of one kind, of the groups that somebody is in; or what makes them overflow."""
+        first, *others = values.columns
+        columns = (np.clip(first, *caps) if caps != NO_CAPS else first, *others)
+        largest = _largest(columns, values.population, self._now.analysed)
+        if not largest <= LARGEST:  # nor NaN, which overflowing sums of both signs make
+            self.too_large[kind, metric.id] = largest
+            return
+        for group in groups:
+            users = group.users[values.population[group.users]]
+            if len(users):
+                successes = None if kind == "daily" else int(np.count_nonzero(first[users]))
+                self.found.append(
+                    Block(
+                        kind, metric.id, group.variant, group.segment, group.value, values.names,
+                        Moments.of(np.stack([column[users] for column in columns]).T), successes=successes,
+                    )
+                )  # fmt: skip
 
 
-def _cohort_blocks(
-    metric: Metric, now: Snapshot, cohorts: list[_Group], caps: Caps = NO_CAPS
-) -> Iterator[Block]:
-    """Caps are those of the metric's totals."""
-    if cohorts and metric.q is None:
-        for block in _total_blocks(metric, now.cohort(metric), cohorts, caps):
-            yield replace(block, kind="cohort")
-
-
-def _daily_blocks(metric: Metric, values: MetricValues, groups: list[_Group]) -> Iterator[Block]:
-    for group in groups:
-        users = group.users[values.population[group.users]]
-        if group.segment in _WITH_DAYS and len(users):
-            moments = _moments(values.columns, users)
-            yield Block("daily", metric.id, group.variant, group.segment, group.value, values.names, moments)
-
-
-def _moments(columns: tuple[Floats, ...], users: Codes) -> Moments:
-    return Moments.of(np.stack([column[users] for column in columns]).T)
+def _largest(columns: tuple[Floats, ...], population: Mask, analysed: Mask) -> float:
+    """The largest absolute value of any column among the users of both, who are only looked up where it may matter."""
+    largest = np.max([np.abs(column).max(initial=0.0) for column in columns])
+    if not largest <= LARGEST:
+        users = population & analysed
+        largest = np.max([np.abs(column[users]).max(initial=0.0) for column in columns])
+    return float(largest)

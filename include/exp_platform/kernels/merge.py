@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from exp_platform.aggregates import ALL, Aggregates, Arrivals, Block, DailyRow
+import numpy as np
+
+from exp_platform.aggregates import ALL, Aggregates, Arrivals, Block, DailyRow, Kind
 from exp_platform.config.experiment import Experiment
-from exp_platform.kernels.aggregate import NO_CAPS, BlockKey, Bounds, BucketAggregates
+from exp_platform.kernels.aggregate import NO_CAPS, BlockKey, Bounds, BucketAggregates, TooLarge
 from exp_platform.kernels.order_statistics import (
     Bracket,
     Bracketed,
@@ -18,6 +21,7 @@ from exp_platform.kernels.order_statistics import (
 from exp_platform.kernels.quantiles import Caps, Distribution
 from exp_platform.kernels.row_account import together
 from exp_platform.stats.moments import Moments
+from exp_platform.stats.rounding import LARGEST
 
 
 def bounds_of(parts: Sequence[BucketAggregates], experiment: Experiment) -> Bounds:
@@ -51,18 +55,42 @@ def merge_aggregates(
     dates = {part.aggregates.as_of_date for part in parts}
     if len(dates) != 1:
         raise ValueError(f"parts of one as_of date are needed, not of {sorted(dates)}")
-    caps = dict(bounds.caps) if bounds else {}
+    too_large = _too_large(parts)
+    of_bounds = dict(bounds.caps) if bounds else {}
+    caps = {metric: both for metric, both in of_bounds.items() if ("total", metric) not in too_large}
     quantiles = _Quantiles(parts, experiment, caps)
     return Aggregates(
         as_of_date=dates.pop(),
         assigned=_sum(part.aggregates.assigned for part in parts),
         crossovers=_sum(part.aggregates.crossovers for part in parts),
-        blocks=tuple(quantiles.added_to(block) for block in _blocks(parts)),
+        blocks=tuple(
+            quantiles.added_to(block)
+            for block in _blocks(parts)
+            if (block.kind, block.metric_id) not in too_large
+        ),
         daily=_daily(parts),
         caps=caps,
+        too_large=_told(too_large),
         periods={start: _arrivals(start, parts) for start in parts[0].aggregates.periods},
         rows={table: together(p.aggregates.rows[table] for p in parts) for table in parts[0].aggregates.rows},
     )
+
+
+def _too_large(parts: Sequence[BucketAggregates]) -> TooLarge:
+    """The largest value of all buckets; it is NaN or infinite where a sum has overflowed."""
+    largest: TooLarge = {}
+    for part in parts:
+        for key, value in part.too_large.items():
+            largest[key] = float(np.maximum(value, largest.get(key, 0.0)))
+    return largest
+
+
+def _told(too_large: TooLarge) -> dict[Kind, dict[str, str]]:
+    """What stands in the place of a metric's blocks."""
+    told: dict[Kind, dict[str, str]] = {}
+    for (kind, metric), value in sorted(too_large.items()):
+        told.setdefault(kind, {})[metric] = f"{value:.6g}" if math.isfinite(value) else "beyond 1.8e308"
+    return told
 
 
 def _arrivals(start: str, parts: Sequence[BucketAggregates]) -> Arrivals:
@@ -130,7 +158,9 @@ def _daily(parts: Sequence[BucketAggregates]) -> tuple[DailyRow, ...]:
             key = (row.metric_id, row.variant_id, row.local_date.isoformat())
             before = total.get(key)
             total[key] = row if before is None else _added(before, row)
-    return tuple(total.values())
+    sums = [(r.metric_id, s) for r in total.values() for s in (r.value_sum, r.denominator_sum or 0.0)]
+    too_large = {metric for metric, value in sums if not abs(value) <= LARGEST}
+    return tuple(row for row in total.values() if row.metric_id not in too_large)
 
 
 def _added(a: DailyRow, b: DailyRow) -> DailyRow:

@@ -71,7 +71,8 @@ def unit_days(users: Users, outcomes: pa.Table, experiment: Experiment, as_of: d
     """Reduce outcomes up to `as_of` to unit days, the same to the last bit for any order of the rows.
 
     `outcomes` has user_id, event, occurred_at (UTC) and value; a null value adds nothing but the row counts. Rows of
-    other users or events, and those older than any pre-period, are left out. Raises DataError for NaN or infinity.
+    other users or events, and those older than any pre-period, are left out. A sum may overflow and is infinite then.
+    Raises DataError for a value that is NaN or infinite itself.
     """
     events = events_read(experiment)
     earliest, cutoff = horizon(experiment), instant(experiment.window.cutoff(as_of))
@@ -82,14 +83,15 @@ def unit_days(users: Users, outcomes: pa.Table, experiment: Experiment, as_of: d
     shift = (at - users.exposed_at[user]) // DAY - (since - exposed_since[user]) + 2
     value = np.asarray(rows["value"].fill_null(0.0).to_numpy(), dtype=np.float64)
 
-    shape = len(events), max(len(users), 1), len(local.starts), _SHIFTS
-    key, n, total = _grouped(np.ravel_multi_index((event, user, since, shift), shape), value)
-    event, user, since, shift = np.unravel_index(key, shape)
-    if not np.isfinite(total).all():
-        bad = events[event[~np.isfinite(total)][0]]
+    if not np.isfinite(value).all():
+        bad = events[event[~np.isfinite(value)][0]]
         raise DataError(
             f"outcomes of event {bad!r} hold values that are NaN or infinite: correct or remove those rows"
         )
+
+    shape = len(events), max(len(users), 1), len(local.starts), _SHIFTS
+    key, n, total = _grouped(np.ravel_multi_index((event, user, since, shift), shape), value)
+    event, user, since, shift = np.unravel_index(key, shape)
     day = since - exposed_since[user] + shift - 2
     grouped = EventDays(user, (since + local.first).astype(np.int32), day, n, total)
     bounds = np.searchsorted(event, np.arange(len(events) + 1))
@@ -178,7 +180,8 @@ def _grouped(key: Ints, value: Floats) -> tuple[Ints, Ints, Floats]:
     if value[rows].any():
         order[many] = rows[np.lexsort((value[rows], key[rows]))]
     value = value[order]
-    total = np.add.reduceat(value, first) if len(first) < len(value) else value
+    with np.errstate(over="ignore"):
+        total = np.add.reduceat(value, first) if len(first) < len(value) else value
     return key[order[first]], n, total
 
 
