@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +14,7 @@ from rich.table import Table
 
 from exp_platform.config.environment import load_environment
 from exp_platform.config.loading import load_all, load_experiment
-from exp_platform.errors import ConfigError
+from exp_platform.errors import ConfigError, DataError
 from exp_platform.pipelines import run_end_to_end as end_to_end
 
 if TYPE_CHECKING:
@@ -43,6 +44,15 @@ METHODS = (
 ExperimentId = Annotated[
     str, typer.Argument(metavar="EXPERIMENT_ID", help="The experiment's id; see exp list.")
 ]
+
+
+def _finite(value: float | None) -> float | None:
+    """Of a number that a plan is made of: NaN and infinities pass a range."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is no number to plan with")
+    return value
+
+
 Day = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"])]
 
 
@@ -187,17 +197,31 @@ def memo(experiment_id: ExperimentId, as_of: end_to_end.AsOfOption = None) -> No
 def plan(
     experiment_id: ExperimentId,
     metric: Annotated[str | None, typer.Option(help="Only this metric.")] = None,
-    users: Annotated[float | None, typer.Option(min=2, help="Users expected in all arms together.")] = None,
-    daily_users: Annotated[
-        float | None, typer.Option(min=0.001, help="New users a day; by default stored ones, or the spec's.")
+    users: Annotated[
+        float | None,
+        typer.Option(min=2, max=1e15, callback=_finite, help="Users expected in all arms together."),
     ] = None,
-    baseline: Annotated[float | None, typer.Option(help="Control's expected mean (with --metric).")] = None,
+    daily_users: Annotated[
+        float | None,
+        typer.Option(
+            min=0.001,
+            max=1e15,
+            callback=_finite,
+            help="New users a day; by default stored ones, or the spec's.",
+        ),
+    ] = None,
+    baseline: Annotated[
+        float | None, typer.Option(callback=_finite, help="Control's expected mean (with --metric).")
+    ] = None,
     sd: Annotated[
-        float | None, typer.Option(min=0, help="Standard deviation a user (with --metric).")
+        float | None,
+        typer.Option(min=0, callback=_finite, help="Standard deviation a user (with --metric)."),
     ] = None,
     variance_reduction: Annotated[
         float | None,
-        typer.Option(min=-1, max=0.999, help="What adjusting takes off the variance (with --metric)."),
+        typer.Option(
+            min=-1, max=0.999, callback=_finite, help="What adjusting takes off the variance (with --metric)."
+        ),
     ] = None,
     like: Annotated[
         str | None,
@@ -237,15 +261,19 @@ def plan(
     ]
     if as_json:
         print(json.dumps(plan_json(experiment, plans), indent=1, default=str))
-        return
-    console.print(plan_table(experiment, plans, width=console.width))
-    for made in plans:
-        if made.durations and (metric is not None or made.metric.role == "primary"):
-            console.print(durations_table(made))
-    for line in plan_lines(experiment, plans):
-        console.print(line, highlight=False)
-    if arrivals is None:
-        console.print("Give --daily-users (or decision.daily_users in the spec) for the days.")
+    else:
+        console.print(plan_table(experiment, plans, width=console.width))
+        for made in plans:
+            if made.durations and (metric is not None or made.metric.role == "primary"):
+                console.print(durations_table(made))
+        for line in plan_lines(experiment, plans):
+            console.print(line, highlight=False)
+        if arrivals is None:
+            console.print("Give --daily-users (or decision.daily_users in the spec) for the days.")
+    if not any(made.possible for made in plans):
+        raise DataError(
+            f"{experiment_id}: nothing could be planned; the notes of each metric say why and what helps"
+        )
 
 
 def _earlier_users(experiment: Experiment, like: str | None, history: Path | None) -> Earlier:

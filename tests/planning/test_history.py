@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +12,16 @@ import pyarrow as pa
 import pytest
 from pyarrow import csv, parquet
 from statsmodels.api import OLS, add_constant
+from typer.testing import CliRunner, Result
 
 from analyses.simulated import UNITS, experiment, metric
-from exp_platform.config.experiment import MetricKind, Winsorise
+from exp_platform import cli
+from exp_platform.config.experiment import Effect, MetricKind, Role, Winsorise
 from exp_platform.errors import DataError
 from exp_platform.planning.history import earlier_users
 from exp_platform.planning.known import Known
+from exp_platform.planning.metric_plan import Finds, plan_metric
+from exp_platform.report.plan import plan_json, plan_lines
 
 RNG = np.random.default_rng(3)
 N = 4000
@@ -85,8 +91,8 @@ def test_nulls_count_as_the_spec_says(tmp_path: Path) -> None:
     holes = {"spend": pa.array([None, *SPEND[1:]])}
     assert known(tmp_path, metric("spend", missing="zero"), holes).mean == pytest.approx(SPEND[1:].sum() / N)
     assert known(tmp_path, metric("spend", missing="exclude"), holes).mean == pytest.approx(SPEND[1:].mean())
-    with pytest.raises(DataError, match="1 rows of spend are null"):
-        known(tmp_path, metric("spend", missing="error"), holes)
+    refused = known(tmp_path, metric("spend", missing="error"), holes)
+    assert refused.told == ("users.parquet: 1 rows are null; fill them in, or say missing: zero or exclude",)
 
 
 def test_of_a_table_of_users_a_missing_covariate_has_a_flag(tmp_path: Path) -> None:
@@ -119,18 +125,9 @@ def test_numbers_are_read_as_those_of_raw_data(tmp_path: Path) -> None:
         ("users.txt", None, "allowed are files .parquet and .csv"),
         ("absent.parquet", None, "cannot be read"),
         ("users.parquet", {"cost": SPEND}, "found the columns cost; a metric needs one of its name: spend"),
-        ("users.parquet", {"spend": ["a"] * N}, "the column spend must hold numbers"),
-        (
-            "users.parquet",
-            {"spend": ["1_000"] * N},
-            "4000 rows cannot be read .such as '1_000'.; write them plainly",
-        ),
-        ("users.parquet", {"spend": [float("inf"), *SPEND[1:]]}, "1 rows cannot be read .such as 'inf'."),
-        ("users.parquet", {"spend": [[1.0]] * N}, "the column spend must hold numbers"),
-        ("users.parquet", {"spend": SPEND[:1]}, "spend"),
     ],
 )
-def test_what_cannot_be_used_is_told(
+def test_a_file_that_says_nothing_of_any_metric_is_refused(
     tmp_path: Path, name: str, columns: dict[str, object] | None, told: str
 ) -> None:
     path = tmp_path / name
@@ -140,12 +137,144 @@ def test_what_cannot_be_used_is_told(
         earlier_users(experiment(metric("spend")), path)
 
 
-def test_a_metric_without_a_column_is_left_out(tmp_path: Path) -> None:
-    path = tmp_path / "users.parquet"
-    parquet.write_table(pa.table({"spend": SPEND}), path)
-    spec = experiment(metric("spend", covariates=["before"]), replace(metric("other")))
-    (found,) = earlier_users(spec, path).metrics.values()
-    assert found.gains == {}, "a gain needs columns of all covariates"
+WAIT, VALUE = metric("x", MetricKind.QUANTILE, q=0.9), metric("x", MetricKind.RATIO)
+FLAT = np.zeros(N)
+SILENT = {  # why a metric's history gives no plan -> the metric, its columns, what is told
+    "a quantile within a tie": (WAIT, {"x": FLAT}, "lies within a tie at 0 .*: choose another q"),
+    "too few users for a quantile": (
+        WAIT,
+        {"x": pa.array([*SPEND[:20], *[None] * (N - 20)])},
+        "20 users are too few .*: give at least 36",
+    ),
+    "a quantile of huge values": (WAIT, {"x": SPEND * 1e200}, "values around the 0.9 quantile are too large"),
+    "a metric that does not vary": (metric("x"), {"x": FLAT + 3.3}, "does not vary .*: give users in whom it does"),
+    "one that its caps make constant": (
+        metric("x", winsorise=Winsorise(upper=0.9)),
+        {"x": np.where(np.arange(N) < 9, 1.0, 0.0)},
+        "does not vary .*: choose caps closer to 0 and 1",
+    ),
+    "nobody does it": (metric("x", MetricKind.PROPORTION), {"x": FLAT}, "between 0 and 1, not 0: give one that"),
+    "a ratio to nothing": (
+        VALUE,
+        {"x.numerator": SPEND, "x.denominator": FLAT},
+        "denominator of the ratio has mean zero; give users",
+    ),
+    "half a ratio": (VALUE, {"x.numerator": SPEND}, "there is no column x.denominator; add it"),
+    "a value whose square overflows": (
+        metric("x"),
+        {"x": [1e200, *SPEND[1:]]},
+        r"too large for arithmetic: correct them, .* or winsorise .*\(the largest is 1e\+200\)",
+    ),
+    "values whose sum overflows": (metric("x"), {"x": [1.7e308, 1.7e308, *SPEND[2:]]}, "too large for arithmetic"),
+    "a ratio that overflows": (
+        VALUE,
+        {"x.numerator": SPEND * 1e40, "x.denominator": FLAT + 1e-50},
+        "ratios are too large",
+    ),
+    "values whose squares are lost": (metric("x"), {"x": SPEND * 1e-200}, "too small for arithmetic"),
+    "no users": (metric("x"), {"x": pa.array([None] * N, pa.float64())}, "no users have a value; give more"),
+    "one user": (metric("x"), {"x": pa.array([1.0, *[None] * (N - 1)])}, "1 users have a value; give more"),
+    "text": (metric("x"), {"x": ["a"] * N}, "the column x must hold numbers"),
+    "a malformed number": (
+        metric("x"),
+        {"x": ["1_000"] * N},
+        "4000 rows cannot be read .such as '1_000'.; write them plainly",
+    ),
+    "an infinite one": (metric("x"), {"x": [float("inf"), *SPEND[1:]]}, "1 rows cannot be read .such as 'inf'."),
+    "lists": (metric("x"), {"x": [[1.0]] * N}, "the column x must hold numbers"),
+    "no column": (metric("x"), {}, "there is no column x; add it"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("why", SILENT)
+@pytest.mark.filterwarnings("error")
+def test_a_metric_whose_history_gives_no_plan_is_told_and_the_others_are_planned(
+    tmp_path: Path, why: str
+) -> None:
+    silent, columns, told = SILENT[why]
+    m = replace(silent, mde=Effect(0.05, "relative"), missing="exclude")
+    spend = metric("spend", mde=Effect(0.05, "relative"), role=Role.SECONDARY)
+    spec, path = experiment(m, spend), tmp_path / "users.parquet"
+    parquet.write_table(pa.table({**columns, "spend": SPEND}), path)
+    earlier = earlier_users(spec, path)
+    broken, other = (plan_metric(spec, x, known=earlier.metrics[x.id], users=1000) for x in spec.metrics)
+    alone = known(tmp_path, spend, {"spend": SPEND})
+    assert other == plan_metric(spec, spend, known=alone, users=1000)
+    assert other.required_users > 100
+    assert (broken.required_users, broken.finds, broken.possible) == (None, Finds(), False)
+    (note,) = [note for note in broken.notes if "missing: exclude" not in note]
+    assert re.search(told, note), note
+    assert f"x: {note}" in plan_lines(spec, [broken, other])
+    shown = json.loads(json.dumps(plan_json(spec, [broken, other]), allow_nan=False, default=str))
+    assert note in shown["metrics"][0]["notes"]
+
+
+@pytest.mark.parametrize(
+    ("before", "told"),
+    [
+        (["a"] * N, "the column before must hold numbers"),
+        (BEFORE * 1e200, "covariates are too large for arithmetic"),
+        (None, "there is no column before; add it"),
+    ],
+)
+def test_a_covariate_that_cannot_be_read_costs_its_gain_and_not_the_plan(
+    tmp_path: Path, before: object, told: str
+) -> None:
+    columns = {"spend": SPEND} | ({} if before is None else {"before": before})
+    found = known(tmp_path, metric("spend", covariates=["before"]), columns)
+    assert (found.mean, found.gains) == (pytest.approx(SPEND.mean()), {})
+    (note,) = found.told
+    assert note.startswith(f"users.parquet: what cuped gains is not known: {told}")
+
+
+def test_huge_values_far_from_a_quantile_do_it_no_harm(tmp_path: Path) -> None:
+    m = metric("wait", MetricKind.QUANTILE, q=0.5)
+    plain = known(tmp_path, m, {"wait": SPEND})
+    largest = np.argmax(SPEND)
+    assert known(tmp_path, m, {"wait": np.where(np.arange(N) == largest, 1e300, SPEND)}) == plain
+
+
+class TestCommand:
+    """`exp plan --history`, without a platform around it."""
+
+    SPEC = experiment(
+        metric("wait", MetricKind.QUANTILE, q=0.9, mde=Effect(0.05, "relative")),
+        metric("spend", mde=Effect(0.05, "relative")),
+    )
+
+    @pytest.fixture(autouse=True)
+    def here(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(cli, "load_experiment", lambda _: self.SPEC)
+        monkeypatch.setattr(cli.console, "width", 240)
+        self.path = tmp_path / "users.parquet"
+
+    def call(self, columns: dict[str, object], *flags: str) -> Result:
+        parquet.write_table(pa.table(columns), self.path)
+        return CliRunner().invoke(cli.app, ["plan", "exp_test", "--history", str(self.path), *flags])
+
+    def test_one_metric_that_gives_no_plan_stops_no_other_one(self) -> None:
+        said = self.call({"wait": FLAT, "spend": SPEND})
+        assert said.exit_code == 0
+        assert "wait: users.parquet: the 0.9 quantile lies within a tie at 0" in said.output
+        told = json.loads(self.call({"wait": FLAT, "spend": SPEND}, "--json").output)
+        assert [m["required_users"] is None for m in told["metrics"]] == [True, False]
+
+    @pytest.mark.parametrize("flags", [(), ("--json",)])
+    def test_it_fails_where_nothing_could_be_planned_after_saying_why(self, flags: tuple[str, ...]) -> None:
+        said = self.call({"wait": FLAT, "spend": FLAT}, *flags)
+        assert isinstance(said.exception, DataError)
+        assert "nothing could be planned" in str(said.exception)
+        for why in ("lies within a tie", "does not vary"):
+            assert why in said.output
+
+    @pytest.mark.parametrize(
+        "flag", ["--users", "--daily-users", "--baseline", "--sd", "--variance-reduction"]
+    )
+    @pytest.mark.parametrize("number", ["nan", "inf"])
+    def test_numbers_that_are_none_are_refused(self, flag: str, number: str) -> None:
+        said = self.call({"spend": SPEND}, "--metric", "spend", flag, number)
+        assert said.exit_code == 2
+        assert flag in said.output
 
 
 @pytest.mark.parametrize(

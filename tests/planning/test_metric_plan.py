@@ -281,6 +281,22 @@ def test_evidence_at_any_look_needs_more_users() -> None:
             Expected(0.7),
             ["cannot have an effect"],
         ),
+        (metric("x", mde=Effect(1.0, "absolute")), Expected(9.0, 0.0), ["does not vary", "or --sd"]),
+        (
+            metric("x", mde=Effect(1.0, "absolute")),
+            Expected(9.0, 1e200),
+            ["1e+200 is too large", "larger unit"],
+        ),
+        (
+            metric("x", mde=Effect(1.0, "absolute")),
+            Expected(1e200, 1.0),
+            ["1e+200 is too large", "larger unit"],
+        ),
+        (
+            metric("x", mde=Effect(0.1, "relative")),
+            Expected(1e-17, 3.0),
+            ["more than 1e+15 users", "absolute"],
+        ),
         (metric("x", MetricKind.PROPORTION, mde=Effect(0.5, "absolute")), Expected(1.5), ["between 0 and 1"]),
     ],
 )
@@ -315,9 +331,26 @@ class TestKnown:
     def test_a_metric_of_another_kind_is_another_metric(self) -> None:
         assert known_of(self.M, [row_of("ab", MetricKind.COUNT)], "exp_x") is None
 
-    def test_rows_without_numbers_tell_nothing(self) -> None:
-        silent = replace(row_of("ab"), status=Status.INSUFFICIENT_DATA, mean_control=None, sd_control=None)
-        assert known_of(self.M, [silent], "exp_x") is None
+    @pytest.mark.parametrize(
+        ("status", "message", "told"),
+        [
+            (Status.DEGENERATE, "the metric does not vary", "exp_x: the metric does not vary"),
+            (
+                Status.INSUFFICIENT_DATA,
+                "9 users in control",
+                "exp_x: 9 users in control; run it again once more users",
+            ),
+        ],
+    )
+    def test_rows_without_numbers_say_why(self, status: Status, message: str, told: str) -> None:
+        silent = replace(row_of("ab"), status=status, message=message, mean_control=None, sd_control=None)
+        found = known_of(self.M, [silent], "exp_x")
+        assert found is not None
+        assert (found.mean, found.sd) == (None, None)
+        plan = plan_metric(experiment(self.M), self.M, known=found)
+        assert plan.notes[0].startswith(told)
+        assert not [note for note in plan.notes if "no baseline" in note]
+        assert not plan.possible
 
     def test_the_specs_baseline_comes_before_it_and_a_given_one_before_that(self) -> None:
         m = replace(self.M, baseline=12.0)

@@ -38,6 +38,15 @@ def test_own_results_and_another_experiments(environment: Environment) -> None:
     assert earlier_results(results, new).metrics == {}
 
 
+def test_a_metric_that_another_experiment_has_no_result_of_is_told(environment: Environment) -> None:
+    carry_out(a_run(environment, "r1", (D3,)))
+    spec = experiment(metric("orders"), metric("visits"))
+    found = earlier_results(Results(environment), spec, an_experiment()).metrics
+    assert found["orders"].told == ()
+    (told,) = found["visits"].told
+    assert told.startswith("exp_a: it has no result of a mean `visits`; plan it by --history")
+
+
 def test_results_that_say_nothing_of_the_metrics_are_refused(environment: Environment) -> None:
     carry_out(a_run(environment, "r1", (D3,)))
     results = Results(environment)

@@ -29,6 +29,7 @@ from exp_platform.stats.power import (
     required_per_arm,
     scaled,
 )
+from exp_platform.stats.rounding import LARGEST, SMALLEST
 from exp_platform.stats.sequential import rho
 
 TUNED_USERS = 5000  # where confidence sequences are narrowest when no size was planned
@@ -70,6 +71,10 @@ def design_of(metric: Metric, expected: Expected) -> Design | None:
     The score test is of counts: adjusted proportions are planned, as they are tested, by Welch.
     """
     mean, sd, reduction = expected
+    if not all(abs(x) <= LARGEST for x in (mean, sd) if x is not None) or (
+        sd is not None and 0 < sd < SMALLEST
+    ):
+        return None
     left = 1 - (reduction or 0.0)
     try:
         if metric.kind in PROPORTIONS:

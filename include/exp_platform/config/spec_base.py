@@ -13,6 +13,7 @@ from exp_platform.config.experiment import FIRST_DAY, LAST_DAY, Effect
 from exp_platform.config.faults import Fault, refuse
 
 ID_PATTERN = r"^[a-z0-9_]{1,64}$"
+LARGEST_SIZE = 1e60  # `stats.rounding.LARGEST`, which would import NumPy here
 
 T = TypeVar("T")
 
@@ -53,7 +54,7 @@ def _as_effect(value: Any) -> Effect:
     elif isinstance(value, dict) and len(value) == 1:
         scale, size = next(iter(value.items()))
     is_number = isinstance(size, (int, float)) and not isinstance(size, bool)
-    if scale not in ("relative", "absolute") or not is_number or not 0 < size < float("inf"):
+    if scale not in ("relative", "absolute") or not is_number or not 0 < size <= LARGEST_SIZE:
         refuse([Fault((), value, _SIZES)])
     return Effect(float(size), scale)  # type: ignore[arg-type]
 

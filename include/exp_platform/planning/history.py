@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from pyarrow import csv, parquet
 
-from exp_platform.aggregates import ALL, Block
-from exp_platform.analyses.comparison import arm_of
 from exp_platform.analyses.planned import PROPORTIONS
 from exp_platform.config.experiment import Experiment, Metric, MetricKind
 from exp_platform.errors import DataError
@@ -21,10 +20,15 @@ from exp_platform.kernels.quantiles import Distribution
 from exp_platform.kernels.unit_days import Floats
 from exp_platform.planning.known import Earlier, Known
 from exp_platform.stats.adjustment import adjust
-from exp_platform.stats.arms import linearised
+from exp_platform.stats.arms import Arm, arm_mean, arm_ratio, linearised
 from exp_platform.stats.moments import Moments
+from exp_platform.stats.quantile import arm_quantile, fewest_users
+from exp_platform.stats.rounding import LARGEST, SMALLEST
 
 ANYBODY = Bracket(-math.inf, math.inf)
+TOO_LARGE = "are too large for arithmetic: correct them, or choose a larger unit"
+
+Bools = NDArray[np.bool_]
 
 
 def read_history(path: Path) -> pa.Table:
@@ -48,17 +52,15 @@ def read_history(path: Path) -> pa.Table:
 
 
 def earlier_users(experiment: Experiment, path: Path) -> Earlier:
-    """What a file says of the metrics that it has columns of; raises DataError where it has none of them."""
+    """What a file says of each metric, or why it says nothing; raises DataError where it has columns of none of them."""
     table = read_history(path)
-    found = {m.id: known_in(experiment, m, table, path.name) for m in experiment.metrics}
-    metrics = {metric_id: known for metric_id, known in found.items() if known is not None}
-    if not metrics:
+    if not any(set(columns_of(m)) <= set(table.column_names) for m in experiment.metrics):
         wanted = [name for m in experiment.metrics for name in columns_of(m)]
         raise DataError(
             f"--history {path}: found the columns {', '.join(table.column_names)}; a metric needs one of its name: "
             f"{', '.join(wanted)}"
         )
-    return Earlier(metrics)
+    return Earlier({m.id: known_in(experiment, m, table, path.name) for m in experiment.metrics})
 
 
 def columns_of(metric: Metric) -> tuple[str, ...]:
@@ -68,48 +70,57 @@ def columns_of(metric: Metric) -> tuple[str, ...]:
     return (metric.id,)
 
 
-def known_in(experiment: Experiment, metric: Metric, table: pa.Table, source: str) -> Known | None:
-    """Mean, spread and, where all covariates have columns, CUPED's gain; None where the table has no such metric.
+def known_in(experiment: Experiment, metric: Metric, table: pa.Table, source: str) -> Known:
+    """Mean, spread and, where all covariates have columns, CUPED's gain; each with the reason where it cannot be known.
 
     The gain is the share of the variance that a regression of the users on the covariates takes away, net of the degrees of
     freedom of its slopes. Nulls are treated as in the experiment: of the metric as its `missing` says, of a covariate as 0,
-    for a `units` source with a flag. Raises DataError for a column that is no number, or users of whom nothing can be said.
+    for a `units` source with a flag.
     """
-    if not set(columns_of(metric)) <= set(table.column_names):
-        return None
-    outcome = np.column_stack([_column(table, name, source) for name in columns_of(metric)])
-    users = ~np.isnan(outcome).any(axis=1)
-    if metric.missing == "error" and not users.all():
-        raise DataError(
-            f"{source}: {(~users).sum()} rows of {metric.id} are null; fill them in, or say missing: zero or exclude"
-        )
-    if metric.missing == "zero":
-        outcome, users = np.nan_to_num(outcome), np.ones(len(outcome), dtype=bool)
-    values = _as_measured(metric, outcome[users])
-    block = _block(metric, values)
     try:
-        arm = arm_of(metric, block)
-    except ValueError as error:
-        raise DataError(f"{source}: {metric.id}: {error}") from error
-    names = [c.id for c in metric.covariates]
+        outcome, users = _outcomes(metric, table)
+        values = _as_measured(metric, outcome[users])
+        arm = _arm(metric, values)
+    except (DataError, ValueError) as error:
+        return Known.nothing(source, error)
     gains: dict[str, float] = {}
-    if names and set(names) <= set(table.column_names):
-        past = np.column_stack([_column(table, name, source) for name in names])
+    if not metric.covariates or metric.kind is MetricKind.QUANTILE or not arm.sd > 0:
+        return Known(arm.mean, arm.sd, gains, source)
+    try:
+        past = np.column_stack([_column(table, c.id) for c in metric.covariates])
         flags = np.isnan(past) if experiment.source.kind == "units" else past[:, :0]
-        gains["cuped"] = _gain(block, np.column_stack([np.nan_to_num(past), flags])[users], values)
+        past = np.column_stack([np.nan_to_num(past), flags])[users]
+        _require_measurable("covariates", past)
+    except DataError as error:
+        told = f"{source}: what cuped gains is not known: {error}"
+        return Known(arm.mean, arm.sd, gains, source, (told,))
+    gains["cuped"] = _gain(metric, values, past)
     return Known(arm.mean, arm.sd, gains, source)
 
 
-def _column(table: pa.Table, name: str, source: str) -> Floats:
-    """A column as floats, by the grammar of raw data; null is NaN."""
+def _outcomes(metric: Metric, table: pa.Table) -> tuple[Floats, Bools]:
+    """The metric's columns, shape (rows, 1 or 2), and which rows are users of it."""
+    outcome = np.column_stack([_column(table, name) for name in columns_of(metric)])
+    users: Bools = ~np.asarray(np.isnan(outcome).any(axis=1))
+    if metric.missing == "error" and not users.all():
+        raise DataError(f"{(~users).sum()} rows are null; fill them in, or say missing: zero or exclude")
+    if metric.missing == "zero":
+        return np.nan_to_num(outcome), np.ones(len(outcome), dtype=bool)
+    return outcome, users
+
+
+def _column(table: pa.Table, name: str) -> Floats:
+    """A column as floats, by the grammar of raw data; null is NaN. Raises DataError where there is no such column of numbers."""
+    if name not in table.column_names:
+        raise DataError(f"there is no column {name}; add it")
     try:
         found = number(table.column(name))
     except pa.ArrowException as error:
-        raise DataError(f"{source}: the column {name} must hold numbers or booleans: {error}") from error
+        raise DataError(f"the column {name} must hold numbers or booleans: {error}") from error
     if found.malformed:
         shown = ", ".join(map(repr, found.examples))
         raise DataError(
-            f"{source}: the column {name} must hold numbers or booleans: {found.malformed} rows cannot be read (such as "
+            f"the column {name} must hold numbers or booleans: {found.malformed} rows cannot be read (such as "
             f"{shown}); write them plainly"
         )
     return np.asarray(found.values.to_numpy(), dtype=np.float64)
@@ -123,20 +134,54 @@ def _as_measured(metric: Metric, values: Floats) -> Floats:
     return (values != 0).astype(np.float64) if metric.kind in PROPORTIONS else values
 
 
-def _block(metric: Metric, values: Floats) -> Block:
-    """The block that an arm of these users would have."""
-    found = None
-    if metric.q is not None and len(values):
-        found = quantile_numbers(Bracketed.of(values[:, 0], ANYBODY), len(values), metric.q)
-    names = ("value", "denominator")[: values.shape[1]]
-    numbers = {} if found is None else found._asdict()
-    return Block("total", metric.id, "history", ALL, ALL, names, Moments.of(values), **numbers)
+def _arm(metric: Metric, values: Floats) -> Arm:
+    """What an arm of these users would be compared by. Raises DataError or ValueError with the reason where it cannot be."""
+    if len(values) < 2:
+        raise DataError(f"{len(values) or 'no'} users have a value; give more, or other days")
+    if metric.q is not None:
+        return _quantile_arm(values[:, 0], metric.q)
+    _require_measurable(
+        "values", values, "" if metric.kind is MetricKind.RATIO else ", or winsorise the metric"
+    )
+    moments = Moments.of(values)
+    if metric.kind is not MetricKind.RATIO:
+        return arm_mean(moments)
+    try:
+        arm = arm_ratio(moments)
+    except ValueError as error:
+        raise DataError(f"{error}; give users or days in which it is not") from error
+    _require_measurable("ratios", np.array([arm.mean, arm.sd]))
+    return arm
 
 
-def _gain(block: Block, past: Floats, values: Floats) -> float:
+def _quantile_arm(values: Floats, q: float) -> Arm:
+    """A quantile's arm; values too large for arithmetic do no harm far from it, so they only keep their rank."""
+    n = len(values)
+    found = quantile_numbers(Bracketed.of(np.clip(values, -LARGEST, LARGEST), ANYBODY), n, q)
+    if found is None:
+        raise DataError(
+            f"{n} users are too few for an interval of the {q:g} quantile: give at least {fewest_users(q)}"
+        )
+    if not abs(found.quantile) + found.quantile_error < LARGEST:
+        raise DataError(f"values around the {q:g} quantile {TOO_LARGE}")
+    return arm_quantile(n, q, found.quantile, found.quantile_error)
+
+
+def _require_measurable(what: str, values: Floats, remedy: str = "") -> None:
+    """Raises DataError for numbers whose squares overflow, or are all lost."""
+    largest = float(np.max(np.abs(values), initial=0.0))
+    if largest > LARGEST:
+        raise DataError(f"{what} {TOO_LARGE}{remedy} (the largest is {largest:g})")
+    if 0 < largest < SMALLEST:
+        raise DataError(
+            f"all {what} are too small for arithmetic (the largest is {largest:g}): choose a smaller unit"
+        )
+
+
+def _gain(metric: Metric, values: Floats, past: Floats) -> float:
     """What the covariates take off the variance of the mean; 0 where none varies."""
     moments = Moments.of(np.column_stack([values, past]))
-    if len(block.columns) > 1:
+    if metric.kind is MetricKind.RATIO:
         moments = linearised(moments)
     plain = float(moments.covariance()[0, 0]) / moments.n
     try:

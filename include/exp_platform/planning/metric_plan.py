@@ -27,6 +27,8 @@ from exp_platform.analyses.sizes import START_OUTCOMES
 from exp_platform.config.experiment import Experiment, Metric, MetricKind, Role
 from exp_platform.planning.arrivals import Arrivals
 from exp_platform.planning.known import Known
+from exp_platform.stats.power import MOST_USERS
+from exp_platform.stats.rounding import LARGEST, SMALLEST
 
 DAYS = (7, 14, 21, 28, 42, 56)
 MOST_DAYS = 366
@@ -79,6 +81,11 @@ class MetricPlan:
     durations: tuple[Duration, ...] = ()
     notes: tuple[str, ...] = ()
 
+    @property
+    def possible(self) -> bool:
+        """Whether enough is known of the metric to plan it; where only wishes lack (an mde, users) it is."""
+        return design_of(self.metric, self.expected) is not None
+
 
 def plan_metric(
     experiment: Experiment,
@@ -125,7 +132,7 @@ def plan_metric(
             _duration(experiment, metric, expected, target, d, arrived)
             for d, arrived in _arrived(arrivals, planned_days, days, opens)
         ),
-        notes=tuple(_notes(experiment, metric, expected, gains, needed, users)),
+        notes=tuple(_notes(experiment, metric, expected, gains, needed, users, known.told if known else ())),
     )
 
 
@@ -212,18 +219,16 @@ def _notes(
     gains: dict[str, float],
     needed: int | None,
     users: float | None,
+    told: tuple[str, ...],
 ) -> Iterator[str]:
-    """What is missing and how to give it, and what the numbers leave out."""
-    results = "the results of a run, --like or --history"
-    if expected.mean is None:
-        yield f"no baseline: give `baseline` in the spec, --baseline, {results}"
-    elif metric.kind in PROPORTIONS and not 0 < expected.mean < 1:
-        yield f"the baseline of a {metric.kind} must lie between 0 and 1, not {expected.mean:g}"
-    elif metric.mde is not None and needed is None and design_of(metric, expected) is not None:
-        yield "the metric cannot have an effect of the mde at this baseline"
-    if metric.kind not in PROPORTIONS and not (expected.sd or 0) > 0:
-        what = _SPREAD.get(metric.kind, "of the capped values" if metric.winsorise else "of a user")
-        yield f"no standard deviation ({what}): give --sd, {results}"
+    """What is missing and how to give it, and what the numbers leave out; `told` is what earlier users do not say."""
+    yield from told
+    unknown = expected.mean is None or (expected.sd is None and metric.kind not in PROPORTIONS)
+    if not (told and unknown):
+        yield from _no_design(metric, expected)
+    target = _target(experiment, metric, expected)[1]
+    if target is not None and needed is None:
+        yield _never_found(metric, target)
     if metric.mde is None and metric.guardrail is None:
         yield "no mde in the spec: no size follows"
     if expected.variance_reduction is not None and experiment.decision.estimate not in gains:
@@ -236,6 +241,45 @@ def _notes(
     yield from _few_outcomes(experiment, metric, expected, needed if users is None else users)
     if metric.role is Role.SECONDARY and experiment.decision.family == "primary_first":
         yield "primary_first: significant only where every primary metric is too, so its power is at most this"
+
+
+def _no_design(metric: Metric, expected: Expected) -> Iterator[str]:
+    """Why nothing can be planned with what is expected of control, and what helps."""
+    mean, sd = expected.mean, expected.sd
+    results = "the results of a run, --like or --history"
+    if mean is None:
+        yield f"no baseline: give `baseline` in the spec, --baseline, {results}"
+    elif metric.kind in PROPORTIONS and not 0 < mean < 1:
+        yield f"the baseline of a {metric.kind} must lie between 0 and 1, not {mean:g}: give one that users can have"
+    elif not abs(mean) <= LARGEST:
+        yield f"a baseline of {mean:g} is too large for arithmetic: choose a larger unit"
+    if metric.kind in PROPORTIONS:
+        return
+    if sd is None:
+        what = _SPREAD.get(metric.kind, "of the capped values" if metric.winsorise else "of a user")
+        yield f"no standard deviation ({what}): give --sd, {results}"
+    elif sd < SMALLEST:
+        remedy = (
+            "choose caps closer to 0 and 1, or none"
+            if metric.winsorise
+            else "give users in whom it does, or --sd"
+        )
+        yield f"the metric does not vary (its standard deviation is {sd:g}), so it can show no effect: {remedy}"
+    elif sd > LARGEST:
+        yield f"a standard deviation of {sd:g} is too large for arithmetic: choose a larger unit"
+
+
+def _never_found(metric: Metric, target: Target) -> str:
+    """Why no number of users finds the target."""
+    name = "margin" if metric.mde is None else "mde"
+    try:
+        target.design.variances(target.effect)
+    except ValueError:
+        return f"the metric cannot have an effect of the {name} at this baseline"
+    return (
+        f"the {name} ({target.effect:g}) is so small beside the spread that more than {MOST_USERS:.0e} users would be needed: "
+        "give a larger one, absolute where the baseline is near 0"
+    )
 
 
 def _few_outcomes(

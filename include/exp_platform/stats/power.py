@@ -17,6 +17,7 @@ from exp_platform.stats.quantile import LEVEL
 from exp_platform.stats.sequential import half_width
 
 MOST_USERS = 1e15
+CERTAIN = 1e100  # a shift so many times the critical value is found always; its square does not overflow
 
 # Per-user variances (control, treatment), in the metric's unit squared, if the absolute effect is as given.
 Variances = Callable[[float], tuple[float, float]]
@@ -257,7 +258,7 @@ def _rejects_above(critical: float, df: float, shift: float) -> float:
     if shift < 0:  # scipy gives NaN for tails below 1e-13 ...
         return 0.0
     # ... and for a shift that dwarfs the normal's noise: what is left varies by the chi-square alone.
-    return float(special.chdtr(df, df * (shift / critical) ** 2))
+    return float(special.chdtr(df, df * min(shift / critical, CERTAIN) ** 2))
 
 
 def _require_users(n_control: float, n_treatment: float) -> None:
