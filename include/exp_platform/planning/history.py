@@ -138,11 +138,10 @@ def _arm(metric: Metric, values: Floats) -> Arm:
     """What an arm of these users would be compared by. Raises DataError or ValueError with the reason where it cannot be."""
     if len(values) < 2:
         raise DataError(f"{len(values) or 'no'} users have a value; give more, or other days")
+    winsorised = metric.kind in (MetricKind.MEAN, MetricKind.COUNT)
+    _require_measurable("values", values, ", or winsorise the metric" if winsorised else "")
     if metric.q is not None:
         return _quantile_arm(values[:, 0], metric.q)
-    _require_measurable(
-        "values", values, "" if metric.kind is MetricKind.RATIO else ", or winsorise the metric"
-    )
     moments = Moments.of(values)
     if metric.kind is not MetricKind.RATIO:
         return arm_mean(moments)
@@ -155,16 +154,12 @@ def _arm(metric: Metric, values: Floats) -> Arm:
 
 
 def _quantile_arm(values: Floats, q: float) -> Arm:
-    """A quantile's arm; values too large for arithmetic do no harm far from it, so they only keep their rank."""
-    n = len(values)
-    found = quantile_numbers(Bracketed.of(np.clip(values, -LARGEST, LARGEST), ANYBODY), n, q)
+    found = quantile_numbers(Bracketed.of(values, ANYBODY), len(values), q)
     if found is None:
         raise DataError(
-            f"{n} users are too few for an interval of the {q:g} quantile: give at least {fewest_users(q)}"
+            f"{len(values)} users are too few for an interval of the {q:g} quantile: give at least {fewest_users(q)}"
         )
-    if not abs(found.quantile) + found.quantile_error < LARGEST:
-        raise DataError(f"values around the {q:g} quantile {TOO_LARGE}")
-    return arm_quantile(n, q, found.quantile, found.quantile_error)
+    return arm_quantile(len(values), q, found.quantile, found.quantile_error)
 
 
 def _require_measurable(what: str, values: Floats, remedy: str = "") -> None:

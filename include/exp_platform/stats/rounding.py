@@ -17,8 +17,9 @@ Floats = NDArray[np.float64]
 RESOLUTION = 64 * float(np.finfo(np.float64).eps)  # of values: a user's sum of some 100 events rounds by less
 CANCELLED = 1e-12  # of a variance's terms; co-moments of 10 million users have relative errors of some 1e-13
 
-# Arithmetic takes fourth powers of values, and sums of them over users: beyond this it may overflow.
+# Arithmetic takes fourth powers of values, and sums of them over users: outside these it may overflow or underflow.
 LARGEST = 1e60
+SMALLEST = 1e-60
 
 
 def is_rounding(spread: ArrayLike, terms: ArrayLike = 0.0, size: ArrayLike = 0.0) -> NDArray[np.bool_]:
