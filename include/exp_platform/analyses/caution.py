@@ -13,7 +13,10 @@ from exp_platform.aggregates import Block
 from exp_platform.analyses.planned import PROPORTIONS
 from exp_platform.config.experiment import Metric, MetricKind
 from exp_platform.stats.quantile import jumps
-from exp_platform.stats.skewness import ENOUGH, Spread, of_standardised, users_needed
+from exp_platform.stats.skewness import ENOUGH, Spread, of_ratio, of_standardised, users_needed
+
+WINSORISE = "winsorise"
+RATIO_REMEDY = "test the numerator per user as a metric of its own, which can be winsorised"
 
 FEW_OUTCOMES = 10  # successes and failures an arm, of a proportion
 FEW_NONZERO = 50  # users with a value other than 0 an arm, else
@@ -25,7 +28,7 @@ SKEWED = 1 / math.sqrt(
 def caution(
     metric: Metric, control: Block, treatment: Block, periods: Sequence[tuple[float, Block, Block]] = ()
 ) -> str | None:
-    """Why a row's numbers may be off, or None. A ratio is judged by how many users have a numerator alone.
+    """Why a row's numbers may be off, or None. A ratio is judged as the mean of its denominator's units.
 
     Under a ramp `periods` are weights with both arms' blocks: means are as skewed as those make them.
     """
@@ -33,11 +36,10 @@ def caution(
         return _jumping(metric.q, control, treatment)
     if control.successes is None or treatment.successes is None:
         return None
-    arms = [_spread(block, block.successes or 0) for block in (control, treatment)]
-    if metric.kind is MetricKind.RATIO:
-        return few(arms[0], arms[1], proportion=False)
-    strata = [(w, _spread(c, c.successes or 0), _spread(t, t.successes or 0)) for w, c, t in periods]
-    return caution_of(arms[0], arms[1], proportion=metric.kind in PROPORTIONS, strata=strata)
+    arms = [_spread(metric, block) for block in (control, treatment)]
+    strata = [(w, _spread(metric, c), _spread(metric, t)) for w, c, t in periods]
+    remedy = RATIO_REMEDY if metric.kind is MetricKind.RATIO else WINSORISE
+    return caution_of(arms[0], arms[1], proportion=metric.kind in PROPORTIONS, strata=strata, remedy=remedy)
 
 
 def caution_of(
@@ -46,16 +48,21 @@ def caution_of(
     *,
     proportion: bool,
     strata: Sequence[tuple[float, Spread, Spread]] = (),
+    remedy: str = WINSORISE,
 ) -> str | None:
-    """The same from what it rests on; the direction that does harm is told first."""
-    skewness = of_standardised(strata or [(1.0, control, treatment)], proportion=proportion)
+    """The same from what it rests on; the direction that does harm is told first. `remedy` is that of a heavy tail."""
+    listed = list(strata) or [(1.0, control, treatment)]
+    if not proportion:
+        listed = [(w, c.as_spread_as(t), t.as_spread_as(c)) for w, c, t in listed]
+        control, treatment = control.as_spread_as(treatment), treatment.as_spread_as(control)
+    skewness = of_standardised(listed, proportion=proportion)
     if abs(skewness) > SKEWED:
         return (
             f"skewed values in unequal arms (skewness of the difference at least {abs(skewness):.2g}, "
             f"limit {SKEWED:.2g}): it may be found significant too often"
             + ("; `test: score` keeps its level" if proportion and not strata else "")
         )
-    return few(control, treatment, proportion=proportion) or _heavy_tail(control, treatment)
+    return few(control, treatment, proportion=proportion) or _heavy_tail(control, treatment, remedy)
 
 
 def few(control: Spread, treatment: Spread, *, proportion: bool) -> str | None:
@@ -87,17 +94,21 @@ def _jumping(q: float, control: Block, treatment: Block) -> str | None:
     return None
 
 
-def _heavy_tail(control: Spread, treatment: Spread) -> str | None:
+def _heavy_tail(control: Spread, treatment: Spread, remedy: str) -> str | None:
     for arm in (control, treatment):
         needed = users_needed(arm)
         if needed > arm.nonzero:
             return (
                 f"a heavy tail: {arm.nonzero:,} users have a value other than 0, and values that vary so much take "
-                f"{needed:,.0f}: p and interval are rough; winsorise"
+                f"{needed:,.0f}: p and interval are rough; {remedy}"
             )
     return None
 
 
-def _spread(block: Block, nonzero: int) -> Spread:
-    moments = block.moments
+def _spread(metric: Metric, block: Block) -> Spread:
+    moments, nonzero = block.moments, block.successes or 0
+    if metric.kind is MetricKind.RATIO:
+        return of_ratio(
+            moments, nonzero, counted=metric.denominator is not None and metric.denominator.agg != "sum"
+        )
     return Spread(moments.n, float(moments.mean[0]), moments.variance(0), nonzero)

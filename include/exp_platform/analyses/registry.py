@@ -33,7 +33,7 @@ def _told(row: Row, largest: str) -> Row:
         return replace(row, status=Status.DEGENERATE)
     message = (
         f"a user's value (or covariate) is {largest}, too large for means and variances: "
-        "correct it at its source, or winsorise the metric"
+        "correct it at its source (a mean or a count may be winsorised instead)"
     )
     return replace(row, status=Status.DEGENERATE, message=message)
 

@@ -6,16 +6,48 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from exp_platform.stats.arms import arm_ratio
+from exp_platform.stats.moments import Moments
+
 ENOUGH = 355.0  # users needed for each unit of squared skewness
 
 
 class Spread(NamedTuple):
-    """One arm's n users: mean and variance a user, and how many have a value other than 0."""
+    """One arm's n users: mean and variance a user, and how many have a value other than 0.
 
-    n: int
+    Of a ratio they are the units of its denominator, see `of_ratio`.
+    """
+
+    n: float
     mean: float
     variance: float
     nonzero: int
+
+    def as_spread_as(self, other: Spread) -> Spread:
+        """The arm with the mean and variance of another one that is not smaller and varies more.
+
+        A small arm in which no large value has turned up yet looks tame, and differs from the other for that very reason.
+        """
+        if other.n < self.n or other.variance <= self.variance:
+            return self
+        return Spread(self.n, other.mean, other.variance, self.nonzero)
+
+
+def of_ratio(moments: Moments, nonzero: int, *, counted: bool) -> Spread:
+    """A ratio of means, columns numerator and denominator, as the mean of so many units that has its variance.
+
+    The units are the events that a denominator counts: revenue per order is as skewed as the amounts of orders are. A summed
+    denominator has no unit of its own; it counts as Kish's effective number of users, (sum d)^2 / sum d^2, which does not
+    depend on its scale. `nonzero` users have a numerator other than 0. Of no denominator the variance is 0, which tells nothing.
+    Source: Kish 1965, Survey Sampling, 11.7.
+    """
+    try:
+        arm = arm_ratio(moments)
+    except ValueError:
+        return Spread(moments.n, 0.0, 0.0, nonzero)
+    mean = float(moments.mean[1])
+    units = moments.n * mean if counted else moments.n * mean**2 / (mean**2 + moments.m2[1, 1] / moments.n)
+    return Spread(units, arm.mean, arm.variance_of_mean * units, min(nonzero, math.floor(units)))
 
 
 def least(mean: float, variance: float) -> float:

@@ -132,6 +132,26 @@ def _counted() -> Iterator[Judged]:
 def _ratios() -> Iterator[Judged]:
     for n in ((1_000, 1_000), (1_800, 200), (50, 50)):
         yield Cell("ratio", "orders a visit", methods.ratio, VISITS, n, planned=n != (50, 50))
+    for n in (
+        (500, 4_500),
+        (1_000, 9_000),
+        (9_000, 1_000),
+        (2_000, 18_000),
+        (1_000, 1_000),
+        (20_000, 180_000),
+    ):
+        most = 100_000 if sum(n) < 100_000 else 10_000
+        yield Cell("ratio", "amount of a purchase", methods.ratio, PURCHASES, n, planned=False, most=most)
+    for n in ((1_000, 9_000), (8_000, 72_000)):
+        yield Cell(
+            "ratio",
+            "amount of a purchase, less skewed",
+            methods.ratio,
+            Purchases(0.3, 1.0),
+            n,
+            planned=False,
+            most=20_000,
+        )
 
 
 def _cuped() -> Iterator[Judged]:

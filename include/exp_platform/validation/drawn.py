@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from exp_platform.analyses.caution import caution_of, few
-from exp_platform.stats.moments import Array
+from exp_platform.analyses.caution import caution_of
+from exp_platform.stats.moments import Array, Moments
 from exp_platform.stats.power import Design, WelchDesign, mde, of_scores
 from exp_platform.validation.bands import UNIFORMITY, Check, Side
-from exp_platform.validation.methods import LEVEL, Answer, Method
+from exp_platform.validation.methods import LEVEL, Answer, Method, ratio
 from exp_platform.validation.populations import Discrete, Draws, Mask, Population
 
 SEED = 2026
@@ -78,8 +78,9 @@ class Cell:
             Check(self.name, UNIFORMITY, distance(p), len(p), 0.0, uniform),
         ]
         if self.warned:
-            warned = np.array(list(_warned(self, min(replicates, WARNED))))
+            warned, unwarned = np.array(list(_warned(self, min(replicates, WARNED)))).T
             checks.append(_check(self, "warned", warned, 0.0, "none"))
+            checks.append(_check(self, "false positives without a caution", unwarned, LEVEL, "at most"))
         lift = self.lift()
         with_effect = list(_answers(self, replicates, lift)) if lift else null
         if with_effect[0].low is None:
@@ -106,13 +107,22 @@ def _answers(cell: Cell, replicates: int, lift: float) -> Iterator[Answer]:
                 continue
 
 
-def _warned(cell: Cell, replicates: int) -> Iterator[bool]:
-    """Whether the platform cautions, replicate by replicate."""
-    proportion = isinstance(cell.population, Discrete) and not cell.population.ratio
-    rule = few if isinstance(cell.population, Discrete) and cell.population.ratio else caution_of
+def _warned(cell: Cell, replicates: int) -> Iterator[tuple[bool, bool]]:
+    """Whether the platform cautions, and whether it finds an effect without a caution, replicate by replicate."""
+    of_ratio = cell.judged is ratio
+    proportion = isinstance(cell.population, Discrete) and not of_ratio
     for control, treatment in _chunks(cell, replicates, 0.0):
-        for pair in zip(control.spreads(), treatment.spreads(), strict=True):
-            yield rule(*pair, proportion=proportion) is not None
+        spreads = zip(control.spreads(ratio=of_ratio), treatment.spreads(ratio=of_ratio), strict=True)
+        for pair, arms in zip(zip(control, treatment, strict=True), spreads, strict=True):
+            warned = caution_of(*arms, proportion=proportion) is not None
+            yield warned, not warned and _finds(cell, *pair)
+
+
+def _finds(cell: Cell, control: Moments, treatment: Moments) -> bool:
+    try:
+        return cell.judged(control, treatment).p < LEVEL
+    except ValueError:  # as in `_answers`
+        return False
 
 
 def _chunks(cell: Cell, replicates: int, lift: float) -> Iterator[tuple[Draws, Draws]]:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exp_platform.stats.moments import Array, Moments
-from exp_platform.stats.skewness import Spread
+from exp_platform.stats.skewness import Spread, of_ratio
 
 Mask = NDArray[np.bool_]
 
@@ -43,9 +43,11 @@ class Draws:
         nonzero = None if self.nonzero is None or other.nonzero is None else self.nonzero + other.nonzero
         return Draws(n, self.mean + delta * (other.n / n), self.m2 + other.m2 + between, nonzero)
 
-    def spreads(self) -> list[Spread]:
-        """What a caution rests on, of the first column."""
+    def spreads(self, *, ratio: bool = False) -> list[Spread]:
+        """What a caution rests on: of the first column, or of its ratio to the second, which counts."""
         nonzero = np.full(len(self.mean), self.n) if self.nonzero is None else self.nonzero
+        if ratio:
+            return [of_ratio(m, int(users), counted=True) for m, users in zip(self, nonzero, strict=True)]
         variance = self.m2[:, 0, 0] / (self.n - 1)
         columns = (self.mean[:, 0].tolist(), variance.tolist(), nonzero.tolist())
         return [Spread(self.n, mean, var, int(users)) for mean, var, users in zip(*columns, strict=True)]
