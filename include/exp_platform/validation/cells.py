@@ -140,7 +140,7 @@ def _ratios() -> Iterator[Judged]:
         (1_000, 1_000),
         (20_000, 180_000),
     ):
-        most = 100_000 if sum(n) < 100_000 else 10_000
+        most = 20_000 if sum(n) < 100_000 else 2_000
         yield Cell("ratio", "amount of a purchase", methods.ratio, PURCHASES, n, planned=False, most=most)
     for n in ((1_000, 9_000), (8_000, 72_000)):
         yield Cell(
