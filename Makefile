@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev demo airflow test test-unit test-processors test-e2e test-cluster test-simulations test-all \
-	test-stack fuzz validate scenarios lint coverage lock jars-cluster clean env stack stack-demo stack-down stack-destroy
+	test-stack durations fuzz validate scenarios lint coverage lock jars-cluster clean env stack stack-demo stack-down stack-destroy
 
 PY := .venv/bin/python
 GATED := stats analyses decision config
@@ -55,6 +55,9 @@ test-simulations: setup-dev ## error rates counted on simulated data, the situat
 	@$(PYTEST) -m simulations $(PARALLEL) $(PYTEST_ARGS) </dev/null
 
 test-all: lint test-unit test-processors test-e2e test-cluster test-simulations ## all of these, without the compose stack's
+
+durations: setup-dev ## what each tier takes; runs them all and writes the table of docs/12_tests.md
+	@$(PY) scripts/test_durations.py
 
 test-stack: setup-dev stack ## kills, faults, restarts and comparisons on the running compose stack (40 minutes)
 	@set -a && . ./.env && . scripts/stack-host-env.sh && EXP_STACK=1 $(PY) -m pytest -m stack -v $(PYTEST_ARGS) </dev/null
