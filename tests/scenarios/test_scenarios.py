@@ -33,7 +33,7 @@ EXPECTED: dict[str, list[tuple[str, str, set[str]] | None]] = {
         ("inconclusive", "investigate", {"CROSSOVERS_UNEVEN", "NOT_SIGNIFICANT"}),
     ],
     "late_data": [
-        ("control", "investigate", {"SIGNIFICANTLY_WORSE", "PLANNED_SIZE_REACHED"}),
+        ("inconclusive", "investigate", {"DATA_LATE", "SIGNIFICANTLY_WORSE", "PLANNED_SIZE_REACHED"}),
         ("treatment", "ship", {"SIGNIFICANTLY_BETTER", "PLANNED_SIZE_REACHED"}),
         ("treatment", "ship", {"SIGNIFICANTLY_BETTER", "PLANNED_SIZE_REACHED"}),
     ],

@@ -8,11 +8,12 @@ from exp_platform.analyses import srm
 from exp_platform.analyses.rows import Status
 from exp_platform.checks import CheckResult
 from exp_platform.decision.evidence import Case
+from exp_platform.decision.late_data import late_data
 from exp_platform.decision.model import Reason
 
 
 def failures(case: Case, checks: Sequence[CheckResult]) -> list[Reason]:
-    """What is known to be wrong: failed checks, a sample ratio mismatch, uneven crossovers, unbalanced covariates."""
+    """What is known to be wrong: failed checks, an arm's rows that come late, a sample ratio mismatch, uneven crossovers, unbalanced covariates."""
     reasons = [
         Reason(
             "CHECK_FAILED",
@@ -27,7 +28,7 @@ def failures(case: Case, checks: Sequence[CheckResult]) -> list[Reason]:
         for check in checks
         if check.status == "failed"
     ]
-    return [*reasons, *_mismatches(case), *_unbalanced(case)]
+    return [*reasons, *late_data(case), *_mismatches(case), *_unbalanced(case)]
 
 
 def _mismatches(case: Case) -> list[Reason]:

@@ -41,13 +41,15 @@ COMMON: dict[str, Any] = {  # what a full spec leaves out; flat ones have defaul
 class Step:
     """One run: the spec as it stands then (`days`: flat, else what differs from COMMON), and what is delivered first.
 
-    `as_of` empty: the planned decision date. `name` says when or how this run is, where a scenario has several.
+    `as_of` empty: the planned decision date. `name` says when or how this run is, where a scenario has several. One that is
+    `apart` asks what would have been, had the spec been like this from the beginning: it is an experiment of its own.
     """
 
     spec: str
     deliver: Deliver | None = None
     as_of: tuple[date, ...] = ()
     name: str = ""
+    apart: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,8 +94,9 @@ class Scenario:
         if step.deliver is not None:
             step.deliver(folder)
         refused, up_to_date, experiment = None, False, None
+        id = f"{self.id}_apart" if step.apart else self.id
         try:
-            experiment = load_experiment(self.id, self._written(step, folder))
+            experiment = load_experiment(id, self._written(id, step, folder))
             outcome = run_experiment(
                 experiment, environment, PlainLines(StringIO()), as_of_dates=step.as_of or None
             )
@@ -101,13 +104,13 @@ class Scenario:
         except (ConfigError, StageFailedError) as error:
             refused = str(error).replace(f"{folder}/", "")
         results = Results(environment)
-        decisions = tuple(results.decisions(self.id))
+        decisions = tuple(results.decisions(id))
         report = load_report(results, experiment) if experiment is not None and decisions else None
-        return Said(decisions, report, tuple(results.daily(self.id)), refused, up_to_date)
+        return Said(decisions, report, tuple(results.daily(id)), refused, up_to_date)
 
-    def _written(self, step: Step, folder: Path) -> Path:
+    def _written(self, id: str, step: Step, folder: Path) -> Path:
         own = yaml.safe_load(step.spec)
         entry = own if "days" in own else {**COMMON, "hypothesis": self.title, **own}
         path = folder / "spec.yaml"
-        path.write_text(yaml.safe_dump({"experiments": {self.id: entry}}, sort_keys=False))
+        path.write_text(yaml.safe_dump({"experiments": {id: entry}}, sort_keys=False))
         return path

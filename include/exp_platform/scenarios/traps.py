@@ -129,6 +129,7 @@ SIMPSON = Scenario(
         Step(
             _BY_DEVICE + "decision: {estimate: post_stratified}\n",
             name="the post-stratified estimate decides",
+            apart=True,
         ),
     ),
     rows=(("srm", ""), ("ab", "conversion"), ("post_stratified", "conversion"), ("segments", "conversion")),

@@ -80,6 +80,7 @@ CROSSOVERS = Scenario(
         Step(
             CONVERSION + "analyses: {crossovers: first}\nquality: {max_crossover_share: 0.1}\n",
             name="kept in the arm they saw first",
+            apart=True,
         ),
     ),
     rows=(("srm", ""), ("ab", "conversion")),
@@ -148,9 +149,10 @@ LATE = Scenario(
     why="""
         Rows count by when they happened, whenever they arrive. New files change the input's fingerprint, so the same day is computed
         anew and replaces its result; without new files the run ends as *up to date*. The DAG goes on for `schedule.grace_days` (2 by
-        default) after the last day for this. **What the platform does not notice:** that the first delivery lacked one arm's last
-        days. `freshness` looks at the newest row of all, and the other arm's rows were fresh. Give `grace_days` what the
-        slowest delivery needs, or let runs wait for its marker (`schedule.wait_for`).
+        default) after the last day for this. That the first delivery lacks one arm's last days is noticed: the arm's share of the
+        users who are active falls from one day to the next, as no effect does. What was read of such data is no reading of the
+        test, so the complete data are decided as if they had come at once. Give `grace_days` what the slowest delivery needs, or let
+        runs wait for its marker (`schedule.wait_for`).
     """,
     naive=lambda said, _: (
         f"From a query of that morning: {tested(row(said[0].report, 'ab', 'conversion'))}. Nobody runs it again, because the question "

@@ -1,0 +1,161 @@
+"""Whether an arm's newest days are missing: rows of one app, country or export may come later than the other arm's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import date, timedelta
+from typing import NamedTuple
+
+from scipy import special
+
+from exp_platform.aggregates import DailyRow
+from exp_platform.config.experiment import Metric, Role, UnitsSource
+from exp_platform.decision.evidence import Case
+from exp_platform.decision.model import Reason
+
+ONE_DAY = timedelta(days=1)
+LATEST_DAYS = 7  # that may be missing
+BEFORE_DAYS = 14  # at most, that they are compared with ...
+JUST_BEFORE = 2  # ... and those among them that come just before
+LEAST_RATIO = 0.5  # of the odds that an active user is the arm's to what they were: effects that wear off do so by and by
+CHANCE = 1e-6  # below it, what was counted is no accident; it is asked for again every day
+LOWEST = 1e-3  # the arm's part before is known only so well: it is taken at this quantile
+
+
+class _Days(NamedTuple):
+    """An average day of a span: users with an event, and users whose metric window is open."""
+
+    active: float
+    open: float
+
+
+def late_data(case: Case) -> list[Reason]:
+    """The arms that hardly have any active users on the last days, though they did before; one reason a metric and arm."""
+    experiment = case.experiment
+    if isinstance(experiment.source, UnitsSource):
+        return []
+    reasons = []
+    for metric in experiment.metrics:
+        if metric.role is not Role.PRIMARY and metric.guardrail is None:
+            continue
+        series = {v.id: _Series(case, metric, v.id) for v in experiment.variants}
+        for variant in experiment.variants:
+            others = [series[v.id] for v in experiment.variants if v is not variant]
+            missing = _missing(case, metric, series[variant.id], others)
+            reasons += [_reason(metric, variant.id, missing)] if missing else []
+    return reasons
+
+
+class _Missing(NamedTuple):
+    """An average day's active users of an arm and of the others: of the last `days`, and of those before."""
+
+    since: date
+    days: int
+    arm: float
+    others: float
+    arm_before: float
+    others_before: float
+    ratio: float  # of the arm's share to what it should be by the days before
+
+
+def _missing(case: Case, metric: Metric, arm: _Series, others: Sequence[_Series]) -> _Missing | None:
+    """The span of last days that lacks most, the longest of several; None where none does."""
+    last = _last_day(case, metric)
+    spans = (
+        _span(case, last - timedelta(days=days - 1), last, arm, others) for days in range(LATEST_DAYS, 0, -1)
+    )
+    return min((span for span in spans if span), key=lambda span: span.ratio, default=None)
+
+
+def _span(case: Case, since: date, last: date, arm: _Series, others: Sequence[_Series]) -> _Missing | None:
+    """What a span of days lacks against those before it; None where it does not.
+
+    Rows that are not there yet end at once, so the days just before the span tell the same as all before it: an effect that
+    wears off does so by and by. Days are averaged, so that a user who comes every day counts once. The arm's part of an
+    average day's active users is binomial; expected is its part before, at the lower end of what that may be (Clopper and
+    Pearson 1934).
+    """
+    first = max(case.experiment.window.start, since - timedelta(days=BEFORE_DAYS))
+    now = _odds(arm, others, (since, last))
+    near = _odds(arm, others, (max(first, since - timedelta(days=JUST_BEFORE)), since - ONE_DAY))
+    all_before = _odds(arm, others, (first, since - ONE_DAY))
+    if not (now and near and all_before and near.value > 0 and all_before.value > 0):
+        return None
+    ratio = now.value / max(near.value, all_before.value)
+    share = float(special.betaincinv(all_before.arm, all_before.others + 1, LOWEST))
+    odds = share / (1 - share) * now.opened / all_before.opened
+    chance = special.bdtr(math.floor(now.arm), round(now.arm + now.others), odds / (1 + odds))
+    if now.value >= LEAST_RATIO * min(near.value, all_before.value) or chance >= CHANCE:
+        return None
+    return _Missing(
+        since, (last - since).days + 1, now.arm, now.others, all_before.arm, all_before.others, ratio
+    )
+
+
+class _Odds(NamedTuple):
+    """An average day's active users of an arm and of the others, and the odds of those whose window is open."""
+
+    arm: float
+    others: float
+    opened: float
+
+    @property
+    def value(self) -> float:
+        """The odds of being the arm's, were as many windows open in it as in the others: a ramp changes how many are."""
+        return self.arm / self.others / self.opened
+
+
+def _odds(arm: _Series, others: Sequence[_Series], days: tuple[date, date]) -> _Odds | None:
+    """None where nobody's window is open in the arm, or the others have no active users."""
+    if days[0] > days[1]:
+        return None
+    own, rest = arm.mean(*days), [series.mean(*days) for series in others]
+    active, opened = sum(d.active for d in rest), sum(d.open for d in rest)
+    return _Odds(own.active, active, own.open / opened) if active and opened and own.open else None
+
+
+def _last_day(case: Case, metric: Metric) -> date:
+    """The last day on which somebody's window is open."""
+    end = case.experiment.window.end
+    return min(case.as_of_date, end if metric.window.end is None else end + timedelta(days=metric.window.end))
+
+
+class _Series:
+    """One arm's users by day: those with an event, and those whose window is open."""
+
+    def __init__(self, case: Case, metric: Metric, variant_id: str) -> None:
+        self._rows: dict[date, DailyRow] = {
+            row.local_date: row
+            for row in case.aggregates.daily
+            if (row.metric_id, row.variant_id) == (metric.id, variant_id)
+        }
+        self._window = metric.window
+
+    def mean(self, first: date, last: date) -> _Days:
+        """An average day from `first` to `last`."""
+        days = (last - first).days + 1
+        dates = [first + timedelta(days=i) for i in range(days)]
+        active = sum(self._rows[d].active_users for d in dates if d in self._rows)
+        return _Days(active / days, sum(map(self._open, dates)) / days)
+
+    def _open(self, day: date) -> int:
+        latest = day - timedelta(days=self._window.start)
+        earliest = date.min if self._window.end is None else day - timedelta(days=self._window.end)
+        return sum(row.new_users for on, row in self._rows.items() if earliest <= on <= latest)
+
+
+def _reason(metric: Metric, variant_id: str, found: _Missing) -> Reason:
+    span = f"the last {found.days} days" if found.days > 1 else "the last day"
+    text = (
+        f"Rows of {variant_id} seem to come late: on {span} (since {found.since}) {metric.id} has {found.arm:,.0f} active users "
+        f"per day in {variant_id} and {found.others:,.0f} in the other arms; on the days before it had {found.arm_before:,.0f} "
+        f"and {found.others_before:,.0f}. Wait for the missing rows and run again (schedule.grace_days, schedule.wait_for)."
+    )
+    data = {
+        "metric_id": metric.id,
+        "variant_id": variant_id,
+        "since": found.since.isoformat(),
+        **found._asdict(),
+    }
+    return Reason("DATA_LATE", text, {**data, "since": found.since.isoformat()})
