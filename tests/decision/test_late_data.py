@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, timedelta
+from typing import Any
 
 import numpy as np
 import pytest
 
-from analyses.simulated import END, START, UNITS, experiment, metric
+from analyses.simulated import END, START, UNITS, aggregates, block, experiment, metric
+from decision.cases import Given, codes, effect
 from exp_platform.aggregates import Aggregates, DailyRow
 from exp_platform.config.experiment import Allocation, DayWindow, Effect, Experiment, Guardrail, Role
 from exp_platform.decision.evidence import Case
@@ -33,15 +35,20 @@ def late(share: float, days: int) -> Rate:
     return lambda arm, day: np.where((arm == 1) & (day >= DAYS - days), share, 1.0)
 
 
-def told(
+def told(spec: Experiment = SPEC, rate: Rate = same, as_of: date = END, **drawn: Any) -> list[Reason]:
+    daily = drawn_days(spec, rate, as_of=as_of, **drawn)
+    return late_data(Case(spec, Aggregates(as_of, {}, {}, daily=daily), ()))
+
+
+def drawn_days(
     spec: Experiment = SPEC,
     rate: Rate = same,
     users: int = 2_000,
     activity: float = 0.1,
     seed: int = 1,
     as_of: date = END,
-) -> list[Reason]:
-    """What is said of users who come evenly, each as active on every day of the window as their own habit is."""
+) -> tuple[DailyRow, ...]:
+    """Of users who come evenly, each as active on every day of the window as their own habit is."""
     rng = np.random.default_rng(seed)
     came = rng.integers(0, DAYS, users)
     on = [START + timedelta(days=int(d)) for d in came]
@@ -66,7 +73,7 @@ def told(
         for i, v in enumerate(spec.variants)
         for d in day
     ]  # fmt: skip
-    return late_data(Case(spec, Aggregates(as_of, {}, {}, daily=tuple(rows)), ()))
+    return tuple(rows)
 
 
 @pytest.mark.parametrize("days", [1, 2, 5])
@@ -146,3 +153,14 @@ def test_only_metrics_that_decide_are_looked_at() -> None:
 
 def test_a_table_of_users_has_no_days() -> None:
     assert told(replace(SPEC, source=UNITS), late(0.0, 3)) == []
+
+
+def test_nothing_is_decided_on_them() -> None:
+    arms = {"control": np.arange(1_000.0), "t1": np.arange(1_000.0) + 100}
+    day = aggregates([block("orders", v, x) for v, x in arms.items()], as_of=END)
+    for rate, action in ((same, "ship"), (late(0.0, 2), "investigate")):
+        daily = drawn_days(rate=rate)
+        decision = Given([effect(p=1e-6)], day=replace(day, daily=daily)).decide()
+        assert decision.action == action
+        assert ("DATA_LATE" in codes(decision)) == (action == "investigate")
+        assert decision.trust == ("ok" if action == "ship" else "failed")
