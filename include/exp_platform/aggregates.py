@@ -151,6 +151,25 @@ class Threshold:
 
 
 @dataclass(frozen=True)
+class Pooled:
+    """The rarer values of an attribute, which a segment, or the strata, have as one value: they were too many."""
+
+    value: str  # that stands for them
+    kept: int  # the most frequent values, which stand for themselves
+    values: int  # so many are pooled, ...
+    more: bool  # ... or more
+    users: int  # assigned users of all arms who have them
+
+    def told(self, attribute: str) -> str:
+        """In words, with what can be done about it."""
+        values = f"{'more than ' * self.more}{self.values:,} rarer ones of {self.users:,} users"
+        return (
+            f"of {attribute} the {self.kept} most frequent values stand for themselves, and {values} are pooled as "
+            f"{self.value}; to choose, record fewer values, such as a region instead of a city"
+        )
+
+
+@dataclass(frozen=True)
 class Aggregates:
     """Everything the analyses need of one as_of date. Arrivals are users after the first-exposure rule.
 
@@ -166,6 +185,8 @@ class Aggregates:
     caps: dict[str, tuple[float | None, float | None]] = field(default_factory=dict)  # metric -> lower, upper
     periods: dict[str, Arrivals] = field(default_factory=dict)
     thresholds: dict[str, Threshold] = field(default_factory=dict)  # of behavioural segments
+    # segment (or crossed strata, as their blocks are named) -> attribute of too many values in it -> what was pooled
+    pooled: dict[str, dict[str, Pooled]] = field(default_factory=dict)
     # kind of block -> metric -> its largest value, in words, where users have values beyond `stats.rounding.LARGEST`: such a
     # metric has no blocks of that kind
     too_large: dict[Kind, dict[str, str]] = field(default_factory=dict)
@@ -196,6 +217,16 @@ class Aggregates:
         return sorted({b.segment_value for b in self.blocks if b.segment == segment and b.kind == kind})
 
 
+def pooled_to_json(pooled: dict[str, dict[str, Pooled]]) -> dict[str, dict[str, Any]]:
+    """`Aggregates.pooled` for JSON."""
+    return {segment: {name: asdict(p) for name, p in of.items()} for segment, of in pooled.items()}
+
+
+def pooled_from_json(data: dict[str, dict[str, Any]]) -> dict[str, dict[str, Pooled]]:
+    """The inverse of `pooled_to_json`."""
+    return {segment: {name: Pooled(**p) for name, p in of.items()} for segment, of in data.items()}
+
+
 def write_aggregates(path: Path, days: list[Aggregates]) -> None:
     """Write one run's aggregates (one entry per as_of date) as JSON whose floats round-trip exactly."""
 
@@ -210,6 +241,7 @@ def write_aggregates(path: Path, days: list[Aggregates]) -> None:
             "assigned": day.assigned,
             "crossovers": day.crossovers,
             "caps": day.caps,
+            "pooled": pooled_to_json(day.pooled),
             "too_large": day.too_large,
             "periods": {start: asdict(counts) for start, counts in day.periods.items()},
             "thresholds": {segment: t.to_json() for segment, t in day.thresholds.items()},
@@ -231,6 +263,7 @@ def read_aggregates(path: Path) -> list[Aggregates]:
             assigned=day["assigned"],
             crossovers=day["crossovers"],
             caps={k: (v[0], v[1]) for k, v in day["caps"].items()},
+            pooled=pooled_from_json(day["pooled"]),
             too_large=day["too_large"],
             periods={start: Arrivals(**counts) for start, counts in day["periods"].items()},
             thresholds={segment: Threshold.from_json(t) for segment, t in day["thresholds"].items()},

@@ -11,7 +11,7 @@ import statsmodels.api as sm
 from scipy import stats
 
 from analyses.simulated import aggregates, block, experiment, metric
-from exp_platform.aggregates import Aggregates
+from exp_platform.aggregates import Aggregates, Pooled
 from exp_platform.analyses import ab, cuped, guardrails
 from exp_platform.analyses.rows import ResultRow, Status
 from exp_platform.config.experiment import AnalysisPlan, DecisionPlan, Effect, Experiment, Guardrail
@@ -184,3 +184,12 @@ def test_it_decides_and_judges_guardrails_where_it_is_declared() -> None:
     judged = rows[-1]
     assert isinstance(judged, ResultRow)
     assert (judged.method, judged.standard_error) == ("guardrails", both.standard_error)
+
+
+def test_strata_of_pooled_values_are_told_where_strata_adjust() -> None:
+    frame = frame_of(3, {"control": 800, "t1": 800})
+    pooled = {"tier": {"tier": Pooled("(rarer values)", 59, 7, True, 310)}}
+    rows = {r.method: r for r in cuped.analyse(spec_of(), replace(day_of(frame), pooled=pooled))}
+    for method, row in rows.items():
+        assert ("more than 7 rarer ones of 310 users" in (row.message or "")) == ("strat" in method)
+    assert len(rows) == 3

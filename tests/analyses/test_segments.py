@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from analyses.simulated import BEFORE_END, aggregates, block, experiment, metric
+from exp_platform.aggregates import Pooled
 from exp_platform.analyses import segments
 from exp_platform.analyses.rows import ResultRow, Status
 from exp_platform.config.experiment import Role
@@ -88,3 +89,30 @@ def test_a_value_seen_in_one_arm_only_has_null_numbers(n_treatment: int) -> None
 
 def test_no_segment_makes_no_row() -> None:
     assert segments.analyse(experiment(metric("orders")), aggregates([])) == []
+
+
+def test_pooled_values_are_one_more_and_their_rows_say_so() -> None:
+    rng = np.random.default_rng(4)
+    spec = experiment(metric("orders"), segments=("city", "tier"))
+    sizes = {("city", "Rome"): 300, ("city", "(rarer values)"): 200, ("tier", "(rarer values)"): 150}
+    blocks = [
+        block("orders", v, rng.normal(size=n), segment=s, segment_value=w)
+        for v in ("control", "t1")
+        for (s, w), n in sizes.items()
+    ]
+    pooled = Pooled("(rarer values)", 59, 2441, False, 12345)
+    made = aggregates(blocks, pooled={"city": {"city": pooled}})
+    rows = {(r.segment, r.segment_value): r for r in segments.analyse(spec, made)}
+    told = rows["city", "(rarer values)"].message
+    assert told is not None
+    for words in (
+        "59 most frequent",
+        "2,441 rarer ones of 12,345 users",
+        "such as a region instead of a city",
+    ):
+        assert words in told
+    joint = rows["city", "all"]
+    assert joint.degrees_of_freedom == 1
+    assert joint.message == "2,441 rarer values count as one, (rarer values)"
+    others = [r for r in rows.values() if r.segment == "tier" or r.segment_value == "Rome"]
+    assert all("rarer" not in (r.message or "") for r in others)

@@ -30,6 +30,7 @@ from exp_platform.config.experiment import (
 )
 from exp_platform.kernels.aggregate import aggregate, bounded, completed
 from exp_platform.kernels.merge import bounds_of, merge_aggregates
+from exp_platform.kernels.pools import pools_of
 from exp_platform.kernels.unit_days import unit_days
 from exp_platform.kernels.users import first_exposures
 
@@ -90,7 +91,7 @@ def outcomes_table(rows: Iterable[Outcome]) -> pa.Table:
 def aggregates_of(
     data: Data, experiment: Experiment, as_of: list[date], buckets: int = 1
 ) -> list[Aggregates]:
-    """Both rounds of a run over users dealt to buckets; one entry per as_of date, ascending."""
+    """All rounds of a run over users dealt to buckets; one entry per as_of date, ascending."""
     reduced = []
     for bucket in range(buckets):
         mine = [e for e in data.exposures if zlib.crc32(e.user.encode()) % buckets == bucket]
@@ -99,7 +100,10 @@ def aggregates_of(
     merged = []
     for day in as_of:
         parts = [aggregate(users, days, experiment, day) for users, days in reduced]
-        bounds = bounds_of(parts, experiment)
+        pools = pools_of([part.values for part in parts], experiment)
+        if pools:
+            parts = [aggregate(users, days, experiment, day, pools=pools) for users, days in reduced]
+        bounds = bounds_of(parts, experiment, pools)
         second = [bounded(users, days, experiment, day, bounds) for users, days in reduced]
         complete = [completed(part, more) for part, more in zip(parts, second, strict=True)]
         merged.append(merge_aggregates(complete, experiment, bounds))

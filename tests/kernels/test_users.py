@@ -6,9 +6,7 @@ from datetime import timedelta
 
 import numpy as np
 import pyarrow as pa
-import pytest
 
-from exp_platform.errors import DataError
 from exp_platform.kernels.users import NEVER, Attribute, Users, crossed, first_exposures
 from kernels.cases import Exposure, events_experiment, exposures_table, local
 
@@ -123,9 +121,3 @@ def test_crossed_attributes_have_the_combinations_that_occur() -> None:
     assert both.codes.tolist() == [2, 0, 2, 1]
     nobody = np.array([], dtype=np.int64)
     assert crossed([Attribute(nobody, ("unknown",)), Attribute(nobody, ("unknown",))]).values == ()
-
-
-def test_too_many_combinations_are_refused() -> None:
-    each = Attribute(np.arange(1001), tuple(f"v{i:04}" for i in range(1001)))
-    with pytest.raises(DataError, match=r"analyses\.strata: 1001 combinations .* name fewer segments"):
-        crossed([each, each])

@@ -104,6 +104,7 @@ def _stored(decision: Any, made: Any, skipped: tuple[str, ...]) -> StoredDecisio
         caps={},
         periods={},
         thresholds={},
+        pooled={},
         rows={},
         config_hash="c" * 64,
         input_fingerprint="f" * 64,

@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from exp_platform.aggregates import Pooled
 from exp_platform.analyses.rows import Status
 from exp_platform.checks import CheckResult
 from exp_platform.config.environment import Environment
 from exp_platform.config.experiment import AnalysisPlan, Effect, RelativeMethod
 from exp_platform.report import charts, wording
+from exp_platform.report.content import Report
 from exp_platform.report.memo import as_json, render, write_memo
 from exp_platform.report.tables import results_table
 from report.reports import report
@@ -229,3 +231,51 @@ def test_the_twin_holds_the_numbers_of_the_page() -> None:
     assert (buys["mean_control"], buys["mean_treatment"]) == (pytest.approx(0.1), pytest.approx(0.15))
     assert twin["confidence"] == made.decision.confidence
     assert json.loads(json.dumps(twin, default=str))["reasons"][0]["code"]
+
+
+def crowded(values: int) -> Report:
+    """A report in which the segment has so many values, the last of them with the clearest difference."""
+    made = report()
+    (row,) = [
+        r for r in made.rows if r.method == "segments" and r.metric_id == "buys" and r.test != "interaction"
+    ]
+    rows = [replace(row, segment_value=f"d{i:03}", log10_p=-float(i)) for i in range(values)]
+    return replace(made, rows=tuple(r for r in made.rows if r is not row) + tuple(rows))
+
+
+def test_of_thousands_of_segment_rows_the_clearest_are_shown_and_where_the_others_are() -> None:
+    text = render(crowded(3000))
+    shown = re.findall(r"\| device = (d\d+) \|", text)
+    assert shown == [f"d{i}" for i in range(2999, 2949, -1)]
+    assert "Shown are 50 of 3,000 rows, those with the smallest p" in text
+    assert "`exp results exp_test --json`" in text
+    assert len(as_json(crowded(3000))["segments"]) > 3000
+    whole = render(crowded(50))
+    assert re.findall(r"\| device = (d\d+) \|", whole) == [f"d{i:03}" for i in range(50)]
+    assert "Shown are" not in whole
+
+
+def test_pooled_values_are_told_with_the_segments() -> None:
+    made = report()
+    assert "Pooled values" not in render(made)
+    pooled = Pooled("(rarer values)", 13, 387, False, 9000)
+    stored = replace(made.stored, pooled={"city": {"city": pooled}, "city × tier": {"city": pooled}})
+    told = replace(made, stored=stored)
+    text = render(told)
+    assert (
+        "- of city the 13 most frequent values stand for themselves, and 387 rarer ones of 9,000 users"
+        in text
+    )
+    assert "(in the strata city × tier)" in text
+    assert as_json(told)["pooled"]["city"]["city"]["users"] == 9000
+    console = Console(file=io.StringIO(), width=100)
+    console.print(results_table(told, "segments", width=100))
+    assert "387 rarer ones of 9,000" in " ".join(console.file.getvalue().split())
+
+
+def test_a_terminal_shows_no_thousands_of_rows_either() -> None:
+    console = Console(file=io.StringIO(), width=160)
+    console.print(results_table(crowded(3000), "segments", width=160))
+    text = console.file.getvalue()
+    assert len(text.splitlines()) < 500
+    assert "200 of 3,0" in text

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from analyses.simulated import aggregates, block, daily_block, experiment, metric
-from exp_platform.aggregates import Aggregates, DailyRow, write_aggregates
+from exp_platform.aggregates import Aggregates, DailyRow, Pooled, write_aggregates
 from exp_platform.checks import CheckResult
 from exp_platform.config.environment import Environment
 from exp_platform.config.experiment import Experiment, MetricKind
@@ -46,7 +46,12 @@ def an_aggregate(as_of: date, seed: int = 1, users: int = 400) -> Aggregates:
         blocks.append(daily_block("orders", variant_id, rng.poisson(1.0, size=(users, 14)).astype(float)))
     daily = [DailyRow(as_of, variant_id, "orders", 7, 5, 12.25) for variant_id in ("control", "t1")]
     return aggregates(
-        blocks, as_of, daily=daily, crossovers={"control": 1, "t1": 2}, caps={"orders": (None, 31.0 / 3.0)}
+        blocks,
+        as_of,
+        daily=daily,
+        crossovers={"control": 1, "t1": 2},
+        caps={"orders": (None, 31.0 / 3.0)},
+        pooled={"device": {"device": Pooled("(rarer values)", 59, 12, False, 30)}},
     )
 
 

@@ -16,6 +16,7 @@ from exp_platform.config.environment import Environment
 from exp_platform.config.experiment import MetricKind
 from exp_platform.errors import DataError
 from exp_platform.json_file import write_json
+from exp_platform.kernels.pools import MOST_VALUES
 from exp_platform.stages import aggregates as stage
 from exp_platform.stages import publish
 from exp_platform.stages.run import Run, StageResult
@@ -40,13 +41,12 @@ SPEC = events_experiment(metrics=(*EVENT_METRICS, MEDIAN))
 DAYS = [SPEC.window.start + timedelta(days=day) for day in (2, 5)]
 
 
-def some_data(users: int = 40) -> Data:
+def some_data(users: int = 40, tiers: int = 2) -> Data:
     data = Data()
     for i in range(users):
         first = local(SPEC, i % 5, i % 24)
-        data.exposures.append(
-            Exposure(f"u{i}", SPEC.variants[i % 3].id, first, {"device": "mobile" if i % 2 else "desktop"})
-        )
+        attributes = {"device": "mobile" if i % 2 else "desktop", "tier": f"t{i % tiers}"}
+        data.exposures.append(Exposure(f"u{i}", SPEC.variants[i % 3].id, first, attributes))
         if i % 10 == 0:
             data.exposures.append(
                 Exposure(f"u{i}", SPEC.variants[(i + 1) % 3].id, first + timedelta(hours=9))
@@ -160,3 +160,21 @@ def test_buckets_on_spark_equal_the_kernels(environment: Environment) -> None:
     rows = table(open_catalog(environment), "unit_days").scan(snapshot_id=result.snapshots["unit_days"])
     assert len(list(rows.plan_files())) == 3
     assert rows.to_arrow().num_rows == result.rows_out
+
+
+@pytest.mark.parametrize("buckets", [1, 3])
+def test_segments_of_many_values_are_pooled_alike_by_every_try(
+    environment: Environment, buckets: int
+) -> None:
+    data = some_data(200, tiers=90)
+    run = published(environment, data, buckets)
+    tries = []
+    for _ in range(2):
+        stage.run(run)
+        left = read_aggregates(run.path / "aggregates.json")
+        assert contents(left) == contents(aggregates_of(data, SPEC, DAYS, buckets))
+        assert all(account.adds_up() for day in left for account in day.rows.values())
+        tries.append((run.path / "aggregates.json").read_text())
+    assert tries[0] == tries[1]
+    assert [set(day.pooled) for day in left] == [set(), {"tier"}]  # of the first three days' users 54 values
+    assert 1 < len(left[-1].segment_values("tier")) <= MOST_VALUES  # of some only crossovers are there

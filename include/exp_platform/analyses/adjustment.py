@@ -58,6 +58,7 @@ class Adjustment:
     names: tuple[str, ...]  # of the covariates' columns
     dropped: tuple[str, ...]  # covariates of the spec that are constant or collinear with earlier ones
     stratified_by: str  # "": nothing
+    pooled: tuple[str, ...] = ()  # what is told of strata whose rarer values are one
 
     def pair(self, control_id: str, treatment_id: str) -> Arms | None:
         """Two adjusted arms, or None where one had too few users to be adjusted."""
@@ -111,6 +112,7 @@ def adjustment(
     if by.strata and max(strata.groups) == 1:
         return None
     declared = {covariate.id for covariate in metric.covariates}
+    of_strata = aggregates.pooled.get(experiment.analyses.strata_segment, {})
     return Adjustment(
         metric,
         tuple(large),
@@ -119,6 +121,7 @@ def adjustment(
         names,
         tuple(names[j - 1] for j in adjusted.dropped if names[j - 1] in declared),
         CROSS.join([PERIOD] * bool(periods) + [experiment.analyses.strata_segment] * by.strata),
+        tuple(pooled.told(name) for name, pooled in of_strata.items()) if by.strata else (),
     )
 
 
@@ -203,6 +206,7 @@ def _columns(
         notes.append(f"constant or collinear, so not used: {', '.join(found.dropped)}")
     if found.strata.merged:
         notes.append(f"merged, as an arm has fewer than {LEAST_USERS} users: {_listed(found.strata.merged)}")
+    notes += found.pooled
     columns: dict[str, Any] = {
         "adjusted_mean_control": arms.control.mean,
         "adjusted_mean_treatment": arms.treatment.mean,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
-from exp_platform.aggregates import Aggregates
+from exp_platform.aggregates import Aggregates, Pooled
 from exp_platform.analyses.comparison import Comparison, compare, pair_of
 from exp_platform.analyses.correction import corrected
 from exp_platform.analyses.family import Level, earlier_reading, is_final
+from exp_platform.analyses.interaction import TEST as INTERACTION
 from exp_platform.analyses.interaction import Outcome, interactions
-from exp_platform.analyses.rows import Row
+from exp_platform.analyses.rows import ResultRow, Row
 from exp_platform.config.experiment import Experiment
 
 METHOD = "segments"
@@ -18,7 +20,7 @@ METHOD = "segments"
 def analyse(experiment: Experiment, aggregates: Aggregates) -> list[Row]:
     """One row per segment value, primary or secondary metric and treatment; then one for all values, whether they differ.
 
-    Corrected among themselves (all metrics, treatments and values that can be tested: which values there are is found
+    Rarer values that were pooled are one value more; its rows and the joint rows say so. Corrected among themselves (all metrics, treatments and values that can be tested: which values there are is found
     in the data, not planned), the joint rows too, and marked exploratory; always-valid evidence is not asked for, because
     no segment decides.
     """
@@ -43,4 +45,16 @@ def analyse(experiment: Experiment, aggregates: Aggregates) -> list[Row]:
                 ]
                 groups.append((of(), found))
                 outcomes += found
-    return [*corrected(outcomes, planned=False), *interactions(groups)]
+    rows = [*corrected(outcomes, planned=False), *interactions(groups)]
+    return [_told(row, aggregates.pooled.get(row.segment, {}).get(row.segment)) for row in rows]
+
+
+def _told(row: ResultRow, pooled: Pooled | None) -> ResultRow:
+    """The row with a word on the values that are one in it."""
+    if pooled is not None and row.test == INTERACTION:
+        note = f"{pooled.values:,} rarer values count as one, {pooled.value}"
+    elif pooled is not None and row.segment_value == pooled.value:
+        note = pooled.told(row.segment)
+    else:
+        return row
+    return replace(row, message="; ".join(m for m in (row.message, note) if m))

@@ -12,15 +12,15 @@ import numpy as np
 from exp_platform.aggregates import ALL, COHORT, REPLICATE, Aggregates, Arrivals, Block, Kind
 from exp_platform.config.allocation import in_period
 from exp_platform.config.experiment import Experiment, Metric, MetricKind
-from exp_platform.kernels.behaviour import attribute_of
 from exp_platform.kernels.daily import daily_rows
 from exp_platform.kernels.local_days import date_number
 from exp_platform.kernels.order_statistics import Bracket, Bracketed, Marks
+from exp_platform.kernels.pools import Pools, ValueCounts, segments_of
 from exp_platform.kernels.quantiles import Caps, Distribution
 from exp_platform.kernels.row_account import Exposures, accounts
 from exp_platform.kernels.unit_days import Floats, UnitDays
 from exp_platform.kernels.user_values import Mask, MetricValues, Snapshot, has_daily_block
-from exp_platform.kernels.users import Codes, Users, crossed
+from exp_platform.kernels.users import Attribute, Codes, Users
 from exp_platform.stats.moments import Moments
 from exp_platform.stats.rounding import LARGEST
 
@@ -40,7 +40,7 @@ class BucketAggregates:
 
     `distributions` are of uncapped values by (metric, variant), ratios and quantiles left out. Quantile metrics have
     `marks` and, after the second round, `bracketed` users by the key of their block. `too_large` has the metrics without
-    blocks in this bucket, because a user's value would make moments overflow.
+    blocks in this bucket, because a user's value would make moments overflow. `values` counts users by segment.
     """
 
     aggregates: Aggregates
@@ -48,14 +48,19 @@ class BucketAggregates:
     marks: dict[BlockKey, Marks] = field(default_factory=dict)
     bracketed: dict[BlockKey, Bracketed] = field(default_factory=dict)
     too_large: TooLarge = field(default_factory=dict)
+    values: Mapping[str, ValueCounts] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """What the second round must know of all buckets: caps by metric, and brackets of quantile metrics' blocks."""
+    """What the second round must know of all buckets: caps by metric, and brackets of quantile metrics' blocks.
+
+    And the pools of segments that the first round had, for the same groups.
+    """
 
     caps: Mapping[str, Caps] = field(default_factory=dict)
     brackets: Mapping[BlockKey, Bracket] = field(default_factory=dict)
+    pools: Pools = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         """Whether there is anything for a second round."""
@@ -82,14 +87,21 @@ class _Group:
 
 
 def aggregate(
-    users: Users, days: UnitDays, experiment: Experiment, as_of: date, exposures: Exposures | None = None
+    users: Users,
+    days: UnitDays,
+    experiment: Experiment,
+    as_of: date,
+    exposures: Exposures | None = None,
+    pools: Pools | None = None,
 ) -> BucketAggregates:
     """Everything of one bucket that needs no bounds: all but the `total` blocks of winsorised metrics, and quantiles.
 
-    Those need what is only known over all buckets: see `bounded`. With `exposures` its rows are accounted for.
+    Those need what is only known over all buckets: see `bounded`. So do segments of too many values: without `pools` they
+    have no blocks. With `exposures` its rows are accounted for.
     """
     now = Snapshot(users, days, experiment, as_of)
-    groups, cohorts = list(_groups(now)), list(_cohorts(now))
+    segments, values_of = segments_of(now, pools or {})
+    groups, cohorts = list(_groups(now, segments)), list(_cohorts(now))
     blocks = _Blocks(now)
     distributions: dict[tuple[str, str], Distribution] = {}
     marks: dict[BlockKey, Marks] = {}
@@ -123,6 +135,7 @@ def aggregate(
         distributions,
         marks,
         too_large=blocks.too_large,
+        values=values_of,
     )
 
 
@@ -140,7 +153,7 @@ def _arrivals(now: Snapshot, among: Mask) -> Arrivals:
 def bounded(users: Users, days: UnitDays, experiment: Experiment, as_of: date, bounds: Bounds) -> Bounded:
     """The second round of one bucket: what its first could not know the bounds of."""
     now = Snapshot(users, days, experiment, as_of)
-    groups, cohorts = list(_groups(now)), list(_cohorts(now))
+    groups, cohorts = list(_groups(now, segments_of(now, bounds.pools)[0])), list(_cohorts(now))
     blocks = _Blocks(now)
     bracketed: dict[BlockKey, Bracketed] = {}
     for metric in experiment.metrics:
@@ -172,10 +185,10 @@ def _of_group(values: MetricValues, group: _Group) -> Floats:
     return values.columns[0][group.users[values.population[group.users]]]
 
 
-def _groups(now: Snapshot) -> Iterator[_Group]:
+def _groups(now: Snapshot, segments: Mapping[str, Attribute]) -> Iterator[_Group]:
     """Analysed users by variant and segment value; under a ramp each group is followed by its users of each period."""
     period, starts = _period(now), [a.start for a in now.experiment.ramp]
-    for group in _whole_groups(now):
+    for group in _whole_groups(now, segments):
         yield group
         if starts:
             for start, users in zip(
@@ -192,17 +205,13 @@ def _period(now: Snapshot) -> Codes:
     )
 
 
-def _whole_groups(now: Snapshot) -> Iterator[_Group]:
-    """Analysed users by variant, then by variant and value of each segment, then of the strata where they are crossed."""
+def _whole_groups(now: Snapshot, segments: Mapping[str, Attribute]) -> Iterator[_Group]:
+    """Analysed users by variant, then by variant and value of each segment."""
     included = np.flatnonzero(now.analysed)
     names = [v.id for v in now.experiment.variants]
     for variant, users in zip(names, _split(now.variants[included], len(names), included), strict=True):
         yield _Group(variant, ALL, ALL, users)
-    attributes = {segment: attribute_of(now, segment) for segment in now.experiment.segments}
-    plan = now.experiment.analyses
-    if len(plan.strata) > 1:
-        attributes[plan.strata_segment] = crossed([attributes[segment] for segment in plan.strata])
-    for segment, attribute in attributes.items():
+    for segment, attribute in segments.items():
         code = now.variants[included] * len(attribute.values) + attribute.codes[included]
         keys = [(variant, value) for variant in names for value in attribute.values]
         for (variant, value), users in zip(keys, _split(code, len(keys), included), strict=True):

@@ -18,14 +18,17 @@ from exp_platform.kernels.order_statistics import (
     quantile_numbers,
     wanted_ranks,
 )
+from exp_platform.kernels.pools import Pools, told
 from exp_platform.kernels.quantiles import Caps, Distribution
 from exp_platform.kernels.row_account import together
 from exp_platform.stats.moments import Moments
 from exp_platform.stats.rounding import LARGEST
 
 
-def bounds_of(parts: Sequence[BucketAggregates], experiment: Experiment) -> Bounds:
-    """What the second round of one as_of date must know: exact pooled caps, and brackets around quantiles."""
+def bounds_of(
+    parts: Sequence[BucketAggregates], experiment: Experiment, pools: Pools | None = None
+) -> Bounds:
+    """What the second round of one as_of date must know: exact pooled caps, brackets around quantiles, and `pools`."""
     caps = {
         metric.id: Distribution.pooled(
             part.distributions[metric.id, variant.id] for part in parts for variant in experiment.variants
@@ -35,7 +38,7 @@ def bounds_of(parts: Sequence[BucketAggregates], experiment: Experiment) -> Boun
     }
     keys = dict.fromkeys(key for part in parts for key in part.marks)
     found = {key: _bracket(parts, experiment, key) for key in keys}
-    return Bounds(caps, {key: inside for key, inside in found.items() if inside is not None})
+    return Bounds(caps, {key: inside for key, inside in found.items() if inside is not None}, pools or {})
 
 
 def _bracket(parts: Sequence[BucketAggregates], experiment: Experiment, key: BlockKey) -> Bracket | None:
@@ -59,9 +62,10 @@ def merge_aggregates(
     of_bounds = dict(bounds.caps) if bounds else {}
     caps = {metric: both for metric, both in of_bounds.items() if ("total", metric) not in too_large}
     quantiles = _Quantiles(parts, experiment, caps)
+    assigned = _sum(part.aggregates.assigned for part in parts)
     return Aggregates(
         as_of_date=dates.pop(),
-        assigned=_sum(part.aggregates.assigned for part in parts),
+        assigned=assigned,
         crossovers=_sum(part.aggregates.crossovers for part in parts),
         blocks=tuple(
             quantiles.added_to(block)
@@ -70,6 +74,9 @@ def merge_aggregates(
         ),
         daily=_daily(parts),
         caps=caps,
+        pooled=told(
+            {} if bounds is None else bounds.pools, [part.values for part in parts], sum(assigned.values())
+        ),
         too_large=_told(too_large),
         periods={start: _arrivals(start, parts) for start in parts[0].aggregates.periods},
         rows={table: together(p.aggregates.rows[table] for p in parts) for table in parts[0].aggregates.rows},

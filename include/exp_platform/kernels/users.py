@@ -14,11 +14,9 @@ from numpy.typing import NDArray
 
 from exp_platform.config.allocation import CROSS
 from exp_platform.config.experiment import Experiment
-from exp_platform.errors import DataError
 from exp_platform.kernels.local_days import Dates, Ints, LocalDays, instant, instants
 
 NEVER = np.iinfo(np.int64).max
-MOST_STRATA = 1000  # of crossed segments in a bucket
 UNKNOWN = "unknown"  # the value of an attribute that the first exposure does not have
 
 Codes = NDArray[np.int64]
@@ -48,19 +46,11 @@ class Users:
 
 
 def crossed(attributes: Sequence[Attribute]) -> Attribute:
-    """Several attributes as one: its values are the combinations that occur, such as `mobile × DE`.
-
-    Raises DataError where there are so many that Moments of each would be no summary any more.
-    """
+    """Several attributes as one: its values are the combinations that occur, such as `mobile × DE`."""
     combined = np.ravel_multi_index(
         tuple(a.codes for a in attributes), tuple(len(a.values) for a in attributes)
     )
     found, codes = np.unique(combined, return_inverse=True)
-    if len(found) > MOST_STRATA:
-        raise DataError(
-            f"analyses.strata: {len(found)} combinations of the segments' values occur, and at most {MOST_STRATA} "
-            "are summarised; name fewer segments, or coarser ones"
-        )
     parts = np.unravel_index(found, tuple(len(a.values) for a in attributes))
     values = zip(
         *(np.array(a.values, dtype=object)[p] for a, p in zip(attributes, parts, strict=True)), strict=True

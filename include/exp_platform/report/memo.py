@@ -10,6 +10,7 @@ from typing import Any
 
 import jinja2
 
+from exp_platform.aggregates import pooled_to_json
 from exp_platform.analyses.adjustment import ADJUSTED
 from exp_platform.analyses.interaction import TEST as INTERACTION
 from exp_platform.analyses.rows import ResultRow, Status
@@ -17,6 +18,7 @@ from exp_platform.config.environment import Environment
 from exp_platform.config.experiment import Role
 from exp_platform.report import numbers, wording
 from exp_platform.report.content import Report
+from exp_platform.report.excerpt import IN_A_MEMO, clearest, left_out
 from exp_platform.tables.folders import delete_file, write_file
 
 _TAG = re.compile(r"<(?=[A-Za-z/!?])")
@@ -45,7 +47,10 @@ def render(report: Report, drawn: dict[str, str] | None = None) -> str:
     decision, stored = report.decision, report.stored
     ab = report.of_method("ab")
     plain = {(r.metric_id, r.treatment_id): r for r in ab}
-    segments = [r for r in report.of_method("segments") if r.role == Role.PRIMARY]
+    primary = [r for r in report.of_method("segments") if r.role == Role.PRIMARY]
+    by_value = [r for r in primary if r.test != INTERACTION]
+    joint = [r for r in primary if r.test == INTERACTION]
+    segments, interactions = (clearest(rows, IN_A_MEMO) for rows in (by_value, joint))
     context: dict[str, Any] = {
         "e": report.experiment,
         "decision": decision,
@@ -69,8 +74,11 @@ def render(report: Report, drawn: dict[str, str] | None = None) -> str:
         "sensitivity": [r for r in report.sensitivity if r.m_bar in (None, 1.0)],
         "tests": report.tests,
         "guardrails": report.of_method("guardrails"),
-        "segments": [r for r in segments if r.test != INTERACTION],
-        "interactions": [r for r in segments if r.test == INTERACTION],
+        "segments": segments,
+        "segments_left_out": left_out(segments, by_value, report.experiment.id),
+        "interactions": interactions,
+        "interactions_left_out": left_out(interactions, joint, report.experiment.id),
+        "pooled": wording.pooled(report),
         "bayes": report.of_method("bayes"),
         "stability": wording.stability(report),
         "srm": report.of_method("srm"),
@@ -121,6 +129,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "stability": _plain(report.of_method("stability")),
         "srm": _plain(report.of_method("srm")),
         "data_quality": _plain(report.checks),
+        "pooled": pooled_to_json(report.stored.pooled),
         "rows": {table: asdict(account) for table, account in report.stored.rows.items()},
         "skipped": list(report.stored.skipped),
         "run_id": report.stored.run_id,

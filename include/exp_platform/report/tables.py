@@ -12,7 +12,8 @@ from rich.text import Text
 from exp_platform.analyses.rows import ResultRow
 from exp_platform.report import numbers
 from exp_platform.report.content import Report
-from exp_platform.report.wording import headline, plain, reading, rows, segment, why
+from exp_platform.report.excerpt import ON_A_TERMINAL, clearest, left_out
+from exp_platform.report.wording import headline, plain, pooled, reading, rows, segment, why
 from exp_platform.stats.relative import Kind
 
 _COLOUR = {"ship": "green", "stop": "red", "investigate": "yellow", "extend": "cyan"}
@@ -32,8 +33,12 @@ def decision_panel(report: Report) -> Panel:
 
 
 def results_table(report: Report, method: str = "ab", *, width: int = 80) -> Table:
-    """One row for each metric and treatment of a method; below 120 columns without absolute effects and raw p."""
-    found = report.of_method(method)
+    """One row for each metric and treatment of a method; below 120 columns without absolute effects and raw p.
+
+    Of more rows than a person reads the clearest; the caption says so, and which values of segments are pooled.
+    """
+    every = report.of_method(method)
+    found = clearest(every, ON_A_TERMINAL)
     wide = width >= 120
     shown = {
         "Metric": True,
@@ -51,6 +56,8 @@ def results_table(report: Report, method: str = "ab", *, width: int = 80) -> Tab
     table = Table(
         title=f"{method}, as of {report.as_of_date}",
         title_justify="left",
+        caption=_caption(report, found, every),
+        caption_justify="left",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         pad_edge=False,
@@ -64,6 +71,11 @@ def results_table(report: Report, method: str = "ab", *, width: int = 80) -> Tab
         cells = _cells(row)
         table.add_row(*(_text(cells[name]) for name, wanted in shown.items() if wanted))
     return table
+
+
+def _caption(report: Report, shown: list[ResultRow], every: list[ResultRow]) -> Text | None:
+    notes = [left_out(shown, every, report.experiment.id), *pooled(report)]
+    return _text("\n".join(note for note in notes if note)) if any(notes) else None
 
 
 def rows_table(report: Report) -> Table:

@@ -170,6 +170,15 @@ def frozen(segment: str, threshold: Threshold) -> str:
     )
 
 
+def pooled(report: Report) -> list[str]:
+    """Which rarer values are one, in segments and in crossed strata."""
+    return [
+        f"{p.told(name)}{'' if name == segment else f' (in the strata {segment})'}"
+        for segment, of in report.stored.pooled.items()
+        for name, p in of.items()
+    ]
+
+
 def trend(row: PretrendTestRow) -> str:
     """The verdict of a pre-trends test."""
     if row.status != Status.OK:

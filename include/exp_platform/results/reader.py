@@ -141,6 +141,7 @@ class Results:
                     caps=decision.caps,
                     periods=decision.periods,
                     thresholds=decision.thresholds,
+                    pooled=decision.pooled,
                     rows=decision.rows,
                 )
         raise DataError(_too_busy(experiment_id))

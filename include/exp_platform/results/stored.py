@@ -8,7 +8,7 @@ from datetime import date, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from exp_platform.aggregates import Arrivals, RowAccount, Threshold
+from exp_platform.aggregates import Arrivals, Pooled, RowAccount, Threshold, pooled_from_json
 
 if TYPE_CHECKING:
     from exp_platform.decision.model import Decision
@@ -35,6 +35,9 @@ class StoredDecision:
     caps: dict[str, tuple[float | None, float | None]]  # winsorised metric -> lower, upper
     periods: dict[str, Arrivals]  # of a ramp: first day -> users who came in it; {} without one
     thresholds: dict[str, Threshold]  # behavioural segment -> where its top begins
+    pooled: dict[
+        str, dict[str, Pooled]
+    ]  # segment or crossed strata -> attribute -> which rarer values are one
     rows: dict[str, RowAccount]  # table read -> what became of its rows; {} of a run by an older version
     config_hash: str
     input_fingerprint: str
@@ -68,6 +71,7 @@ class StoredDecision:
                         row["thresholds"] or "{}"
                     ).items()  # older rows have none
                 },
+                "pooled": pooled_from_json(json.loads(row["pooled"] or "{}")),  # older rows have none
                 "rows": {
                     table: RowAccount(**told)
                     for table, told in json.loads(row["rows"] or "{}").items()  # older rows have none

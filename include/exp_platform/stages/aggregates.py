@@ -1,7 +1,8 @@
 """Stage aggregates: one pass over the published exposures and outcomes, a bucket of users a task.
 
 Each task reads its bucket as Arrow, writes its unit days and returns small aggregates, which are merged here. Winsorised
-and quantile metrics take a second pass over the buckets, because caps and quantiles are those of all users together.
+and quantile metrics take a second pass over the buckets, because caps and quantiles are those of all users together. So do
+segments of too many values, whose most frequent ones are those of all users.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from exp_platform.kernels.aggregate import (
 )
 from exp_platform.kernels.behaviour import thresholds_of, with_thresholds
 from exp_platform.kernels.merge import bounds_of, merge_aggregates
+from exp_platform.kernels.pools import Pools, pools_of
 from exp_platform.kernels.row_account import Exposures, complete
 from exp_platform.kernels.unit_days import UnitDays, unit_day_rows, unit_days
 from exp_platform.kernels.users import Users, first_exposures
@@ -73,9 +75,12 @@ class Job:
         """Write the bucket's unit days as of the newest date, and aggregate all that needs no bounds."""
         users, days, exposures = self._reduce(bucket)
         rows = unit_day_rows(users, days, self.experiment)
-        seen = Exposures.of(exposures, users, self.experiment)
-        parts = [aggregate(users, days, self.experiment, as_of, seen) for as_of in self.as_of_dates]
+        parts = self._aggregated(users, days, exposures, [{}] * len(self.as_of_dates))
         return Reduced(self.writer.write(bucket.number, rows), rows.num_rows, parts)
+
+    def with_pools(self, bucket: Bucket, pools: list[Pools]) -> list[BucketAggregates]:
+        """The first round's aggregates for each as_of date, where a segment has too many values."""
+        return self._aggregated(*self._reduce(bucket), pools)
 
     def second_round(self, bucket: Bucket, bounds: list[Bounds]) -> list[Bounded]:
         """What the bounds of all buckets allow, for each as_of date."""
@@ -83,6 +88,15 @@ class Job:
         return [
             bounded(users, days, self.experiment, as_of, b)
             for as_of, b in zip(self.as_of_dates, bounds, strict=True)
+        ]
+
+    def _aggregated(
+        self, users: Users, days: UnitDays, exposures: pa.Table, pools: list[Pools]
+    ) -> list[BucketAggregates]:
+        seen = Exposures.of(exposures, users, self.experiment)
+        return [
+            aggregate(users, days, self.experiment, as_of, seen, of_day)
+            for as_of, of_day in zip(self.as_of_dates, pools, strict=True)
         ]
 
     def _reduce(self, bucket: Bucket) -> tuple[Users, UnitDays, pa.Table]:
@@ -115,7 +129,11 @@ def run(run: Run) -> StageResult:
     each = partial(_each, environment, experiment.id, buckets)
     reduced = each(job.first_round)
     by_date = [list(parts) for parts in zip(*(r.parts for r in reduced), strict=True)]
-    bounds = [bounds_of(parts, experiment) for parts in by_date]
+    pools = [pools_of([part.values for part in parts], experiment) for parts in by_date]
+    if any(pools):
+        pooled = each(partial(job.with_pools, pools=pools))
+        by_date = [list(parts) for parts in zip(*pooled, strict=True)]
+    bounds = [bounds_of(parts, experiment, of_day) for parts, of_day in zip(by_date, pools, strict=True)]
     if any(bounds):
         second = zip(*each(partial(job.second_round, bounds=bounds)), strict=True)
         pairs = [zip(parts, more, strict=True) for parts, more in zip(by_date, second, strict=True)]

@@ -16,7 +16,7 @@ from typing import Any
 
 from pyiceberg.catalog import Catalog
 
-from exp_platform.aggregates import Aggregates, Block, read_aggregates
+from exp_platform.aggregates import Aggregates, Block, pooled_to_json, read_aggregates
 from exp_platform.analyses.readings import remembering
 from exp_platform.analyses.rows import Row, read_rows, row_dict
 from exp_platform.checks import CheckResult
@@ -159,6 +159,7 @@ def _decision_rows(
             "caps": _json(day.caps),
             "periods": _json({start: asdict(counts) for start, counts in day.periods.items()}),
             "thresholds": _json({segment: t.to_json() for segment, t in day.thresholds.items()}),
+            "pooled": _json(pooled_to_json(day.pooled)),
             "rows": _json({table: asdict(account) for table, account in day.rows.items()}),
             "config_hash": run.config_hash,
             "input_fingerprint": run.input_fingerprint,

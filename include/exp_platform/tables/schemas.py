@@ -127,6 +127,7 @@ _DECISIONS = TableDefinition(
         ("caps", STRING),  # JSON: metric -> [lower, upper]
         ("periods", STRING),  # JSON: first day of a ramp's period -> {assigned, crossovers: variant -> users}
         ("thresholds", STRING),  # JSON: behavioural segment -> where its top begins
+        ("pooled", STRING),  # JSON: segment or crossed strata -> attribute -> which rarer values are one
         ("rows", STRING),  # JSON: table -> {read, counted, left_out}, the latter two by reason
         ("config_hash", STRING),
         ("input_fingerprint", STRING),

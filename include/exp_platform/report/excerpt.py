@@ -1,0 +1,27 @@
+"""Which rows of a long table a person is shown: those of the clearest differences, and where the others are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from exp_platform.analyses.rows import ResultRow
+
+IN_A_MEMO, ON_A_TERMINAL = 50, 200  # rows of one table
+
+
+def clearest(rows: Sequence[ResultRow], most: int) -> list[ResultRow]:
+    """All rows in their order or, where they are more, the `most` of them with the smallest p, by p; of equals the first."""
+    if len(rows) <= most:
+        return list(rows)
+    return sorted(rows, key=lambda row: math.inf if row.log10_p is None else row.log10_p)[:most]
+
+
+def left_out(shown: Sequence[ResultRow], rows: Sequence[ResultRow], experiment_id: str) -> str:
+    """What is said of the rows that are not shown; empty where all are."""
+    if len(shown) == len(rows):
+        return ""
+    return (
+        f"{len(shown):,} of {len(rows):,} rows, those with the smallest p (adjusted p counts all of them); "
+        f"`exp results {experiment_id} --json` and the table analysis_results have the others"
+    )
