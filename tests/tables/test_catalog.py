@@ -74,7 +74,7 @@ def test_a_column_and_a_property_that_an_older_table_lacks_are_added(environment
     )
     now = table(open_catalog(environment), "decisions")
     assert set(now.schema().column_names) == set(TABLES["decisions"].arrow_schema.names) | {"retired_column"}
-    assert now.properties["commit.retry.num-retries"] == "20"
+    assert now.properties["commit.retry.num-retries"] == "0"
     assert now.scan(selected_fields=("retired_column", "winner")).to_arrow().to_pylist() == [
         {"retired_column": "kept", "winner": None}
     ]

@@ -134,7 +134,7 @@ def test_a_commit_that_meets_another_is_planned_again(
 ) -> None:
     add(catalog, LONG_A, "r1", D1)
     commit = Table._do_commit
-    conflicts = iter(["conflict"] * 25)  # more than PyIceberg's own 20 retries
+    conflicts = iter(["conflict"] * 25)
 
     def conflicting(self: Table, *args: Any, **kwargs: Any) -> None:
         if next(conflicts, None):

@@ -91,8 +91,8 @@ class CheckOperator(BaseOperator, SkipMixin):
         with told_plainly():
             experiment = load_experiment(self.experiment_id)
             use_object_store(load_environment(), experiment)
-            take_lease(context, self.experiment_id)
-            run, message = self._start(context, experiment)
+            lease = take_lease(context, self.experiment_id)
+            run, message = self._start(context, experiment, lease.holder)
         self.log.info("%s", message)
         manifest = Manifest(
             run_id=run.run_id if run else "",
@@ -117,12 +117,15 @@ class CheckOperator(BaseOperator, SkipMixin):
             manifest.save(run)
         return result
 
-    def _start(self, context: Context, experiment: Experiment) -> tuple[Run | None, str]:
+    def _start(self, context: Context, experiment: Experiment, holder: str) -> tuple[Run | None, str]:
         from exp_platform.stages.start import start_run
 
         params = context["params"]
         started = start_run(
-            experiment, as_of_dates=as_of_dates(context, experiment), force=bool(params.get("force"))
+            experiment,
+            as_of_dates=as_of_dates(context, experiment),
+            force=bool(params.get("force")),
+            holder=holder,
         )
         how = 'To run it all the same, trigger it with {"force": true}.'
         return started.run, f"{started.message} {how}" if started.run is None else started.message

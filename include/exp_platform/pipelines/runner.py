@@ -69,6 +69,7 @@ def run_experiment(
             force=force,
             skipped=skipped,
             generate_synth=generate_synth,
+            holder=holder,
         )
         if started.run is None:
             return Outcome(started)

@@ -6,10 +6,11 @@ import importlib
 import logging
 import time
 from datetime import UTC, datetime
+from typing import Any
 
 from exp_platform.diagnosis import diagnosis
 from exp_platform.errors import ConfigError, DataError, ExpPlatformError
-from exp_platform.stages.graph import ANALYSES
+from exp_platform.stages.graph import ANALYSES, COMMITTING
 from exp_platform.stages.run import Manifest, Run, StageResult
 
 log = logging.getLogger(__name__)
@@ -50,12 +51,22 @@ def _run(run: Run, stage: str) -> StageResult:
         from exp_platform.stages.stored import use_stored
 
         return use_stored(run, stage)
+    if stage in COMMITTING and run.holder:
+        from exp_platform.config.environment import load_environment
+        from exp_platform.tables.fence import fenced
+        from exp_platform.tables.lease import Lease
+
+        with fenced(Lease(run.experiment.id, run.holder, load_environment(run.environment))):
+            return _module(stage).run(run)  # type: ignore[no-any-return]
     if stage in ANALYSES:
         from exp_platform.stages.analyse import run_analysis
 
         return run_analysis(run, stage)
-    result: StageResult = importlib.import_module(f"exp_platform.stages.{stage}").run(run)
-    return result
+    return _module(stage).run(run)  # type: ignore[no-any-return]
+
+
+def _module(stage: str) -> Any:
+    return importlib.import_module(f"exp_platform.stages.{stage}")
 
 
 def _told(failure: Exception, stage: str) -> str:

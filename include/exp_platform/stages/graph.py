@@ -8,6 +8,9 @@ from exp_platform.config.experiment import Experiment
 
 ANALYSES = ("srm", "ab", "cuped", "did", "pretrends", "segments", "stability", "guardrails", "bayes")
 
+# What commits to tables or replaces the memo; no two of these ever run at once, so the newest one alone may.
+COMMITTING = ("quality", "publish", "aggregates", "decision", "memo")
+
 
 @dataclass(frozen=True)
 class Stage:

@@ -7,12 +7,14 @@ from exp_platform.report.content import load_report
 from exp_platform.report.memo import write_memo
 from exp_platform.results.reader import Results
 from exp_platform.stages.run import Run, StageResult
+from exp_platform.tables import fence
 
 
 def run(run: Run) -> StageResult:
     """Write the memo. It is about the newest as_of date that has a result, which a rerun of an earlier day is not."""
     environment = load_environment(run.environment)
     report = load_report(Results(environment), run.experiment)
+    fence.verify()  # files have no transaction: this is as close as it gets
     files = write_memo(report, environment)
     return StageResult(
         rows_in=len(report.rows),

@@ -26,6 +26,7 @@ class Run:
     code_version: str
     input_fingerprint: str
     skipped: tuple[str, ...] = ()
+    holder: str = ""  # who holds the experiment's lease for it; empty: nobody, as in tests of single stages
 
     @property
     def path(self) -> Path:

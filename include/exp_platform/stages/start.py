@@ -41,10 +41,11 @@ def start_run(
     generate_synth: bool = True,
     dry_run: bool = False,
     now: datetime | None = None,
+    holder: str = "",
 ) -> Started:
     """Freeze a run in a folder of its own, unless every day's stored decision has the same config, code and input.
 
-    The caller holds the experiment's lease. `as_of_dates` None: the last complete local day before `now`; days after
+    The caller holds the experiment's lease as `holder`. `as_of_dates` None: the last complete local day before `now`; days after
     the last useful one become that one. `force` runs all the same; `dry_run` writes nothing and returns no run.
     Raises ConfigError for a day before the window or not over yet, an experiment that has not begun, or one whose stored
     decisions spent alpha by another plan (`decision.sequential`).
@@ -70,6 +71,7 @@ def start_run(
         code_version=code_version(),
         input_fingerprint=fingerprint,
         skipped=tuple(stage.name for stage in stages_of(experiment) if stage.name in skipped),
+        holder=holder,
     )
     when = str(days[0]) if len(days) == 1 else f"{days[0]} to {days[-1]} ({len(days)} days)"
     if not force and _up_to_date(run, stored, environment):

@@ -21,6 +21,7 @@ from pyiceberg.table import Table, TableProperties
 from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
 from exp_platform.config.environment import CATALOG, Environment, load_environment
+from exp_platform.tables.fence import guard
 from exp_platform.tables.schemas import (
     NAMESPACE,
     PROPERTIES,
@@ -103,6 +104,7 @@ def _opened(environment: Environment) -> Catalog:
     if environment.catalog.kind == "sqlite":
         _let_readers_and_a_writer_work_at_once(catalog)
     _ensure_tables(catalog, environment)
+    guard(catalog, environment)
     return catalog
 
 

@@ -34,19 +34,28 @@ CREATE TABLE IF NOT EXISTS exp_leases (
     holder VARCHAR(255) NOT NULL,
     acquired_at DOUBLE PRECISION NOT NULL,
     heartbeat_at DOUBLE PRECISION NOT NULL,
-    ttl DOUBLE PRECISION NOT NULL
+    ttl DOUBLE PRECISION NOT NULL,
+    token BIGINT NOT NULL DEFAULT 0
 )"""
+_ADD_TOKEN = (
+    "ALTER TABLE exp_leases ADD COLUMN token BIGINT NOT NULL DEFAULT 0"  # to tables of older versions
+)
 # One statement, so that of two that try at once exactly one sees its row. A holder may acquire again (a task's retry).
 _ACQUIRE = """
-INSERT INTO exp_leases (experiment_id, holder, acquired_at, heartbeat_at, ttl)
-VALUES (:experiment_id, :holder, :now, :now, :ttl)
+INSERT INTO exp_leases (experiment_id, holder, acquired_at, heartbeat_at, ttl, token)
+VALUES (:experiment_id, :holder, :now, :now, :ttl, 1)
 ON CONFLICT (experiment_id) DO UPDATE
 SET holder = excluded.holder, acquired_at = excluded.acquired_at, heartbeat_at = excluded.heartbeat_at,
-    ttl = excluded.ttl
-WHERE exp_leases.heartbeat_at + exp_leases.ttl < excluded.heartbeat_at OR exp_leases.holder = excluded.holder"""
-_READ = "SELECT holder, acquired_at, heartbeat_at FROM exp_leases WHERE experiment_id = :experiment_id"
+    ttl = excluded.ttl,
+    token = exp_leases.token + CASE WHEN exp_leases.holder = excluded.holder THEN 0 ELSE 1 END
+WHERE exp_leases.heartbeat_at + exp_leases.ttl < excluded.heartbeat_at
+    OR exp_leases.holder = excluded.holder OR exp_leases.holder = ''"""
+_READ = "SELECT holder, acquired_at, heartbeat_at FROM exp_leases WHERE experiment_id = :experiment_id AND holder <> ''"
+_CLAIM = "UPDATE exp_leases SET token = token + 1 WHERE experiment_id = :experiment_id AND holder = :holder"
+_TOKEN = "SELECT token FROM exp_leases WHERE experiment_id = :experiment_id"
 _BEAT = "UPDATE exp_leases SET heartbeat_at = :now WHERE experiment_id = :experiment_id AND holder = :holder"
-_RELEASE = "DELETE FROM exp_leases WHERE experiment_id = :experiment_id AND holder = :holder"
+# The row stays, nobody's, so that tokens only rise.
+_RELEASE = "UPDATE exp_leases SET holder = '' WHERE experiment_id = :experiment_id AND holder = :holder"
 
 
 @dataclass(frozen=True)
@@ -88,6 +97,16 @@ class Lease:
         if _execute(self.environment, _BEAT, values) == 0:
             raise LeaseError(f"{self.holder} has lost the lease of {self.experiment_id}: {self.refusal()}")
 
+    def claim(self) -> int:
+        """A new token, which ends the right of all earlier ones to commit (`tables.fence`). Raises LeaseError as above."""
+        from sqlalchemy import text
+
+        values = {"experiment_id": self.experiment_id, "holder": self.holder}
+        with lease_engine(self.environment).begin() as connection:
+            if connection.execute(text(_CLAIM), values).rowcount == 0:
+                raise LeaseError(f"{self.holder} has lost the lease of {self.experiment_id}")
+            return int(connection.execute(text(_TOKEN), values).scalar_one())
+
     def release(self) -> None:
         """Give the lease back; nothing happens where it is another's or nobody's."""
         _execute(self.environment, _RELEASE, {"experiment_id": self.experiment_id, "holder": self.holder})
@@ -108,7 +127,7 @@ def holder_of(environment: Environment, experiment_id: str) -> Held | None:
     """Who holds the lease of an experiment, alive or dead; None for nobody."""
     from sqlalchemy import text
 
-    with _engine(_uri(environment)).connect() as connection:
+    with lease_engine(environment).connect() as connection:
         row = connection.execute(text(_READ), {"experiment_id": experiment_id}).one_or_none()
     if row is None:
         return None
@@ -189,18 +208,19 @@ def beating(lease: Lease, lost: Callable[[], None], every: float = HEARTBEAT_EVE
 def _execute(environment: Environment, statement: str, values: dict[str, Any]) -> int:
     from sqlalchemy import text
 
-    with _engine(_uri(environment)).begin() as connection:
+    with lease_engine(environment).begin() as connection:
         return int(connection.execute(text(statement), values).rowcount)
 
 
-def _uri(environment: Environment) -> str:
+def lease_engine(environment: Environment) -> Engine:
+    """The database of the leases, with their table in it."""
     environment.prepare()
-    return environment.lease_database.sqlalchemy_uri
+    return _engine(environment.lease_database.sqlalchemy_uri)
 
 
 @lru_cache(maxsize=8)
 def _engine(uri: str) -> Engine:
-    from sqlalchemy import NullPool, create_engine, text
+    from sqlalchemy import NullPool, create_engine, inspect, text
 
     engine = create_engine(
         uri, poolclass=NullPool
@@ -209,4 +229,6 @@ def _engine(uri: str) -> Engine:
         if engine.dialect.name == "postgresql":  # two CREATE ... IF NOT EXISTS at once collide there
             connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('exp_leases'))"))
         connection.execute(text(_CREATE))
+        if "token" not in {column["name"] for column in inspect(connection).get_columns("exp_leases")}:
+            connection.execute(text(_ADD_TOKEN))
     return engine

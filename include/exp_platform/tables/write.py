@@ -15,11 +15,12 @@ import tenacity
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import CommitFailedException, ValidationException
 from pyiceberg.expressions import BooleanExpression
-from pyiceberg.table import Transaction
+from pyiceberg.table import Table, Transaction
 from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.update import TableUpdate, update_table_metadata
 from sqlalchemy.exc import OperationalError
 
+from exp_platform.tables import fence
 from exp_platform.tables.catalog import table
 from exp_platform.tables.files import writer_of
 from exp_platform.tables.schemas import arrow_schema
@@ -29,7 +30,7 @@ again = tenacity.retry(
     # Others' commits, and a database that stayed locked for longer than its busy timeout.
     retry=tenacity.retry_if_exception_type((CommitFailedException, ValidationException, OperationalError)),
     wait=tenacity.wait_random_exponential(multiplier=0.05, max=2),
-    stop=tenacity.stop_after_attempt(20),
+    stop=tenacity.stop_after_attempt(100),  # a minute or two
     reraise=True,
 )
 
@@ -120,6 +121,11 @@ class _Transaction(Transaction):
     PyIceberg's own copies the table's whole history on each of some forty accesses a commit: at 200 snapshots a
     commit takes 0.43 s of CPU, with this 0.08 s.
     """
+
+    def commit_transaction(self) -> Table:
+        """Commit, unless the fence of this context no longer holds."""
+        fence.verify()
+        return super().commit_transaction()
 
     _state: tuple[TableMetadata, tuple[TableUpdate, ...], TableMetadata] | None = None
 
