@@ -1,4 +1,4 @@
-"""The command `exp`: validate, list, run, results, memo, plan, unlock, delete."""
+"""The command `exp`: validate, list, run, results, memo, plan, unlock, delete, and the commands of `cli_state`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from exp_platform.cli_state import commands as state_commands
 from exp_platform.config.environment import load_environment
 from exp_platform.config.loading import load_all, load_experiment
 from exp_platform.errors import ConfigError, DataError
@@ -316,6 +317,9 @@ def delete(
         typer.confirm(f"Delete all stored data of {experiment_id}? This cannot be undone", abort=True)
     for line in delete_experiment(load_environment(), experiment_id):
         print(line)
+
+
+app.add_typer(state_commands)  # without a name: its commands are `exp`'s own
 
 
 def main() -> None:

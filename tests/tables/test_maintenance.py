@@ -35,7 +35,8 @@ def rows(environment: Environment) -> dict[str, list[str]]:
 
 
 def files(environment: Environment, name: str) -> list[Path]:
-    return sorted(Path(environment.warehouse.removeprefix("file://"), "exp", name).rglob("*.parquet"))
+    """Its data files, those in quarantine left out."""
+    return sorted(Path(environment.warehouse.removeprefix("file://"), "exp", name, "data").rglob("*.parquet"))
 
 
 def published_users(environment: Environment, experiment_id: str) -> list[str]:

@@ -27,7 +27,7 @@ from exp_platform.config.environment import Environment, load_environment
 from exp_platform.errors import DataError
 from exp_platform.results.stored import StoredDecision
 from exp_platform.stats.moments import Moments
-from exp_platform.tables.catalog import existing_catalog, table
+from exp_platform.tables.catalog import existing_catalog, refuse_lost, table
 from exp_platform.tables.schemas import TABLES
 from exp_platform.tables.selection import selection
 
@@ -175,6 +175,7 @@ class Results:
         try:
             stored = table(catalog, name)
         except NoSuchTableError:
+            refuse_lost(self.environment, [name])
             return []
         found = stored.scan(row_filter=where, selected_fields=tuple(columns)).to_arrow().to_pylist()
         # The next run adds columns that a table of an older version of the platform lacks; till then they are null.

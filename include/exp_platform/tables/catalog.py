@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import hashlib
 import os
+from collections.abc import Iterable
 from functools import lru_cache
 from itertools import count
 from pathlib import Path
@@ -21,6 +22,7 @@ from pyiceberg.table import Table, TableProperties
 from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
 from exp_platform.config.environment import CATALOG, Environment, load_environment
+from exp_platform.errors import ConfigError
 from exp_platform.tables.fence import guard
 from exp_platform.tables.schemas import (
     NAMESPACE,
@@ -47,7 +49,8 @@ _RACES = (
 def open_catalog(environment: Environment | None = None) -> Catalog:
     """The catalog of an environment, cached, with all tables in it.
 
-    The first opener creates what is missing and adds columns that a table lacks; several may open it at once.
+    The first opener creates what is missing and adds columns that a table lacks; several may open it at once. Raises
+    ConfigError where the files of a missing table lie already: then not the table is missing, but its entry.
     """
     environment = environment or load_environment()
     return _open(environment.model_dump_json(), os.getpid())
@@ -56,13 +59,31 @@ def open_catalog(environment: Environment | None = None) -> Catalog:
 def existing_catalog(environment: Environment | None = None) -> Catalog | None:
     """The catalog as it is, for readers that must not write; None where nobody has opened it yet.
 
-    Tables may be missing in it, or lack columns that a newer version of the platform knows.
+    Tables may be missing in it, or lack columns that a newer version of the platform knows. Raises ConfigError where
+    nobody seems to have opened it and the files of tables lie there all the same.
     """
     environment = environment or load_environment()
-    if environment.catalog.kind == "sqlite" and not Path(environment.catalog.uri).is_file():
-        return None
-    catalog = _existing(environment.model_dump_json(), os.getpid())
-    return catalog if _is_initialised(catalog) else None
+    if environment.catalog.kind != "sqlite" or Path(environment.catalog.uri).is_file():
+        catalog = _existing(environment.model_dump_json(), os.getpid())
+        if _is_initialised(catalog):
+            return catalog
+    refuse_lost(environment, TABLES.keys())
+    return None
+
+
+def connected_catalog(environment: Environment) -> Catalog:
+    """The catalog as it is, its own database made where it is missing, and no table of the platform."""
+    environment.prepare()
+    catalog = load_catalog(CATALOG, **environment.pyiceberg_properties())
+    atexit.register(catalog.close)
+    if environment.catalog.kind == "sqlite":
+        _let_readers_and_a_writer_work_at_once(catalog)
+    return catalog
+
+
+def table_location(environment: Environment, name: str) -> str:
+    """The folder of a table."""
+    return f"{environment.warehouse}/{NAMESPACE}/{name}"
 
 
 def _is_initialised(catalog: Catalog) -> bool:
@@ -98,11 +119,7 @@ def _existing(environment_json: str, _pid: int) -> Catalog:
     reraise=True,
 )
 def _opened(environment: Environment) -> Catalog:
-    environment.prepare()
-    catalog = load_catalog(CATALOG, **environment.pyiceberg_properties())
-    atexit.register(catalog.close)
-    if environment.catalog.kind == "sqlite":
-        _let_readers_and_a_writer_work_at_once(catalog)
+    catalog = connected_catalog(environment)
     _ensure_tables(catalog, environment)
     guard(catalog, environment)
     return catalog
@@ -126,6 +143,8 @@ def _ensure_tables(catalog: Catalog, environment: Environment) -> None:
         catalog.create_namespace(NAMESPACE)
         done, present = None, set()
     missing = TABLES.keys() - present
+    if missing:
+        refuse_lost(environment, missing, catalog)
     for name in sorted(missing):
         _create_table(catalog, environment, name)
     if done == wanted:
@@ -133,6 +152,29 @@ def _ensure_tables(catalog: Catalog, environment: Environment) -> None:
     for name in sorted(present & TABLES.keys()):
         _add_missing_columns(catalog, name)
     catalog.update_namespace_properties(NAMESPACE, updates={_DEFINITIONS: wanted})
+
+
+def refuse_lost(environment: Environment, missing: Iterable[str], catalog: Catalog | None = None) -> None:
+    """Raise ConfigError where tables that the catalog does not know have files: a new table would orphan them all."""
+    lost = [name for name in sorted(missing) if _has_content(environment, name)]
+    if catalog is not None:  # another process may have created them meanwhile: before a file comes the entry
+        lost = [name for name in lost if not catalog.table_exists((NAMESPACE, name))]
+    if lost:
+        raise ConfigError(
+            f"the catalog at {environment.catalog.uri} does not know {', '.join(lost)}, whose files lie in "
+            f"{environment.warehouse}/{NAMESPACE}: it was lost, or `catalog` of the environment {environment.name} names "
+            "another one. Nothing was made; `exp repair` registers what lies there, `exp restore FILE` brings a backup back"
+        )
+
+
+def _has_content(environment: Environment, name: str) -> bool:
+    """Whether a table has more than its first metadata file, which a killed creation may have left and names no data."""
+    from exp_platform.tables.folders import (
+        files_below,
+    )  # what reads files imports more than a reader's start can bear
+
+    files = (info.path for info in files_below(environment, table_location(environment, name)))
+    return any("/metadata/00000-" not in path for path in files)
 
 
 @lru_cache(maxsize=1)
@@ -145,7 +187,7 @@ def _create_table(catalog: Catalog, environment: Environment, name: str) -> None
     catalog.create_table(
         (NAMESPACE, name),
         schema,
-        location=f"{environment.warehouse}/{NAMESPACE}/{name}",
+        location=table_location(environment, name),
         partition_spec=partition_spec(name),
         properties={
             **PROPERTIES,

@@ -16,6 +16,12 @@ def plain_path(location: str) -> str:
     return PyArrowFileIO.parse_location(location)[2]
 
 
+def located(folder: str, path: str) -> str:
+    """The location of a plain path, with the scheme of the folder that it lies in."""
+    scheme, separator, _ = folder.partition("://")
+    return f"{scheme}{separator}{path}" if separator else path
+
+
 def files_below(environment: Environment, folder: str) -> list[FileInfo]:
     """All files below a folder; none where it does not exist."""
     selector = FileSelector(plain_path(folder), recursive=True, allow_not_found=True)
@@ -47,6 +53,14 @@ def write_file(environment: Environment, location: str, content: bytes) -> None:
         stream.write(content)
     if local:
         files.move(partial, path)
+
+
+def move_file(environment: Environment, location: str, to: str) -> None:
+    """Move a file within its store: a rename, or a copy and a deletion on an object store."""
+    files, target = _file_system(environment, location), plain_path(to)
+    if isinstance(files, LocalFileSystem):
+        files.create_dir(os.path.dirname(target))
+    files.move(plain_path(location), target)
 
 
 def delete_file(environment: Environment, location: str) -> bool:

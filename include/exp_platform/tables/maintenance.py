@@ -1,8 +1,9 @@
 """What keeps the tables quick and small: few files, few snapshots, nothing on disk that no snapshot names.
 
 Safe beside running experiments: an experiment is compacted only under its lease, and a file or run younger than
-`keep` stays. All of it is PyIceberg's, no Spark session is started. Reading at old snapshots ends after `keep`,
-except at those that the registry names.
+`keep` stays. A file that no snapshot names is moved away before it is deleted, and comes back if one does. All of it is
+PyIceberg's, no Spark session is started. Reading at old snapshots ends after `keep`, except at those that the registry
+names.
 """
 
 from __future__ import annotations
@@ -15,22 +16,27 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from pyarrow.fs import FileInfo
 from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot
 
 from exp_platform.config.environment import Environment, load_environment
-from exp_platform.errors import LeaseError
+from exp_platform.errors import DataError, LeaseError
 from exp_platform.tables.catalog import open_catalog, table
 from exp_platform.tables.files import writer_of
-from exp_platform.tables.folders import delete_file, files_below, plain_path
 from exp_platform.tables.lease import Lease
+from exp_platform.tables.metadata_files import version_of
+from exp_platform.tables.quarantine import delete_old, named_files, own_files, put_back, set_aside
 from exp_platform.tables.schemas import RESULT_TABLES, TABLES
 from exp_platform.tables.selection import selection
 from exp_platform.tables.write import again, replace_files, replace_rows
 
 KEEP = timedelta(days=3)
 MAX_FILES = 20  # of one experiment in a result table, before they become one
+# Of a table's data files, those that no snapshot names: more than this share and this number are no leftovers.
+MAX_UNNAMED_SHARE = 0.2
+MAX_UNNAMED = 20
 _RUN_ID = "maintenance"
 
 
@@ -40,18 +46,39 @@ class Maintained:
 
     compacted: int = 0  # partitions
     expired: int = 0  # snapshots
-    removed_files: int = 0
+    quarantined: int = 0  # files that no snapshot names
+    put_back: int = 0  # of those that an earlier maintenance had quarantined, and that are named after all
+    removed_files: int = 0  # that had been in quarantine for `keep`
     removed_runs: int = 0
     busy: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Cleared:
+    """What became of one table's files that no snapshot names."""
+
+    quarantined: int
+    put_back: int
+    removed: int
+
+
 def maintain(
-    environment: Environment | None = None, keep: timedelta = KEEP, now: datetime | None = None
+    environment: Environment | None = None,
+    keep: timedelta = KEEP,
+    now: datetime | None = None,
+    force: bool = False,
 ) -> Maintained:
-    """Compact, expire snapshots older than `keep`, and remove files and run folders that are older and not needed."""
+    """Compact, expire snapshots older than `keep`, quarantine files that are older and not needed, remove such runs.
+
+    What has been in quarantine for `keep` is deleted. Raises DataError, before anything is changed, where the catalog
+    seems to have lost the names of files that are in use; `force` says that those may go.
+    """
     environment = environment or load_environment()
-    before = (now or datetime.now(UTC)) - keep
+    now = now or datetime.now(UTC)
+    before = now - keep
     catalog = open_catalog(environment)
+    if not force:
+        _refuse_a_doubtful_catalog(environment, catalog, before)
     compacted, busy = 0, []
     for row in table(catalog, "experiment_registry").scan().to_arrow().to_pylist():
         lease = Lease(
@@ -69,10 +96,14 @@ def maintain(
             _follow_the_head(catalog, row["experiment_id"])
         finally:
             lease.release()
+    expired = _expire(catalog, before)
+    cleared = [_clear(environment, catalog, name, before, now) for name in TABLES]
     return Maintained(
         compacted=compacted,
-        expired=_expire(catalog, before),
-        removed_files=sum(_remove_unnamed_files(environment, catalog, name, before) for name in TABLES),
+        expired=expired,
+        quarantined=sum(one.quarantined for one in cleared),
+        put_back=sum(one.put_back for one in cleared),
+        removed_files=sum(one.removed for one in cleared),
         removed_runs=_remove_runs(environment.runs_dir, before),
         busy=tuple(busy),
     )
@@ -135,31 +166,47 @@ def _expire_in(catalog: Catalog, name: str, before: datetime, named: set[int]) -
     return len(old)
 
 
-def _remove_unnamed_files(environment: Environment, catalog: Catalog, name: str, before: datetime) -> int:
-    """Remove old files that no snapshot names: of expired ones, of failed commits, staged and never published."""
-    location = table(catalog, name).location()
-    old = [info for info in files_below(environment, location) if info.mtime < before]
-    named = _named_files(
-        table(catalog, name)
-    )  # after the listing, so that what is committed meanwhile is in it
-    removable = [info.path for info in old if info.path not in named]
-    scheme = location.split("://")[0]
-    for path in removable:
-        delete_file(environment, path if scheme == "file" else f"{scheme}://{path}")
-    return len(removable)
+def _refuse_a_doubtful_catalog(environment: Environment, catalog: Catalog, before: datetime) -> None:
+    """Raise DataError where not the files are of no use, but the names of them are lost.
+
+    Looked at before any snapshot expires: files of those that do are no surprise.
+    """
+    faults = []
+    for name in TABLES:
+        files = own_files(environment, table(catalog, name))
+        source = table(catalog, name)  # after the listing, so that what is committed meanwhile is in it
+        # Of a commit that failed one more version may lie there, of an older catalog more.
+        if max(version_of(info.path) for info in files) > version_of(source.metadata_location) + 1:
+            faults.append(f"{name} was committed to since {source.metadata_location}")
+        unnamed, data = _unnamed_data_files(source, files, before)
+        if unnamed > MAX_UNNAMED and unnamed > MAX_UNNAMED_SHARE * data:
+            faults.append(f"{unnamed} of {data} data files of {name} are named by no snapshot")
+    if faults:
+        raise DataError(
+            f"an older or another catalog seems to be in use, so nothing was expired or moved: {'; '.join(faults)} (allowed "
+            f"are {MAX_UNNAMED} files or {MAX_UNNAMED_SHARE:.0%}). See `exp doctor` and `exp repair`; if those files are "
+            "really of no use, as of many runs that failed, `exp maintain --force`"
+        )
 
 
-def _named_files(source: Table) -> set[str]:
-    named = {source.metadata_location, *(entry.metadata_file for entry in source.metadata.metadata_log)}
-    named |= {statistics.statistics_path for statistics in source.metadata.statistics}
-    manifests = {}
-    for snapshot in source.snapshots():
-        named.add(snapshot.manifest_list)
-        manifests.update({manifest.manifest_path: manifest for manifest in snapshot.manifests(source.io)})
-    for path, manifest in manifests.items():
-        named.add(path)
-        named |= {entry.data_file.file_path for entry in manifest.fetch_manifest_entry(source.io)}
-    return {plain_path(path) for path in named}
+def _unnamed_data_files(source: Table, files: list[FileInfo], before: datetime) -> tuple[int, int]:
+    """How many of a table's data files are old and named by no snapshot, and how many there are."""
+    data = [info for info in files if info.path.endswith(".parquet")]
+    named = named_files(source) if data else set()
+    return sum(info.mtime < before and info.path not in named for info in data), len(data)
+
+
+def _clear(environment: Environment, catalog: Catalog, name: str, before: datetime, now: datetime) -> Cleared:
+    """Set aside old files that no snapshot names: of expired ones, of failed commits, staged and never published."""
+    returned = put_back(environment, catalog, name)
+    old = [info.path for info in own_files(environment, table(catalog, name)) if info.mtime < before]
+    source = table(catalog, name)  # after the listing, so that what is committed meanwhile is in it
+    named = named_files(source)
+    unnamed = [path for path in old if path not in named]
+    set_aside(environment, source, unnamed, now.date())
+    if unnamed:  # a run that was cleared after days may have committed an old file just now
+        returned += put_back(environment, catalog, name)
+    return Cleared(len(unnamed), returned, delete_old(environment, source, before))
 
 
 def _remove_runs(runs_dir: Path, before: datetime) -> int:

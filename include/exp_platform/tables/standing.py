@@ -1,0 +1,114 @@
+"""Leases and catalog entries as they stand, read as they are written and never changed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from exp_platform.config.environment import CATALOG, Database, Environment
+from exp_platform.errors import LeaseError
+from exp_platform.tables.schemas import NAMESPACE
+
+if TYPE_CHECKING:
+    from pyiceberg.catalog import Catalog
+    from sqlalchemy import Connection
+
+_LEASES = "SELECT experiment_id, holder, heartbeat_at, ttl FROM exp_leases WHERE holder <> '' ORDER BY experiment_id"
+_ENTRIES = (
+    "SELECT table_name, metadata_location FROM iceberg_tables "
+    "WHERE catalog_name = :catalog AND table_namespace = :namespace"
+)
+
+
+@dataclass(frozen=True)
+class StandingLease:
+    """A lease that somebody holds, alive or dead."""
+
+    experiment_id: str
+    holder: str
+    heartbeat: datetime  # aware, in UTC
+    fresh: bool  # younger than its time to live
+
+
+def leases(environment: Environment) -> list[StandingLease]:
+    """All leases that are held; none where nobody has ever held one."""
+    with reading(environment.lease_database) as connection:
+        rows = _rows(connection, "exp_leases", _LEASES)
+    now = time.time()
+    return [
+        StandingLease(
+            row.experiment_id,
+            row.holder,
+            datetime.fromtimestamp(row.heartbeat_at, UTC),
+            row.heartbeat_at + row.ttl >= now,
+        )
+        for row in rows
+    ]
+
+
+def refuse_while_running(environment: Environment, what: str) -> None:
+    """Raise LeaseError while any experiment is being run: its commits would go into the catalog that is replaced."""
+    fresh = [lease for lease in leases(environment) if lease.fresh]
+    if fresh:
+        who = ", ".join(f"{lease.experiment_id} by {lease.holder}" for lease in fresh)
+        raise LeaseError(
+            f"{what} changes the catalog under every run, and there are runs under way: {who}. Wait for them; a lease of a "
+            "dead run is given back by `exp unlock EXPERIMENT_ID`"
+        )
+
+
+def entries(catalog: Catalog, environment: Environment) -> dict[str, str]:
+    """The metadata file that the catalog names for each table, whether or not it is there."""
+    from pyiceberg.catalog.sql import SqlCatalog
+
+    if not isinstance(catalog, SqlCatalog):
+        return {
+            name: catalog.load_table((NAMESPACE, name)).metadata_location
+            for _, name in (catalog.list_tables(NAMESPACE) if catalog.namespace_exists(NAMESPACE) else ())
+        }
+    with reading(environment.catalog) as connection:
+        return {
+            row.table_name: row.metadata_location
+            for row in _rows(
+                connection, "iceberg_tables", _ENTRIES, {"catalog": CATALOG, "namespace": NAMESPACE}
+            )
+        }
+
+
+@contextmanager
+def reading(database: Database) -> Iterator[Connection | None]:
+    """A connection that cannot write; None where the file of a SQLite database is not there."""
+    from sqlalchemy import NullPool, create_engine
+
+    if "://" in database.uri:
+        engine = create_engine(database.sqlalchemy_uri, poolclass=NullPool)
+    elif Path(database.uri).is_file():
+        engine = create_engine("sqlite://", creator=lambda: read_only(Path(database.uri)), poolclass=NullPool)
+    else:
+        yield None
+        return
+    with engine.connect() as connection:
+        yield connection
+
+
+def read_only(path: Path) -> Any:
+    """An `sqlite3.Connection` to a file that is only read."""
+    import sqlite3
+    from urllib.parse import quote
+
+    return sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=30, check_same_thread=False)
+
+
+def _rows(
+    connection: Connection | None, table_name: str, statement: str, values: dict[str, str] | None = None
+) -> list[Any]:
+    from sqlalchemy import inspect, text
+
+    if connection is None or not inspect(connection).has_table(table_name):
+        return []
+    return list(connection.execute(text(statement), values or {}))

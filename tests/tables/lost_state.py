@@ -1,0 +1,26 @@
+"""Ways in which the stored state is damaged, for tests of what becomes of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from exp_platform.config.environment import Environment
+from exp_platform.tables import catalog as catalogs
+
+
+def forget_connections() -> None:
+    """As a new process: it opens the catalog that is there now."""
+    catalogs._open.cache_clear()
+    catalogs._existing.cache_clear()
+
+
+def lose_the_catalog(environment: Environment) -> None:
+    """Delete the database of catalog and leases, as `rm data/catalog.db*` does."""
+    for path in Path(environment.catalog.uri).parent.glob("catalog.db*"):
+        path.unlink()
+    forget_connections()
+
+
+def metadata_files(environment: Environment, name: str) -> list[Path]:
+    """The metadata files of a table, by version."""
+    return sorted(Path(environment.warehouse.removeprefix("file://"), "exp", name, "metadata").glob("*.json"))
