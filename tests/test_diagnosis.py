@@ -6,7 +6,8 @@ import errno
 
 import pytest
 
-from exp_platform.diagnosis import diagnosis
+from exp_platform.diagnosis import diagnosis, told
+from exp_platform.errors import ConfigError
 
 SEEN = {
     'connection to server at "127.0.0.1", port 5432 failed: FATAL:  password authentication failed for user "iceberg"': (
@@ -27,22 +28,61 @@ SEEN = {
     "AWS Error NETWORK_CONNECTION during HeadBucket operation: curlCode: 7, Couldn't connect to server": (
         "the object store does not answer"
     ),
+    "(sqlite3.DatabaseError) file is not a database [SQL: SELECT 1 FROM iceberg_tables]": (
+        "the catalog's database is damaged"
+    ),
+    "(sqlite3.DatabaseError) database disk image is malformed": "the catalog's database is damaged",
+    "(sqlite3.OperationalError) attempt to write a readonly database": "may not be written by this user",
+    "(sqlite3.OperationalError) unable to open database file": "catalog.db in it is a file",
+    "(sqlite3.OperationalError) database or disk is full": "the disk is full",
+    "(sqlite3.OperationalError) database is locked": "another process holds the catalog's database",
+    "[JAVA_GATEWAY_EXITED] Java gateway process exited before sending its port number.": "set JAVA_HOME to the folder",
+    "spark-class: line 71: /nowhere/bin/java: No such file or directory": "set JAVA_HOME to the folder",
+    "An error occurred while trying to connect to the Java server (127.0.0.1:40000)": "Spark died in the middle of work",
+    "java.net.BindException: Address already in use: Service 'sparkDriver' failed after 16 retries": "a port is in use",
 }
 
 
 @pytest.mark.parametrize("said", SEEN)
 def test_the_cause_and_the_remedy_are_told_with_the_librarys_words(said: str) -> None:
-    told = diagnosis(RuntimeError(said))
-    assert told is not None
-    assert SEEN[said] in told
-    assert " ".join(said.split())[:60] in told
-    assert "\n" not in told
+    meaning = diagnosis(RuntimeError(said))
+    assert meaning is not None
+    assert SEEN[said] in meaning
+    assert " ".join(said.partition(" [SQL")[0].split())[:60] in meaning
+    assert "\n" not in meaning
+    assert "[SQL" not in meaning
 
 
 def test_a_full_disk_is_known_by_its_number() -> None:
-    told = diagnosis(OSError(errno.ENOSPC, "write failed"))
-    assert told is not None
-    assert told.startswith("the disk is full: free some space")
+    meaning = diagnosis(OSError(errno.ENOSPC, "write failed"))
+    assert meaning is not None
+    assert meaning.startswith("the disk is full: free some space")
+
+
+FILES = {
+    errno.EACCES: "give it the rights",
+    errno.EROFS: "the disk is read-only",
+    errno.ENOTDIR: "a file lies where a folder should be",
+    errno.ELOOP: "links lead in a circle",
+    errno.EMFILE: "too many files are open",
+    errno.EFBIG: "a file may not grow that large",
+    errno.EIO: "the disk failed",
+}
+
+
+@pytest.mark.parametrize("number", FILES, ids=errno.errorcode.get)
+def test_what_the_system_says_of_files_is_told_only_where_the_data_are_not_at_fault(number: int) -> None:
+    error = OSError(number, "Failed to open", "/state/runs")
+    assert diagnosis(error) is None
+    said = told(error)
+    assert said is not None
+    assert FILES[number] in said
+    assert "/state/runs" in said
+
+
+def test_the_platforms_own_errors_are_told_as_they_are() -> None:
+    assert told(ConfigError("two\nlines")) == "two\nlines"
+    assert told(ValueError("column x is missing")) is None
 
 
 def test_the_cause_of_an_error_counts() -> None:

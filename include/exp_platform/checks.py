@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import ClassVar, Literal
 
+from exp_platform.errors import bounded
+
 
 @dataclass(frozen=True)
 class CheckResult:
@@ -19,4 +21,8 @@ class CheckResult:
     status: Literal["passed", "failed", "skipped"]
     observed: float | None
     threshold: float | None
-    message: str  # what was found and, where it failed, the remedy
+    message: str  # what was found and, where it failed, the remedy; bounded, whatever it quotes of the data
+
+    def __post_init__(self) -> None:
+        """Bound the message."""
+        object.__setattr__(self, "message", bounded(self.message))

@@ -1,6 +1,6 @@
-"""What an error of the machinery around the platform means, and what to do: databases, object stores, disks.
+"""What an error of the machinery around the platform means, and what to do: databases, object stores, disks, Java.
 
-Their own words name neither the setting at fault nor a remedy, and they come through three client libraries.
+Their own words name neither the setting at fault nor a remedy, and they come through four client libraries.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Iterator
+
+from exp_platform.errors import ExpPlatformError, bounded
 
 _STORE = (
     "the connection aws_default (without Airflow: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL)"
@@ -37,7 +39,42 @@ _MEANINGS: tuple[tuple[str, str], ...] = (
         "the database went away in the middle of work: it works again once the database does",
     ),
     (
-        r"No space left on device|Disk quota exceeded|XMinioStorageFull|StorageFull|HTTP status 507",
+        r"file is not a database|database disk image is malformed",
+        "the catalog's database is damaged: stop what runs, keep the file, and put back catalog.db (or what `catalog.uri` "
+        "and `leases.uri` name) from a backup",
+    ),
+    (
+        r"attempt to write a readonly database",
+        "the catalog's database may not be written by this user or on this disk: results can be read all the same "
+        "(exp results); to run, let this user write the state folder or set EXP_STATE_DIR to another",
+    ),
+    (
+        r"unable to open database file",
+        "the catalog's database cannot be opened: see that the state folder is there, that this user may write it, and that "
+        "catalog.db in it is a file",
+    ),
+    (
+        r"database is locked",
+        "another process holds the catalog's database for very long: see what it is (fuser catalog.db), then try again",
+    ),
+    (
+        r"JAVA_GATEWAY_EXITED|Java gateway process exited|JAVA_HOME is not set|bin/java: (No such file|Not a directory"
+        r"|cannot execute|Permission denied)",
+        "Java did not start: set JAVA_HOME to the folder of a Java 17 or 21 (it holds bin/java), or unset it where `java` is "
+        "on the PATH; if it is right, its memory may not be had (spark.driver_memory of the environment)",
+    ),
+    (
+        r"Address already in use|Failed to bind|EADDRINUSE|Can't assign requested address",
+        "a port is in use: stop what listens there, or take the fixed port out of spark.properties of the environment",
+    ),
+    (
+        r"Answer from Java side is empty|Error while sending or receiving|An error occurred while trying to connect to the Java"
+        r"|Java side is closed|SparkContext was shut down|Python worker exited unexpectedly",
+        "Spark died in the middle of work, of too little memory most likely: run again with more or less of it "
+        "(spark.driver_memory of the environment), or with fewer stages at once",
+    ),
+    (
+        r"No space left on device|database or disk is full|Disk quota exceeded|XMinioStorageFull|StorageFull|HTTP status 507",
         "the disk is full: free some space or enlarge the volume; nothing half-written counts",
     ),
     (
@@ -64,12 +101,65 @@ def diagnosis(error: BaseException) -> str | None:
     """The meaning of an error and the remedy, in one line that ends with the library's own words; None if unknown."""
     for link in _chain(error):
         said = " ".join(str(link).split())
+        said = said.partition(" [SQL:")[0]  # a statement says nothing of what is wrong
         if isinstance(link, OSError) and link.errno in (errno.ENOSPC, errno.EDQUOT):
             said = f"No space left on device: {said}"
         for pattern, meaning in _MEANINGS:
             if found := re.search(pattern, said):
                 what = found.groupdict().get("what")
                 return f"{meaning.format(what=what)} ({_first_words(said)})"
+    return None
+
+
+def told(error: BaseException) -> str | None:
+    """What a person is told of any error: bounded, with cause and remedy. None where it is unexpected.
+
+    Beside `diagnosis` it knows the platform's own errors, and what the system says of files and folders wherever they lie:
+    whoever reads the users' data has better words for those.
+    """
+    if isinstance(error, ExpPlatformError):
+        return str(error)
+    if meaning := diagnosis(error) or _of_files(error):
+        return bounded(meaning)
+    return None
+
+
+_FILES = {  # what the system says of a file or folder -> what it means
+    (
+        errno.EACCES,
+        errno.EPERM,
+    ): "this user may not do that there: give it the rights, or name another folder",
+    (
+        errno.EROFS,
+    ): "the disk is read-only: mount it so that it can be written, or set EXP_STATE_DIR to another; results "
+    "can be read all the same (exp results)",
+    (
+        errno.ENOTDIR,
+        errno.EEXIST,
+        errno.EISDIR,
+    ): "a file lies where a folder should be, or a folder where a file should: move it away",
+    (errno.ENOENT,): "a file that was there is gone: put it back from a backup, or run again",
+    (errno.ELOOP,): "links lead in a circle: remove one of them",
+    (errno.ENAMETOOLONG,): "the path is too long: name a folder with a shorter one",
+    (
+        errno.EMFILE,
+        errno.ENFILE,
+    ): "too many files are open: raise the limit (ulimit -n), or run fewer stages at once",
+    (
+        errno.EFBIG,
+    ): "a file may not grow that large: raise the limit (ulimit -f) or use another disk; nothing half-written "
+    "counts",
+    (
+        errno.EIO,
+    ): "the disk failed to read or write: see the machine's log, and put the state back from a backup on another",
+}
+
+
+def _of_files(error: BaseException) -> str | None:
+    for link in _chain(error):
+        for numbers, meaning in _FILES.items():
+            if isinstance(link, OSError) and link.errno in numbers:
+                return f"{meaning} ({_first_words(' '.join(str(link).split()))})"
     return None
 
 

@@ -1,8 +1,37 @@
-"""The exceptions of the platform, all under one root."""
+"""The exceptions of the platform, all under one root, and how long a message may be."""
+
+LONGEST = 2_000  # characters of a line: a screen or two
+MOST_LINES = 200
+_END = 500  # characters kept of a long line's end, where the remedy stands
+
+
+def bounded(text: str, longest: int = LONGEST) -> str:
+    """The text with at most MOST_LINES lines; of one longer than `longest` the beginning and the end.
+
+    Messages quote data, configs and libraries, any of which may hold a megabyte in one line.
+    """
+    if len(text) <= longest:
+        return text
+    lines = text.split("\n", MOST_LINES)
+    if len(lines) > MOST_LINES:
+        lines[-1] = f"... and {lines[-1].count(chr(10)) + 1:,} lines more"
+    return "\n".join(_cut(line, longest) for line in lines)
+
+
+def _cut(line: str, longest: int) -> str:
+    if len(line) <= longest:
+        return line
+    end = min(_END, longest // 4)
+    begin = longest - end
+    return f"{line[:begin]} ... ({len(line) - longest:,} characters left out) ... {line[-end:]}"
 
 
 class ExpPlatformError(Exception):
-    """Anything the platform itself reports as wrong."""
+    """Anything the platform itself reports as wrong; its text is bounded, whatever it quotes."""
+
+    def __str__(self) -> str:
+        """The message, bounded."""
+        return bounded(super().__str__())
 
 
 class ConfigError(ExpPlatformError):

@@ -115,7 +115,7 @@ def instants(column: Any, zone: str) -> Conformed:
 
 def string_map(columns: dict[str, Any], rows: int) -> Any:
     """One map<string, string> a row, with every name as a key; no names: null maps. Columns are strings."""
-    if not columns:
+    if not columns or not rows:  # of no rows there may be no chunk to concatenate
         return pa.nulls(rows, STRINGS)
     k = len(columns)
     values = pa.concat_arrays([chunk for column in columns.values() for chunk in column.chunks])

@@ -15,7 +15,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 from exp_platform.config.awaited import files_on_s3
 from exp_platform.config.environment import Environment
 from exp_platform.config.experiment import Experiment
-from exp_platform.diagnosis import diagnosis
+from exp_platform.diagnosis import told
 from exp_platform.errors import ConfigError, DataError, LeaseError
 
 AWS_CONNECTION = "aws_default"
@@ -100,7 +100,7 @@ def told_plainly() -> Iterator[None]:
     except AirflowException:
         raise
     except Exception as error:
-        meaning = diagnosis(error)
+        meaning = told(error)
         if meaning is None:
             raise
         raise AirflowException(meaning) from None

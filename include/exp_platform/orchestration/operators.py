@@ -23,7 +23,8 @@ from pydantic import TypeAdapter
 from exp_platform.config.environment import load_environment
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.loading import load_experiment
-from exp_platform.errors import ConfigError
+from exp_platform.diagnosis import diagnosis
+from exp_platform.errors import ConfigError, bounded
 from exp_platform.orchestration.connections import told_plainly, use_object_store
 from exp_platform.orchestration.run_lease import lease_of, take_lease
 from exp_platform.orchestration.submit import Submit
@@ -211,7 +212,9 @@ class StageOperator(BaseOperator):
             return "spark-submit was not found on the PATH; run `make setup`, or `. scripts/airflow-env.sh` before Airflow"
         if isinstance(error, AirflowTaskTimeout):
             return f"no end within {self.execution_timeout}; see what the log above waits for, or raise the timeout"
-        said = last_words or str(error).splitlines()[0]
+        said = bounded(last_words or str(error).splitlines()[0])
+        if meaning := diagnosis(RuntimeError(said)):
+            return f"spark-submit ended before the stage did: {meaning}"
         return f"spark-submit ended before the stage did, saying: {said}. See the log above; out of memory is likely"
 
     def _manifest(self, context: Context, run: Run, began: datetime, failure: str) -> Manifest:

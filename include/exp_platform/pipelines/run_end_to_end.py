@@ -12,8 +12,8 @@ import typer
 
 from exp_platform.config.environment import load_environment
 from exp_platform.config.loading import load_experiment, named_environment
-from exp_platform.diagnosis import diagnosis
-from exp_platform.errors import ConfigError, ExpPlatformError
+from exp_platform.diagnosis import told
+from exp_platform.errors import ConfigError
 from exp_platform.pipelines.progress import Stopwatch, console_observer
 from exp_platform.pipelines.runner import Outcome, run_experiment
 from exp_platform.stages.graph import stages_of
@@ -155,11 +155,8 @@ def run_cli(app: typer.Typer) -> None:
     """Run a Typer app; a known error is one message on standard error and exit code 1, never a traceback."""
     try:
         app()
-    except ExpPlatformError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
     except Exception as error:
-        meaning = diagnosis(error)
+        meaning = told(error)
         if meaning is None:
             raise
         print(f"error: {meaning}", file=sys.stderr)

@@ -125,10 +125,16 @@ def csv_head(files: pafs.FileSystem, path: str, declared: CsvDialect | None) -> 
         names = next((row for row in csv.reader(lines, delimiter=form.delimiter, **escaped) if row), None)
     except csv.Error as error:
         raise UnreadableError(
-            f"its first line is no header of a CSV file ({error}): write it again"
+            f"its first line is no header of a CSV file ({error}): it opens a quote that is never closed, or the file is no "
+            "CSV; write it again"
         ) from error
     if names is None:
         raise UnreadableError("it is empty: a CSV file has a first line of column names")
+    if form.escape == "quote" and any("\n" in name for name in names):
+        quotes = Quotes(form.delimiter)
+        quotes.feed(sample)
+        if not cut:
+            quotes.end()  # else the rest of the file would be one column's name
     return CsvHead(tuple(names), form)
 
 

@@ -8,8 +8,8 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
-from exp_platform.diagnosis import diagnosis
-from exp_platform.errors import ConfigError, DataError, ExpPlatformError
+from exp_platform.diagnosis import told
+from exp_platform.errors import ConfigError, DataError, bounded
 from exp_platform.stages.graph import ANALYSES, COMMITTING
 from exp_platform.stages.run import Manifest, Run, StageResult
 
@@ -28,7 +28,7 @@ def execute(run: Run, stage: str, try_number: int) -> Manifest:
         result = _run(run, stage)
     except Exception as failure:
         retryable = not isinstance(failure, (ConfigError, DataError))
-        error = _told(failure, stage)
+        error = _in_one_line(failure, stage)
     manifest = Manifest(
         run_id=run.run_id,
         experiment_id=run.experiment.id,
@@ -69,12 +69,14 @@ def _module(stage: str) -> Any:
     return importlib.import_module(f"exp_platform.stages.{stage}")
 
 
-def _told(failure: Exception, stage: str) -> str:
+def _in_one_line(failure: Exception, stage: str) -> str:
     """The failure in one line. What the platform does not report itself is unexpected: its traceback is logged."""
-    said = "; ".join(line.strip() for line in str(failure).splitlines() if line.strip())
-    if isinstance(failure, ExpPlatformError):
-        return said
-    if meaning := diagnosis(failure):
-        return meaning
+    if meaning := told(failure):
+        return _one_line(meaning)
     log.error("stage %s failed unexpectedly", stage, exc_info=failure)
-    return f"{type(failure).__name__}: {said}; see the traceback above. If a retry fails too, this is a fault"
+    said = f"{type(failure).__name__}: {_one_line(str(failure))}"
+    return f"{said}; see the traceback above. If a retry fails too, this is a fault"
+
+
+def _one_line(said: str) -> str:
+    return bounded("; ".join(line.strip() for line in said.splitlines() if line.strip()))

@@ -23,6 +23,7 @@ from exp_platform.stages.quality_checks import judge
 from exp_platform.stages.quality_evidence import Evidence
 from exp_platform.stages.run import Run, StageResult
 
+_MOST = 10  # faults that one message names: a folder of a thousand files has as many
 _CHECKS = TypeAdapter(list[CheckResult])
 
 
@@ -56,11 +57,14 @@ def refuse(run: Run, checks: Sequence[CheckResult]) -> NoReturn:
     """Leave `quality.json`, record what failed in `data_quality_results`, and raise DataError that names the errors."""
     write_checks(run.path / "quality.json", checks)
     _record(run, [check for check in checks if check.status == "failed"])
-    told = dict.fromkeys(
+    found = dict.fromkeys(
         f"{check.check}: {check.message}"
         for check in checks
         if check.status == "failed" and check.severity == "error" and check.as_of_date == run.as_of_date
     )
+    told = list(found)[:_MOST]
+    if len(found) > _MOST:
+        told.append(f"and {len(found) - _MOST:,} faults more, see {run.path / 'quality.json'}")
     raise DataError(f"{run.experiment.id}: data refused, the last good ones stay. {'; '.join(told)}")
 
 

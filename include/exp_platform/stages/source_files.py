@@ -72,6 +72,8 @@ def found_at(location: str, kind: str, files: pafs.FileSystem) -> Found:
     info = files.get_file_info(location)
     if info.type == pafs.FileType.File:
         return Found((info,), tuple(_tables_above(location, files)))
+    if info.type == pafs.FileType.Unknown:  # a pipe, a device: opening it may wait for ever
+        return Found((info,), ())
 
     def exists(path: str) -> bool:
         return bool(files.get_file_info(path).type != pafs.FileType.NotFound)

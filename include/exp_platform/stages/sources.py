@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
+from heapq import nlargest
 from typing import Any
 
 import pyarrow as pa
@@ -32,6 +34,7 @@ from exp_platform.stages.pieces import (
 from exp_platform.stages.source_files import file_system, found_at
 from exp_platform.stages.unreadable import UnreadableError, unreadable, unreadable_table
 
+_MOST_COLUMNS, _LONG_NAME = 50, 100  # of what a message names
 _AS_FILES = (
     "its folder also holds files that are not, or no longer, its rows. Write its rows as plain Parquet or CSV files into "
     "a folder of their own, or into an Iceberg table that `table` names"
@@ -174,7 +177,10 @@ def _pieces(
     for position, info in enumerate(found):
         try:
             if info.type != pafs.FileType.File:
-                raise UnreadableError("it is no file, or a link that leads nowhere: deliver it")
+                raise UnreadableError(
+                    "it is no file (but a pipe, a device or a socket), or a link that leads nowhere or in a circle: put a "
+                    "file there, or take it away"
+                )
             made, rows = read(reading, files, info, first_row, last=position == len(found) - 1)
         except (pa.ArrowException, OSError, UnicodeError) as error:
             if diagnosis(error):
@@ -265,7 +271,9 @@ def _column_faults(
     what = f"{reading.table}: {place}"
     for ours, theirs in reading.columns:
         if not count[theirs]:
-            yield Problem("schema", f"{what} has no column {theirs} (for {ours}) but {_listed(names)}")
+            yield Problem(
+                "schema", f"{what} has no column {theirs} (for {ours}) but {_listed(names, theirs)}"
+            )
         elif count[theirs] > 1:
             remedy = "which one is meant cannot be told; rename or drop the others"
             yield Problem("schema", f"{what} has {count[theirs]} columns {theirs} (for {ours}): {remedy}")
@@ -275,17 +283,29 @@ def _column_faults(
             )
 
 
-def _listed(names: Sequence[str]) -> str:
-    """The columns there are, and the remedy."""
+def _listed(names: Sequence[str], wanted: str) -> str:
+    """The columns there are, of very many those most like the wanted one, and the remedy."""
     if len(names) == 1:
-        (only,) = names
+        only = names[0]
         for mark, told in ((";", '";"'), ("\t", '"\\t"'), ("|", '"|"'), (",", '","')):
             if mark in only:
-                return (
-                    f"one named {only!r}: its values are separated by something else; say `delimiter: {told}`"
-                )
-    shown = [name if name.isprintable() and name.strip() == name != "" else repr(name) for name in names]
-    return f"{', '.join(sorted(shown))}: name the right one in the spec, or deliver it"
+                return f"one named {only[:_LONG_NAME]!r}: its values are separated by something else; say `delimiter: {told}`"
+    like = SequenceMatcher(b=wanted)
+
+    def likeness(name: str) -> float:
+        like.set_seq1(name[:_LONG_NAME])
+        return like.ratio()
+
+    listed = names if len(names) <= _MOST_COLUMNS else nlargest(_MOST_COLUMNS, names, key=likeness)
+    shown = sorted(map(_shown, listed))
+    more = f" and {len(names) - _MOST_COLUMNS:,} more" if len(names) > _MOST_COLUMNS else ""
+    return f"{', '.join(shown)}{more}: name the right one in the spec, or deliver it"
+
+
+def _shown(name: str) -> str:
+    """A column's name in a message: of a long one its beginning."""
+    name = name if len(name) <= _LONG_NAME else f"{name[:_LONG_NAME]}..."
+    return name if name.isprintable() and name.strip() == name != "" else repr(name)
 
 
 def _is_time(kind: Any) -> bool:

@@ -14,6 +14,11 @@ class UnreadableError(pa.ArrowInvalid):  # type: ignore[misc]
 # What PyArrow says -> the remedy. The first that fits counts.
 _REMEDIES: tuple[tuple[tuple[str, ...], str], ...] = (
     (("Permission denied", "errno 13"), "let the user that runs this read it"),
+    (("Too many levels of symbolic links", "errno 40]"), "links lead in a circle: remove one of them"),
+    (
+        ("Not a directory", "errno 20]"),
+        "a file lies where the path names a folder: correct the path in the spec",
+    ),
     (("No such file", "errno 2]"), "it was deleted after this run began: deliver it and run again"),
     (("crypt",), "encrypted Parquet is not read: write it without encryption"),
     (
