@@ -1,8 +1,9 @@
-"""The commands of `exp` for whoever keeps the stored state: maintain, repair."""
+"""The commands of `exp` for whoever keeps the stored state: maintain, repair, backup, restore."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -40,4 +41,29 @@ def repair(
     from exp_platform.tables.repair import repair as repaired
 
     for line in repaired(load_environment(), forward):
+        print(line)
+
+
+@commands.command()
+def backup(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A new file; runs may go on meanwhile.")],
+) -> None:
+    """Write the catalog and the leases, as they are at one moment, into a file."""
+    from exp_platform.tables.backup import backup as backed_up
+
+    for line in backed_up(load_environment(), file):
+        print(line)
+
+
+@commands.command()
+def restore(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `exp backup` wrote.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Make the catalog what it was when a backup was made, and say which tables have gone on since."""
+    from exp_platform.tables.backup import restore as restored
+
+    if not yes:
+        typer.confirm(f"Replace the catalog by that of {file}? What it is now is kept beside", abort=True)
+    for line in restored(load_environment(), file):
         print(line)

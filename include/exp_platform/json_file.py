@@ -9,9 +9,25 @@ from typing import Any
 
 
 def write_json(path: Path, value: Any) -> Path:
-    """Write JSON so that a reader sees the old file or the whole new one; dates become ISO 8601 strings."""
+    """Write JSON so that a reader sees the old file or the whole new one; dates become ISO 8601 strings.
+
+    Later stages rest on what is written: it is on the disk, not only on its way there, when this returns.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(json.dumps(value, indent=1, default=str))
+    with partial.open("w") as stream:
+        stream.write(json.dumps(value, indent=1, default=str))
+        stream.flush()
+        os.fsync(stream.fileno())
     partial.replace(path)
+    sync_folder(path.parent)
     return path
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk: without that a power loss may take a file that is itself there."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)

@@ -97,11 +97,15 @@ def reading(database: Database) -> Iterator[Connection | None]:
 
 
 def read_only(path: Path) -> Any:
-    """An `sqlite3.Connection` to a file that is only read."""
+    """An `sqlite3.Connection` to a file that is only read, and beside which none is made."""
     import sqlite3
     from urllib.parse import quote
 
-    return sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=30, check_same_thread=False)
+    # Without a log beside it the file is whole, and reading it as unchanging makes no log either.
+    mode = "ro" if Path(f"{path}-wal").exists() else "ro&immutable=1"
+    return sqlite3.connect(
+        f"file:{quote(str(path))}?mode={mode}", uri=True, timeout=30, check_same_thread=False
+    )
 
 
 def _rows(
