@@ -77,7 +77,7 @@ def list_experiments() -> None:
     from exp_platform.results.reader import Results
 
     loaded = load_all()
-    results = Results(load_environment())
+    results = Results(load_environment(), skip_damaged=True)
     newest = results.newest_decisions()
     wide = console.width >= 110
     table = Table()
@@ -90,6 +90,8 @@ def list_experiments() -> None:
         found = (str(stored.as_of_date), f"{stored.winner}, {stored.action}") if stored else ("–", "–")
         table.add_row(experiment.id, *cells, str(experiment.window.end), *found)
     console.print(table)
+    for fault in results.unreadable:
+        console.print(f"damaged, so not shown: {fault}", style="yellow", highlight=False)
     if loaded.errors:
         console.print(
             f"{len(loaded.errors)} config errors hide experiments: run exp validate", style="yellow"

@@ -37,6 +37,7 @@ class Report:
     tests: tuple[PretrendTestRow, ...]
     checks: tuple[CheckResult, ...]
     series: tuple[ResultRow, ...]
+    unreadable: tuple[str, ...] = ()  # files that are damaged, whose rows are not in this report
 
     @property
     def as_of_date(self) -> date:
@@ -60,9 +61,14 @@ class Report:
 
 
 def load_report(results: Results, experiment: Experiment, as_of: date | None = None) -> Report:
-    """Read one report; `as_of` None: the newest. Raises ExpPlatformError where no result is stored."""
-    stored = results.latest_decision(experiment.id, as_of)
+    """Read one report; `as_of` None: the newest. Raises ExpPlatformError where no result is stored.
+
+    Damaged files of other days, or of what the decision does not rest on, are left out and told in `unreadable`.
+    """
+    lenient = Results(results.environment, skip_damaged=True)
+    stored = lenient.latest_decision(experiment.id, as_of)
     if stored is None:
+        results.latest_decision(experiment.id, as_of)  # raises where the decision is there and damaged
         when = "" if as_of is None else f" as of {as_of}"
         raise ExpPlatformError(
             f"{experiment.id} has no stored result{when}: run its DAG exp__{experiment.id} or `exp run {experiment.id}`"
@@ -70,20 +76,21 @@ def load_report(results: Results, experiment: Experiment, as_of: date | None = N
     day = stored.as_of_date
     series = deciding(
         experiment,
-        [r for method in _decisive(experiment) for r in results.analysis_rows(experiment.id, method=method)],
+        [r for method in _decisive(experiment) for r in lenient.analysis_rows(experiment.id, method=method)],
     )
     return Report(
         experiment=experiment,
         stored=stored,
         decision=stored.decision,
         rows=tuple(results.analysis_rows(experiment.id, day)),
-        did=tuple(results.did_rows(experiment.id, day)),
-        event_study=tuple(results.event_study(experiment.id, day)),
-        sensitivity=tuple(results.did_sensitivity(experiment.id, day)),
-        deltas=tuple(results.pretrend_deltas(experiment.id, day)),
-        tests=tuple(results.pretrend_tests(experiment.id, day)),
+        did=tuple(lenient.did_rows(experiment.id, day)),
+        event_study=tuple(lenient.event_study(experiment.id, day)),
+        sensitivity=tuple(lenient.did_sensitivity(experiment.id, day)),
+        deltas=tuple(lenient.pretrend_deltas(experiment.id, day)),
+        tests=tuple(lenient.pretrend_tests(experiment.id, day)),
         checks=tuple(results.checks(experiment.id, day)),
         series=tuple(r for r in series if r.as_of_date <= day),
+        unreadable=tuple(lenient.unreadable),
     )
 
 

@@ -62,6 +62,7 @@ def render(report: Report, drawn: dict[str, str] | None = None) -> str:
         "method_name": wording.METHODS[report.experiment.decision.estimate],
         "users": {v.id: 0 for v in report.experiment.variants} | dict(stored.users),
         "skipped": [f"{s}: {skip_note(s)}" for s in stored.skipped],
+        "unreadable": report.unreadable,
         "significance": wording.significance(report),
         "ab": ab,
         "adjusted": [
@@ -132,6 +133,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "pooled": pooled_to_json(report.stored.pooled),
         "rows": {table: asdict(account) for table, account in report.stored.rows.items()},
         "skipped": list(report.stored.skipped),
+        "unreadable": list(report.unreadable),
         "run_id": report.stored.run_id,
         "config_hash": report.stored.config_hash,
         "code_version": report.stored.code_version,

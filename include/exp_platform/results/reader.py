@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from datetime import date
 from typing import Any, TypeVar
@@ -28,6 +28,7 @@ from exp_platform.errors import DataError
 from exp_platform.results.stored import StoredDecision
 from exp_platform.stats.moments import Moments
 from exp_platform.tables.catalog import existing_catalog, refuse_lost, table
+from exp_platform.tables.damage import DamagedTableError, is_no_damage, naming_damage, readable
 from exp_platform.tables.schemas import TABLES
 from exp_platform.tables.selection import selection
 
@@ -51,11 +52,14 @@ _RACES = 20  # how often a reader starts again because a run superseded what it 
 class Results:
     """The stored results of an environment. Writes nothing; where nothing is stored, there is nothing to read.
 
-    `as_of` None means all days, except for `latest_decision` and `stored_aggregates`. Rows come in no order.
+    `as_of` None means all days, except for `latest_decision` and `stored_aggregates`. Rows come in no order. A file that
+    cannot be read ends the reading with DamagedTableError; with `skip_damaged` its rows are left out and `unreadable` tells why.
     """
 
-    def __init__(self, environment: Environment | None = None) -> None:
+    def __init__(self, environment: Environment | None = None, *, skip_damaged: bool = False) -> None:
         self.environment = environment or load_environment()
+        self.skip_damaged = skip_damaged
+        self.unreadable: list[str] = []
 
     def decisions(self, experiment_id: str) -> list[StoredDecision]:
         """The decisions of an experiment, by as_of date."""
@@ -174,13 +178,30 @@ class Results:
             return []
         try:
             stored = table(catalog, name)
+            with naming_damage(catalog, name, where):
+                scan = stored.scan(row_filter=where, selected_fields=tuple(columns))
+                try:
+                    found = scan.to_arrow().to_pylist()
+                except Exception as error:
+                    if not self.skip_damaged or is_no_damage(error):
+                        raise
+                    parts, faults = readable(scan, stored.io)
+                    found = [row for part in parts for row in part.to_pylist()]
+                    self._told(f"table {name}: {fault}" for fault in faults)
         except NoSuchTableError:
             refuse_lost(self.environment, [name])
             return []
-        found = stored.scan(row_filter=where, selected_fields=tuple(columns)).to_arrow().to_pylist()
+        except DamagedTableError as error:
+            if not self.skip_damaged:
+                raise
+            self._told([str(error)])
+            return []
         # The next run adds columns that a table of an older version of the platform lacks; till then they are null.
         known = dict.fromkeys(name for name, _ in TABLES[name].columns)
         return [known | row for row in found]
+
+    def _told(self, faults: Iterable[str]) -> None:
+        self.unreadable += [fault for fault in faults if fault not in self.unreadable]
 
 
 def _typed(row_type: type[RowT], row: dict[str, Any]) -> RowT:

@@ -23,6 +23,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
 from exp_platform.config.environment import CATALOG, Environment, load_environment
 from exp_platform.errors import ConfigError
+from exp_platform.tables.damage import naming_damage
 from exp_platform.tables.fence import guard
 from exp_platform.tables.schemas import (
     NAMESPACE,
@@ -95,8 +96,9 @@ def _is_initialised(catalog: Catalog) -> bool:
 
 
 def table(catalog: Catalog, name: str) -> Table:
-    """The platform's table of that name at its newest commit."""
-    return catalog.load_table((NAMESPACE, name))
+    """The platform's table of that name at its newest commit. Raises DamagedTableError where its metadata are lost."""
+    with naming_damage(catalog, name):
+        return catalog.load_table((NAMESPACE, name))
 
 
 @lru_cache(maxsize=8)

@@ -22,6 +22,7 @@ from pyiceberg.table.metadata import TableMetadata
 
 from exp_platform.config.environment import Environment
 from exp_platform.errors import DataError
+from exp_platform.tables.damage import DamagedTableError, damaged_file, is_no_damage, naming_damage
 from exp_platform.tables.schemas import arrow_schema
 from exp_platform.tables.selection import selection
 
@@ -109,9 +110,15 @@ class BucketFiles:
     rows: int
 
     def read(self) -> pa.Table:
-        """All rows of the bucket with the planned columns, in the table's Arrow types."""
+        """All rows of the bucket with the planned columns, in the table's Arrow types. Raises DamagedTableError."""
         scan = ArrowScan(self.metadata, self.io, self.projection, AlwaysTrue())
-        return scan.to_table(self.tasks).select(self.types.names).cast(self.types)
+        try:
+            return scan.to_table(self.tasks).select(self.types.names).cast(self.types)
+        except Exception as error:
+            fault = None if is_no_damage(error) else damaged_file(self.io, self.tasks)
+            if fault is None:
+                raise
+            raise DamagedTableError(fault) from error
 
 
 def plan_buckets(
@@ -127,7 +134,8 @@ def plan_buckets(
     """
     from exp_platform.tables.catalog import open_catalog, table
 
-    source = table(open_catalog(environment), table_name)
+    catalog = open_catalog(environment)
+    source = table(catalog, table_name)
     if source.snapshot_by_id(snapshot_id) is None:
         raise DataError(
             f"{table_name}: snapshot {snapshot_id} has expired; run the experiment from `ingest` again"
@@ -139,7 +147,9 @@ def plan_buckets(
     )
     by_bucket: dict[int, list[FileScanTask]] = defaultdict(list)
     position = [field.name for field in source.spec().fields].index("bucket")
-    for task in scan.plan_files():
+    with naming_damage(catalog, table_name, scan.row_filter, snapshot_id):
+        planned = list(scan.plan_files())
+    for task in planned:
         by_bucket[task.file.partition[position]].append(task)
     known = arrow_schema(table_name)
     # A reader of planned files needs no history, which would make every task carry hundreds of snapshots.

@@ -6,6 +6,7 @@ again on the table's newest state. Doing the same write twice gives the same tab
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
@@ -22,13 +23,23 @@ from sqlalchemy.exc import OperationalError
 
 from exp_platform.tables import fence
 from exp_platform.tables.catalog import table
+from exp_platform.tables.damage import naming_damage
 from exp_platform.tables.files import writer_of
 from exp_platform.tables.schemas import arrow_schema
 from exp_platform.tables.selection import selection
 
+_STAYS = re.compile(r"readonly database|disk is full|disk I/O error|unable to open database|malformed")
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Of others' commits, and of a database that stayed locked for longer than its busy timeout or starts again."""
+    if isinstance(error, OperationalError):
+        return _STAYS.search(str(error)) is None
+    return isinstance(error, (CommitFailedException, ValidationException))
+
+
 again = tenacity.retry(
-    # Others' commits, and a database that stayed locked for longer than its busy timeout.
-    retry=tenacity.retry_if_exception_type((CommitFailedException, ValidationException, OperationalError)),
+    retry=tenacity.retry_if_exception(_may_pass),
     wait=tenacity.wait_random_exponential(multiplier=0.05, max=2),
     stop=tenacity.stop_after_attempt(100),  # a minute or two
     reraise=True,
@@ -72,9 +83,10 @@ def delete_rows(catalog: Catalog, table_name: str, where: BooleanExpression, run
     @again
     def attempt() -> None:
         target = table(catalog, table_name)
-        if any(True for _ in target.scan(where).plan_files()):
-            with _Transaction(target) as change:
-                change.delete(where, snapshot_properties={"run_id": run_id})
+        with naming_damage(catalog, table_name, where):
+            if any(True for _ in target.scan(where).plan_files()):
+                with _Transaction(target) as change:
+                    change.delete(where, snapshot_properties={"run_id": run_id})
 
     attempt()
 
@@ -103,7 +115,7 @@ def _replace(
 ) -> int:
     target = table(catalog, table_name)
     properties = {"run_id": run_id}
-    with _Transaction(target) as change:
+    with naming_damage(catalog, table_name, where), _Transaction(target) as change:
         # PyIceberg warns about a delete that matches nothing, and a first run has nothing to delete.
         if any(True for _ in target.scan(where).plan_files()):
             change.delete(where, snapshot_properties=properties)
