@@ -1,7 +1,8 @@
-"""The commands of `exp` for whoever keeps the stored state: maintain, repair, backup, restore."""
+"""The commands of `exp` for whoever keeps the stored state: maintain, repair, backup, restore, doctor."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -67,3 +68,22 @@ def restore(
         typer.confirm(f"Replace the catalog by that of {file}? What it is now is kept beside", abort=True)
     for line in restored(load_environment(), file):
         print(line)
+
+
+@commands.command()
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
+    """Examine the installation and the stored state, write nothing, and say what to do; exit code 1 on a fault."""
+    from exp_platform.doctor.examine import examine
+
+    findings = examine()
+    if as_json:
+        print(json.dumps([asdict(finding) for finding in findings], indent=1))
+    else:
+        for finding in findings:
+            print(finding.line)
+        counted = {state: sum(one.state == state for one in findings) for state in ("fault", "warning")}
+        print(f"{len(findings)} checks, {counted['fault']} faults, {counted['warning']} warnings.")
+    if any(finding.state == "fault" for finding in findings):
+        raise typer.Exit(1)

@@ -40,8 +40,8 @@ _MEANINGS: tuple[tuple[str, str], ...] = (
     ),
     (
         r"file is not a database|database disk image is malformed",
-        "the catalog's database is damaged: stop what runs, keep the file, and put back catalog.db (or what `catalog.uri` "
-        "and `leases.uri` name) from a backup",
+        "the catalog's database is damaged: stop what runs and put a backup back (exp restore FILE); without one move "
+        "catalog.db (or what `catalog.uri` and `leases.uri` name) away and `exp repair`",
     ),
     (
         r"attempt to write a readonly database",

@@ -20,7 +20,6 @@ from exp_platform.tables.lease import Lease, holder_of
 from exp_platform.tables.repair import repair
 from exp_platform.tables.standing import entries
 from stages.frozen_runs import D3
-from tables.lost_state import forget_connections
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +86,7 @@ def _committed(environment: Environment, run_id: str) -> str:
 
 
 def _entry(environment: Environment) -> str:
-    forget_connections()
-    return entries(open_catalog(environment), environment)["decisions"]
+    return entries(environment)["decisions"]
 
 
 def test_no_restore_under_a_run_and_no_token_twice(on_postgres: Environment, tmp_path: Path) -> None:

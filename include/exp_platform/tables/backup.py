@@ -18,7 +18,6 @@ from exp_platform.config.environment import Environment
 from exp_platform.errors import ConfigError
 from exp_platform.json_file import sync_folder
 from exp_platform.tables import postgres_dump, sqlite_copy
-from exp_platform.tables.catalog import existing_catalog
 from exp_platform.tables.lease import lease_engine
 from exp_platform.tables.repair import compared
 from exp_platform.tables.schemas import TABLES
@@ -162,8 +161,7 @@ def _raise_tokens(environment: Environment, tokens: dict[str, int]) -> None:
 
 def _standing(environment: Environment) -> list[str]:
     """What the restored entries say of tables that have gone on since, or that are not in the backup at all."""
-    catalog = existing_catalog(environment)
-    known = {} if catalog is None else entries(catalog, environment)
+    known = entries(environment)
     words = {
         "lost": "the backup does not know it, and it lies in the warehouse: `exp repair` registers it",
         "broken": "the backup names {entry}, which is gone or cut: `exp repair` takes the newest, {newest}",

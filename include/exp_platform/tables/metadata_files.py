@@ -128,7 +128,7 @@ def _usable(io: FileIO, files: list[MetadataFile], words: list[str]) -> Lying:
     """The newest file whose current snapshot can be opened."""
     for file in sorted(files, key=lambda f: f.age, reverse=True):
         try:
-            data_files(io, file.metadata, file.metadata.current_snapshot())
+            data_files(io, file.metadata.current_snapshot())
         except Exception as error:
             if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
                 raise  # the store does not answer: an older file would be no better
@@ -148,7 +148,7 @@ def _usable(io: FileIO, files: list[MetadataFile], words: list[str]) -> Lying:
     return Lying(None, tuple(words))
 
 
-def data_files(io: FileIO, metadata: TableMetadata, snapshot: Snapshot | None) -> dict[str, int]:
+def data_files(io: FileIO, snapshot: Snapshot | None) -> dict[str, int]:
     """The data files of a snapshot by plain path, with the bytes that they should have. Raises what reading raises."""
     if snapshot is None:
         return {}

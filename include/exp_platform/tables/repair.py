@@ -28,7 +28,7 @@ def repair(environment: Environment, forward: bool = False) -> list[str]:
     refuse_while_running(environment, "`exp repair`")
     catalog = connected_catalog(environment)
     catalog.create_namespace_if_not_exists(NAMESPACE)
-    known = entries(catalog, environment)
+    known = entries(environment)
     told = [
         line for name in TABLES for line in _repaired(environment, catalog, name, known.get(name), forward)
     ]
@@ -40,8 +40,9 @@ def compared(
 ) -> tuple[str, Lying, MetadataFile | None]:
     """How a table's entry stands to what lies in its folder, what lies there, and the entry's own file, read.
 
-    absent: neither is there; lost: no entry, and files; broken: an entry whose file is missing or unreadable; behind:
-    an entry that works, and a newer file that follows from it; apart: a newer file that does not; works.
+    absent: neither is there; lost: no entry, and files; broken: an entry whose file, or a manifest behind it, is missing
+    or unreadable; behind: an entry that works, and a newer file that follows from it; apart: a newer file that does not;
+    works.
     """
     found = lying(environment, table_location(environment, name))
     if entry is None:
@@ -50,7 +51,9 @@ def compared(
     if named is None:
         return "broken", found, None
     newest = found.newest
-    if newest is None or newest.age <= named.age or plain_path(newest.location) == plain_path(entry):
+    if newest is None or newest.age < named.age:  # the entry's own was passed over
+        return "broken", found, named
+    if plain_path(newest.location) == plain_path(entry):
         return "works", found, named
     return ("behind" if _follows(newest, named) else "apart"), found, named
 
@@ -84,7 +87,9 @@ def _repaired(
         ]
     registered = _register(environment, catalog, name, newest, replaces=entry is not None)
     instead = (
-        "" if entry is None else f" instead of {entry}{', which is missing or cut' if named is None else ''}"
+        ""
+        if entry is None
+        else f" instead of {entry}{', which is missing or cut' if state == 'broken' else ''}"
     )
     return [*words, f"{name}: {registered} is registered{instead}: {_when(newest)}"]
 

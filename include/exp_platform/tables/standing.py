@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from exp_platform.config.environment import CATALOG, Database, Environment
 from exp_platform.errors import LeaseError
+from exp_platform.tables.catalog import existing_catalog, table
 from exp_platform.tables.schemas import NAMESPACE
 
 if TYPE_CHECKING:
-    from pyiceberg.catalog import Catalog
     from sqlalchemy import Connection
 
 _LEASES = "SELECT experiment_id, holder, heartbeat_at, ttl FROM exp_leases WHERE holder <> '' ORDER BY experiment_id"
@@ -62,22 +62,20 @@ def refuse_while_running(environment: Environment, what: str) -> None:
         )
 
 
-def entries(catalog: Catalog, environment: Environment) -> dict[str, str]:
+def entries(environment: Environment) -> dict[str, str]:
     """The metadata file that the catalog names for each table, whether or not it is there."""
-    from pyiceberg.catalog.sql import SqlCatalog
-
-    if not isinstance(catalog, SqlCatalog):
-        return {
-            name: catalog.load_table((NAMESPACE, name)).metadata_location
-            for _, name in (catalog.list_tables(NAMESPACE) if catalog.namespace_exists(NAMESPACE) else ())
-        }
+    if environment.catalog.kind == "rest":
+        catalog = existing_catalog(environment)
+        known = (
+            catalog.list_tables(NAMESPACE)
+            if catalog is not None and catalog.namespace_exists(NAMESPACE)
+            else []
+        )
+        return {name: table(catalog, name).metadata_location for _, name in known if catalog is not None}
     with reading(environment.catalog) as connection:
-        return {
-            row.table_name: row.metadata_location
-            for row in _rows(
-                connection, "iceberg_tables", _ENTRIES, {"catalog": CATALOG, "namespace": NAMESPACE}
-            )
-        }
+        key = {"catalog": CATALOG, "namespace": NAMESPACE}
+        rows = _rows(connection, "iceberg_tables", _ENTRIES, key)
+    return {row.table_name: row.metadata_location for row in rows}
 
 
 @contextmanager
