@@ -148,6 +148,30 @@ def test_a_broken_spec_is_an_import_error_and_hurts_no_other_one(tmp_path, monke
     assert "did you mean n_users?" in error
 
 
+def test_a_file_that_ended_the_process_is_an_import_error_and_hides_no_experiment(
+    tmp_path, monkeypatch
+) -> None:
+    """Brackets ended it in C; tags and digits raised; 300 bytes of aliases are told in little memory; base 8 was silent."""
+    bomb = "\n".join(f"a{n}: &a{n} [{f'*a{n - 1},' * 9 if n else 'x'}]" for n in range(9))
+    odd = {
+        "brackets": "id: " + "[" * 100_000,
+        "tag": "id: tag\nowner: !!int abc",
+        "digits": f"id: digits\nowner: {'9' * 5_000}",
+        "bomb": f"id: bomb\n{bomb}",
+        "keys": "".join(f"key_{n}: 1\n" for n in range(600_000)),
+        "octal": "id: octal\nwindow: {start: 2026-01-05, days: 010}",
+    }
+    _configs(tmp_path, {"good": SPEC, "other": SPEC}, monkeypatch)
+    (tmp_path / "experiments").mkdir()
+    for name, text in odd.items():
+        (tmp_path / "experiments" / f"{name}.yaml").write_text(text)
+    bag = DagBag(ROOT / "dags")
+    assert {"exp__good", "exp__other", "run_experiment", "maintenance"} == set(bag.dags)
+    ((file, error),) = bag.import_errors.items()
+    assert file.endswith("config_errors.py")
+    assert all(f"experiments/{name}.yaml" in error for name in odd)
+
+
 def test_an_experiment_that_no_dag_can_be_made_of_hides_no_other_one(tmp_path, monkeypatch) -> None:
     """Whatever Airflow refuses: here a text of its page, half-way through the making of one DAG."""
     from exp_platform.orchestration import dag as module

@@ -26,7 +26,9 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from exp_platform.config.faults import bounded, render_key
 from exp_platform.config.variables import filled
+from exp_platform.config.yaml_file import Document, read_bounded
 from exp_platform.errors import ConfigError
 
 CATALOG = (
@@ -281,14 +283,19 @@ def _directory(variable: str, default: str) -> Path:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C loader is eight times as fast
     try:
-        content = yaml.load(path.read_bytes(), Loader=loader)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path}: found {type(content).__name__}, allowed is a mapping")
-    return content
+        document = Document(read_bounded(path))
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: cannot be read: {bounded(str(error))}") from error
+    if document.flaws:
+        told = [
+            f"{path}:{document.line(key)}: {render_key(key)}: found {bounded(found, 80)}; {allowed}"
+            for key, found, allowed in document.flaws
+        ]
+        raise ConfigError("\n".join(told))
+    if not isinstance(document.data, dict):
+        raise ConfigError(f"{path}: found {type(document.data).__name__}, allowed is a mapping")
+    return document.data
 
 
 def _filled(value: Any, place: str) -> Any:
@@ -303,7 +310,7 @@ def _validated(path: Path, content: dict[str, Any]) -> Environment:
         environment = Environment.model_validate(content)
     except ValidationError as error:
         faults = [
-            f"{path}: {'.'.join(map(str, fault['loc']))}: {fault['msg']} (found {fault['input']!r})"
+            f"{path}: {render_key(fault['loc'])}: {fault['msg']} (found {bounded(repr(fault['input']), 80)})"
             for fault in error.errors()
         ]
         raise ConfigError("\n".join(faults)) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -20,9 +21,13 @@ class Words(str):
 
 NOTHING = Words("nothing")  # where a required key is absent
 UNKNOWN_KEY = Words("an unknown key")
-TWICE = Words("this key twice")
+MOST_FAULTS = 50  # of one experiment that are told
+LONGEST = 500  # characters of one part of a message; a value is cut at 80
 _FAULTS = "faults"
 _LONGEST_FOUND = 80
+_LONGEST_NAME = 64  # of a key in a path of keys, and of a known name
+_LONGEST_KEY = 200
+_MOST_NAMES = 30  # known names that a message lists
 
 
 class Fault(NamedTuple):
@@ -68,7 +73,8 @@ def faults_of(error: ValidationError, model: type[BaseModel]) -> list[Fault]:
         if entry["type"] == _FAULTS:
             faults += [Fault(key + fault.key, fault.found, fault.allowed) for fault in context[_FAULTS]]
         elif entry["type"] == "extra_forbidden":
-            faults.append(Fault(key, UNKNOWN_KEY, suggest(str(key[-1]), owner.model_fields)))
+            known = owner.model_fields if len(faults) <= MOST_FAULTS else ()  # likeness takes time
+            faults.append(Fault(key, UNKNOWN_KEY, suggest(str(key[-1]), known)))
         elif entry["type"] == "union_tag_invalid":
             faults.append(Fault((*key, "kind"), context["tag"], f"allowed: {context['expected_tags']}"))
         elif entry["type"] == "missing":
@@ -83,16 +89,29 @@ def faults_of(error: ValidationError, model: type[BaseModel]) -> list[Fault]:
 def suggest(found: str, known: Iterable[str]) -> str:
     """The known names, the nearest first, as in `did you mean visit? allowed: conversion, visit`."""
     names = sorted(known)
-    near = difflib.get_close_matches(found, names, 1)
-    return f"{f'did you mean {near[0]}? ' if near else ''}allowed: {', '.join(names) or 'none'}"
+    short = [name for name in names if len(name) <= _LONGEST_NAME] if len(found) <= _LONGEST_NAME else []
+    near = difflib.get_close_matches(found, short, 1)
+    listed = ", ".join(bounded(name, _LONGEST_NAME) for name in names[:_MOST_NAMES]) or "none"
+    more = f" and {len(names) - _MOST_NAMES:,} more" if len(names) > _MOST_NAMES else ""
+    return f"{f'did you mean {near[0]}? ' if near else ''}allowed: {listed}{more}"
+
+
+def bounded(text: str, longest: int = LONGEST) -> str:
+    """A text for one line: cut where it is longer, and whatever is no visible character escaped."""
+    if len(text) > longest:
+        text = text[: longest - 3] + "..."
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def render_key(key: Sequence[str | int]) -> str:
     """`("metrics", 2, "window")` as `metrics[2].window`."""
     text = ""
     for part in key:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
-    return text
+        name = bounded(str(part), _LONGEST_NAME + 6)
+        text += f"[{name}]" if isinstance(part, int) else f".{name}" if text else name
+    return bounded(text, _LONGEST_KEY)
 
 
 def render_found(value: Any) -> str:
@@ -103,9 +122,11 @@ def render_found(value: Any) -> str:
         return value.isoformat()
     if isinstance(value, dict):
         return "a mapping" if value else "an empty mapping"
-    if isinstance(value, (list, tuple)) and len(repr(value)) > _LONGEST_FOUND:
-        return f"a list of {len(value)}"
+    if isinstance(value, str):  # never the whole of a long one
+        value = value[: _LONGEST_FOUND + 1]
     text = repr(value)
+    if isinstance(value, (list, tuple)) and len(text) > _LONGEST_FOUND:
+        return f"a list of {len(value)}"
     return text if len(text) <= _LONGEST_FOUND else text[: _LONGEST_FOUND - 3] + "..."
 
 
@@ -125,10 +146,7 @@ _EXPECTED = {
 
 def _allowed(kind: str, context: dict[str, Any], found: Any, message: str) -> str:
     if kind == "string_type":
-        quote = isinstance(found, (bool, int, float))
-        return "allowed: text" + (
-            " (quote it: YAML reads on, off, yes, no and digits as other types)" if quote else ""
-        )
+        return f"allowed: text{_quoting(found)}"
     if kind == "string_pattern_mismatch":
         return f"allowed: text that matches {context['pattern']}"
     if kind == "string_too_long":
@@ -142,7 +160,26 @@ def _allowed(kind: str, context: dict[str, Any], found: Any, message: str) -> st
     for name, words in (("gt", "more than"), ("ge", "at least"), ("lt", "less than"), ("le", "at most")):
         if name in context:
             return f"allowed: {words} {context[name]:g}"
-    return f"allowed: {_EXPECTED[kind]}" if kind in _EXPECTED else message
+    return f"allowed: {_EXPECTED[kind]}{_unread_number(found)}" if kind in _EXPECTED else message
+
+
+def _quoting(found: Any) -> str:
+    """Why what should be text is none, where YAML has made it so."""
+    if isinstance(found, (bool, int, float)):
+        return " (quote it: YAML reads on, off, yes, no and digits as other types)"
+    if isinstance(found, date):
+        return " (quote it: YAML reads it as a day)"
+    return " (quote it: YAML reads null, ~ and nothing as no value)" if found is None else ""
+
+
+def _unread_number(found: Any) -> str:
+    """Why what should be a number is text, where YAML 1.1 has made it so."""
+    if isinstance(found, str) and len(found) <= _LONGEST_NAME:
+        if re.fullmatch(r"[-+]?[0-9]+\.?[0-9]*[eE][-+]?[0-9]+", found):
+            return " (YAML 1.1 reads an exponent only in the form 1.0e-3, with a point and a sign)"
+        if re.fullmatch(r"[-+]?0[0-9]+", found):
+            return " without leading zeros"
+    return ""
 
 
 def _written_key(model: type[BaseModel], location: tuple[str | int, ...]) -> tuple[Key, type[BaseModel]]:

@@ -16,9 +16,9 @@ from exp_platform.config.entries import FOLDER, ID_REMEDY, Entry, SpecFile, entr
 from exp_platform.config.environment import config_dir as default_config_dir
 from exp_platform.config.environment import project_root
 from exp_platform.config.experiment import Experiment
-from exp_platform.config.faults import Fault, SpecError, Words, suggest
+from exp_platform.config.faults import Fault, SpecError, Words, bounded, render_found, suggest
 from exp_platform.config.variables import filled
-from exp_platform.config.yaml_file import Document
+from exp_platform.config.yaml_file import Document, read_bounded
 from exp_platform.errors import ConfigError
 
 MAIN_FILE = "dev.yaml"
@@ -63,7 +63,7 @@ def load_one_for_parse(experiment_id: str, config_dir: Path | None = None) -> Ex
     """
     for path in _likely_files(experiment_id, config_dir) if is_id(experiment_id) else ():
         try:
-            text = path.read_bytes()
+            text = read_bounded(path)
         except OSError:
             continue
         if experiment_id.encode() in text:
@@ -77,12 +77,13 @@ def load_one_for_parse(experiment_id: str, config_dir: Path | None = None) -> Ex
 def named_environment(config: Path) -> str | None:
     """The environment that a file of entries names, if it does. Raises ConfigError where that is no text."""
     try:
-        data = Document(config.read_bytes()).data
+        data = Document(read_bounded(config)).data
     except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"{config}: cannot be read: {error}") from error
+        raise ConfigError(f"{config}: cannot be read: {bounded(str(error))}") from error
     name = data.get("environment") if isinstance(data, dict) else None
     if name is not None and not isinstance(name, str):
-        raise ConfigError(f"{config}: environment: found {name!r}; allowed: the name of an environment")
+        found = render_found(name)
+        raise ConfigError(f"{config}: environment: found {found}; allowed: the name of an environment")
     return name
 
 
@@ -107,13 +108,22 @@ def _likely_files(experiment_id: str, config_dir: Path | None) -> Iterator[Path]
 
 
 def _files(main: Path) -> tuple[Path, ...]:
+    """Everything that has a spec's name, whatever it is: what is no file is told when it is read."""
     folder = main.parent / FOLDER
-    beside = [path for path in folder.iterdir() if _is_spec_file(path)] if folder.is_dir() else []
-    return (*((main,) if main.is_file() else ()), *sorted(beside))
+    beside: list[Path] = []
+    try:
+        beside = [path for path in folder.iterdir() if _is_spec_file(path)] if folder.is_dir() else []
+    except OSError:
+        beside = [folder]  # reading it will tell
+    return (*((main,) if _is_there(main) else ()), *sorted(beside))
 
 
 def _is_spec_file(path: Path) -> bool:
-    return path.suffix in _SUFFIXES and not path.name.startswith(".") and path.is_file()
+    return path.suffix in _SUFFIXES and not path.name.startswith(".")
+
+
+def _is_there(path: Path) -> bool:
+    return path.is_symlink() or path.exists()
 
 
 def _load(paths: Sequence[Path]) -> Loaded:
@@ -121,16 +131,13 @@ def _load(paths: Sequence[Path]) -> Loaded:
     errors: list[SpecError] = []
     for path in paths:
         try:
-            text = path.read_bytes()
+            text = read_bounded(path)
         except OSError as error:
-            errors.append(
-                SpecFile(path).error(
-                    Fault((), Words(error.strerror or error), "a file that can be read is required")
-                )
-            )
+            found = Words(error.strerror or str(error))
+            errors.append(SpecFile(path).error(Fault((), found, "a file that can be read is required")))
             continue
-        found, faults = entries_of(path, text)
-        entries += found
+        found_entries, faults = entries_of(path, text)
+        entries += found_entries
         errors += faults
     loaded = _check(entries)
     errors += loaded.errors
@@ -153,7 +160,7 @@ def _check(entries: Iterable[Entry]) -> Loaded:
         owner = owners.get(entry.id, entry) if isinstance(entry.id, str) else entry
         if owner is not entry:
             remedy = f"this id is taken by {owner.file.name}: ids are unique over all files"
-            errors += entry.errors([Fault(("id",) if entry.key == () else (), Words(repr(entry.id)), remedy)])
+            errors += entry.errors([Fault(("id",) if entry.key == () else (), entry.id, remedy)])
             continue
         result = resolve(entry)
         if isinstance(result, Experiment):
@@ -171,7 +178,7 @@ def _pick(experiment_id: str, loaded: Loaded) -> Experiment:
     if own:
         raise ConfigError("\n".join(own))
     if not is_id(experiment_id):
-        raise ConfigError(f"experiment {experiment_id!r}: {ID_REMEDY}")
+        raise ConfigError(f"experiment {render_found(experiment_id)}: {ID_REMEDY}")
     unread = [str(error) for error in loaded.errors if error.experiment_id is None]
     raise ConfigError(
         "\n".join(

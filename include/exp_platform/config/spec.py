@@ -7,6 +7,7 @@ Each part checks itself (`spec_metrics`, `spec_sources`, `spec_plan`); what no p
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Annotated
 
 from pydantic import AfterValidator
@@ -22,7 +23,7 @@ from exp_platform.config.experiment import (
     Variant,
 )
 from exp_platform.config.faults import Fault, Words, refuse
-from exp_platform.config.spec_base import Id, Items, Owner, Spec, Tag, Text
+from exp_platform.config.spec_base import Id, Items, Owner, Prose, Spec, Tag
 from exp_platform.config.spec_metrics import GuardrailSpec, MetricSpec, Missing
 from exp_platform.config.spec_plan import (
     AnalysesSpec,
@@ -79,11 +80,13 @@ def _checked_metrics(metrics: tuple[MetricSpec, ...]) -> tuple[MetricSpec, ...]:
 
 def repeated(names: tuple[str, ...], key: str | None = None) -> Iterator[Fault]:
     """A fault for each name that stands a second time in a list (of mappings, where `key` holds it)."""
+    seen: set[str] = set()
     for position, name in enumerate(names):
-        if name in names[:position]:
+        if name in seen:
             yield Fault(
                 (position, key) if key else (position,), name, "it is there already: each may occur once"
             )
+        seen.add(name)
 
 
 class ExperimentSpec(Spec):
@@ -91,7 +94,7 @@ class ExperimentSpec(Spec):
 
     id: Id
     owner: Owner
-    hypothesis: Text
+    hypothesis: Prose
     variants: Annotated[Items[VariantSpec], AfterValidator(_checked_variants)]
     window: WindowSpec
     ramp: Items[AllocationSpec] = ()
@@ -137,6 +140,10 @@ class ExperimentSpec(Spec):
             if not self.analyses.strata:
                 yield "cuped"
 
+    @cached_property
+    def _measured(self) -> dict[str, MetricSpec]:
+        return {metric.id: metric for metric in self.metrics if metric.measures}
+
     def covariates_of(self, metric: MetricSpec) -> tuple[Covariate, ...]:
         """The covariates of one metric: columns of a units source, else measures over the pre-period.
 
@@ -146,7 +153,7 @@ class ExperimentSpec(Spec):
             return tuple(Covariate(c.name, Measure(c.name, "sum"), c.until) for c in metric.covariates or ())
         if metric.type == "quantile" or self.analyses.pre_period_days == 0:
             return ()
-        measured = {other.id: other for other in self.metrics if other.measures}
+        measured = self._measured
         names = (metric.id,) if metric.covariates is None else tuple(c.name for c in metric.covariates)
         return tuple(
             Covariate(f"pre_{name}.{side}" if measured[name].type == "ratio" else f"pre_{name}", measure)

@@ -60,7 +60,8 @@ def _as_effect(value: Any) -> Effect:
 
 
 Id = Annotated[str, Field(pattern=ID_PATTERN)]
-Text = Annotated[str, Field(min_length=1)]
+Text = Annotated[str, Field(min_length=1, max_length=2000)]  # a name or a location
+Prose = Annotated[str, Field(min_length=1)]
 Owner = Annotated[str, Field(min_length=1, max_length=500)]  # as long as Airflow stores them
 Tag = Annotated[str, Field(min_length=1, max_length=100)]
 Share = Annotated[float, Field(ge=0, le=1)]

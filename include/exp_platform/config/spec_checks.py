@@ -21,20 +21,18 @@ _ALL = "all"  # the results' name for the segment of everybody
 _BLOCK_COLUMNS = ("value", "denominator")  # columns that the Moments have anyway
 
 
-def spec_faults(spec: ExperimentSpec) -> list[Fault]:
-    """All that does not fit together; empty for a spec that may be resolved."""
-    return [
-        *_variant_values(spec),
-        *ramp_faults(spec),
-        *_measures(spec),
-        *_windows(spec),
-        *_covariates(spec),
-        *_guardrails(spec),
-        *_segments(spec),
-        *_analyses(spec),
-        *_sequential(spec),
-        *_synthetic(spec),
-    ]
+def spec_faults(spec: ExperimentSpec) -> Iterator[Fault]:
+    """All that does not fit together, found as it is asked for; nothing for a spec that may be resolved."""
+    yield from _variant_values(spec)
+    yield from ramp_faults(spec)
+    yield from _measures(spec)
+    yield from _windows(spec)
+    yield from _covariates(spec)
+    yield from _guardrails(spec)
+    yield from _segments(spec)
+    yield from _analyses(spec)
+    yield from _sequential(spec)
+    yield from _synthetic(spec)
 
 
 def _variant_values(spec: ExperimentSpec) -> Iterator[Fault]:
@@ -95,7 +93,7 @@ def _units_metric(metric: MetricSpec) -> Iterator[Fault]:
 
 def _covariates(spec: ExperimentSpec) -> Iterator[Fault]:
     outcomes = {measure.event for metric in spec.metrics for measure in metric.measures}
-    measurable = [metric.id for metric in spec.metrics]
+    measurable = {metric.id for metric in spec.metrics}
     units = isinstance(spec.source, UnitsSpec)
     for position, metric in enumerate(spec.metrics):
         for item, covariate in enumerate(metric.covariates or ()):

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from exp_platform.config.experiment import Effect
 from exp_platform.config.spec import ExperimentSpec
-from exp_platform.config.spec_base import Day, EffectSize, Id, Items, Owner, Tag, Text
+from exp_platform.config.spec_base import Day, EffectSize, Id, Items, Owner, Prose, Tag
 from exp_platform.config.spec_metrics import GuardrailSpec, MeasureSpec, MetricSpec
 from exp_platform.config.spec_plan import (
     LONGEST_WINDOW,
@@ -31,7 +31,7 @@ class FlatSpec(SyntheticSettings):
 
     id: Id
     owner: Owner = "experimentation"
-    hypothesis: Text = "The treatment raises the share of users who buy."
+    hypothesis: Prose = "The treatment raises the share of users who buy."
     start_date: Day = START_DATE
     days: int = Field(ge=1, le=LONGEST_WINDOW)
     timezone: TimeZone = "UTC"
