@@ -295,11 +295,14 @@ def _earlier_users(experiment: Experiment, like: str | None, history: Path | Non
 
 
 @app.command()
-def unlock(experiment_id: ExperimentId) -> None:
+def unlock(
+    experiment_id: ExperimentId,
+    force: Annotated[bool, typer.Option("--force", help="Also where the run may be alive.")] = False,
+) -> None:
     """Release the lease that a dead run of an experiment left behind."""
-    from exp_platform.tables.lease import force_release
+    from exp_platform.tables.lease import force_release, release_dead
 
-    holder = force_release(load_environment(), experiment_id)
+    holder = (force_release if force else release_dead)(load_environment(), experiment_id)
     print(
         f"{experiment_id} was held by {holder}; it is free now."
         if holder

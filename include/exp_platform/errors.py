@@ -44,3 +44,12 @@ class DataError(ExpPlatformError):
 
 class LeaseError(ExpPlatformError):
     """Another run of the same experiment is under way."""
+
+
+def require_all(what: str, found: int, expected: int) -> None:
+    """Raise ExpPlatformError where rows (or users) were lost or doubled on their way from one stage to the next."""
+    if found != expected:
+        raise ExpPlatformError(
+            f"{what}: found {found:,}, but {expected:,} were handed on: some were lost or doubled, so nothing more is made of "
+            "them. Run the experiment again from `ingest`; if it stays so, this is a fault of the platform"
+        )

@@ -356,7 +356,12 @@ def test_a_held_experiment_is_refused_with_the_remedy_and_unlock_frees_it(cli: I
     assert "a run that died" in said.err
     assert "exp unlock exp_other" in said.err
 
-    freed = cli.call(exp, "unlock", "exp_other")
+    alive = cli.call(exp, "unlock", "exp_other")
+    assert (alive.code, len(alive.err.splitlines())) == (1, 1)
+    assert "sign of life" in alive.err
+    assert holder_of(cli.environment, "exp_other") is not None
+
+    freed = cli.call(exp, "unlock", "exp_other", "--force")
     assert (freed.code, freed.err) == (0, "")
     assert "a run that died" in freed.out
     assert holder_of(cli.environment, "exp_other") is None

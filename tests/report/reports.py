@@ -105,6 +105,8 @@ def _stored(decision: Any, made: Any, skipped: tuple[str, ...]) -> StoredDecisio
         periods={},
         thresholds={},
         pooled={},
+        too_large={},
+        result_rows={},
         rows={},
         config_hash="c" * 64,
         input_fingerprint="f" * 64,

@@ -73,7 +73,7 @@ def test_tables_of_an_older_version_are_read_before_a_run_has_added_their_column
 ) -> None:
     carry_out(a_run(environment, "r1", (D3,)))
     young = {
-        "decisions": ("periods", "thresholds", "pooled"),
+        "decisions": ("periods", "thresholds", "pooled", "too_large", "result_rows"),
         "experiment_registry": ("thresholds",),
         "analysis_results": ("fieller_low", "p_relative", "caution"),
     }
@@ -84,7 +84,8 @@ def test_tables_of_an_older_version_are_read_before_a_run_has_added_their_column
     results = Results(environment)
     stored = results.latest_decision("exp_a")
     assert stored is not None
-    assert (stored.periods, stored.thresholds, stored.pooled) == ({}, {}, {})
+    assert (stored.periods, stored.thresholds, stored.pooled, stored.too_large) == ({}, {}, {}, {})
+    assert stored.result_rows == {}
     assert {row.p_relative for row in results.analysis_rows("exp_a")} == {None}
     assert results.stored_aggregates("exp_a", D3).periods == {}
     assert results.experiments()[0]["thresholds"] is None
@@ -107,7 +108,7 @@ def test_stored_aggregates_are_those_of_the_run_to_the_last_bit(environment: Env
     carry_out(run)
     stored = Results(environment).stored_aggregates("exp_a", D1)
     (made,) = [day for day in read_aggregates(run.path / "aggregates.json") if day.as_of_date == D1]
-    for name in ("as_of_date", "assigned", "crossovers", "caps", "pooled"):
+    for name in ("as_of_date", "assigned", "crossovers", "caps", "pooled", "too_large"):
         assert getattr(stored, name) == getattr(made, name)
     assert stored.pooled
     assert sorted(stored.daily, key=repr) == sorted(made.daily, key=repr)

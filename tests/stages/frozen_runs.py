@@ -51,6 +51,7 @@ def an_aggregate(as_of: date, seed: int = 1, users: int = 400) -> Aggregates:
         daily=daily,
         crossovers={"control": 1, "t1": 2},
         caps={"orders": (None, 31.0 / 3.0)},
+        too_large={"cohort": {"orders": "1e+61"}},
         pooled={"device": {"device": Pooled("(rarer values)", 59, 12, False, 30)}},
     )
 
@@ -79,7 +80,11 @@ def a_run(
         "exposures": [stage_exposures(environment, run, [f"{run_id}-{user}" for user in "abc"])],
         "outcomes": [stage_outcomes(environment, run, ["a", "b"])],
     }
-    measured = {"rows_in": {"exposures": 3, "outcomes": 2}, "left_out": {}}
+    measured = {
+        "rows_in": {"exposures": 3, "outcomes": 2},
+        "rows_out": {"exposures": 3, "outcomes": 2},
+        "left_out": {},
+    }
     write_json(
         run.path / "ingest.json", {"measured": measured, "staged": staged, "buckets": 1, "thresholds": []}
     )

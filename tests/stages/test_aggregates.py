@@ -74,7 +74,7 @@ def published(
         ),
     }
     read = {"exposures": len(data.exposures), "outcomes": len(data.outcomes)}
-    measured = {"rows_in": read, "left_out": {}}
+    measured = {"rows_in": read, "rows_out": read, "left_out": {}}
     write_json(
         run.path / "ingest.json",
         {"measured": measured, "staged": staged, "buckets": buckets, "thresholds": []},

@@ -118,8 +118,8 @@ def test_the_recorded_checks_of_refused_data_go_with_the_next_good_run(environme
     from exp_platform.tables.write import replace_rows
 
     refused = CheckResult(D3, "nulls", "error", "failed", 0.5, 0.0, "half of the user ids are missing")
-    key = {"experiment_id": "exp_a", "run_id": "refused"}
-    replace_rows(open_catalog(environment), CheckResult.TABLE, key, [asdict(refused)], "refused")
+    key = {"experiment_id": "exp_a", "run_id": "r0"}
+    replace_rows(open_catalog(environment), CheckResult.TABLE, key, [asdict(refused)], "r0")
     assert Results(environment).checks("exp_a") == []  # of a run that never decided
     carry_out(a_run(environment, "r1", (D3,)))
     assert keys(environment, CheckResult.TABLE) == {(D3, "r1")}

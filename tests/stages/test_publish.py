@@ -47,6 +47,7 @@ def test_both_tables_are_replaced_and_registered_with_everything_that_identifies
     left = json.loads((run.path / "publish.json").read_text())
     assert left == {
         "snapshots": {"exposures": row["exposures_snapshot"], "outcomes": row["outcomes_snapshot"]},
+        "published": {"exposures": 3, "outcomes": 2},
         "buckets": 1,
         "thresholds": [],
         "rows": {"rows_in": {"exposures": 3, "outcomes": 2}, "left_out": {}},

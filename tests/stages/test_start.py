@@ -21,9 +21,13 @@ from exp_platform.config.experiment import (
 from exp_platform.config.readings import Earlier, Memory
 from exp_platform.errors import ConfigError
 from exp_platform.json_file import write_json
+from exp_platform.results.reader import Results
 from exp_platform.stages.fingerprint import code_version, input_fingerprint
 from exp_platform.stages.run import Run
 from exp_platform.stages.start import Started, as_of_days, default_as_of, start_run
+from exp_platform.tables.catalog import open_catalog, table
+from exp_platform.tables.selection import selection
+from exp_platform.tables.write import replace_rows
 from stages.frozen_runs import D1, D2, D3, a_run, an_experiment, carry_out
 
 LONG_AFTER = datetime(2026, 1, 1, tzinfo=UTC)
@@ -123,6 +127,24 @@ def test_a_result_whose_memo_was_not_written_is_not_up_to_date(
     store(environment, start_run(experiment, environment, as_of_dates=[D1]))
     assert start_run(experiment, environment, as_of_dates=[D1]).up_to_date
     (Path(environment.memos_dir) / "exp_a.json").unlink()
+    assert start_run(experiment, environment, as_of_dates=[D1]).run is not None
+
+
+@pytest.mark.parametrize(
+    "table_name", ["analysis_results", "metric_aggregates_overall", "data_quality_results"]
+)
+def test_a_result_whose_rows_are_gone_is_not_up_to_date(
+    environment: Environment, experiment: Experiment, table_name: str
+) -> None:
+    """A decision without its rows was called up to date for ever."""
+    store(environment, start_run(experiment, environment, as_of_dates=[D1]))
+    assert start_run(experiment, environment, as_of_dates=[D1]).up_to_date
+    (stored,) = Results(environment).decisions("exp_a")
+    key = {"experiment_id": "exp_a", "run_id": stored.run_id}
+    catalog = open_catalog(environment)
+    kept = table(catalog, table_name).scan(selection(key)).to_arrow().to_pylist()[1:]
+    replace_rows(catalog, table_name, key, kept, "somebody")
+    assert Results(environment).missing_rows(stored) == {table_name: 1}
     assert start_run(experiment, environment, as_of_dates=[D1]).run is not None
 
 

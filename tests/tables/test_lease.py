@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 import time
@@ -9,7 +10,7 @@ import pytest
 
 from exp_platform.config.environment import Environment
 from exp_platform.errors import DataError, LeaseError
-from exp_platform.tables.lease import Lease, force_release, held_lease, holder_of
+from exp_platform.tables.lease import Lease, force_release, held_lease, holder_of, release_dead
 
 
 def test_a_second_holder_is_refused_with_the_first_ones_name_and_the_remedy(environment: Environment) -> None:
@@ -132,3 +133,47 @@ def test_the_lease_imports_no_arrow() -> None:
     code = "import sys, exp_platform.tables.lease; print([m for m in ('pyarrow', 'pyiceberg', 'pyspark') if m in sys.modules])"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert printed.strip() == "[]"
+
+
+def test_each_claim_and_each_new_holder_has_a_higher_token(environment: Environment) -> None:
+    """Tokens rise through releases too, so that nobody's old token ever fits again."""
+    first, second = Lease("exp_a", "run 1", environment), Lease("exp_a", "run 2", environment)
+    first.acquire()
+    tokens = [first.claim(), first.claim()]
+    first.acquire()  # once more by the same holder, as each task of a DAG run does
+    tokens.append(first.claim())
+    first.release()
+    second.acquire()
+    tokens.append(second.claim())
+    second.release()
+    first.acquire()
+    tokens.append(first.claim())
+    assert tokens == sorted(set(tokens))
+    with pytest.raises(LeaseError, match="run 2 has lost the lease of exp_a"):
+        second.claim()
+
+
+def test_leases_of_an_older_version_get_their_tokens(environment: Environment) -> None:
+    environment.prepare()
+    with sqlite3.connect(environment.lease_database.uri) as database:
+        database.execute(
+            "CREATE TABLE exp_leases (experiment_id VARCHAR(64) PRIMARY KEY, holder VARCHAR(255) NOT NULL, "
+            "acquired_at DOUBLE PRECISION NOT NULL, heartbeat_at DOUBLE PRECISION NOT NULL, ttl DOUBLE PRECISION NOT NULL)"
+        )
+        database.execute("INSERT INTO exp_leases VALUES ('exp_a', 'run 1', 1, 1, 300)")
+    lease = Lease("exp_a", "run 2", environment)
+    lease.acquire()
+    assert lease.claim() > 0
+
+
+def test_a_live_runs_lease_is_only_released_by_force(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert release_dead(environment, "exp_a") is None
+    Lease("exp_a", "run 1", environment).acquire()
+    with pytest.raises(LeaseError, match=r"run 1, which gave a sign of life 0 seconds ago.*--force"):
+        release_dead(environment, "exp_a")
+    assert holder_of(environment, "exp_a") is not None
+    monkeypatch.setattr("exp_platform.tables.lease.FRESH", 0.0)
+    assert release_dead(environment, "exp_a") == "run 1"
+    assert holder_of(environment, "exp_a") is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextvars import Context
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,10 @@ from exp_platform.results.reader import Results
 from exp_platform.tables import maintenance
 from exp_platform.tables.catalog import open_catalog, table
 from exp_platform.tables.files import plan_buckets
-from exp_platform.tables.lease import Lease, holder_of
+from exp_platform.tables.lease import Lease, force_release, holder_of
 from exp_platform.tables.maintenance import Maintained, maintain
 from exp_platform.tables.schemas import TABLES
-from stages.frozen_runs import D1, D3, a_run, an_experiment, carry_out, stage_exposures
+from stages.frozen_runs import D1, D2, D3, a_run, an_experiment, carry_out, stage_exposures
 
 IN_FOUR_DAYS = datetime.now(UTC) + timedelta(days=4)
 
@@ -119,6 +120,36 @@ def test_many_small_result_files_become_one_with_the_same_rows(
     live = list(table(open_catalog(environment), "decisions").scan().plan_files())
     assert sorted(task.file.record_count for task in live) == [1, 2]  # one file of each experiment
     assert holder_of(environment, "exp_a") is None
+
+
+@pytest.mark.parametrize("lease_is_taken", [False, True])
+def test_a_compaction_undoes_no_run_that_commits_meanwhile(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch, lease_is_taken: bool
+) -> None:
+    """It stops between reading and replacing, as a process does that the machine suspends."""
+    for run_id, day in (("r1", D1), ("r2", D3)):
+        carry_out(a_run(environment, run_id, (day,)))
+    monkeypatch.setattr(maintenance, "MAX_FILES", 1)
+    writer_of, waiting = maintenance.writer_of, ["r3"]
+
+    def stopped(*arguments: Any) -> Any:
+        if waiting:
+            run = a_run(environment, waiting.pop(), (D2,))
+            if lease_is_taken:
+                force_release(environment, "exp_a")
+                Lease("exp_a", "a run", environment).acquire()
+            Context().run(carry_out, run)  # another process knows nothing of this one's fence
+        return writer_of(*arguments)
+
+    monkeypatch.setattr(maintenance, "writer_of", stopped)
+    done = maintain(environment)
+    assert done.busy == (("exp_a",) if lease_is_taken else ())
+    assert {d.as_of_date: d.run_id for d in Results(environment).decisions("exp_a")} == {
+        D1: "r1",
+        D2: "r3",
+        D3: "r2",
+    }
+    assert all(Results(environment).missing_rows(d) == {} for d in Results(environment).decisions("exp_a"))
 
 
 def test_files_of_a_run_that_was_just_staged_are_not_touched(environment: Environment) -> None:

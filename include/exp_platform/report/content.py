@@ -18,8 +18,8 @@ from exp_platform.analyses.rows import (
 from exp_platform.checks import CheckResult
 from exp_platform.config.experiment import Experiment
 from exp_platform.decision import Decision
-from exp_platform.errors import ExpPlatformError
-from exp_platform.results.reader import Results, StoredDecision
+from exp_platform.errors import DataError, ExpPlatformError
+from exp_platform.results.reader import RACES, Results, StoredDecision, too_busy
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,19 @@ class Report:
 
 
 def load_report(results: Results, experiment: Experiment, as_of: date | None = None) -> Report:
-    """Read one report; `as_of` None: the newest. Raises ExpPlatformError where no result is stored.
+    """Read one report, all of it of one run; `as_of` None: the newest. Raises ExpPlatformError where no result is stored.
 
     Damaged files of other days, or of what the decision does not rest on, are left out and told in `unreadable`.
     """
+    for _ in range(RACES):
+        report = _read(results, experiment, as_of)
+        now = Results(results.environment, skip_damaged=True).latest_decision(experiment.id, as_of)
+        if now is not None and now.run_id == report.stored.run_id:
+            return report
+    raise DataError(too_busy(experiment.id))
+
+
+def _read(results: Results, experiment: Experiment, as_of: date | None) -> Report:
     lenient = Results(results.environment, skip_damaged=True)
     stored = lenient.latest_decision(experiment.id, as_of)
     if stored is None:

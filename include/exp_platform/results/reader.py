@@ -46,7 +46,7 @@ RowT = TypeVar(
     DailyRow,
 )
 
-_RACES = 20  # how often a reader starts again because a run superseded what it was reading
+RACES = 20  # how often a reader starts again because a run superseded what it was reading
 
 
 class Results:
@@ -127,7 +127,7 @@ class Results:
 
     def stored_aggregates(self, experiment_id: str, as_of: date) -> Aggregates:
         """The aggregates that the decision of that day rests on. Raises DataError where there is none."""
-        for _ in range(_RACES):
+        for _ in range(RACES):
             decision = self.latest_decision(experiment_id, as_of)
             if decision is None:
                 raise DataError(
@@ -146,16 +146,30 @@ class Results:
                     periods=decision.periods,
                     thresholds=decision.thresholds,
                     pooled=decision.pooled,
+                    too_large=decision.too_large,
                     rows=decision.rows,
                 )
-        raise DataError(_too_busy(experiment_id))
+        raise DataError(too_busy(experiment_id))
+
+    def missing_rows(self, stored: StoredDecision) -> dict[str, int]:
+        """Table -> how many fewer (negative: more) rows than the run committed there are of this decision's day.
+
+        Empty for a decision of an older version, which does not say how many there were.
+        """
+        key = {
+            "experiment_id": stored.experiment_id,
+            "run_id": stored.run_id,
+            "as_of_date": stored.as_of_date,
+        }
+        found = {name: len(self._scan(name, selection(key), ("run_id",))) for name in stored.result_rows}
+        return {name: n - found[name] for name, n in stored.result_rows.items() if n != found[name]}
 
     def _rows(
         self, name: str, experiment_id: str, as_of: date | None, where: dict[str, Any] | None = None
     ) -> list[dict[str, Any]]:
         """Rows of the runs that `decisions` names; again if one of those was superseded while we read."""
         runs = self._runs(experiment_id, as_of)
-        for _ in range(_RACES):
+        for _ in range(RACES):
             if not runs:
                 return []
             key = {"experiment_id": experiment_id, "run_id": sorted(set(runs.values())), **(where or {})}
@@ -163,7 +177,7 @@ class Results:
             before, runs = runs, self._runs(experiment_id, as_of)
             if runs == before:
                 return rows
-        raise DataError(_too_busy(experiment_id))
+        raise DataError(too_busy(experiment_id))
 
     def _runs(self, experiment_id: str, as_of: date | None) -> dict[date, str]:
         key = {"experiment_id": experiment_id} | ({} if as_of is None else {"as_of_date": as_of})
@@ -222,5 +236,6 @@ def _block(row: dict[str, Any]) -> Block:
     return Block(columns=columns, moments=moments, **same)
 
 
-def _too_busy(experiment_id: str) -> str:
+def too_busy(experiment_id: str) -> str:
+    """What a reader says that met a new run each time it read."""
     return f"the results of {experiment_id} were replaced again and again while they were read; try again"

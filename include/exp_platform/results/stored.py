@@ -8,7 +8,7 @@ from datetime import date, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from exp_platform.aggregates import Arrivals, Pooled, RowAccount, Threshold, pooled_from_json
+from exp_platform.aggregates import Arrivals, Kind, Pooled, RowAccount, Threshold, pooled_from_json
 
 if TYPE_CHECKING:
     from exp_platform.decision.model import Decision
@@ -38,7 +38,9 @@ class StoredDecision:
     pooled: dict[
         str, dict[str, Pooled]
     ]  # segment or crossed strata -> attribute -> which rarer values are one
+    too_large: dict[Kind, dict[str, str]]  # kind of block -> metric without any -> its largest value
     rows: dict[str, RowAccount]  # table read -> what became of its rows; {} of a run by an older version
+    result_rows: dict[str, int]  # result table -> rows of the day; {} of a run by an older version
     config_hash: str
     input_fingerprint: str
     code_version: str
@@ -72,6 +74,8 @@ class StoredDecision:
                     ).items()  # older rows have none
                 },
                 "pooled": pooled_from_json(json.loads(row["pooled"] or "{}")),  # older rows have none
+                "too_large": json.loads(row["too_large"] or "{}"),
+                "result_rows": json.loads(row["result_rows"] or "{}"),
                 "rows": {
                     table: RowAccount(**told)
                     for table, told in json.loads(row["rows"] or "{}").items()  # older rows have none

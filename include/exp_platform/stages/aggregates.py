@@ -19,7 +19,7 @@ import pyarrow as pa
 from exp_platform.aggregates import Aggregates, Threshold, write_aggregates
 from exp_platform.config.environment import Environment, load_environment
 from exp_platform.config.experiment import Experiment
-from exp_platform.errors import DataError
+from exp_platform.errors import DataError, require_all
 from exp_platform.kernels.aggregate import (
     Bounded,
     Bounds,
@@ -60,6 +60,7 @@ class Reduced:
 
     path: str
     unit_days: int
+    users: int
     parts: list[BucketAggregates]
 
 
@@ -76,7 +77,7 @@ class Job:
         users, days, exposures = self._reduce(bucket)
         rows = unit_day_rows(users, days, self.experiment)
         parts = self._aggregated(users, days, exposures, [{}] * len(self.as_of_dates))
-        return Reduced(self.writer.write(bucket.number, rows), rows.num_rows, parts)
+        return Reduced(self.writer.write(bucket.number, rows), rows.num_rows, len(users), parts)
 
     def with_pools(self, bucket: Bucket, pools: list[Pools]) -> list[BucketAggregates]:
         """The first round's aggregates for each as_of date, where a segment has too many values."""
@@ -118,9 +119,10 @@ def run(run: Run) -> StageResult:
     """
     # Not in the tasks, whose imports are most of their start.
     from exp_platform.tables.catalog import open_catalog
-    from exp_platform.tables.write import replace_files
+    from exp_platform.tables.write import replace_files, rows_at
 
     environment = load_environment(run.environment)
+    catalog = open_catalog(environment)
     published = json.loads((run.path / "publish.json").read_text())
     buckets = _plan(run, environment, published)
     thresholds = thresholds_of(run.experiment, map(Threshold.from_json, published["thresholds"]))
@@ -142,9 +144,10 @@ def run(run: Run) -> StageResult:
         _accounted(replace(merge_aggregates(parts, experiment, b), thresholds=thresholds), published["rows"])
         for parts, b in zip(by_date, bounds, strict=True)
     ]
-    snapshot = replace_files(
-        open_catalog(environment), "unit_days", run.experiment.id, [r.path for r in reduced], run.run_id
-    )
+    require_all("users in Moments", sum(merged[-1].assigned.values()), sum(r.users for r in reduced))
+    snapshot = replace_files(catalog, "unit_days", experiment.id, [r.path for r in reduced], run.run_id)
+    stored = rows_at(catalog, "unit_days", experiment.id, snapshot)
+    require_all("unit_days", stored, sum(r.unit_days for r in reduced))
     write_aggregates(run.path / "aggregates.json", merged)
     return StageResult(
         rows_in=sum(b.exposures.rows + (b.outcomes.rows if b.outcomes else 0) for b in buckets),
@@ -191,6 +194,8 @@ def _plan(run: Run, environment: Environment, published: dict[str, Any]) -> list
         for name in columns
     }
     exposures, outcomes = plans["exposures"], plans["outcomes"]
+    for name, files in plans.items():
+        require_all(name, sum(of_bucket.rows for of_bucket in files.values()), published["published"][name])
     if not exposures:
         raise DataError("the published exposures are empty: check the source, then run from `ingest` again")
     _check_buckets(exposures, outcomes, published["buckets"])

@@ -24,6 +24,7 @@ from exp_platform.config.environment import load_environment
 from exp_platform.decision import Decision, decide
 from exp_platform.errors import DataError
 from exp_platform.json_file import write_json
+from exp_platform.results.reader import Results
 from exp_platform.stages.analyse import rows_path
 from exp_platform.stages.graph import ANALYSES, stages_of
 from exp_platform.stages.quality import read_checks
@@ -46,7 +47,7 @@ def run(run: Run) -> StageResult:
     rows, warnings = _analysed(run)
     decisions = _decided(run, days, rows, checks)
     results = _table_rows(days, rows, checks)
-    snapshot = _commit(run, results, _decision_rows(run, days, decisions, checks))
+    snapshot = _commit(run, results, _decision_rows(run, days, decisions, checks, results))
     write_json(run.path / "decision.json", [decision.to_json() for decision in decisions])
     last = decisions[-1]
     return StageResult(
@@ -90,16 +91,22 @@ def _analysed(run: Run) -> tuple[list[Row], list[str]]:
     return rows, warnings
 
 
+def _of_day(results: TableRows, day: date) -> dict[str, int]:
+    return {name: sum(row["as_of_date"] == day for row in results[name]) for name in RESULT_TABLES}
+
+
 def _commit(run: Run, results: TableRows, decisions: Sequence[dict[str, Any]]) -> int:
-    catalog = open_catalog(load_environment(run.environment))
+    environment = load_environment(run.environment)
+    catalog = open_catalog(environment)
     stamp = {"run_id": run.run_id, "computed_at": datetime.now(UTC)}
     for name in RESULT_TABLES:
         _replace_rows_of_run(catalog, name, run, [{**row, **stamp} for row in results[name]])
     days = [row["as_of_date"] for row in decisions]
     key = {"experiment_id": run.experiment.id, "as_of_date": days}
+    replaced = [d.run_id for d in Results(environment).decisions(run.experiment.id) if d.as_of_date in days]
     snapshot = replace_rows(catalog, "decisions", key, [{**row, **stamp} for row in decisions], run.run_id)
     for name in RESULT_TABLES:
-        delete_superseded(catalog, name, run.experiment.id, days, run.run_id)
+        delete_superseded(catalog, name, run.experiment.id, days, run.run_id, replaced)
     return snapshot
 
 
@@ -137,7 +144,11 @@ def _block_row(as_of_date: date, block: Block) -> dict[str, Any]:
 
 
 def _decision_rows(
-    run: Run, days: Sequence[Aggregates], decisions: Sequence[Decision], checks: Sequence[CheckResult]
+    run: Run,
+    days: Sequence[Aggregates],
+    decisions: Sequence[Decision],
+    checks: Sequence[CheckResult],
+    results: TableRows,
 ) -> list[dict[str, Any]]:
     published = json.loads((run.path / "publish.json").read_text())["snapshots"]
     return [
@@ -154,6 +165,8 @@ def _decision_rows(
             "decision": _json(decision.to_json()),
             "checks": _json([asdict(check) for check in checks if check.as_of_date == day.as_of_date]),
             "skipped": _json(decision.skipped),
+            "too_large": _json(day.too_large),
+            "result_rows": _json(_of_day(results, day.as_of_date)),
             "assigned": _json(day.assigned),
             "crossovers": _json(day.crossovers),
             "caps": _json(day.caps),

@@ -12,16 +12,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import TypeAdapter
-from pyiceberg.catalog import Catalog
 
 from exp_platform.config.environment import load_environment
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.readings import Earlier
+from exp_platform.errors import require_all
 from exp_platform.json_file import write_json
 from exp_platform.stages.run import Run, StageResult
-from exp_platform.tables.catalog import open_catalog, table
-from exp_platform.tables.selection import selection
-from exp_platform.tables.write import replace_files, replace_rows
+from exp_platform.tables.catalog import open_catalog
+from exp_platform.tables.write import replace_files, replace_rows, rows_at
 
 _EXPERIMENT = TypeAdapter(Experiment)
 
@@ -34,12 +33,14 @@ def run(run: Run) -> StageResult:
     for name in ("exposures", "outcomes"):
         paths = ingested["staged"][name]
         snapshots[name] = replace_files(catalog, name, run.experiment.id, paths, run.run_id)
-        rows[name] = _count(catalog, name, run.experiment.id, snapshots[name])
+        rows[name] = rows_at(catalog, name, run.experiment.id, snapshots[name])
+        require_all(name, rows[name], ingested["measured"]["rows_out"][name])
     entry = _registry_row(run, snapshots, rows, ingested)
     key = {"experiment_id": run.experiment.id}
     snapshots["experiment_registry"] = replace_rows(catalog, "experiment_registry", key, [entry], run.run_id)
     published = {
         "snapshots": {name: snapshots[name] for name in rows},
+        "published": rows,
         "buckets": ingested["buckets"],
         "thresholds": ingested["thresholds"],
         "rows": {key: ingested["measured"][key] for key in ("rows_in", "left_out")},
@@ -48,11 +49,6 @@ def run(run: Run) -> StageResult:
     return StageResult(
         rows_in=sum(rows.values()), rows_out=sum(rows.values()), snapshots=snapshots, details=rows
     )
-
-
-def _count(catalog: Catalog, name: str, experiment_id: str, snapshot_id: int) -> int:
-    scan = table(catalog, name).scan(selection({"experiment_id": experiment_id}), snapshot_id=snapshot_id)
-    return sum(task.file.record_count for task in scan.plan_files())
 
 
 def _registry_row(

@@ -78,7 +78,13 @@ def guard(catalog: Catalog, environment: Environment) -> None:
 
     def before_commit(connection: Any) -> None:
         fence = _FENCE.get()
-        if fence is not None and fence.lease.environment == environment:
+        if fence is None or fence.lease.environment != environment:
+            return
+        try:
             fence.verify(connection)
+        except LeaseError:
+            # An error out of this event ends SQLAlchemy's transaction and leaves that of the driver open.
+            connection.connection.rollback()
+            raise
 
     event.listen(catalog.engine, "commit", before_commit)

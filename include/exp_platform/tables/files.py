@@ -21,7 +21,7 @@ from pyiceberg.table import FileScanTask, Table
 from pyiceberg.table.metadata import TableMetadata
 
 from exp_platform.config.environment import Environment
-from exp_platform.errors import DataError
+from exp_platform.errors import DataError, require_all
 from exp_platform.tables.damage import DamagedTableError, damaged_file, is_no_damage, naming_damage
 from exp_platform.tables.schemas import arrow_schema
 from exp_platform.tables.selection import selection
@@ -113,12 +113,14 @@ class BucketFiles:
         """All rows of the bucket with the planned columns, in the table's Arrow types. Raises DamagedTableError."""
         scan = ArrowScan(self.metadata, self.io, self.projection, AlwaysTrue())
         try:
-            return scan.to_table(self.tasks).select(self.types.names).cast(self.types)
+            found = scan.to_table(self.tasks).select(self.types.names).cast(self.types)
         except Exception as error:
             fault = None if is_no_damage(error) else damaged_file(self.io, self.tasks)
             if fault is None:
                 raise
             raise DamagedTableError(fault) from error
+        require_all("a bucket's files", len(found), self.rows)
+        return found
 
 
 def plan_buckets(

@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 DEFAULT_TTL = 300.0  # seconds without a heartbeat after which a lease may be taken over
 HEARTBEAT_EVERY = 30.0  # seconds
+FRESH = 2 * HEARTBEAT_EVERY  # a holder whose last heartbeat is younger is taken to be alive
 
 _CREATE = """
 CREATE TABLE IF NOT EXISTS exp_leases (
@@ -136,6 +137,24 @@ def holder_of(environment: Environment, experiment_id: str) -> Held | None:
         datetime.fromtimestamp(row.acquired_at, UTC),
         datetime.fromtimestamp(row.heartbeat_at, UTC),
     )
+
+
+def release_dead(environment: Environment, experiment_id: str) -> str | None:
+    """Take the lease from a holder that no longer beats, and return its name; None for nobody.
+
+    Raises LeaseError, with the risk, where the last heartbeat is so young that the holder may be alive.
+    """
+    held = holder_of(environment, experiment_id)
+    if held is None:
+        return None
+    age = (datetime.now(UTC) - held.heartbeat).total_seconds()
+    if age < FRESH:
+        raise LeaseError(
+            f"{experiment_id} is held by {held.holder}, which gave a sign of life {age:.0f} seconds ago. Wait for it, or stop it "
+            f"and try again in a minute. `exp unlock {experiment_id} --force` takes the lease all the same: what that run has not "
+            "committed by then it will not commit, and it ends with an error"
+        )
+    return force_release(environment, experiment_id)
 
 
 def force_release(environment: Environment, experiment_id: str) -> str | None:

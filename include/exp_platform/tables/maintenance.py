@@ -24,13 +24,14 @@ from pyiceberg.table.snapshots import Snapshot
 from exp_platform.config.environment import Environment, load_environment
 from exp_platform.errors import DataError, LeaseError
 from exp_platform.tables.catalog import open_catalog, table
+from exp_platform.tables.fence import fenced
 from exp_platform.tables.files import writer_of
-from exp_platform.tables.lease import Lease
+from exp_platform.tables.lease import Lease, beating
 from exp_platform.tables.metadata_files import version_of
 from exp_platform.tables.quarantine import delete_old, named_files, own_files, put_back, set_aside
 from exp_platform.tables.schemas import RESULT_TABLES, TABLES
 from exp_platform.tables.selection import selection
-from exp_platform.tables.write import again, replace_files, replace_rows
+from exp_platform.tables.write import ChangedMeanwhileError, again, replace_files, replace_rows
 
 KEEP = timedelta(days=3)
 MAX_FILES = 20  # of one experiment in a result table, before they become one
@@ -90,10 +91,13 @@ def maintain(
             busy.append(row["experiment_id"])
             continue
         try:
-            compacted += sum(
-                _compact(catalog, name, row["experiment_id"]) for name in (*RESULT_TABLES, "decisions")
-            )
-            _follow_the_head(catalog, row["experiment_id"])
+            with beating(lease, lost=lambda: None), fenced(lease):  # who has lost it commits nothing
+                compacted += sum(
+                    _compact(catalog, name, row["experiment_id"]) for name in (*RESULT_TABLES, "decisions")
+                )
+                _follow_the_head(catalog, row["experiment_id"])
+        except LeaseError:
+            busy.append(row["experiment_id"])
         finally:
             lease.release()
     expired = _expire(catalog, before)
@@ -110,13 +114,17 @@ def maintain(
 
 
 def _compact(catalog: Catalog, name: str, experiment_id: str) -> bool:
-    """Make one file of an experiment's many; under its lease nobody else writes them."""
+    """Make one file of an experiment's many, or leave them where somebody changes them all the same."""
     source = table(catalog, name)
     scan = source.scan(selection({"experiment_id": experiment_id}))
-    if len(list(scan.plan_files())) <= MAX_FILES:
+    files = [task.file.file_path for task in scan.plan_files()]
+    if len(files) <= MAX_FILES:
         return False
     path = writer_of(source, experiment_id, _RUN_ID).write(0, scan.to_arrow())
-    replace_files(catalog, name, experiment_id, [path], _RUN_ID)
+    try:
+        replace_files(catalog, name, experiment_id, [path], _RUN_ID, instead_of=files)
+    except ChangedMeanwhileError:
+        return False  # the next maintenance comes to it
     return True
 
 

@@ -127,6 +127,8 @@ _DECISIONS = TableDefinition(
         ("caps", STRING),  # JSON: metric -> [lower, upper]
         ("periods", STRING),  # JSON: first day of a ramp's period -> {assigned, crossovers: variant -> users}
         ("thresholds", STRING),  # JSON: behavioural segment -> where its top begins
+        ("too_large", STRING),  # JSON: kind of block -> metric without such blocks -> its largest value
+        ("result_rows", STRING),  # JSON: result table -> rows of the day that the run committed
         ("pooled", STRING),  # JSON: segment or crossed strata -> attribute -> which rarer values are one
         ("rows", STRING),  # JSON: table -> {read, counted, left_out}, the latter two by reason
         ("config_hash", STRING),

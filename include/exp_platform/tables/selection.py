@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from typing import Any
 
@@ -11,17 +11,25 @@ from pyiceberg.expressions import AlwaysTrue, BooleanExpression
 
 # mypy's pydantic plugin expects fields where these classes have constructors of their own.
 _equal_to: Any = expressions.EqualTo
-_not_equal_to: Any = expressions.NotEqualTo
 _in: Any = expressions.In
 _and: Any = expressions.And
+_or: Any = expressions.Or
+_less_than: Any = expressions.LessThan
 
 
-def selection(where: Mapping[str, Any], but_not: Mapping[str, Any] | None = None) -> BooleanExpression:
-    """Rows whose columns have these values (a list: one of them), and do not have those of `but_not`."""
+def selection(where: Mapping[str, Any]) -> BooleanExpression:
+    """Rows whose columns have these values (a list: one of them)."""
     terms = [
         _in(column, value) if isinstance(value, (list, tuple)) else _equal_to(column, value)
         for column, value in where.items()
     ]
-    terms += [_not_equal_to(column, value) for column, value in (but_not or {}).items()]
     chosen: BooleanExpression = reduce(_and, terms, AlwaysTrue())
+    return chosen
+
+
+def superseded(among: BooleanExpression, run_id: str, named: Sequence[str]) -> BooleanExpression:
+    """Of some rows those of runs that began before this one, by their ids, or that are named; never its own."""
+    earlier: BooleanExpression = _less_than("run_id", run_id)
+    others = [name for name in named if name != run_id]
+    chosen: BooleanExpression = _and(among, _or(earlier, _in("run_id", others)) if others else earlier)
     return chosen

@@ -7,7 +7,7 @@ again on the table's newest state. Doing the same write twice gives the same tab
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -21,12 +21,18 @@ from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.update import TableUpdate, update_table_metadata
 from sqlalchemy.exc import OperationalError
 
+from exp_platform.errors import ExpPlatformError
 from exp_platform.tables import fence
 from exp_platform.tables.catalog import table
 from exp_platform.tables.damage import naming_damage
 from exp_platform.tables.files import writer_of
 from exp_platform.tables.schemas import arrow_schema
-from exp_platform.tables.selection import selection
+from exp_platform.tables.selection import selection, superseded
+
+
+class ChangedMeanwhileError(ExpPlatformError):
+    """What was to be replaced is no longer what was read."""
+
 
 _STAYS = re.compile(r"readonly database|disk is full|disk I/O error|unable to open database|malformed")
 
@@ -47,10 +53,19 @@ again = tenacity.retry(
 
 
 def replace_files(
-    catalog: Catalog, table_name: str, experiment_id: str, paths: Sequence[str], run_id: str
+    catalog: Catalog,
+    table_name: str,
+    experiment_id: str,
+    paths: Sequence[str],
+    run_id: str,
+    instead_of: Collection[str] | None = None,
 ) -> int:
-    """Make files that a Writer wrote the whole content of one experiment, and return the snapshot that says so."""
-    return _replace(catalog, table_name, selection({"experiment_id": experiment_id}), list(paths), run_id)
+    """Make files that a Writer wrote the whole content of one experiment, and return the snapshot that says so.
+
+    `instead_of`: the files that they were made from. Raises ChangedMeanwhileError where these are not the experiment's any more.
+    """
+    where = selection({"experiment_id": experiment_id})
+    return _replace(catalog, table_name, where, list(paths), run_id, instead_of)
 
 
 def replace_rows(
@@ -77,6 +92,13 @@ def replace_rows(
     return _replace(catalog, table_name, selection(where), paths, run_id)
 
 
+def rows_at(catalog: Catalog, table_name: str, experiment_id: str, snapshot_id: int) -> int:
+    """The rows that one experiment's files hold at a snapshot, as its manifests say."""
+    where = selection({"experiment_id": experiment_id})
+    scan = table(catalog, table_name).scan(where, snapshot_id=snapshot_id)
+    return sum(task.file.record_count for task in scan.plan_files())
+
+
 def delete_rows(catalog: Catalog, table_name: str, where: BooleanExpression, run_id: str) -> None:
     """Delete the rows of a condition; commits nothing where no file can hold such a row."""
 
@@ -92,11 +114,19 @@ def delete_rows(catalog: Catalog, table_name: str, where: BooleanExpression, run
 
 
 def delete_superseded(
-    catalog: Catalog, table_name: str, experiment_id: str, as_of_dates: Sequence[date], run_id: str
+    catalog: Catalog,
+    table_name: str,
+    experiment_id: str,
+    as_of_dates: Sequence[date],
+    run_id: str,
+    replaced: Sequence[str] = (),
 ) -> None:
-    """Delete the rows that other runs than `run_id` left for these as_of dates, killed runs' among them."""
-    days = {"experiment_id": experiment_id, "as_of_date": list(as_of_dates)}
-    delete_rows(catalog, table_name, selection(days, but_not={"run_id": run_id}), run_id)
+    """Delete the rows that runs before `run_id` left for these as_of dates, killed runs' among them, and those of `replaced`.
+
+    Run ids sort by time, so whatever a newer run has written stays.
+    """
+    days = selection({"experiment_id": experiment_id, "as_of_date": list(as_of_dates)})
+    delete_rows(catalog, table_name, superseded(days, run_id, replaced), run_id)
 
 
 def _within(where: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
@@ -111,13 +141,23 @@ def _within(where: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
 
 @again
 def _replace(
-    catalog: Catalog, table_name: str, where: BooleanExpression, paths: list[str], run_id: str
+    catalog: Catalog,
+    table_name: str,
+    where: BooleanExpression,
+    paths: list[str],
+    run_id: str,
+    instead_of: Collection[str] | None = None,
 ) -> int:
     target = table(catalog, table_name)
     properties = {"run_id": run_id}
+    there = {task.file.file_path for task in target.scan(where).plan_files()}
+    if instead_of is not None and there != set(instead_of):
+        raise ChangedMeanwhileError(
+            f"{table_name} has other files of the experiment than those that were read"
+        )
     with naming_damage(catalog, table_name, where), _Transaction(target) as change:
         # PyIceberg warns about a delete that matches nothing, and a first run has nothing to delete.
-        if any(True for _ in target.scan(where).plan_files()):
+        if there:
             change.delete(where, snapshot_properties=properties)
         change.add_files(
             paths, snapshot_properties=properties, check_duplicate_files=False
