@@ -140,7 +140,7 @@ def _up_to_date(run: Run, stored: Sequence[StoredDecision], environment: Environ
     by_day = {decision.as_of_date: decision for decision in stored}
     if not all(day in by_day and _same_inputs(run, by_day[day]) for day in run.as_of_dates):
         return False
-    if any(Results(environment).missing_rows(by_day[day]) for day in run.as_of_dates):
+    if any(Results(environment, skip_damaged=True).missing_rows(by_day[day]) for day in run.as_of_dates):
         return False
     # A run may have failed just before its memo.
     return _memo_of(run.experiment.id, environment) == stored[-1].run_id
