@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 from exp_platform.stages.execute import execute
@@ -16,6 +17,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--stage", required=True, choices=[stage.name for stage in STAGES])
     parser.add_argument("--try", dest="try_number", type=int, default=1, help="number of this try, from 1")
     options = parser.parse_args(arguments)
+    if starter := os.environ.get("EXP_STARTED_BY"):
+        from exp_platform.orchestration.processes import end_with
+
+        end_with(starter)
     try:
         run = Run.load(options.run)
     except (OSError, ValueError) as error:

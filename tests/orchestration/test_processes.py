@@ -55,3 +55,45 @@ def test_a_process_that_has_ended_is_no_error() -> None:
     process = subprocess.Popen(["true"])
     process.wait()
     end_process_tree(process.pid)
+
+
+# A task that starts a stand-in for spark-submit, which starts the stage and a worker.
+TASK = """
+import os, subprocess, sys, time
+from exp_platform.orchestration.processes import STARTED_BY, this_process
+subprocess.Popen([sys.executable, "-c", sys.argv[1]], env=os.environ | {STARTED_BY: this_process()})
+time.sleep(300)
+"""
+SUBMIT = """
+import subprocess, sys, time
+worker = subprocess.Popen(["sleep", "300"])
+stage = subprocess.Popen([sys.executable, "-c", '''
+import os, time
+from exp_platform.orchestration import processes
+processes.WATCH_SECONDS = 0.1
+processes.end_with(os.environ[processes.STARTED_BY])
+print("watching", flush=True)
+time.sleep(300)
+'''], stdout=subprocess.PIPE, text=True)
+stage.stdout.readline()
+print(worker.pid, stage.pid, flush=True)
+time.sleep(300)
+"""
+
+
+def test_a_stage_does_not_outlive_the_task_that_started_it_though_that_was_killed_at_once() -> None:
+    """Its spark-submit went on, and committed beside the retry."""
+    task = subprocess.Popen([sys.executable, "-c", TASK, SUBMIT], stdout=subprocess.PIPE, text=True)
+    assert task.stdout is not None
+    worker, stage = map(int, task.stdout.readline().split())
+    submit = psutil.Process(stage).ppid()
+    time.sleep(0.5)
+    assert not any(map(_gone, (submit, stage, worker)))  # the task lives
+
+    task.kill()
+    task.wait()
+    deadline = time.monotonic() + 10
+    while not all(map(_gone, (submit, stage, worker))) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert all(map(_gone, (submit, stage, worker)))
+    task.stdout.close()

@@ -12,7 +12,7 @@ from airflow.providers.apache.spark.hooks.spark_submit import SparkSubmitHook
 
 from exp_platform.config.environment import load_environment, project_root
 from exp_platform.orchestration.connections import check_master_answers, use_spark
-from exp_platform.orchestration.processes import end_process_tree
+from exp_platform.orchestration.processes import STARTED_BY, end_process_tree, this_process
 from exp_platform.spark.submit import submit_environment, submit_properties
 
 _LAST_LINES = 5
@@ -39,7 +39,7 @@ class Submit:
             name=name,
             application_args=arguments,
             properties_file=str(submit_properties(load_environment(environment), session=session)),
-            env_vars=submit_environment() | {"PATH": path},
+            env_vars=submit_environment() | {"PATH": path, STARTED_BY: this_process()},
         )
 
     def run(self) -> None:
