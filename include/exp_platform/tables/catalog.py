@@ -34,6 +34,7 @@ from exp_platform.tables.schemas import (
     partition_spec,
 )
 
+_WRITES = "exp_platform.tables.durable_io.DurableFileIO"  # loaded only where a file is read or written
 _DEFINITIONS = "exp-platform.definitions"  # namespace property: the definitions that all tables have
 _RACES = (
     # What two processes that create the same catalog at once do to each other; the loser looks again.
@@ -75,7 +76,7 @@ def existing_catalog(environment: Environment | None = None) -> Catalog | None:
 def connected_catalog(environment: Environment) -> Catalog:
     """The catalog as it is, its own database made where it is missing, and no table of the platform."""
     environment.prepare()
-    catalog = load_catalog(CATALOG, **environment.pyiceberg_properties())
+    catalog = load_catalog(CATALOG, **{"py-io-impl": _WRITES, **environment.pyiceberg_properties()})
     atexit.register(catalog.close)
     if environment.catalog.kind == "sqlite":
         _let_readers_and_a_writer_work_at_once(catalog)
@@ -129,9 +130,11 @@ def _opened(environment: Environment) -> Catalog:
 
 def _let_readers_and_a_writer_work_at_once(catalog: Catalog) -> None:
     from pyiceberg.catalog.sql import SqlCatalog
-    from sqlalchemy import text
+    from sqlalchemy import event, text
 
     assert isinstance(catalog, SqlCatalog)
+    # A commit is on the disk before anybody builds on it, whatever a distribution's SQLite thinks enough.
+    event.listen(catalog.engine, "connect", lambda made, _: made.execute("PRAGMA synchronous=FULL"))
     with catalog.engine.connect() as connection:
         connection.execute(text("PRAGMA journal_mode=WAL"))  # stays with the file
 
