@@ -116,5 +116,5 @@ def test_a_state_folder_that_cannot_be_made_is_told_with_its_remedy(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("EXP_STATE_DIR", str(tmp_path / "file" / "state"))
-    with pytest.raises(ConfigError, match=r"cannot be made .*set EXP_STATE_DIR"):
+    with pytest.raises(ConfigError, match=r"cannot be made .*a file lies there or above, move it away"):
         load_environment("embedded").prepare()

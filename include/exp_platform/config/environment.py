@@ -155,9 +155,13 @@ class Environment(_Frozen):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
+                remedy = (
+                    "a file lies there or above, move it away"
+                    if isinstance(error, (FileExistsError, NotADirectoryError))
+                    else "set EXP_STATE_DIR to a folder that this user may write"
+                )
                 raise ConfigError(
-                    f"environment {self.name}: {folder} cannot be made ({error.strerror}): set EXP_STATE_DIR to a folder "
-                    f"that this user may write"
+                    f"environment {self.name}: {folder} cannot be made ({error.strerror}): {remedy}"
                 ) from error
 
     @property

@@ -5,10 +5,12 @@ from __future__ import annotations
 import atexit
 import hashlib
 import os
+import re
 from collections.abc import Iterable
 from functools import lru_cache
 from itertools import count
 from pathlib import Path
+from urllib.parse import quote
 
 import tenacity
 from pyiceberg.catalog import Catalog, load_catalog
@@ -19,7 +21,7 @@ from pyiceberg.exceptions import (
     TableAlreadyExistsError,
 )
 from pyiceberg.table import Table, TableProperties
-from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
+from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError, ProgrammingError
 
 from exp_platform.config.environment import CATALOG, Environment, load_environment
 from exp_platform.errors import ConfigError
@@ -46,6 +48,7 @@ _RACES = (
     ProgrammingError,
     ValueError,  # update_schema: the column has just been added
 )
+_STAYS = re.compile(r"readonly database|disk is full|disk I/O error|unable to open database|malformed")
 
 
 def open_catalog(environment: Environment | None = None) -> Catalog:
@@ -66,7 +69,7 @@ def existing_catalog(environment: Environment | None = None) -> Catalog | None:
     """
     environment = environment or load_environment()
     if environment.catalog.kind != "sqlite" or Path(environment.catalog.uri).is_file():
-        catalog = _existing(environment.model_dump_json(), os.getpid())
+        catalog = _existing(environment.model_dump_json(), os.getpid(), _cannot_change(environment))
         if _is_initialised(catalog):
             return catalog
     refuse_lost(environment, TABLES.keys())
@@ -78,6 +81,7 @@ def connected_catalog(environment: Environment) -> Catalog:
     environment.prepare()
     catalog = load_catalog(CATALOG, **{"py-io-impl": _WRITES, **environment.pyiceberg_properties()})
     atexit.register(catalog.close)
+    _require_whole(catalog)
     if environment.catalog.kind == "sqlite":
         _let_readers_and_a_writer_work_at_once(catalog)
     return catalog
@@ -108,15 +112,50 @@ def _open(environment_json: str, _pid: int) -> Catalog:
 
 
 @lru_cache(maxsize=8)
-def _existing(environment_json: str, _pid: int) -> Catalog:
+def _existing(environment_json: str, _pid: int, cannot_change: bool) -> Catalog:
     environment = Environment.model_validate_json(environment_json)
-    catalog = load_catalog(CATALOG, **environment.pyiceberg_properties(), init_catalog_tables="false")
+    properties = environment.pyiceberg_properties()
+    if cannot_change:
+        properties["uri"] = f"sqlite:///file:{quote(environment.catalog.uri)}?mode=ro&immutable=1&uri=true"
+    catalog = load_catalog(CATALOG, **properties, init_catalog_tables="false")
     atexit.register(catalog.close)
+    _require_whole(catalog)
     return catalog
 
 
+def _cannot_change(environment: Environment) -> bool:
+    """Whether the catalog is a file in a folder that nobody writes as far as this process can tell.
+
+    SQLite reads a database in WAL mode only where it finds its two files beside it or can make them, or is told that the
+    database is immutable (https://sqlite.org/wal.html#readonly). A log that is there holds commits, so it must be read.
+    """
+    if environment.catalog.kind != "sqlite":
+        return False
+    file = Path(environment.catalog.uri)
+    return not os.access(file.parent, os.W_OK) and not Path(f"{file}-wal").exists()
+
+
+def _require_whole(catalog: Catalog) -> None:
+    """Raise DatabaseError where SQLite finds its file damaged: some damage looks to a query like a missing table."""
+    from pyiceberg.catalog.sql import SqlCatalog
+    from sqlalchemy import text
+
+    if isinstance(catalog, SqlCatalog) and catalog.engine.dialect.name == "sqlite":
+        with catalog.engine.connect() as connection:
+            found = connection.execute(text("PRAGMA quick_check(1)")).scalar()
+        if found != "ok":
+            raise DatabaseError(
+                "PRAGMA quick_check", None, Exception(f"database disk image is malformed: {found}")
+            )
+
+
+def stays(error: BaseException) -> bool:
+    """Whether a database fails in a way that no second try mends: its disk is full or read-only, its file damaged."""
+    return isinstance(error, DatabaseError) and _STAYS.search(str(error)) is not None
+
+
 @tenacity.retry(
-    retry=tenacity.retry_if_exception_type(_RACES),
+    retry=tenacity.retry_if_exception(lambda error: isinstance(error, _RACES) and not stays(error)),
     wait=tenacity.wait_random_exponential(multiplier=0.05, max=1),
     stop=tenacity.stop_after_attempt(10),
     reraise=True,

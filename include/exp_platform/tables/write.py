@@ -6,7 +6,6 @@ again on the table's newest state. Doing the same write twice gives the same tab
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from typing import Any
@@ -23,7 +22,7 @@ from sqlalchemy.exc import OperationalError
 
 from exp_platform.errors import ExpPlatformError
 from exp_platform.tables import fence
-from exp_platform.tables.catalog import table
+from exp_platform.tables.catalog import stays, table
 from exp_platform.tables.damage import naming_damage
 from exp_platform.tables.files import writer_of
 from exp_platform.tables.schemas import arrow_schema
@@ -34,13 +33,10 @@ class ChangedMeanwhileError(ExpPlatformError):
     """What was to be replaced is no longer what was read."""
 
 
-_STAYS = re.compile(r"readonly database|disk is full|disk I/O error|unable to open database|malformed")
-
-
 def _may_pass(error: BaseException) -> bool:
     """Of others' commits, and of a database that stayed locked for longer than its busy timeout or starts again."""
     if isinstance(error, OperationalError):
-        return _STAYS.search(str(error)) is None
+        return not stays(error)
     return isinstance(error, (CommitFailedException, ValidationException))
 
 

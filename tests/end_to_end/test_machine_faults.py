@@ -1,0 +1,156 @@
+"""Faults of the machine, each met by a command as a person types it: one line with cause and remedy, and nothing half-written.
+
+Everything is damaged beside one small experiment with results of two days, and put back; the last good results stay.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from end_to_end.installation import Installation, Said
+from end_to_end.own_data import events, events_spec
+from exp_platform.errors import LONGEST
+from exp_platform.tables import catalog, lease
+from exp_platform.tables.lease import holder_of
+from machine import read_only_disk
+
+DAYS = (date(2026, 3, 14), date(2026, 3, 15))
+RUN = ("run", "shop", "--as-of", str(DAYS[-1]), "--force")
+RESULTS = ("results", "shop")
+EXP = (sys.executable, "-W", "error", "-m", "exp_platform.cli")
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    """An experiment with results of two days."""
+    made = Installation(tmp_path_factory.mktemp("shop"))
+    events_spec(made, made.folder / "in", *events(600))
+    for day in DAYS:
+        made.run("shop", as_of_dates=[day])
+    return made
+
+
+def said(
+    shop: Installation, *arguments: str, before: Sequence[str] = (), seconds: float = 60, **variables: str
+) -> Said:
+    """How the command `exp` ended in a process of its own; `before` is a command that starts it."""
+    done = subprocess.run(
+        [*before, *EXP, *arguments],
+        env=os.environ | shop.variables | variables,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+    )
+    return Said(done.returncode, done.stdout, done.stderr)
+
+
+def refused(found: Said) -> str:
+    """The one line with which a command failed."""
+    assert found.code == 1, found
+    assert "Traceback" not in found.out + found.err
+    assert max(map(len, found.err.splitlines())) <= LONGEST + 100
+    (line,) = found.err.splitlines()
+    assert line.startswith("error: ")
+    return line
+
+
+@contextmanager
+def put_back(*places: Path) -> Iterator[None]:
+    """Whatever happens to these files and folders in the block is undone."""
+    places = tuple(dict.fromkeys(places))
+    aside = [place.with_name(f"{place.name}.aside") for place in places]
+    for place, kept in zip(places, aside, strict=True):
+        if place.exists():
+            shutil.copytree(place, kept) if place.is_dir() else shutil.copy2(place, kept)
+    try:
+        yield
+    finally:
+        for place, kept in zip(places, aside, strict=True):
+            shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)
+            if kept.exists():
+                kept.rename(place)
+
+
+def forget_connections() -> None:
+    """This process opens the database anew: a test may have put another file there."""
+    for opened in (catalog._open, catalog._existing, lease._engine):
+        opened.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_lost(shop: Installation) -> Iterator[None]:
+    """After each fault the results of both days are what they were, and nobody holds the lease."""
+    forget_connections()
+    before = [decision.document for decision in shop.results.decisions("shop")]
+    yield
+    forget_connections()
+    assert [decision.document for decision in shop.results.decisions("shop")] == before
+    assert holder_of(shop.environment, "shop") is None
+
+
+def database(shop: Installation) -> Path:
+    """The catalog's file, all commits in it and nothing beside it."""
+    path = shop.state / "catalog.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    return path
+
+
+@pytest.mark.parametrize("damage", ["overwritten", "cut", "pages overwritten"])
+def test_a_corrupt_catalog_is_told_as_one(shop: Installation, damage: str) -> None:
+    path = database(shop)
+    beside = [Path(f"{path}-wal"), Path(f"{path}-shm")]
+    with put_back(path, *beside):
+        content = path.read_bytes()
+        for file in beside:
+            file.unlink(missing_ok=True)
+        path.write_bytes(
+            {
+                "overwritten": b"x" * 5000,
+                "cut": content[: len(content) // 2],
+                "pages overwritten": content[:4096] + b"\xfe" * 8192 + content[12288:],
+            }[damage]
+        )
+        for command in (RESULTS, RUN):
+            assert "the catalog's database is damaged: stop what runs" in refused(said(shop, *command))
+
+
+def test_a_read_only_state_is_read_and_a_run_says_why_it_cannot(shop: Installation) -> None:
+    before = read_only_disk(shop.state)
+    database(shop)
+    writable = said(shop, *RESULTS)
+    assert said(shop, *RESULTS, before=before) == writable
+    assert writable.code == 0
+    assert said(shop, "memo", "shop", before=before).code == 0
+    assert "shop" in said(shop, "list", before=before).out
+    assert "results can be read all the same" in refused(said(shop, *RUN, before=before))
+
+
+@pytest.mark.parametrize("name", ["runs", "memos", "warehouse", "catalog.db"])
+def test_a_file_where_a_folder_should_be_and_the_other_way_round_are_told(
+    shop: Installation, name: str
+) -> None:
+    database(shop)
+    place = shop.state / name
+    with put_back(place, shop.state / "catalog.db"):
+        shutil.rmtree(place) if place.is_dir() else place.unlink()
+        place.mkdir() if name == "catalog.db" else place.write_text("x")
+        told = refused(said(shop, *RUN))
+        assert any(
+            words in told for words in ("a file lies where a folder", "cannot be made", "cannot be opened")
+        )
+        assert name in told
+        if name in ("runs", "memos"):
+            assert said(shop, *RESULTS).code == 0
