@@ -92,7 +92,8 @@ def rows_at(catalog: Catalog, table_name: str, experiment_id: str, snapshot_id: 
     """The rows that one experiment's files hold at a snapshot, as its manifests say."""
     where = selection({"experiment_id": experiment_id})
     scan = table(catalog, table_name).scan(where, snapshot_id=snapshot_id)
-    return sum(task.file.record_count for task in scan.plan_files())
+    with naming_damage(catalog, table_name, where, snapshot_id):
+        return sum(task.file.record_count for task in scan.plan_files())
 
 
 def delete_rows(catalog: Catalog, table_name: str, where: BooleanExpression, run_id: str) -> None:
@@ -146,7 +147,8 @@ def _replace(
 ) -> int:
     target = table(catalog, table_name)
     properties = {"run_id": run_id}
-    there = {task.file.file_path for task in target.scan(where).plan_files()}
+    with naming_damage(catalog, table_name, where):
+        there = {task.file.file_path for task in target.scan(where).plan_files()}
     if instead_of is not None and there != set(instead_of):
         raise ChangedMeanwhileError(
             f"{table_name} has other files of the experiment than those that were read"
