@@ -1,4 +1,4 @@
-"""What each tier of the tests takes: runs them one after another and writes the table of docs/12_tests.md.
+"""What each tier of the tests takes: runs them one after another and writes the table of docs/13_tests.md.
 
 Usage: make durations. On a machine that does nothing else, or the figures tell of the others.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 TARGETS = ("lint", "test-unit", "test-processors", "test-e2e", "test-cluster", "test-simulations")
-PAGE = Path(__file__).parents[1] / "docs" / "12_tests.md"
+PAGE = Path(__file__).parents[1] / "docs" / "13_tests.md"
 BEGIN, END = "<!-- make durations -->", "<!-- end of make durations -->"
 
 
