@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -16,6 +14,7 @@ from exp_platform.stages.execute import execute
 from exp_platform.stages.graph import Stage, stages_of
 from exp_platform.stages.run import Manifest, Run
 from exp_platform.stages.start import Started, start_run
+from exp_platform.tables.holders import this_process
 from exp_platform.tables.lease import held_lease
 
 
@@ -60,7 +59,7 @@ def run_experiment(
     that fails is told to the observer and the run goes on. Raises StageFailedError where a required stage fails, LeaseError
     where another run of this experiment is under way, DataError and ConfigError as `start_run` does.
     """
-    holder = f"{socket.gethostname()} pid {os.getpid()}"
+    holder = this_process()
     with held_lease(environment, experiment.id, holder):
         started = start_run(
             experiment,

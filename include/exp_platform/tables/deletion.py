@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import socket
 
 from exp_platform.config.environment import Environment
 from exp_platform.errors import ConfigError
 from exp_platform.tables.catalog import open_catalog, table
 from exp_platform.tables.fence import fenced
 from exp_platform.tables.folders import delete_file, delete_folder
+from exp_platform.tables.holders import this_process
 from exp_platform.tables.lease import held_lease
 from exp_platform.tables.maintenance import KEEP
 from exp_platform.tables.schemas import TABLES
@@ -29,7 +28,7 @@ def delete_experiment(environment: Environment, experiment_id: str) -> list[str]
     """
     if not _ID.fullmatch(experiment_id):
         raise ConfigError(f"experiment id: found {experiment_id!r}; allowed are 1 to 64 of a-z, 0-9 and _")
-    holder = f"exp delete on {socket.gethostname()} pid {os.getpid()}"
+    holder = f"exp delete on {this_process()}"
     with held_lease(environment, experiment_id, holder) as lease, fenced(lease):
         told = _delete_rows(environment, experiment_id)
         if any(line.endswith(" decisions") for line in told):

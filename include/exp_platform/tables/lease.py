@@ -12,13 +12,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from exp_platform.config.environment import Environment
 from exp_platform.errors import LeaseError
+from exp_platform.tables.holders import has_ended
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -78,7 +79,7 @@ class Lease:
     ttl: float = DEFAULT_TTL
 
     def acquire(self) -> None:
-        """Take the lease, or one whose last heartbeat is older than its holder's `ttl` in seconds.
+        """Take the lease, or one whose last heartbeat is older than its holder's `ttl` in seconds, or of an ended process.
 
         Raises LeaseError, which names the holder and the remedy.
         """
@@ -89,8 +90,15 @@ class Lease:
             "now": now,
             "ttl": self.ttl,
         }
-        if _execute(self.environment, _ACQUIRE, values) == 0:
-            raise LeaseError(self.refusal())
+        if _execute(self.environment, _ACQUIRE, values):
+            return
+        held = holder_of(self.environment, self.experiment_id)
+        if held is not None and has_ended(held.holder):
+            log.warning("taking the lease of %s from %s, which has ended", self.experiment_id, held.holder)
+            replace(self, holder=held.holder).release()
+            if _execute(self.environment, _ACQUIRE, values):
+                return
+        raise LeaseError(self.refusal())
 
     def heartbeat(self) -> None:
         """Say that the holder is alive. Raises LeaseError when the lease has been lost meanwhile."""
@@ -140,7 +148,7 @@ def holder_of(environment: Environment, experiment_id: str) -> Held | None:
 
 
 def release_dead(environment: Environment, experiment_id: str) -> str | None:
-    """Take the lease from a holder that no longer beats, and return its name; None for nobody.
+    """Take the lease from a holder that no longer beats or runs, and return its name; None for nobody.
 
     Raises LeaseError, with the risk, where the last heartbeat is so young that the holder may be alive.
     """
@@ -148,7 +156,7 @@ def release_dead(environment: Environment, experiment_id: str) -> str | None:
     if held is None:
         return None
     age = (datetime.now(UTC) - held.heartbeat).total_seconds()
-    if age < FRESH:
+    if age < FRESH and not has_ended(held.holder):
         raise LeaseError(
             f"{experiment_id} is held by {held.holder}, which gave a sign of life {age:.0f} seconds ago. Wait for it, or stop it "
             f"and try again in a minute. `exp unlock {experiment_id} --force` takes the lease all the same: what that run has not "

@@ -8,9 +8,7 @@ names.
 
 from __future__ import annotations
 
-import os
 import shutil
-import socket
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,6 +24,7 @@ from exp_platform.errors import DataError, LeaseError
 from exp_platform.tables.catalog import open_catalog, table
 from exp_platform.tables.fence import fenced
 from exp_platform.tables.files import writer_of
+from exp_platform.tables.holders import this_process
 from exp_platform.tables.lease import Lease, beating
 from exp_platform.tables.metadata_files import version_of
 from exp_platform.tables.quarantine import delete_old, named_files, own_files, put_back, set_aside
@@ -82,9 +81,7 @@ def maintain(
         _refuse_a_doubtful_catalog(environment, catalog, before)
     compacted, busy = 0, []
     for row in table(catalog, "experiment_registry").scan().to_arrow().to_pylist():
-        lease = Lease(
-            row["experiment_id"], f"{_RUN_ID} on {socket.gethostname()} pid {os.getpid()}", environment
-        )
+        lease = Lease(row["experiment_id"], f"{_RUN_ID} on {this_process()}", environment)
         try:
             lease.acquire()
         except LeaseError:

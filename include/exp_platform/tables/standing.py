@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from exp_platform.config.environment import CATALOG, Database, Environment
 from exp_platform.errors import LeaseError
 from exp_platform.tables.catalog import existing_catalog, table
+from exp_platform.tables.holders import has_ended
 from exp_platform.tables.schemas import NAMESPACE
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class StandingLease:
     experiment_id: str
     holder: str
     heartbeat: datetime  # aware, in UTC
-    fresh: bool  # younger than its time to live
+    fresh: bool  # younger than its time to live, and no process of this machine that has ended
 
 
 def leases(environment: Environment) -> list[StandingLease]:
@@ -45,7 +46,7 @@ def leases(environment: Environment) -> list[StandingLease]:
             row.experiment_id,
             row.holder,
             datetime.fromtimestamp(row.heartbeat_at, UTC),
-            row.heartbeat_at + row.ttl >= now,
+            row.heartbeat_at + row.ttl >= now and not has_ended(row.holder),
         )
         for row in rows
     ]
