@@ -32,3 +32,8 @@ def test_an_open_side_of_an_interval_is_infinite() -> None:
 )
 def test_a_p_value_never_reads_as_zero(p: float | None, log10_p: float | None, written: str) -> None:
     assert numbers.p_value(p, log10_p) == written
+
+
+def test_an_effect_that_is_not_there_is_one_dash() -> None:
+    assert numbers.with_interval(None, None, None, "mean") == "–"
+    assert numbers.with_interval(0.02, 0.01, 0.03, "proportion") == "+2.00 pp [+1.00 pp, +3.00 pp]"

@@ -225,6 +225,7 @@ def _template() -> jinja2.Template:
         adjusted_by=wording.adjusted_by,
         effect=wording.effect,
         interval=numbers.interval,
+        with_interval=numbers.with_interval,
         p_value=numbers.p_value,
         relative=wording.relative,
         segment=wording.segment,

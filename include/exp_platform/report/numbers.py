@@ -39,6 +39,11 @@ def interval(low: float | None, high: float | None, kind: str) -> str:
     return f"[{_side(low, '-', lambda v: change(v, kind))}, {_side(high, '+', lambda v: change(v, kind))}]"
 
 
+def with_interval(estimate: float | None, low: float | None, high: float | None, kind: str) -> str:
+    """An absolute effect with its interval; one dash where there is neither."""
+    return DASH if estimate is None else f"{change(estimate, kind)} {interval(low, high, kind)}"
+
+
 def percent_interval(low: float | None, high: float | None) -> str:
     """An interval of relative effects; an open side is infinite."""
     if low is None and high is None:
