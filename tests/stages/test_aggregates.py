@@ -14,7 +14,7 @@ import pytest
 from exp_platform.aggregates import Aggregates, read_aggregates
 from exp_platform.config.environment import Environment
 from exp_platform.config.experiment import MetricKind
-from exp_platform.errors import DataError
+from exp_platform.errors import DataError, ExpPlatformError
 from exp_platform.json_file import write_json
 from exp_platform.kernels.pools import MOST_VALUES
 from exp_platform.stages import aggregates as stage
@@ -141,6 +141,22 @@ def test_files_of_another_number_of_buckets_are_refused(
         json.loads((run.path / "publish.json").read_text()) | {"buckets": registered},
     )
     with pytest.raises(DataError, match=f"registry says {registered} buckets"):
+        stage.run(run)
+    assert not (run.path / "aggregates.json").exists()
+
+
+def test_rows_that_were_lost_or_doubled_since_they_were_published_are_not_aggregated(
+    environment: Environment,
+) -> None:
+    """Two tries of `publish` once left every row twice, and all stages were green."""
+    run = published(environment, some_data(40), buckets=1)
+    doubled = table(open_catalog(environment), "outcomes")
+    rows = doubled.scan().to_arrow()
+    doubled.append(rows)
+    left = json.loads((run.path / "publish.json").read_text())
+    left["snapshots"]["outcomes"] = doubled.refresh().current_snapshot().snapshot_id
+    write_json(run.path / "publish.json", left)
+    with pytest.raises(ExpPlatformError, match=f"outcomes: found {2 * len(rows):,}, but {len(rows):,} were"):
         stage.run(run)
     assert not (run.path / "aggregates.json").exists()
 

@@ -6,11 +6,14 @@ import json
 from datetime import date
 from typing import Any
 
+import pytest
 from pydantic import TypeAdapter
 
 from exp_platform.config.environment import Environment
 from exp_platform.config.experiment import Experiment
+from exp_platform.json_file import write_json
 from exp_platform.results.reader import Results
+from exp_platform.stages.execute import execute
 from exp_platform.tables.catalog import open_catalog, table
 from exp_platform.tables.files import plan_buckets
 from stages.frozen_runs import a_run, an_experiment, carry_out
@@ -64,3 +67,18 @@ def test_another_experiments_data_stay_as_they_were(environment: Environment) ->
     assert registered(environment, "exp_b") == before
     now = table(open_catalog(environment), "exposures").scan(selected_fields=("user_id",)).to_arrow()
     assert sorted(now["user_id"].to_pylist()) == ["r1-a", "r1-b", "r1-c", "r3-a", "r3-b", "r3-c"]
+
+
+@pytest.mark.parametrize("staged", [4, 2])
+def test_rows_that_were_lost_or_doubled_since_they_were_staged_are_not_registered(
+    environment: Environment, staged: int
+) -> None:
+    carry_out(a_run(environment, "r1"), "publish")
+    run = a_run(environment, "r2")
+    ingested = json.loads((run.path / "ingest.json").read_text())
+    ingested["measured"]["rows_out"]["exposures"] = staged
+    write_json(run.path / "ingest.json", ingested)
+    manifest = execute(run, "publish", 1)
+    assert manifest.status == "failed"
+    assert f"exposures: found 3, but {staged} were handed on" in str(manifest.error)
+    assert published_users(environment) == ["r1-a", "r1-b", "r1-c"]
