@@ -26,11 +26,14 @@ from tables.lost_state import forget_connections, lose_the_catalog, metadata_fil
 
 
 @pytest.fixture
-def run(environment: Environment) -> Environment:
+def run(environment: Environment, tmp_path: Path) -> Environment:
     """An installation that has run one experiment."""
     carry_out(a_run(environment, "r1", (D3,)))
-    open_catalog(environment).close()  # as the end of the process does: no log is left beside the database
-    forget_connections()
+    backup(environment, tmp_path / "catalog")
+    lose_the_catalog(environment)
+    shutil.copy(
+        tmp_path / "catalog", environment.catalog.uri
+    )  # as at the process's end: no log beside the database
     return environment
 
 

@@ -82,6 +82,21 @@ def test_what_is_committed_after_all_comes_back_from_quarantine(environment: Env
     assert table(open_catalog(environment), "exposures").scan().to_arrow()["user_id"].to_pylist() == ["u"]
 
 
+def test_repair_brings_back_what_is_named_and_lies_in_quarantine(environment: Environment) -> None:
+    carry_out(a_run(environment, "r1"))
+    source = table(open_catalog(environment), "exposures")
+    snapshot = source.current_snapshot()
+    assert snapshot is not None
+    before = everything(environment)
+    for location in (snapshot.manifest_list, next(iter(source.scan().plan_files())).file.file_path):
+        file = Path(location.removeprefix("file://"))
+        aside(environment, file).parent.mkdir(parents=True)
+        file.rename(aside(environment, file))
+    told = [line for line in repair(environment) if line.startswith("exposures")]
+    assert "2 files that it names were in quarantine, and are back" in told[0]
+    assert everything(environment) == before
+
+
 def test_maintenance_stops_where_it_would_remove_too_large_a_share(
     environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:

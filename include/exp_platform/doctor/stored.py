@@ -14,7 +14,7 @@ from exp_platform.doctor.finding import Finding, fault, ok, warning
 from exp_platform.tables.catalog import refuse_lost
 from exp_platform.tables.folders import files_below
 from exp_platform.tables.maintenance import KEEP
-from exp_platform.tables.metadata_files import QUARANTINE, MetadataFile, data_files
+from exp_platform.tables.metadata_files import QUARANTINE, MetadataFile, data_files, first_line
 from exp_platform.tables.quarantine import named_files, quarantined
 from exp_platform.tables.repair import compared
 from exp_platform.tables.schemas import TABLES
@@ -94,7 +94,10 @@ def _table(environment: Environment, name: str) -> list[Finding]:
     findings: list[Finding] = []
     for _ in range(_LOOKS):
         entry = entries(environment).get(name)
-        findings = list(_looked_at(environment, name, entry))
+        try:
+            findings = list(_looked_at(environment, name, entry))
+        except FileNotFoundError as error:  # a manifest: in quarantine, or gone since the look before
+            findings = [fault(f"table {name}", first_line(error), "`exp repair`")]
         if all(one.state == "ok" for one in findings) or entries(environment).get(name) == entry:
             break
     return findings
@@ -175,7 +178,7 @@ def _missing(check: str, bad: list[str], aside: object) -> Finding:
         return fault(
             check,
             f"{len(bad)} data files{whose} are in quarantine, such as {bad[0]}",
-            "`exp maintain` moves them back",
+            "`exp repair` moves them back",
         )
     return fault(
         check,

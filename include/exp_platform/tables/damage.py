@@ -45,6 +45,8 @@ _MADE_AGAIN = (
     "read what was decided before, `exp delete EXPERIMENT_ID` forgets it"
 )
 
+_GONE_BACK = "; without one, `exp repair` goes back to the newest commit that can be read, and what came after is run again"
+
 
 class DamagedTableError(ExpPlatformError):
     """A file of a table is missing, cut or corrupt; the message names it and the remedy."""
@@ -139,7 +141,7 @@ def _damaged_manifest(stored: Table, snapshot_id: int | None) -> str | None:
             what, path = "manifest", manifest.manifest_path
             manifest.fetch_manifest_entry(stored.io)
     except Exception as error:
-        return None if diagnosis(error) else f"the {what} {path} {_state(error)}: {_FROM_BACKUP}"
+        return None if diagnosis(error) else f"the {what} {path} {_state(error)}: {_FROM_BACKUP}{_GONE_BACK}"
     return None
 
 

@@ -65,8 +65,10 @@ def _repaired(
     words = [f"{name}: {word}" for word in found.words]
     if state == "absent":
         return []
+    if state in ("works", "behind", "apart") and (returned := put_back(environment, catalog, name)):
+        words.append(f"{name}: {returned} files that it names were in quarantine, and are back")
     if state == "works":
-        return [f"{name}: the catalog's entry works and is the newest; left as it is"]
+        return [*words, f"{name}: the catalog's entry works and is the newest; left as it is"]
     newest = found.newest
     if newest is None:
         return [
@@ -82,8 +84,9 @@ def _repaired(
     if state == "behind" and not forward:
         assert named is not None
         return [
+            *words,
             f"{name}: left as it is, the catalog's entry works: {_when(named)}. {newest.location} is newer, {_when(newest)}: "
-            "`exp repair --forward` takes it, if an older catalog was restored and nothing has run since"
+            "`exp repair --forward` takes it, if an older catalog was restored and nothing has run since",
         ]
     registered = _register(environment, catalog, name, newest, replaces=entry is not None)
     instead = (
