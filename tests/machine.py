@@ -51,11 +51,18 @@ def mounted(folder: Path, *mount: str) -> list[str]:
     return command
 
 
-def tiny_disk(folder: Path, kilobytes: int) -> list[str]:
-    """A command on an empty disk of that size at `folder`."""
-    return mounted(folder, "-t", "tmpfs", "-o", f"size={kilobytes}k", "none")
-
-
 def read_only_disk(folder: Path) -> list[str]:
     """A command that sees `folder` as it is, on a disk that cannot be written."""
     return mounted(folder, f'--bind "{folder}" "{folder}" && mount -o remount,ro,bind')
+
+
+def nearly_full_disk(folder: Path, kilobytes: int) -> list[str]:
+    """A command that sees a copy of `folder` on a disk with that much room left; its file `ballast` takes the rest."""
+    script = (
+        'set -e; room=$1; shift; scratch=$(mktemp -d); mount -t tmpfs none "$scratch"; cp -a "$0/." "$scratch"; '
+        'mount -t tmpfs -o size=32m none "$0"; cp -a "$scratch/." "$0"; umount "$scratch"; rmdir "$scratch"; '
+        'left=$(df --output=avail -k "$0" | tail -1); head -c $(( (left - room) * 1024 )) /dev/zero > "$0/ballast"; '
+        'exec "$@"'
+    )
+    mounted(folder, "-t", "tmpfs", "none")
+    return ["unshare", "--mount", "sh", "-c", script, str(folder), str(kilobytes)]

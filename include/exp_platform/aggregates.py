@@ -9,6 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
 
+from exp_platform.json_file import write_whole
 from exp_platform.stats.moments import Moments
 
 Kind = Literal["total", "daily", "cohort"]  # of a block
@@ -250,9 +251,7 @@ def write_aggregates(path: Path, days: list[Aggregates]) -> None:
             "daily": [asdict(r) for r in day.daily],
         }
 
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps([shallow(d) for d in days], default=plain, allow_nan=False))
-    partial.replace(path)
+    write_whole(path, json.dumps([shallow(d) for d in days], default=plain, allow_nan=False))
 
 
 def read_aggregates(path: Path) -> list[Aggregates]:

@@ -101,7 +101,8 @@ def diagnosis(error: BaseException) -> str | None:
     """The meaning of an error and the remedy, in one line that ends with the library's own words; None if unknown."""
     for link in _chain(error):
         said = " ".join(str(link).split())
-        said = said.partition(" [SQL:")[0]  # a statement says nothing of what is wrong
+        for more in (" [SQL:", " (Background on this error"):
+            said = said.partition(more)[0]  # neither says what is wrong
         if isinstance(link, OSError) and link.errno in (errno.ENOSPC, errno.EDQUOT):
             said = f"No space left on device: {said}"
         for pattern, meaning in _MEANINGS:

@@ -9,17 +9,26 @@ from typing import Any
 
 
 def write_json(path: Path, value: Any) -> Path:
-    """Write JSON so that a reader sees the old file or the whole new one; dates become ISO 8601 strings.
+    """Write JSON so that a reader sees the old file or the whole new one; dates become ISO 8601 strings."""
+    return write_whole(path, json.dumps(value, indent=1, default=str))
+
+
+def write_whole(path: Path, text: str) -> Path:
+    """Write a file so that a reader sees the old one or the whole new one.
 
     Later stages rest on what is written: it is on the disk, not only on its way there, when this returns.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with partial.open("w") as stream:
-        stream.write(json.dumps(value, indent=1, default=str))
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("w") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)  # on a full disk its room is needed
+        raise
     sync_folder(path.parent)
     return path
 

@@ -5,6 +5,7 @@ Everything is damaged beside one small experiment with results of two days, and 
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sqlite3
@@ -22,7 +23,7 @@ from end_to_end.own_data import events, events_spec
 from exp_platform.errors import LONGEST
 from exp_platform.tables import catalog, lease
 from exp_platform.tables.lease import holder_of
-from machine import read_only_disk
+from machine import nearly_full_disk, read_only_disk
 
 DAYS = (date(2026, 3, 14), date(2026, 3, 15))
 RUN = ("run", "shop", "--as-of", str(DAYS[-1]), "--force")
@@ -154,3 +155,39 @@ def test_a_file_where_a_folder_should_be_and_the_other_way_round_are_told(
         assert name in told
         if name in ("runs", "memos"):
             assert said(shop, *RESULTS).code == 0
+
+
+# On a disk that only this process and its children see: a run, what it left, the results; then with room, and another run.
+ON_A_FULL_DISK = """
+import json, pathlib, subprocess, sys
+state, exp, run, results = pathlib.Path(sys.argv[1]), *map(json.loads, sys.argv[2:])
+def said(command):
+    done = subprocess.run(exp + command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    return done.returncode, done.stdout, done.stderr
+first = said(run)
+partial = [str(path) for path in state.rglob("*") if "partial" in path.name]
+full = said(results)
+(state / "ballast").unlink()
+print(json.dumps([first, partial, full, said(results), said(run)]))
+"""
+
+
+@pytest.mark.parametrize("kilobytes", [8, 200])
+def test_a_full_disk_costs_the_run_and_nothing_else(shop: Installation, kilobytes: int) -> None:
+    before = nearly_full_disk(shop.state, kilobytes)
+    database(shop)
+    good = said(shop, *RESULTS)
+    arguments = [str(shop.state), *(json.dumps(command) for command in (EXP, RUN, RESULTS))]
+    done = subprocess.run(
+        [*before, sys.executable, "-c", ON_A_FULL_DISK, *arguments],
+        env=os.environ | shop.variables,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    run, partial, full, roomy, again = json.loads(done.stdout)
+    assert "the disk is full: free some space" in refused(Said(*run))
+    assert partial == []
+    assert full == roomy == [0, good.out, ""]
+    assert again[0] == 0, again  # at once: nobody holds the lease

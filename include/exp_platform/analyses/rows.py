@@ -14,6 +14,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar
 
+from exp_platform.json_file import write_whole
+
 
 class Status(StrEnum):
     """Whether a row's numbers can be read."""
@@ -305,10 +307,7 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
         columns = {k: v for k, v in row_dict(row).items() if v is not None}
         return {"table": row.TABLE, **columns, "as_of_date": row.as_of_date.isoformat()}
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps([entry(row) for row in rows], allow_nan=False))
-    partial.replace(path)
+    write_whole(path, json.dumps([entry(row) for row in rows], allow_nan=False))
 
 
 def read_rows(path: Path) -> list[Row]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -45,8 +46,13 @@ class Writer:
         """
         rows = self._with_constants(bucket, rows).select(self.schema.names).cast(self.schema)
         path = f"{self.folder}/{self.run_id}-{bucket:05d}-{secrets.token_hex(4)}.parquet"
-        with self.io.new_output(path).create() as stream:
-            pq.write_table(rows, stream, compression="zstd")
+        try:
+            with self.io.new_output(path).create() as stream:
+                pq.write_table(rows, stream, compression="zstd")
+        except OSError:
+            with suppress(OSError):
+                self.io.delete(path)  # on a full disk its room is needed
+            raise
         return path
 
     def _with_constants(self, bucket: int, rows: pa.Table) -> pa.Table:

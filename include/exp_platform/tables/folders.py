@@ -32,6 +32,13 @@ def files_below(environment: Environment, folder: str) -> list[FileInfo]:
     ]
 
 
+def folders_in(environment: Environment, folder: str) -> list[str]:
+    """The locations of the folders that lie in a folder itself; none where it does not exist."""
+    selector = FileSelector(plain_path(folder), allow_not_found=True)
+    found = _file_system(environment, folder).get_file_info(selector)
+    return [located(folder, info.path) for info in found if info.type == FileType.Directory]
+
+
 def read_file(environment: Environment, location: str) -> bytes | None:
     """A file's content; None where it does not exist. Raises OSError where the store does not answer."""
     files, path = _file_system(environment, location), plain_path(location)
@@ -49,10 +56,15 @@ def write_file(environment: Environment, location: str, content: bytes) -> None:
     if local:
         files.create_dir(os.path.dirname(path))
     about = None if local else {"Content-Type": _content_type(path)}
-    with files.open_output_stream(partial, compression=None, metadata=about) as stream:
-        stream.write(content)
-    if local:
-        files.move(partial, path)
+    try:
+        with files.open_output_stream(partial, compression=None, metadata=about) as stream:
+            stream.write(content)
+        if local:
+            files.move(partial, path)
+    except OSError:
+        if local and os.path.isfile(partial):
+            os.unlink(partial)  # on a full disk its room is needed
+        raise
 
 
 def move_file(environment: Environment, location: str, to: str) -> None:

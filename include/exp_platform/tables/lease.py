@@ -198,7 +198,10 @@ def held_lease(environment: Environment, experiment_id: str, holder: str) -> Ite
             raise LeaseError(f"stopped: {lease.refusal()}") from None
         raise
     finally:
-        lease.release()
+        try:
+            lease.release()
+        except Exception as error:  # a full disk: what ended the block matters more, and the lease of an ended process is free
+            log.debug("the lease of %s could not be given back: %s", experiment_id, error)
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from exp_platform.tables.fence import fenced
 from exp_platform.tables.files import writer_of
 from exp_platform.tables.holders import this_process
 from exp_platform.tables.lease import Lease, beating
+from exp_platform.tables.leftovers import remove_leftovers
 from exp_platform.tables.metadata_files import version_of
 from exp_platform.tables.quarantine import delete_old, named_files, own_files, put_back, set_aside
 from exp_platform.tables.schemas import RESULT_TABLES, TABLES
@@ -50,6 +51,7 @@ class Maintained:
     put_back: int = 0  # of those that an earlier maintenance had quarantined, and that are named after all
     removed_files: int = 0  # that had been in quarantine for `keep`
     removed_runs: int = 0
+    leftovers: int = 0  # files and folders that killed processes left half-written
     busy: tuple[str, ...] = ()
 
 
@@ -106,6 +108,7 @@ def maintain(
         put_back=sum(one.put_back for one in cleared),
         removed_files=sum(one.removed for one in cleared),
         removed_runs=_remove_runs(environment.runs_dir, before),
+        leftovers=remove_leftovers(environment, before),
         busy=tuple(busy),
     )
 
