@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from exp_platform.config.environment import Environment
-from exp_platform.errors import ConfigError, LeaseError
+from exp_platform.errors import ConfigError, DataError, LeaseError
 from exp_platform.results.reader import Results
+from exp_platform.tables import catalog as catalogs
 from exp_platform.tables.catalog import open_catalog, table
 from exp_platform.tables.lease import Lease
 from exp_platform.tables.maintenance import maintain
@@ -149,6 +150,21 @@ def test_what_was_written_to_since_an_older_catalog_came_back_is_never_overwritt
     told = [line for line in repair(stored, forward=True) if line.startswith("decisions")]
     assert "does not follow from it" in told[-1]
     assert Results(stored).decisions("exp_a")[-1].run_id == "r8"
+
+
+def test_tables_that_an_older_version_has_made_anew_give_way_to_the_lost_ones(
+    stored: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = rows(stored)
+    lose_the_catalog(stored)
+    with monkeypatch.context() as older_version:
+        older_version.setattr(catalogs, "refuse_lost", lambda *_: None)
+        assert not any(rows(stored).values())
+    with pytest.raises(DataError, match="decisions was committed to since"):
+        maintain(stored, now=datetime.now(UTC) + timedelta(days=9))
+    assert any(line.startswith("decisions") and "instead of" in line for line in repair(stored, forward=True))
+    forget_connections()
+    assert rows(stored) == before
 
 
 def test_repair_refuses_while_a_run_is_under_way(stored: Environment) -> None:

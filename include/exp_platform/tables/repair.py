@@ -113,10 +113,12 @@ def _register(
 
 
 def _follows(newer: MetadataFile, older: MetadataFile) -> bool:
-    """Whether a file's history holds the other's newest snapshot."""
-    current = older.metadata.current_snapshot_id
+    """Whether a file's history holds the other's newest snapshot, so that taking it instead loses nothing."""
+    current = older.metadata.current_snapshot()
+    if current is None:  # such as a table that was made anew in the folder of a lost one, and not written to
+        return True
     same_table = newer.metadata.table_uuid == older.metadata.table_uuid
-    return same_table and (current is None or newer.metadata.snapshot_by_id(current) is not None)
+    return same_table and newer.metadata.snapshot_by_id(current.snapshot_id) is not None
 
 
 def _named(environment: Environment, entry: str) -> MetadataFile | None:
