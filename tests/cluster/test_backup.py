@@ -9,16 +9,18 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, text
+from sqlalchemy.exc import InternalError
 
 from cluster import postgres
 from cluster.postgres import Postgres
 from exp_platform.config.environment import CatalogSettings, Environment
+from exp_platform.doctor import stored
 from exp_platform.errors import ConfigError, LeaseError
 from exp_platform.tables.backup import backup, restore
 from exp_platform.tables.catalog import open_catalog
 from exp_platform.tables.lease import Lease, holder_of
 from exp_platform.tables.repair import repair
-from exp_platform.tables.standing import entries
+from exp_platform.tables.standing import entries, reading
 from stages.frozen_runs import D3
 
 
@@ -73,6 +75,22 @@ def test_an_older_dump_comes_back_and_repair_brings_it_forward(
     assert _execute(on_postgres.catalog, "SELECT x FROM neighbour") == [(1,)]
     repair(on_postgres, forward=True)
     assert _entry(on_postgres) == now
+
+
+def test_the_doctor_reads_a_catalog_on_postgres(on_postgres: Environment) -> None:
+    _committed(on_postgres, "r1")
+    Lease("exp_a", "a run", on_postgres).acquire()
+    findings = [
+        stored.catalog(on_postgres),
+        *stored.standing_leases(on_postgres),
+        *stored.tables(on_postgres),
+    ]
+    assert [finding.line for finding in findings if finding.state != "ok"] == []
+    assert any("exp_a is held by a run" in finding.found for finding in findings)
+    with reading(on_postgres.catalog) as connection:
+        assert connection is not None
+        with pytest.raises(InternalError, match="read-only"):
+            connection.execute(text("DELETE FROM exp_leases"))
 
 
 def _committed(environment: Environment, run_id: str) -> str:

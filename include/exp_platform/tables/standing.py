@@ -92,7 +92,7 @@ def reading(database: Database) -> Iterator[Connection | None]:
         yield None
         return
     with engine.connect() as connection:
-        yield connection
+        yield connection.execution_options(postgresql_readonly=True)
 
 
 def read_only(path: Path) -> Any:
