@@ -28,6 +28,7 @@ demo: setup ## one synthetic experiment through Airflow: decision, results, memo
 	@. scripts/airflow-env.sh && $(PY) -m exp_platform.orchestration.demo
 
 airflow: setup ## Airflow with the experiments' DAGs on http://127.0.0.1:8080 (stop with Ctrl-C)
+	@. scripts/airflow-env.sh && scripts/airflow-port.sh
 	@scripts/airflow-init.sh
 	@. scripts/airflow-env.sh && echo "==> user admin, password in $$AIRFLOW_HOME/simple_auth_manager_passwords.json.generated" \
 		&& exec airflow standalone

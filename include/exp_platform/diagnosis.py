@@ -70,8 +70,8 @@ _MEANINGS: tuple[tuple[str, str], ...] = (
     (
         r"Answer from Java side is empty|Error while sending or receiving|An error occurred while trying to connect to the Java"
         r"|Java side is closed|SparkContext was shut down|Python worker exited unexpectedly",
-        "Spark died in the middle of work, of too little memory most likely: run again with more or less of it "
-        "(spark.driver_memory of the environment), or with fewer stages at once",
+        "Spark died in the middle of work: run again; if it stays so, memory is short: give Spark more "
+        "(spark.driver_memory of the environment), or run fewer stages at once",
     ),
     (
         r"No space left on device|database or disk is full|Disk quota exceeded|XMinioStorageFull|StorageFull|HTTP status 507",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from end_to_end.installation import Installation, Said
+from end_to_end.installation import ROOT, Installation, Said
 from end_to_end.own_data import events, events_spec
 from exp_platform.errors import LONGEST
 from exp_platform.tables import catalog, lease
@@ -191,3 +192,87 @@ def test_a_full_disk_costs_the_run_and_nothing_else(shop: Installation, kilobyte
     assert partial == []
     assert full == roomy == [0, good.out, ""]
     assert again[0] == 0, again  # at once: nobody holds the lease
+
+
+# `exp` as if the data were too many for one task, so that Spark starts; with "kill" its JVM dies as soon as it has begun.
+WITH_SPARK = """
+import os, signal, sys, threading
+from exp_platform.spark import session
+from exp_platform.stages import ingest
+ingest.bucket_count = lambda plan: 2
+start = session.workers
+def dying(*arguments):
+    context = start(*arguments)
+    pid = int(context._jvm.java.lang.ProcessHandle.current().pid())
+    threading.Timer(0.2, os.kill, (pid, signal.SIGKILL)).start()
+    return context
+if sys.argv[1] == "kill":
+    session.workers = dying
+sys.argv[:2] = ["exp"]
+from exp_platform.cli import main
+main()
+"""
+
+
+def with_spark(shop: Installation, how: str = "", **variables: str) -> Said:
+    done = subprocess.run(
+        [sys.executable, "-c", WITH_SPARK, how, *RUN],
+        env=os.environ | shop.variables | variables,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    spoken = [line for line in done.stderr.splitlines() if "incubator modules" not in line]
+    return Said(done.returncode, done.stdout, "\n".join(spoken))
+
+
+@pytest.mark.parametrize("home", ["/nowhere", "/etc/passwd"])
+def test_a_wrong_java_home_is_named(shop: Installation, home: str) -> None:
+    told = refused(with_spark(shop, JAVA_HOME=home))
+    assert f"ingest: JAVA_HOME is {home}, which has no bin/java that can be run: set it to" in told
+
+
+def test_a_java_that_does_not_start_is_told(shop: Installation, tmp_path: Path) -> None:
+    java = tmp_path / "bin" / "java"
+    java.parent.mkdir()
+    java.write_text("#!/bin/sh\nexit 1\n")
+    java.chmod(0o755)
+    found = with_spark(shop, JAVA_HOME=str(tmp_path))
+    assert found.code == 1
+    assert "Traceback" not in found.err
+    assert found.err.splitlines()[-1].startswith("error: ingest: Java did not start: set JAVA_HOME")
+
+
+def test_a_jvm_that_dies_in_mid_stage_ends_the_run_in_one_line(shop: Installation) -> None:
+    assert "ingest: Spark died in the middle of work: run again" in refused(with_spark(shop, "kill"))
+
+
+def test_a_port_in_use_is_told(shop: Installation) -> None:
+    environment = shop.configs / "environments" / "embedded.yaml"
+    with put_back(environment), socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        properties = f"{{spark.driver.port: '{taken.getsockname()[1]}', spark.port.maxRetries: '0'}}"
+        environment.write_text(f"{environment.read_text()}\n  properties: {properties}\n")
+        found = with_spark(shop)
+    last = found.err.splitlines()[-1]  # Spark's own log comes before
+    assert found.code == 1
+    assert "Traceback" not in found.err
+    assert last.startswith(
+        "error: ingest: a port is in use: stop what listens there, or take the fixed port out"
+    )
+
+
+def test_a_port_of_airflow_that_is_in_use_is_told_before_it_starts() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        command = [str(ROOT / "scripts" / "airflow-port.sh")]
+        variables = os.environ | {"AIRFLOW__API__HOST": "127.0.0.1", "AIRFLOW__API__PORT": str(port)}
+        busy = subprocess.run(command, env=variables, capture_output=True, text=True)
+    assert busy.returncode == 1
+    assert f"port {port} of 127.0.0.1 is in use" in busy.stderr
+    assert f"AIRFLOW__API__PORT={port + 1} make airflow" in busy.stderr
+    assert subprocess.run(command, env=variables).returncode == 0

@@ -33,6 +33,7 @@ def build_spark_session(app_name: str, environment: Environment | None = None) -
     environment. Raises ConfigError when Iceberg is not on the driver's class path.
     """
     logging.getLogger("py4j").setLevel(logging.WARNING)  # it logs every connection it closes
+    logging.getLogger().addFilter(_not_of_py4j)  # the traceback of a JVM that died: its error is told anyway
     environment = environment or load_environment()
     environment.prepare()
     properties = session_properties(environment)
@@ -75,6 +76,11 @@ def workers(app_name: str, environment: Environment) -> SparkContext:
             log.warning("waiting for an executor of %s, %.0f s so far", context.master, waited)
         time.sleep(_EXECUTOR_POLL)
     return context
+
+
+def _not_of_py4j(record: logging.LogRecord) -> bool:
+    """Whether a record of the root logger is another's; py4j logs there itself."""
+    return record.module not in ("java_gateway", "clientserver")
 
 
 def _beside(running: SparkSession, properties: dict[str, str]) -> SparkSession:

@@ -39,7 +39,11 @@ def spark_home() -> Path:
 
 
 def submit_environment() -> dict[str, str]:
-    """Environment variables of a spark-submit process; those already set win, except the Python to use."""
+    """Environment variables of a spark-submit process; those already set win, except the Python to use.
+
+    Raises ConfigError where JAVA_HOME names no Java.
+    """
+    _require_java()
     launcher = [QUICK_START, *_archive_options(LAUNCHER_ARCHIVE)]
     defaults = {
         "SPARK_HOME": str(spark_home()),
@@ -121,6 +125,16 @@ def session_properties(environment: Environment) -> dict[str, str]:
     if local or environment.spark.shuffle_partitions is not None:
         properties["spark.sql.shuffle.partitions"] = str(environment.spark.shuffle_partitions or cores)
     return properties | environment.spark.properties
+
+
+def _require_java() -> None:
+    """Spark's own script says only that a file is missing, in two lines of its own."""
+    home = os.environ.get("JAVA_HOME")
+    if home and not os.access(Path(home, "bin", "java"), os.X_OK):
+        raise ConfigError(
+            f"JAVA_HOME is {home}, which has no bin/java that can be run: set it to the folder of a Java 17 or 21, or unset it "
+            "where `java` is on the PATH"
+        )
 
 
 def _jars() -> list[Path]:
