@@ -40,6 +40,7 @@ _NO_DAMAGE = (
     ValidationException,
 )
 _FROM_BACKUP = "put it back from a backup of the warehouse"
+_REPAIRED = "; without one, `exp repair` goes back to the newest commit that can be read: run again what came after it"
 _MADE_AGAIN = (
     "; without one, `exp run EXPERIMENT_ID --as-of DAY --force` makes the results of its days again, and where that cannot "
     "read what was decided before, `exp delete EXPERIMENT_ID` forgets it"
@@ -118,10 +119,7 @@ def _damage(catalog: Catalog, name: str, where: BooleanExpression, snapshot_id: 
     except Exception as error:
         if is_no_damage(error):
             return None
-        return (
-            f"the metadata file {_entry(catalog, name)} {_state(error)}: `exp repair` takes the newest one that can be read, "
-            "or put it back from a backup of the warehouse"
-        )
+        return f"the metadata file {_entry(catalog, name)} {_state(error)}: {_FROM_BACKUP}{_REPAIRED}"
     manifests = _damaged_manifest(stored, snapshot_id)
     if manifests is not None:
         return manifests
