@@ -6,7 +6,7 @@ without this file nobody would be told.
 
 from __future__ import annotations
 
-from exp_platform.config.faults import bounded
+from exp_platform.config.faults import one_line
 from exp_platform.config.loading import load_all
 from exp_platform.errors import ConfigError
 from exp_platform.orchestration.dag import build_dags
@@ -16,7 +16,7 @@ MOST_TOLD = 200  # Airflow stores the message, and shows it whole
 loaded = load_all()
 faults = [str(error) for error in loaded.errors]
 faults += [
-    f"{loaded.experiments[id].spec_file}: {id}: no DAG can be made of it ({type(error).__name__}: {bounded(str(error))}); the other "
+    f"{loaded.experiments[id].spec_file}: {id}: no DAG can be made of it ({type(error).__name__}: {one_line(str(error))}); the other "
     "experiments have theirs"
     for id, error in build_dags(loaded.experiments.values())[1].items()
 ]

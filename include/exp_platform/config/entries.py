@@ -22,8 +22,8 @@ from exp_platform.config.faults import (
     Key,
     SpecError,
     Words,
-    bounded,
     faults_of,
+    one_line,
     render_found,
     render_key,
     suggest,
@@ -66,7 +66,7 @@ class SpecFile:
         except (OSError, RuntimeError):  # links in a circle
             path = self.path.absolute()
         root = project_root()
-        return bounded(str(path.relative_to(root) if path.is_relative_to(root) else path), LONGEST_PATH)
+        return one_line(str(path.relative_to(root) if path.is_relative_to(root) else path), LONGEST_PATH)
 
     def error(self, fault: Fault, experiment_id: str | None = None) -> SpecError:
         """A fault of this file, with its line."""
@@ -74,8 +74,8 @@ class SpecFile:
         return self.error_at(line, fault, experiment_id)
 
     def error_at(self, line: int | None, fault: Fault, experiment_id: str | None = None) -> SpecError:
-        """A fault at a line that is known otherwise, in one line of bounded length."""
-        found, allowed = bounded(render_found(fault.found)), bounded(fault.allowed)
+        """A fault at a line that is known otherwise, in one line of one_line length."""
+        found, allowed = one_line(render_found(fault.found)), one_line(fault.allowed)
         return SpecError(self.name, render_key(fault.key), found, allowed, line, experiment_id)
 
 
@@ -115,7 +115,7 @@ def entries_of(path: Path, text: bytes) -> tuple[list[Entry], list[SpecError]]:
 def not_foreseen(error: Exception) -> Fault:
     """For an error that no check foresaw: what it says, and whose fault it is."""
     remedy = "this is a fault of the platform's: report it with the file, and leave the file out meanwhile"
-    return Fault((), Words(f"what cannot be read ({type(error).__name__}: {bounded(str(error))})"), remedy)
+    return Fault((), Words(f"what cannot be read ({type(error).__name__}: {one_line(str(error))})"), remedy)
 
 
 def _entries_of(path: Path, text: bytes) -> tuple[list[Entry], list[SpecError]]:
@@ -154,7 +154,7 @@ def _is_inside_an_entry(key: Key) -> bool:
 
 
 def _refused(flaw: Flaw, depth: int = 0) -> Fault:
-    return Fault(flaw.key[depth:], Words(bounded(flaw.found, 80)), flaw.allowed)
+    return Fault(flaw.key[depth:], Words(one_line(flaw.found, 80)), flaw.allowed)
 
 
 def _not_yaml(file: SpecFile, error: yaml.YAMLError) -> SpecError:

@@ -26,7 +26,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from exp_platform.config.faults import bounded, render_key
+from exp_platform.config.faults import one_line, render_key
 from exp_platform.config.variables import filled
 from exp_platform.config.yaml_file import Document, read_bounded
 from exp_platform.errors import ConfigError
@@ -290,10 +290,10 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         document = Document(read_bounded(path))
     except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: cannot be read: {bounded(str(error))}") from error
+        raise ConfigError(f"{path}: cannot be read: {one_line(str(error))}") from error
     if document.flaws:
         told = [
-            f"{path}:{document.line(key)}: {render_key(key)}: found {bounded(found, 80)}; {allowed}"
+            f"{path}:{document.line(key)}: {render_key(key)}: found {one_line(found, 80)}; {allowed}"
             for key, found, allowed in document.flaws
         ]
         raise ConfigError("\n".join(told))
@@ -314,7 +314,7 @@ def _validated(path: Path, content: dict[str, Any]) -> Environment:
         environment = Environment.model_validate(content)
     except ValidationError as error:
         faults = [
-            f"{path}: {render_key(fault['loc'])}: {fault['msg']} (found {bounded(repr(fault['input']), 80)})"
+            f"{path}: {render_key(fault['loc'])}: {fault['msg']} (found {one_line(repr(fault['input']), 80)})"
             for fault in error.errors()
         ]
         raise ConfigError("\n".join(faults)) from error

@@ -91,12 +91,12 @@ def suggest(found: str, known: Iterable[str]) -> str:
     names = sorted(known)
     short = [name for name in names if len(name) <= _LONGEST_NAME] if len(found) <= _LONGEST_NAME else []
     near = difflib.get_close_matches(found, short, 1)
-    listed = ", ".join(bounded(name, _LONGEST_NAME) for name in names[:_MOST_NAMES]) or "none"
+    listed = ", ".join(one_line(name, _LONGEST_NAME) for name in names[:_MOST_NAMES]) or "none"
     more = f" and {len(names) - _MOST_NAMES:,} more" if len(names) > _MOST_NAMES else ""
     return f"{f'did you mean {near[0]}? ' if near else ''}allowed: {listed}{more}"
 
 
-def bounded(text: str, longest: int = LONGEST) -> str:
+def one_line(text: str, longest: int = LONGEST) -> str:
     """A text for one line: cut where it is longer, and whatever is no visible character escaped."""
     if len(text) > longest:
         text = text[: longest - 3] + "..."
@@ -109,9 +109,9 @@ def render_key(key: Sequence[str | int]) -> str:
     """`("metrics", 2, "window")` as `metrics[2].window`."""
     text = ""
     for part in key:
-        name = bounded(str(part), _LONGEST_NAME + 6)
+        name = one_line(str(part), _LONGEST_NAME + 6)
         text += f"[{name}]" if isinstance(part, int) else f".{name}" if text else name
-    return bounded(text, _LONGEST_KEY)
+    return one_line(text, _LONGEST_KEY)
 
 
 def render_found(value: Any) -> str:

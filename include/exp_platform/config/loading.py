@@ -16,7 +16,7 @@ from exp_platform.config.entries import FOLDER, ID_REMEDY, Entry, SpecFile, entr
 from exp_platform.config.environment import config_dir as default_config_dir
 from exp_platform.config.environment import project_root
 from exp_platform.config.experiment import Experiment
-from exp_platform.config.faults import Fault, SpecError, Words, bounded, render_found, suggest
+from exp_platform.config.faults import Fault, SpecError, Words, one_line, render_found, suggest
 from exp_platform.config.variables import filled
 from exp_platform.config.yaml_file import Document, read_bounded
 from exp_platform.errors import ConfigError
@@ -79,7 +79,7 @@ def named_environment(config: Path) -> str | None:
     try:
         data = Document(read_bounded(config)).data
     except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"{config}: cannot be read: {bounded(str(error))}") from error
+        raise ConfigError(f"{config}: cannot be read: {one_line(str(error))}") from error
     name = data.get("environment") if isinstance(data, dict) else None
     if name is not None and not isinstance(name, str):
         found = render_found(name)

@@ -62,15 +62,16 @@ def _nulls(e: Evidence) -> Iterator[CheckResult]:
 
 
 def _malformed(e: Evidence) -> Iterator[CheckResult]:
-    examples = e.measured.examples
-    shown = [value for column in e.measured.malformed for value in examples.get(column, [])]
-    such_as = f" (such as {', '.join(map(repr, shown[:3]))})" if shown else ""
+    such_as = {
+        column: f" (such as {', '.join(map(repr, shown[:3]))})"
+        for column in e.measured.malformed
+        if (shown := e.measured.examples.get(column, []))
+    }
     remedy = "write numbers plainly and times in ISO 8601, or raise quality.max_null_share"
     if any(column.endswith("(whole row)") for column in e.measured.malformed):
         remedy = "mend those lines, or say how the file is written (delimiter, escape), or raise quality.max_null_share"
-    yield worst_share(
-        e, "malformed", e.measured.malformed, e.limits.max_null_share, f"cannot be read{such_as}", remedy
-    )
+    limit = e.limits.max_null_share
+    yield worst_share(e, "malformed", e.measured.malformed, limit, "cannot be read", remedy, such_as)
 
 
 def _duplicates(e: Evidence) -> Iterator[CheckResult]:

@@ -33,8 +33,11 @@ _REMEDIES: tuple[tuple[tuple[str, ...], str], ...] = (
         ("straddling object",),
         "one line is longer than 8 MB: mend the quotes of that line, or write the file again",
     ),
+    (
+        ("incorrect data check", "CRC", "checksum", "orrupt", "decompress failed"),
+        "it is damaged: deliver it again",
+    ),
     (("Truncated", "inflate failed"), "it is not all there: deliver it again"),
-    (("CRC", "checksum", "orrupt", "decompress failed"), "it is damaged: deliver it again"),
 )
 
 
