@@ -43,3 +43,9 @@ def test_a_check_that_quotes_data_is_bounded_wherever_it_is_written() -> None:
 
 def test_a_line_of_just_the_length_is_whole() -> None:
     assert bounded("x" * LONGEST) == "x" * LONGEST
+
+
+def test_orders_to_a_terminal_and_hidden_characters_are_written_out() -> None:
+    """Values of the data and words of libraries stand in messages: they may neither colour nor reverse nor hide a line."""
+    said = str(DataError("arm \x1b[2J\ufeff\u202e\x00\udcff: rename it\nand again"))
+    assert said == "arm \\x1b[2J\\ufeff\\u202e\\x00\\udcff: rename it\nand again"

@@ -8,14 +8,21 @@ _END = 500  # characters kept of a long line's end, where the remedy stands
 def bounded(text: str, longest: int = LONGEST) -> str:
     """The text with at most MOST_LINES lines; of one longer than `longest` the beginning and the end.
 
-    Messages quote data, configs and libraries, any of which may hold a megabyte in one line.
+    Messages quote data, configs and libraries, any of which may hold a megabyte in one line, or orders to a terminal.
     """
     if len(text) <= longest:
-        return text
+        return visible(text)
     lines = text.split("\n", MOST_LINES)
     if len(lines) > MOST_LINES:
         lines[-1] = f"... and {lines[-1].count(chr(10)) + 1:,} lines more"
-    return "\n".join(_cut(line, longest) for line in lines)
+    return "\n".join(visible(_cut(line, longest)) for line in lines)
+
+
+def visible(text: str) -> str:
+    r"""The text with every character that a terminal hides or obeys written out (`\x1b`); line breaks stay."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
 def _cut(line: str, longest: int) -> str:

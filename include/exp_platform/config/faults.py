@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticCustomError
 
+from exp_platform.errors import visible
+
 Key = tuple[str | int, ...]
 
 
@@ -97,12 +99,9 @@ def suggest(found: str, known: Iterable[str]) -> str:
 
 
 def one_line(text: str, longest: int = LONGEST) -> str:
-    """A text for one line: cut where it is longer, and whatever is no visible character escaped."""
-    if len(text) > longest:
-        text = text[: longest - 3] + "..."
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    """A text for one line: cut where it is longer, and whatever is no visible character written out."""
+    text = text if len(text) <= longest else text[: longest - 3] + "..."
+    return visible(text).replace("\n", "\\n")
 
 
 def render_key(key: Sequence[str | int]) -> str:
