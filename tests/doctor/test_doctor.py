@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from exp_platform.cli import app
-from exp_platform.config.environment import Environment
+from exp_platform.config.environment import Environment, load_environment
 from exp_platform.doctor import installation, stored
 from exp_platform.doctor.examine import examine
 from exp_platform.doctor.finding import Finding
@@ -21,6 +21,7 @@ from exp_platform.tables.backup import backup
 from exp_platform.tables.catalog import open_catalog, table
 from exp_platform.tables.lease import Lease
 from exp_platform.tables.maintenance import maintain
+from machine import open_folder, without_root
 from stages.frozen_runs import D3, a_run, carry_out, stage_exposures
 from tables.lost_state import forget_connections, lose_the_catalog, metadata_files
 
@@ -135,6 +136,23 @@ def test_a_stale_lease_is_warned_of_and_a_live_one_is_not(run: Environment) -> N
 def test_a_file_where_the_state_folder_should_be_is_told(environment: Environment) -> None:
     environment.state_dir.write_text("")
     assert any("is no folder" in f.found and "EXP_STATE_DIR" in f.remedy for f in faults(environment))
+
+
+def test_a_folder_that_another_user_has_made_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_folder() as state:
+        monkeypatch.setenv("EXP_STATE_DIR", str(state))
+        metadata = state / "warehouse" / "exp" / "decisions" / "metadata"
+        metadata.mkdir(parents=True)
+        for folder in (metadata, *list(metadata.parents)[:3]):
+            folder.chmod(0o777)
+        with without_root():
+            assert installation.rights(load_environment()).state == "ok"
+        metadata.chmod(0o555)
+        with without_root():
+            assert (
+                f"{metadata} (of warehouse) cannot be written"
+                in installation.rights(load_environment()).found
+            )
 
 
 def test_no_java_or_an_unknown_one_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ _JAVAS = (17, 21)
 _NEEDED = ("pyspark", "pyiceberg", "pyarrow", "duckdb", "numpy", "pydantic", "sqlalchemy")
 _SECONDS = 30  # in which Java says its version on a busy machine
 _GB = 1_000_000_000
+_MOST_PLACES = 5  # that one line names
 _FULL, _NEARLY_FULL = 0.5 * _GB, 5 * _GB  # free bytes
 
 
@@ -142,14 +143,22 @@ def rights(environment: Environment) -> Finding:
         there = _existing(place)
         if not there.is_dir():
             refused.append(f"{there} (of {what}) is no folder")
-        elif not os.access(there, os.W_OK | os.X_OK):
-            refused.append(f"{there} (of {what}) cannot be written")
+            continue
+        below = ("*/", "*/*/", "*/*/*/") if what == "warehouse" else ("*/",)  # to the folders of a table
+        folders = [there, *(found for depth in below for found in place.glob(depth))]
+        refused += [
+            f"{folder} (of {what}) cannot be written"
+            for folder in folders
+            if not _may(folder, os.W_OK | os.X_OK)
+        ]
     database = Path(environment.catalog.uri)
     if environment.catalog.kind == "sqlite":
         files = [Path(f"{database}{suffix}") for suffix in ("", "-wal", "-shm")]
         refused += [
-            f"{file} cannot be written" for file in files if file.exists() and not os.access(file, os.W_OK)
+            f"{file} cannot be written" for file in files if file.exists() and not _may(file, os.W_OK)
         ]
+    if len(refused) > _MOST_PLACES:
+        refused[_MOST_PLACES:] = [f"and {len(refused) - _MOST_PLACES} more"]
     if refused:
         return fault(
             "rights",
@@ -159,6 +168,10 @@ def rights(environment: Environment) -> Finding:
     return ok(
         "rights", f"this user may write {environment.state_dir} and all other places of {environment.name}"
     )
+
+
+def _may(place: Path, rights: int) -> bool:
+    return os.access(place, rights, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _places(environment: Environment) -> dict[str, Path]:

@@ -44,7 +44,8 @@ def delete_experiment(environment: Environment, experiment_id: str) -> list[str]
         return [f"nothing was stored of {experiment_id}"]
     return [
         *told,
-        f"(deleted rows stay in older snapshots and files until maintenance, {KEEP.days} days from now)",
+        f"(deleted rows stay in older snapshots and files until maintenance has set them aside, {KEEP.days} days from now, and "
+        f"removed them, {2 * KEEP.days} days from now)",
     ]
 
 
