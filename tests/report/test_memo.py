@@ -279,3 +279,12 @@ def test_a_terminal_shows_no_thousands_of_rows_either() -> None:
     text = console.file.getvalue()
     assert len(text.splitlines()) < 500
     assert "200 of 3,0" in text
+
+
+def test_a_segment_value_of_a_megabyte_is_shown_by_its_beginning_and_end() -> None:
+    made = report()
+    value = "D" * 1_000_000
+    rows = tuple(replace(row, segment_value=value) if row.method == "segments" else row for row in made.rows)
+    told = render(replace(made, rows=rows))
+    assert "device = DDDD" in told
+    assert max(map(len, told.splitlines())) < 5_000

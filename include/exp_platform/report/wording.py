@@ -14,6 +14,7 @@ from exp_platform.analyses.stability import TREND
 from exp_platform.checks import CheckResult
 from exp_platform.config.experiment import Experiment
 from exp_platform.decision import Decision
+from exp_platform.errors import bounded
 from exp_platform.report import numbers
 from exp_platform.report.content import Report
 from exp_platform.stats.relative import Kind
@@ -64,9 +65,12 @@ class RowsTold(NamedTuple):
     left_out: str
 
 
+_LONG_VALUE = 200  # characters of a segment value that a page or terminal shows
+
+
 def plain(told: str) -> str:
-    """One line with nothing in it that no page or terminal shows: values of the data may hold anything."""
-    return _UNSHOWN.sub("\N{REPLACEMENT CHARACTER}", _BREAKS.sub(" ", told))
+    """One line, bounded, with nothing in it that no page or terminal shows: values of the data may hold anything."""
+    return _UNSHOWN.sub("\N{REPLACEMENT CHARACTER}", _BREAKS.sub(" ", bounded(told)))
 
 
 def headline(decision: Decision) -> str:
@@ -151,7 +155,9 @@ def reading(row: ResultRow) -> str:
 
 def segment(row: ResultRow) -> str:
     """Whom a row of a segment is about."""
-    return f"{row.segment}, all values" if row.test == INTERACTION else f"{row.segment} = {row.segment_value}"
+    if row.test == INTERACTION:
+        return f"{row.segment}, all values"
+    return f"{row.segment} = {bounded(row.segment_value, _LONG_VALUE)}"
 
 
 def differing(row: ResultRow) -> str:
