@@ -270,3 +270,29 @@ def test_a_name_that_only_looks_like_the_column_is_shown_as_it_is(
     assert (
         "has no column arm (for variant_id) but '\\xa0arm', channel" in read(experiment(path), environment)[2]
     )
+
+
+def test_a_ragged_line_that_is_no_utf_8_is_counted_and_leaves_no_traceback(
+    tmp_path: Path, environment: Environment, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Arrow could not show such a line: it refused the file, and a traceback stood beside."""
+    path = tmp_path / "units.csv"
+    path.write_bytes(written(ROWS).encode() + b"A,TRUE,1,2,web,x,\xe4\n")
+    rows, bad, problems = read(experiment(path), environment)
+    assert (rows, bad, problems) == (expected(ROWS), 1, "")
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_bytes_that_are_no_utf_8_do_harm_only_where_they_are_read(
+    tmp_path: Path, environment: Environment, monkeypatch
+) -> None:
+    monkeypatch.setattr(csv_files, "BLOCK_BYTES", 700)
+    path = tmp_path / "units.csv"
+    path.write_bytes(written(ROWS).encode() + b"A,TRUE,1.5,2,web,\xe4\n")
+    assert read(experiment(path), environment) == (
+        expected([*ROWS, ["A", "TRUE", "1.5", "2", "web", ""]]),
+        0,
+        "",
+    )
+    path.write_bytes(written(ROWS).encode() + b"A,TRUE,1.5,2,w\xe4b,x\n")
+    assert "it is not UTF-8 (line 82): say how it is written" in read(experiment(path), environment)[2]

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.fs as pafs
 
@@ -43,6 +44,9 @@ _NO_CSV = (
     (b"Obj\x01", "is an Avro file: write it as Parquet or CSV"),
     (b"SQLite format 3", "is an SQLite database: write its table as CSV"),
 )
+_NO_UTF8 = "\ufdd0"  # no character, and none that any text may hold: it stands for bytes that are none
+_MARKED = "exp_platform.no_utf8"
+codecs.register_error(_MARKED, lambda error: (_NO_UTF8, error.end))  # type: ignore[attr-defined]
 _WIDE_MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
@@ -75,6 +79,7 @@ class BadRows:
         self.count = 0
         self.fields: Counter[tuple[int, int]] = Counter()  # wanted, found -> lines
         self.example: str | None = None
+        self.not_utf8: int | None = None  # the first line with bytes that are no UTF-8
 
     def __call__(self, row: pacsv.InvalidRow) -> str:
         """Count one and go on."""
@@ -84,6 +89,13 @@ class BadRows:
             shown = " ".join(row.text.split())[:80] if row.text else ""
             self.example = f"{row.actual_columns} fields instead of {row.expected_columns}: {shown}"
         return "skip"
+
+    def require_utf8(self, batch: pa.RecordBatch) -> None:
+        """Raises UnreadableError where a value that is read has bytes that are no UTF-8; others do no harm."""
+        if self.not_utf8 is not None and any(
+            pc.any(pc.match_substring(column, _NO_UTF8)).as_py() for column in batch.columns
+        ):
+            raise UnreadableError(_not_utf8(f"line {self.not_utf8}"))
 
     def all_of_them(self) -> str:
         """What is wrong with a file of which not one line has as many fields as its header."""
@@ -114,7 +126,7 @@ def csv_head(files: pafs.FileSystem, path: str, declared: CsvDialect | None) -> 
         escape=declared.escape or "quote",
         compression=next((name for magic, name in _COMPRESSIONS if start.startswith(magic)), None),
     )
-    with _Stream(files, path, form, as_it_is=True) as stream:
+    with _Stream(files, path, form) as stream:
         sample = stream.read(SAMPLE_BYTES)
         cut = stream.read(1) != b""
     if declared.escape is None:
@@ -144,7 +156,7 @@ def read_csv(
     """A reader of some columns, all as text. It raises UnreadableError, or what PyArrow raises."""
     names = sorted(set(columns))
     return pacsv.open_csv(
-        pa.PythonFile(_Stream(files, path, form), mode="r"),
+        pa.PythonFile(_Stream(files, path, form, bad_rows), mode="r"),
         read_options=pacsv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES),
         parse_options=pacsv.ParseOptions(
             delimiter=form.delimiter, newlines_in_values=True, invalid_row_handler=bad_rows
@@ -160,8 +172,12 @@ def read_csv(
 
 def count_csv_rows(files: pafs.FileSystem, path: str, form: CsvFormat, columns: Sequence[str]) -> int:
     """Rows that `read_csv` gives of a file, by reading it. Raises as it does."""
-    with read_csv(files, path, form, columns, BadRows()) as reader:
-        return sum(len(batch) for batch in reader)
+    bad_rows, rows = BadRows(), 0
+    with read_csv(files, path, form, columns, bad_rows) as reader:
+        for batch in reader:
+            bad_rows.require_utf8(batch)
+            rows += len(batch)
+    return rows
 
 
 def _escape_of(sample: bytes, delimiter: str, *, cut: bool) -> Escape:
@@ -208,9 +224,15 @@ def _not_utf8(where: str) -> str:
 
 
 class _Stream(io.RawIOBase):
-    """A CSV file as UTF-8 with doubled quotes, however it is written; raises where it is not what it should be."""
+    """A CSV file as UTF-8 with doubled quotes, however it is written; raises where it is not what it should be.
 
-    def __init__(self, files: pafs.FileSystem, path: str, form: CsvFormat, *, as_it_is: bool = False) -> None:
+    Without `bad_rows` UTF-8 and quotes are given as they are. With it bytes that are no UTF-8 become _NO_UTF8, and it is
+    told their line: Arrow cannot show a line that holds them, and no column that is not read needs them.
+    """
+
+    def __init__(
+        self, files: pafs.FileSystem, path: str, form: CsvFormat, bad_rows: BadRows | None = None
+    ) -> None:
         super().__init__()
         self._raw = files.open_input_stream(path, compression=form.compression)
         self._form = form
@@ -219,11 +241,11 @@ class _Stream(io.RawIOBase):
         self._ended = False
         self._ready = b""
         self._last = b""  # byte
-        self._decoder = None
-        if codecs.lookup(form.encoding) != codecs.lookup("utf-8"):
-            self._decoder = codecs.getincrementaldecoder(form.encoding)()
-        self._unescaper = Unescaper() if form.escape == "backslash" and not as_it_is else None
-        self._quotes = None if as_it_is else Quotes(form.delimiter)
+        self._bad_rows = bad_rows
+        self._is_utf8 = codecs.lookup(form.encoding) == codecs.lookup("utf-8")
+        self._decoder = codecs.getincrementaldecoder(form.encoding)(_MARKED if self._is_utf8 else "strict")
+        self._unescaper = Unescaper() if form.escape == "backslash" and bad_rows is not None else None
+        self._quotes = None if bad_rows is None else Quotes(form.delimiter)
 
     def readable(self) -> bool:
         """It is."""
@@ -248,7 +270,7 @@ class _Stream(io.RawIOBase):
         first, self._first = self._first, False
         if first:
             self._refuse_other_marks(found)
-        if self._decoder is not None:
+        if self._bad_rows is not None or not self._is_utf8:
             found = self._decoded(found)
         if first:
             found = found.removeprefix(codecs.BOM_UTF8)
@@ -274,7 +296,7 @@ class _Stream(io.RawIOBase):
 
     def _refuse_other_marks(self, start: bytes) -> None:
         """The mark at its start may tell another encoding."""
-        if self._decoder is not None:
+        if not self._is_utf8:
             if start.startswith(codecs.BOM_UTF8):
                 raise UnreadableError(
                     f"it begins with the mark of UTF-8: leave out `encoding: {self._form.encoding}`"
@@ -285,10 +307,13 @@ class _Stream(io.RawIOBase):
                 raise UnreadableError(f"it is written in {encoding.upper()}: say `encoding: {encoding}`")
 
     def _decoded(self, found: bytes) -> bytes:
-        assert self._decoder is not None
         try:
-            return self._decoder.decode(found, final=self._ended).encode()
+            text = self._decoder.decode(found, final=self._ended)
         except (UnicodeError, ValueError) as error:
             raise UnreadableError(
                 f"it is not {self._form.encoding} ({error}, after line {self._line}): correct `encoding`"
             ) from error
+        bad = self._bad_rows
+        if self._is_utf8 and bad is not None and bad.not_utf8 is None and _NO_UTF8 in text:
+            bad.not_utf8 = self._line + text[: text.index(_NO_UTF8)].count("\n")
+        return text.encode()

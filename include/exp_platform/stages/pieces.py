@@ -100,6 +100,7 @@ class CsvPiece:
         good = 0
         with read_csv(self.files, self.place, self.format, wanted, bad) as reader:
             for batch in reader:
+                bad.require_utf8(batch)
                 good += len(batch)
                 yield Part(_named(pa.Table.from_batches([batch]), self.columns), bad.take(), bad.example)
         if bad.fields and not good:
