@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from pyiceberg import manifest as manifests
 
 from exp_platform.config.environment import Environment
 from exp_platform.errors import DataError
@@ -95,6 +97,22 @@ def test_repair_brings_back_what_is_named_and_lies_in_quarantine(environment: En
     told = [line for line in repair(environment) if line.startswith("exposures")]
     assert "2 files that it names were in quarantine, and are back" in told[0]
     assert everything(environment) == before
+
+
+def test_a_table_with_a_snapshot_that_cannot_be_read_is_left_alone(environment: Environment) -> None:
+    for run_id in ("r1", "r2"):
+        carry_out(a_run(environment, run_id), "publish")
+    oldest = table(open_catalog(environment), "exposures").snapshots()[0]
+    manifest_list = Path(oldest.manifest_list.removeprefix("file://"))
+    manifest_list.write_bytes(manifest_list.read_bytes()[:100])
+    manifests._manifest_cache.clear()  # as a new process
+    file = unpublished(environment)
+    long_ago = (NOW - timedelta(days=9)).timestamp()
+    os.utime(file, (long_ago, long_ago))
+    assert maintain(environment).damaged == ("exposures",)
+    assert file.exists()
+    assert maintain(environment, now=in_days(4)).damaged == ()  # that snapshot has expired
+    assert not file.exists()
 
 
 def test_maintenance_stops_where_it_would_remove_too_large_a_share(

@@ -180,5 +180,16 @@ def test_a_first_start_that_was_killed_is_no_lost_catalog(environment: Environme
     assert len(open_catalog(environment).list_tables(NAMESPACE)) == len(TABLES)
 
 
+def test_a_table_that_held_nothing_is_made_again_where_its_only_metadata_are_cut(
+    environment: Environment,
+) -> None:
+    open_catalog(environment)
+    (only,) = metadata_files(environment, "decisions")
+    only.write_bytes(only.read_bytes()[:50])
+    forget_connections()
+    assert any(line == "decisions: held nothing yet; the next run makes it" for line in repair(environment))
+    assert table(open_catalog(environment), "decisions").snapshots() == []
+
+
 def test_where_nothing_lies_nothing_is_repaired(environment: Environment) -> None:
     assert "nothing to repair" in repair(environment)[0]

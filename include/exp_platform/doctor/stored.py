@@ -59,7 +59,12 @@ def tables(environment: Environment) -> Iterator[Finding]:
     """Whether every table's metadata, manifests and data files are there, and what lies there that nothing names."""
     for name in TABLES:
         yield from _table(environment, name)
-    yield from _registered(environment)
+    try:
+        yield from _registered(environment)
+    except Exception as error:
+        yield fault(
+            "published data", f"cannot be told: {first_line(error)}", "mend the tables first, see their lines"
+        )
 
 
 def _registered(environment: Environment) -> Iterator[Finding]:
@@ -173,7 +178,11 @@ def _missing(check: str, bad: list[str], aside: object) -> Finding:
         if experiments
         else ""
     )
-    remedy = f"`exp run {experiments[0]} --force`" if experiments else "run again"
+    remedy = "run again"
+    if experiments:
+        remedy = (
+            f"`exp run {experiments[0]} --force`; where that fails too, `exp delete {experiments[0]}` first"
+        )
     if set(bad) & set(aside):  # type: ignore[call-overload]
         return fault(
             check,

@@ -24,4 +24,6 @@ class MaintenanceOperator(BaseOperator):
             done = maintain(environment)
         if done.busy:
             self.log.info("left out, because a run of theirs is under way: %s", ", ".join(done.busy))
-        return asdict(done) | {"busy": list(done.busy)}
+        if done.damaged:
+            self.log.warning("files left alone, see `exp doctor`, of: %s", ", ".join(done.damaged))
+        return asdict(done) | {"busy": list(done.busy), "damaged": list(done.damaged)}

@@ -200,7 +200,7 @@ def _ensure_tables(catalog: Catalog, environment: Environment) -> None:
 
 def refuse_lost(environment: Environment, missing: Iterable[str], catalog: Catalog | None = None) -> None:
     """Raise ConfigError where tables that the catalog does not know have files: a new table would orphan them all."""
-    lost = [name for name in sorted(missing) if _has_content(environment, name)]
+    lost = [name for name in sorted(missing) if has_content(environment, name)]
     if catalog is not None:  # another process may have created them meanwhile: before a file comes the entry
         lost = [name for name in lost if not catalog.table_exists((NAMESPACE, name))]
     if lost:
@@ -211,7 +211,7 @@ def refuse_lost(environment: Environment, missing: Iterable[str], catalog: Catal
         )
 
 
-def _has_content(environment: Environment, name: str) -> bool:
+def has_content(environment: Environment, name: str) -> bool:
     """Whether a table has more than its first metadata file, which a killed creation may have left and names no data."""
     from exp_platform.tables.folders import (
         files_below,

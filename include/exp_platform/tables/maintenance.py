@@ -53,6 +53,9 @@ class Maintained:
     removed_runs: int = 0
     leftovers: int = 0  # files and folders that killed processes left half-written
     busy: tuple[str, ...] = ()
+    damaged: tuple[
+        str, ...
+    ] = ()  # tables whose files were left alone; `exp doctor` says what is wrong with them
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ class Cleared:
     quarantined: int
     put_back: int
     removed: int
+    damaged: bool = False  # a snapshot cannot be read, so nobody knows what it names, and nothing was touched
 
 
 def maintain(
@@ -110,6 +114,7 @@ def maintain(
         removed_runs=_remove_runs(environment.runs_dir, before),
         leftovers=remove_leftovers(environment, before),
         busy=tuple(busy),
+        damaged=tuple(name for name, one in zip(TABLES, cleared, strict=True) if one.damaged),
     )
 
 
@@ -200,7 +205,10 @@ def _refuse_a_doubtful_catalog(environment: Environment, catalog: Catalog, befor
 def _unnamed_data_files(source: Table, files: list[FileInfo], before: datetime) -> tuple[int, int]:
     """How many of a table's data files are old and named by no snapshot, and how many there are."""
     data = [info for info in files if info.path.endswith(".parquet")]
-    named = named_files(source) if data else set()
+    lost: set[str] = set()
+    named = named_files(source, lost=lost) if data else set()
+    if lost:  # then nobody knows, and `_clear` leaves the table alone
+        return 0, len(data)
     return sum(info.mtime < before and info.path not in named for info in data), len(data)
 
 
@@ -209,7 +217,10 @@ def _clear(environment: Environment, catalog: Catalog, name: str, before: dateti
     returned = put_back(environment, catalog, name)
     old = [info.path for info in own_files(environment, table(catalog, name)) if info.mtime < before]
     source = table(catalog, name)  # after the listing, so that what is committed meanwhile is in it
-    named = named_files(source)
+    lost: set[str] = set()
+    named = named_files(source, lost=lost)
+    if lost:
+        return Cleared(0, returned, 0, damaged=True)
     unnamed = [path for path in old if path not in named]
     set_aside(environment, source, unnamed, now.date())
     if unnamed:  # a run that was cleared after days may have committed an old file just now

@@ -84,7 +84,8 @@ def delete_old(environment: Environment, source: Table, before: datetime) -> int
 def named_files(source: Table, io: FileIO | None = None, lost: set[str] | None = None) -> set[str]:
     """The plain paths of all that a table's metadata name: data, manifests, statistics, metadata.
 
-    Raises FileNotFoundError for a manifest that is not there; with `lost` such a one is added to that.
+    With `lost` a manifest that is missing, cut or corrupt is added to that, and what it names is not in the answer;
+    without, whatever reading it raises is raised.
     """
     io = io or source.io
     named = {source.metadata_location, *(entry.metadata_file for entry in source.metadata.metadata_log)}
@@ -105,7 +106,7 @@ def named_files(source: Table, io: FileIO | None = None, lost: set[str] | None =
 def _noting(path: str, lost: set[str] | None) -> Iterator[None]:
     try:
         yield
-    except FileNotFoundError:
-        if lost is None:
-            raise
+    except Exception as error:  # a cut Avro file is stumbled over in many ways
+        if lost is None or (isinstance(error, OSError) and not isinstance(error, FileNotFoundError)):
+            raise  # a store that does not answer says nothing about the file
         lost.add(path)

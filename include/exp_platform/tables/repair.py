@@ -11,7 +11,7 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.table.metadata import TableMetadataUtil
 
 from exp_platform.config.environment import Environment
-from exp_platform.tables.catalog import connected_catalog, table_location
+from exp_platform.tables.catalog import connected_catalog, has_content, table_location
 from exp_platform.tables.folders import move_file, plain_path, read_file
 from exp_platform.tables.metadata_files import QUARANTINE, Lying, MetadataFile, lying
 from exp_platform.tables.quarantine import put_back
@@ -70,6 +70,10 @@ def _repaired(
     if state == "works":
         return [*words, f"{name}: the catalog's entry works and is the newest; left as it is"]
     newest = found.newest
+    if newest is None and not has_content(environment, name):
+        if entry is not None:
+            catalog.drop_table((NAMESPACE, name))
+        return [*words, f"{name}: held nothing yet; the next run makes it"]
     if newest is None:
         return [
             *words,
