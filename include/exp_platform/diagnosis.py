@@ -50,8 +50,8 @@ _MEANINGS: tuple[tuple[str, str], ...] = (
     ),
     (
         r"unable to open database file",
-        "the catalog's database cannot be opened: see that the state folder is there, that this user may write it, and that "
-        "catalog.db in it is a file",
+        "the catalog's database cannot be opened: see that the state folder is there, that this user may write it and its disk "
+        "is not read-only (results can be read all the same), and that catalog.db in it is a file",
     ),
     (
         r"database is locked",

@@ -102,22 +102,21 @@ def nothing_is_lost(shop: Installation) -> Iterator[None]:
 
 
 def database(shop: Installation) -> Path:
-    """The catalog's file, all commits in it and nothing beside it."""
+    """The catalog's file, all commits in it and nothing beside it, as the last process leaves it that closes it."""
     path = shop.state / "catalog.db"
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.close()
+    for beside in (Path(f"{path}-wal"), Path(f"{path}-shm")):  # this process has it open
+        beside.unlink(missing_ok=True)
     return path
 
 
 @pytest.mark.parametrize("damage", ["overwritten", "cut", "pages overwritten"])
 def test_a_corrupt_catalog_is_told_as_one(shop: Installation, damage: str) -> None:
     path = database(shop)
-    beside = [Path(f"{path}-wal"), Path(f"{path}-shm")]
-    with put_back(path, *beside):
+    with put_back(path, Path(f"{path}-wal"), Path(f"{path}-shm")):
         content = path.read_bytes()
-        for file in beside:
-            file.unlink(missing_ok=True)
         path.write_bytes(
             {
                 "overwritten": b"x" * 5000,
@@ -131,8 +130,8 @@ def test_a_corrupt_catalog_is_told_as_one(shop: Installation, damage: str) -> No
 
 def test_a_read_only_state_is_read_and_a_run_says_why_it_cannot(shop: Installation) -> None:
     before = read_only_disk(shop.state)
-    database(shop)
     writable = said(shop, *RESULTS)
+    database(shop)
     assert said(shop, *RESULTS, before=before) == writable
     assert writable.code == 0
     assert said(shop, "memo", "shop", before=before).code == 0

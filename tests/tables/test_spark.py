@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import pyarrow as pa
@@ -53,3 +54,14 @@ def test_spark_counts_every_table_and_reads_its_nested_columns(
 
     store_unit_days(environment, "exp_c", "r1")  # at once, while a cache would still hold the table
     assert spark.table("iceberg.exp.unit_days").count() == counted["unit_days"] + 2
+
+
+def test_a_jvm_that_died_leaves_no_traceback_of_py4j_in_the_log() -> None:
+    from exp_platform.spark.session import _not_of_py4j
+
+    def record(path: str) -> logging.LogRecord:
+        return logging.LogRecord("root", logging.ERROR, path, 1, "Exception while sending command.", (), None)
+
+    assert not _not_of_py4j(record("/site-packages/py4j/java_gateway.py"))
+    assert not _not_of_py4j(record("/site-packages/py4j/clientserver.py"))
+    assert _not_of_py4j(record("/include/exp_platform/stages/execute.py"))
