@@ -229,3 +229,26 @@ def test_a_warehouse_that_libraries_cannot_name_is_refused(tmp_path: Path, monke
     write(tmp_path, monkeypatch, text)
     with pytest.raises(ConfigError, match=r"here\.yaml: warehouse: found .*name a folder without #"):
         load_environment("here")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("name: here\nname: here\n", r"here\.yaml:2: name: found this key twice; a key may stand once"),
+        (
+            "spark: {shuffle_partitions: 010}\n",
+            r"here\.yaml:1: spark\.shuffle_partitions: found 010; YAML 1\.1 reads it as 8",
+        ),
+        ("name: !!int abc\n", r"here\.yaml:1: name: found the tag !!int"),
+        ("name: " + "[" * 100_000, r"here\.yaml: cannot be read: lists and mappings more than 20 deep"),
+        ("- a\n", r"here\.yaml: found list, allowed is a mapping"),
+    ],
+)
+def test_an_environment_has_the_limits_and_traps_of_a_spec(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, told: str
+) -> None:
+    (tmp_path / "environments").mkdir()
+    (tmp_path / "environments" / "here.yaml").write_text(text)
+    monkeypatch.setenv("EXP_CONFIG_DIR", str(tmp_path))
+    with pytest.raises(ConfigError, match=told):
+        load_environment("here")

@@ -172,6 +172,21 @@ class TestNoFile:
             "found No such file or directory; a file that can be read is required",
         ]
 
+    def test_a_folder_of_specs_that_this_user_may_not_read(
+        self, configs: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def closed(folder: Path) -> object:
+            raise PermissionError(13, "Permission denied", str(folder))
+
+        monkeypatch.setattr(Path, "iterdir", closed)
+
+        loaded = load_all(configs)
+
+        assert set(loaded.experiments) == {"first"}
+        assert [str(error) for error in loaded.errors] == [
+            f"{configs}/experiments: found a folder that cannot be read; let the user that runs this read it"
+        ]
+
     def test_a_name_that_is_no_utf_8(self, configs: Path) -> None:
         (configs / "experiments" / os.fsdecode(b"odd\xff\n.yaml")).write_text("[]")
 

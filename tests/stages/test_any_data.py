@@ -282,7 +282,7 @@ columns = st.one_of(
 )
 
 
-@settings(max_examples=250, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.data())
 def test_any_columns_of_parquet(place: Environment, data: st.DataObject) -> None:
     """Good exposures and outcomes of ten users, of which any columns are others, or gone."""
@@ -295,7 +295,7 @@ def test_any_columns_of_parquet(place: Environment, data: st.DataObject) -> None
         assert take_in(made, place)
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.data())
 def test_any_texts_of_csv(place: Environment, data: st.DataObject) -> None:
     """Good exposures and outcomes of ten users as CSV, of which any values are others."""
@@ -319,7 +319,7 @@ def parquet_files(draw: st.DrawFn) -> bytes:
     return content[: draw(st.integers(0, len(content)))] if draw(st.integers(0, 5)) == 0 else content
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=250, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(parquet_files())
 def test_any_damage_of_parquet(place: Environment, content: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -133,8 +133,7 @@ def _load(paths: Sequence[Path]) -> Loaded:
         try:
             text = read_bounded(path)
         except OSError as error:
-            found = Words(error.strerror or str(error))
-            errors.append(SpecFile(path).error(Fault((), found, "a file that can be read is required")))
+            errors.append(SpecFile(path).error(_unread(path, error)))
             continue
         found_entries, faults = entries_of(path, text)
         entries += found_entries
@@ -145,6 +144,12 @@ def _load(paths: Sequence[Path]) -> Loaded:
     return Loaded(
         loaded.experiments, tuple(sorted(errors, key=lambda error: (order[error.file], error.line or 0)))
     )
+
+
+def _unread(path: Path, error: OSError) -> Fault:
+    if path.name == FOLDER:  # `_files` could not list it
+        return Fault((), Words("a folder that cannot be read"), "let the user that runs this read it")
+    return Fault((), Words(error.strerror or str(error)), "a file that can be read is required")
 
 
 def _check(entries: Iterable[Entry]) -> Loaded:
