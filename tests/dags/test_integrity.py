@@ -295,8 +295,8 @@ def test_a_tasks_own_parse_builds_only_its_dag(tmp_path, monkeypatch) -> None:
         "exp_platform.orchestration.dag.build_dag",
         lambda experiment: built.append(experiment.id) or build_dag(experiment),
     )
-    read = Path.read_bytes
-    monkeypatch.setattr(Path, "read_bytes", lambda file: loaded.append(file) or read(file))
+    opened = Path.open
+    monkeypatch.setattr(Path, "open", lambda file, *how: loaded.append(file) or opened(file, *how))
     source = compile((ROOT / "dags" / "experiments.py").read_text(), "experiments.py", "exec")
     names: dict = {"__name__": "experiments"}
     exec(source, names)
