@@ -295,9 +295,11 @@ def test_a_tasks_own_parse_builds_only_its_dag(tmp_path, monkeypatch) -> None:
         "exp_platform.orchestration.dag.build_dag",
         lambda experiment: built.append(experiment.id) or build_dag(experiment),
     )
-    opened = Path.open
-    monkeypatch.setattr(Path, "open", lambda file, *how: loaded.append(file) or opened(file, *how))
     source = compile((ROOT / "dags" / "experiments.py").read_text(), "experiments.py", "exec")
+    opened = Path.open
+    monkeypatch.setattr(
+        Path, "open", lambda file, *how, **more: loaded.append(file) or opened(file, *how, **more)
+    )
     names: dict = {"__name__": "experiments"}
     exec(source, names)
     assert built == ["e321"]
