@@ -6,16 +6,21 @@ _END = 500  # characters kept of a long line's end, where the remedy stands
 
 
 def bounded(text: str, longest: int = LONGEST) -> str:
-    """The text with at most MOST_LINES lines; of one longer than `longest` the beginning and the end.
+    """What a message says of a text: shortened, and visible.
 
     Messages quote data, configs and libraries, any of which may hold a megabyte in one line, or orders to a terminal.
     """
+    return visible(shortened(text, longest))
+
+
+def shortened(text: str, longest: int = LONGEST) -> str:
+    """The text with at most MOST_LINES lines; of one longer than `longest` the beginning and the end."""
     if len(text) <= longest:
-        return visible(text)
+        return text
     lines = text.split("\n", MOST_LINES)
     if len(lines) > MOST_LINES:
         lines[-1] = f"... and {lines[-1].count(chr(10)) + 1:,} lines more"
-    return "\n".join(visible(_cut(line, longest)) for line in lines)
+    return "\n".join(_cut(line, longest) for line in lines)
 
 
 def visible(text: str) -> str:

@@ -14,7 +14,7 @@ from exp_platform.analyses.stability import TREND
 from exp_platform.checks import CheckResult
 from exp_platform.config.experiment import Experiment
 from exp_platform.decision import Decision
-from exp_platform.errors import bounded
+from exp_platform.errors import shortened
 from exp_platform.report import numbers
 from exp_platform.report.content import Report
 from exp_platform.stats.relative import Kind
@@ -70,7 +70,7 @@ _LONG_VALUE = 200  # characters of a segment value that a page or terminal shows
 
 def plain(told: str) -> str:
     """One line, bounded, with nothing in it that no page or terminal shows: values of the data may hold anything."""
-    return _UNSHOWN.sub("\N{REPLACEMENT CHARACTER}", _BREAKS.sub(" ", bounded(told)))
+    return _UNSHOWN.sub("\N{REPLACEMENT CHARACTER}", _BREAKS.sub(" ", shortened(told)))
 
 
 def headline(decision: Decision) -> str:
@@ -157,7 +157,7 @@ def segment(row: ResultRow) -> str:
     """Whom a row of a segment is about."""
     if row.test == INTERACTION:
         return f"{row.segment}, all values"
-    return f"{row.segment} = {bounded(row.segment_value, _LONG_VALUE)}"
+    return f"{row.segment} = {shortened(row.segment_value, _LONG_VALUE)}"
 
 
 def differing(row: ResultRow) -> str:
