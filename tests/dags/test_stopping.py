@@ -14,6 +14,8 @@ import pytest
 
 from orchestration.deployment import EXPERIMENT, SPEC, Deployment
 
+pytestmark = pytest.mark.e2e  # with real commits, or Airflow's own tasks: longer than a unit test may take
+
 
 @pytest.fixture(autouse=True)
 def own_signal_handlers() -> Iterator[None]:

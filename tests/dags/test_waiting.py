@@ -25,6 +25,8 @@ from exp_platform.tables.lease import holder_of
 from orchestration.deployment import EXPERIMENT, SPEC, Deployment
 from orchestration.fake_s3 import ACCESS_DENIED, FakeS3, fake_s3
 
+pytestmark = pytest.mark.e2e  # with real commits, or Airflow's own tasks: longer than a unit test may take
+
 FULL = {
     "owner": "growth",
     "hypothesis": "A green button sells.",

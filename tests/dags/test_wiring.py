@@ -15,6 +15,8 @@ from exp_platform.tables.lease import Held, Lease, holder_of
 from orchestration import airflow_home
 from orchestration.deployment import EXPERIMENT, DagRunOutcome, Deployment
 
+pytestmark = pytest.mark.e2e  # with real commits, or Airflow's own tasks: longer than a unit test may take
+
 
 def _stages() -> list[str]:
     return [stage.name for stage in stages_of(load_experiment(EXPERIMENT))]

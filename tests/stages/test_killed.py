@@ -18,6 +18,8 @@ from exp_platform.tables.files import plan_buckets
 from exp_platform.tables.schemas import RESULT_TABLES, TABLES
 from stages.frozen_runs import D1, D3, a_run, carry_out
 
+pytestmark = pytest.mark.e2e  # with real commits, or Airflow's own tasks: longer than a unit test may take
+
 # What a rerun may change: which run it was, when, and the snapshots that it committed.
 OF_THE_RUN = {
     "run_id",

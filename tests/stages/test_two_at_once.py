@@ -25,6 +25,8 @@ from exp_platform.tables.write import _Transaction
 from stages.frozen_runs import D1, D3, a_run, carry_out
 from stages.test_killed import stored
 
+pytestmark = pytest.mark.e2e  # with real commits, or Airflow's own tasks: longer than a unit test may take
+
 BEFORE = {"publish": (), "decision": ("publish", *ANALYSES)}
 EVERY = {"publish": 1, "decision": 4}  # commits between two pauses: those of result tables are made alike
 PAUSES = {"publish": 3, "decision": 3}  # at least
