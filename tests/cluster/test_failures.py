@@ -29,10 +29,15 @@ FAULTS = {
         r"the database refused the password of user exp_platform: ",
         r"correct the variable that password_env names",
     ),
-    # A store says no more than that to the first question of a client, or to who may not see its buckets.
-    "wrong secret key": ("synth", r"the object store denied access: ", r"correct the connection aws_default"),
+    # What a store says where `check` looks for tables that lie there already.
+    "wrong secret key": (
+        "check",
+        r"the object store refused the credentials: ",
+        r"correct the connection aws_default",
+    ),
+    # It says no more than that to who may not see its buckets.
     "missing bucket": (
-        "ingest",
+        "check",
         r"the object store denied access: ",
         r"see that the bucket is there.*'warehose'",
     ),
