@@ -57,8 +57,8 @@ test-simulations: setup-dev ## error rates counted on simulated data, the situat
 
 test-all: lint test-unit test-processors test-e2e test-cluster test-simulations ## all of these, without the compose stack's
 
-durations: setup-dev ## what each tier takes; runs them all and writes the table of docs/13_tests.md
-	@$(PY) scripts/test_durations.py
+durations: setup-dev ## what each tier takes: runs them all, or reads LOG, and writes the table of docs/13_tests.md
+	@$(PY) scripts/test_durations.py $(LOG)
 
 test-stack: setup-dev stack ## kills, faults, restarts and comparisons on the running compose stack (40 minutes)
 	@set -a && . ./.env && . scripts/stack-host-env.sh && EXP_STACK=1 $(PY) -m pytest -m stack -v $(PYTEST_ARGS) </dev/null

@@ -1,72 +1,66 @@
-"""What each tier of the tests takes: runs them one after another and writes the table of docs/13_tests.md.
+"""What each tier of the tests takes: reads it from the output of `make test-all` and writes the table of docs/13_tests.md.
 
-Usage: make durations. On a machine that does nothing else, or the figures tell of the others.
+Usage: test_durations.py [LOG]. Without a log, which `.ci/run` leaves as well, it runs `make test-all`; on a machine that does nothing
+else, or the figures tell of the others.
 """
 
 from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 import sys
-import tempfile
-import time
-from collections import defaultdict
 from pathlib import Path
-from xml.etree import ElementTree
 
-TARGETS = ("lint", "test-unit", "test-processors", "test-e2e", "test-cluster", "test-simulations")
 PAGE = Path(__file__).parents[1] / "docs" / "13_tests.md"
 BEGIN, END = "<!-- make durations -->", "<!-- end of make durations -->"
+OTHERS = (
+    "test-e2e",
+    "test-cluster",
+    "test-simulations",
+)  # in this order, after the unit tests and other processors
+SUMMARY = re.compile(r"(\d+) passed(?:, (\d+) skipped)?.* in ([\d.]+)s")
 
 
 def main() -> None:
-    """Run every tier; the table is written where all of them pass."""
-    rows = ["| target | tests | minutes | the slowest files, seconds of one worker |", "|---|---|---|---|"]
-    total = 0.0
-    with tempfile.TemporaryDirectory() as folder:
-        for target in TARGETS:
-            report = Path(folder) / f"{target}.xml"
-            began = time.monotonic()
-            ended = subprocess.run(
-                ["make", "--no-print-directory", target, f"PYTEST_ARGS=--junitxml={report}"],
-                stdin=subprocess.DEVNULL,
-                check=False,
-            )
-            seconds = time.monotonic() - began
-            if ended.returncode:
-                sys.exit(f"make {target} failed: {PAGE.name} keeps its table")
-            total += seconds
-            rows.append(f"| `make {target}` | {_tests(report)} | {seconds / 60:.1f} | {_slowest(report)} |")
-    rows.append(f"| together (`make test-all`) | | {total / 60:.1f} | |")
+    """Write the table of a run in which every tier has passed."""
+    log = Path(sys.argv[1]).read_text() if len(sys.argv) > 1 else _run()
+    rows = list(tiers(log))
+    if [name for name, _, _ in rows if "processors" not in name] != ["test-unit", *OTHERS]:
+        sys.exit(f"the run did not pass all tiers: {PAGE.name} keeps its table")
+    lines = ["| target | tests | minutes |", "|---|---|---|"]
+    lines += [f"| `make {name}` | {tests} | {seconds / 60:.1f} |" for name, tests, seconds in rows]
     machine = f"{os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
+    total = sum(seconds for _, _, seconds in rows) / 60
+    table = [f"On {machine}, {total:.0f} minutes together, without lint and set-up:", "", *lines]
     before, rest = PAGE.read_text().split(BEGIN)
-    after = rest.split(END)[1]
-    table = "\n".join([BEGIN, f"As `make durations` measured it on {machine}:", "", *rows, END])
-    PAGE.write_text(before + table + after)
-    print(table)
+    PAGE.write_text("\n".join([before + BEGIN, *table, END + rest.split(END)[1]]))
+    print("\n".join(table))
 
 
-def _tests(report: Path) -> str:
-    """How many tests passed, and were skipped."""
-    if not report.exists():
-        return ""
-    suites = list(ElementTree.parse(report).getroot().iter("testsuite"))
-    skipped = sum(int(suite.get("skipped", 0)) for suite in suites)
-    passed = sum(int(suite.get("tests", 0)) for suite in suites) - skipped
-    return f"{passed:,}" + (f" ({skipped} skipped)" if skipped else "")
+def tiers(log: str) -> list[tuple[str, str, float]]:
+    """Target, tests and seconds of each summary line of pytest that tells of no failure."""
+    found, others, processor = [], iter(OTHERS), ""
+    for line in log.splitlines():
+        if " as on " in line and "==>" in line:
+            processor = line.rpartition(" as on ")[2]
+        summary = SUMMARY.search(line)
+        if summary is None or "failed" in line:
+            continue
+        passed, skipped, seconds = summary.groups()
+        name = f"test-processors` ({processor})`" if processor else "test-unit" if not found else next(others)
+        tests = f"{int(passed):,}" + (f" ({skipped} skipped)" if skipped else "")
+        found.append((name.removesuffix("`"), tests, float(seconds)))
+        processor = ""
+    return found
 
 
-def _slowest(report: Path, files: int = 3) -> str:
-    """The files whose tests took longest, set-up of fixtures included."""
-    if not report.exists():
-        return ""
-    spent: dict[str, float] = defaultdict(float)
-    for case in ElementTree.parse(report).getroot().iter("testcase"):
-        module = case.get("classname", "").removeprefix("tests.").split(".Test")[0]
-        spent[module.replace(".", "/") + ".py"] += float(case.get("time", 0))
-    longest = sorted(spent.items(), key=lambda item: -item[1])[:files]
-    return ", ".join(f"{file} {seconds:.0f}" for file, seconds in longest)
+def _run() -> str:
+    ended = subprocess.run(
+        ["make", "test-all"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=False
+    )
+    return ended.stdout
 
 
 if __name__ == "__main__":
