@@ -36,6 +36,8 @@ from kernels.cases import (
     outcomes_table,
 )
 
+pytestmark = pytest.mark.e2e  # commit after commit, or Spark: longer than a unit test may take
+
 MEDIAN = metric("median_spend", MetricKind.QUANTILE, REVENUE, q=0.5)
 SPEC = events_experiment(metrics=(*EVENT_METRICS, MEDIAN))
 DAYS = [SPEC.window.start + timedelta(days=day) for day in (2, 5)]

@@ -20,6 +20,8 @@ from exp_platform.tables.write import delete_rows, replace_rows
 from stages.frozen_runs import D3, a_run, an_experiment, carry_out
 from tables.lost_state import forget_connections, lose_the_catalog, metadata_files
 
+pytestmark = pytest.mark.e2e  # commit after commit, or Spark: longer than a unit test may take
+
 
 def newest(environment: Environment, experiment_id: str = "exp_a") -> str | None:
     forget_connections()

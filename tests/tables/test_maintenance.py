@@ -20,6 +20,8 @@ from exp_platform.tables.maintenance import Maintained, maintain
 from exp_platform.tables.schemas import TABLES
 from stages.frozen_runs import D1, D2, D3, a_run, an_experiment, carry_out, stage_exposures
 
+pytestmark = pytest.mark.e2e  # commit after commit, or Spark: longer than a unit test may take
+
 IN_FOUR_DAYS = datetime.now(UTC) + timedelta(days=4)
 
 

@@ -20,6 +20,8 @@ from exp_platform.tables.write import replace_files
 from stages.frozen_runs import D3, a_run, carry_out, stage_exposures
 from tables.lost_state import forget_connections, lose_the_catalog
 
+pytestmark = pytest.mark.e2e  # commit after commit, or Spark: longer than a unit test may take
+
 NOW = datetime.now(UTC)
 
 

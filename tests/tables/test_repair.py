@@ -21,6 +21,8 @@ from exp_platform.tables.schemas import NAMESPACE, TABLES
 from stages.frozen_runs import D1, D3, a_run, an_experiment, carry_out
 from tables.lost_state import forget_connections, lose_the_catalog, metadata_files
 
+pytestmark = pytest.mark.e2e  # commit after commit, or Spark: longer than a unit test may take
+
 
 def rows(environment: Environment) -> dict[str, list[str]]:
     catalog = open_catalog(environment)

@@ -18,6 +18,8 @@ from exp_platform.tables.catalog import open_catalog, table
 from exp_platform.tables.files import task_writer
 from exp_platform.tables.write import delete_rows, delete_superseded, replace_files, replace_rows
 
+pytestmark = pytest.mark.e2e  # commit after commit, or Spark: longer than a unit test may take
+
 D1, D2 = date(2026, 3, 1), date(2026, 3, 2)
 LONG_A = (
     "exp_checkout_button_with_a_long_name_a"  # alike in more than the 16 characters of usual column bounds
