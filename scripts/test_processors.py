@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ("stats", "analyses", "kernels", "planning", "decision")
+ROOMS = ("stats", "analyses", "planning", "decision")
 
 # OPENBLAS_CORETYPE -> what /proc/cpuinfo must list, and what of NumPy's own such a processor does not have.
 PROCESSORS = {
