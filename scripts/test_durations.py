@@ -15,11 +15,8 @@ from pathlib import Path
 
 PAGE = Path(__file__).parents[1] / "docs" / "13_tests.md"
 BEGIN, END = "<!-- make durations -->", "<!-- end of make durations -->"
-OTHERS = (
-    "test-e2e",
-    "test-cluster",
-    "test-simulations",
-)  # in this order, after the unit tests and other processors
+# In this order; other processors come after the first.
+TIERS = ("test-unit", "test-e2e", "test-cluster", "test-simulations")
 SUMMARY = re.compile(r"(\d+) passed(?:, (\d+) skipped)?.* in ([\d.]+)s")
 
 
@@ -27,10 +24,10 @@ def main() -> None:
     """Write the table of a run in which every tier has passed."""
     log = Path(sys.argv[1]).read_text() if len(sys.argv) > 1 else _run()
     rows = list(tiers(log))
-    if [name for name, _, _ in rows if "processors" not in name] != ["test-unit", *OTHERS]:
+    if [name for name, _, _ in rows if "processors" not in name] != [f"`make {t}`" for t in TIERS]:
         sys.exit(f"the run did not pass all tiers: {PAGE.name} keeps its table")
     lines = ["| target | tests | minutes |", "|---|---|---|"]
-    lines += [f"| `make {name}` | {tests} | {seconds / 60:.1f} |" for name, tests, seconds in rows]
+    lines += [f"| {name} | {tests} | {seconds / 60:.1f} |" for name, tests, seconds in rows]
     machine = f"{os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
     total = sum(seconds for _, _, seconds in rows) / 60
     table = [f"On {machine}, {total:.0f} minutes together, without lint and set-up:", "", *lines]
@@ -41,7 +38,7 @@ def main() -> None:
 
 def tiers(log: str) -> list[tuple[str, str, float]]:
     """Target, tests and seconds of each summary line of pytest that tells of no failure."""
-    found, others, processor = [], iter(OTHERS), ""
+    found, others, processor = [], iter(TIERS), ""
     for line in log.splitlines():
         if " as on " in line and "==>" in line:
             processor = line.rpartition(" as on ")[2]
@@ -49,9 +46,9 @@ def tiers(log: str) -> list[tuple[str, str, float]]:
         if summary is None or "failed" in line:
             continue
         passed, skipped, seconds = summary.groups()
-        name = f"test-processors` ({processor})`" if processor else "test-unit" if not found else next(others)
+        name = f"`make test-processors`, {processor}" if processor else f"`make {next(others)}`"
         tests = f"{int(passed):,}" + (f" ({skipped} skipped)" if skipped else "")
-        found.append((name.removesuffix("`"), tests, float(seconds)))
+        found.append((name, tests, float(seconds)))
         processor = ""
     return found
 
