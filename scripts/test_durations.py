@@ -54,10 +54,14 @@ def tiers(log: str) -> list[tuple[str, str, float]]:
 
 
 def _run() -> str:
-    ended = subprocess.run(
-        ["make", "test-all"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=False
-    )
-    return ended.stdout
+    """The output of all tiers, shown while they run."""
+    lines = []
+    command = ["make", "--no-print-directory", "test-all"]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as made:
+        for line in made.stdout or ():
+            print(line, end="", flush=True)
+            lines.append(line)
+    return "".join(lines)
 
 
 if __name__ == "__main__":

@@ -73,12 +73,13 @@ def guard(catalog: Catalog, environment: Environment) -> None:
 
     if not isinstance(catalog, SqlCatalog):
         return
-    if environment.catalog.sqlalchemy_uri != environment.lease_database.sqlalchemy_uri:
+    leases = environment.lease_database.sqlalchemy_uri
+    if environment.catalog.sqlalchemy_uri != leases:
         return
 
     def before_commit(connection: Any) -> None:
         fence = _FENCE.get()
-        if fence is None or fence.lease.environment != environment:
+        if fence is None or fence.lease.environment.lease_database.sqlalchemy_uri != leases:
             return
         try:
             fence.verify(connection)
