@@ -1,5 +1,7 @@
 """The exceptions of the platform, all under one root, and how long a message may be."""
 
+from exp_platform.escaping import visible
+
 LONGEST = 2_000  # characters of a line: a screen or two
 MOST_LINES = 200
 _END = 500  # characters kept of a long line's end, where the remedy stands
@@ -21,13 +23,6 @@ def shortened(text: str, longest: int = LONGEST) -> str:
     if len(lines) > MOST_LINES:
         lines[-1] = f"... and {lines[-1].count(chr(10)) + 1:,} lines more"
     return "\n".join(_cut(line, longest) for line in lines)
-
-
-def visible(text: str) -> str:
-    r"""The text with every character that a terminal hides or obeys written out (`\x1b`); line breaks stay."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
 def _cut(line: str, longest: int) -> str:

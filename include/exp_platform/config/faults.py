@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticCustomError
 
-from exp_platform.errors import visible
+from exp_platform.escaping import visible
 
 Key = tuple[str | int, ...]
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from exp_platform.analyses.rows import ResultRow
+from exp_platform.escaping import Markdown
 
 IN_A_MEMO, ON_A_TERMINAL = 50, 200  # rows of one table
 
@@ -21,7 +22,7 @@ def left_out(shown: Sequence[ResultRow], rows: Sequence[ResultRow], experiment_i
     """What is said of the rows that are not shown; empty where all are."""
     if len(shown) == len(rows):
         return ""
-    return (
+    return Markdown(  # nothing of the data is in it
         f"{len(shown):,} of {len(rows):,} rows, those with the smallest p (adjusted p counts all of them); "
         f"`exp results {experiment_id} --json` and the table analysis_results have the others"
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
@@ -16,12 +15,12 @@ from exp_platform.analyses.interaction import TEST as INTERACTION
 from exp_platform.analyses.rows import ResultRow, Status
 from exp_platform.config.environment import Environment
 from exp_platform.config.experiment import Role
+from exp_platform.errors import shortened
+from exp_platform.escaping import Markdown, code, markdown
 from exp_platform.report import numbers, wording
 from exp_platform.report.content import Report
 from exp_platform.report.excerpt import IN_A_MEMO, clearest, left_out
 from exp_platform.tables.folders import delete_file, write_file
-
-_TAG = re.compile(r"<(?=[A-Za-z/!?])")
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ def render(report: Report, drawn: dict[str, str] | None = None) -> str:
         "findings": [c for c in report.checks if c.status != "passed"],
         "distributions": _distributions(ab),
         "charts": dict.fromkeys(("effects", "over_time", "pretrends", "event_study", "stability"))
-        | (drawn or {}),
+        | {name: Markdown(path) for name, path in (drawn or {}).items()},
         "provenance": stored,
         "absent": lambda stage: wording.absent(report, stage),
     }
@@ -197,11 +196,9 @@ def _write_charts(report: Report, environment: Environment) -> dict[str, str]:
     return drawn
 
 
-def _one_cell(value: object) -> object:
-    """Whatever the data hold stays within its cell of a table, and is text: no HTML, nothing that no page can show."""
-    if not isinstance(value, str):
-        return value
-    return _TAG.sub(r"\\<", wording.plain(value).replace("|", "\\|"))
+def _as_text(value: object) -> object:
+    """Whatever data and specs hold is text of one line, and is bounded; what we have written as Markdown stays."""
+    return markdown(shortened(value)) if isinstance(value, str) else value
 
 
 @cache
@@ -212,7 +209,7 @@ def _template() -> jinja2.Template:
         keep_trailing_newline=True,
         undefined=jinja2.StrictUndefined,
         autoescape=False,  # Markdown, not HTML
-        finalize=_one_cell,
+        finalize=_as_text,
     )
     environment.filters.update(
         level=numbers.level,
@@ -220,6 +217,7 @@ def _template() -> jinja2.Template:
         percent=numbers.percent,
         share=numbers.share,
         count=numbers.count,
+        code=code,
     )
     environment.globals.update(
         adjusted_by=wording.adjusted_by,

@@ -10,10 +10,12 @@ from rich.table import Table
 from rich.text import Text
 
 from exp_platform.analyses.rows import ResultRow
+from exp_platform.errors import shortened
+from exp_platform.escaping import terminal
 from exp_platform.report import numbers
 from exp_platform.report.content import Report
 from exp_platform.report.excerpt import ON_A_TERMINAL, clearest, left_out
-from exp_platform.report.wording import headline, plain, pooled, reading, rows, segment, why
+from exp_platform.report.wording import headline, pooled, reading, rows, segment, why
 from exp_platform.stats.relative import Kind
 
 _COLOUR = {"ship": "green", "stop": "red", "investigate": "yellow", "extend": "cyan"}
@@ -97,7 +99,7 @@ def rows_table(report: Report) -> Table:
 
 def _text(cell: str) -> Text:
     """Text as it is: a value of the data such as `[/a]` is no markup, nor are its bytes orders to the terminal."""
-    return Text("\n".join(map(plain, cell.split("\n"))))
+    return Text(terminal(shortened(cell)))
 
 
 def _cells(row: ResultRow) -> dict[str, str]:

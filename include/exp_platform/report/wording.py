@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -15,6 +14,7 @@ from exp_platform.checks import CheckResult
 from exp_platform.config.experiment import Experiment
 from exp_platform.decision import Decision
 from exp_platform.errors import shortened
+from exp_platform.escaping import Markdown
 from exp_platform.report import numbers
 from exp_platform.report.content import Report
 from exp_platform.stats.relative import Kind
@@ -51,10 +51,6 @@ _RELATIVE = {
     "log": "the delta method on the log of the ratio",
 }
 
-_BREAKS = re.compile(r"[\t\n\v\f\r\x85\u2028\u2029]+")
-# Orders to a terminal, and what turns the direction of writing.
-_UNSHOWN = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-
 
 class RowsTold(NamedTuple):
     """One row account in words."""
@@ -66,11 +62,6 @@ class RowsTold(NamedTuple):
 
 
 _LONG_VALUE = 200  # characters of a segment value that a page or terminal shows
-
-
-def plain(told: str) -> str:
-    """One line, bounded, with nothing in it that no page or terminal shows: values of the data may hold anything."""
-    return _UNSHOWN.sub("\N{REPLACEMENT CHARACTER}", _BREAKS.sub(" ", shortened(told)))
 
 
 def headline(decision: Decision) -> str:
@@ -171,7 +162,7 @@ def differing(row: ResultRow) -> str:
 def frozen(segment: str, threshold: Threshold) -> str:
     """Who the top of a behavioural segment is, and since when that is fixed."""
     return (
-        f"`{segment} = top`: at least {threshold.value:.6g} ({threshold.definition}), fixed as of {threshold.as_of_date} "
+        f"{segment} = top: at least {threshold.value:.6g} ({threshold.definition}), fixed as of {threshold.as_of_date} "
         f"when {numbers.share(threshold.share)} of {numbers.count(threshold.users)} users reached it"
     )
 
@@ -189,7 +180,7 @@ def trend(row: PretrendTestRow) -> str:
     """The verdict of a pre-trends test."""
     if row.status != Status.OK:
         return f"{row.status}: {row.message}" if row.message else str(row.status)
-    return "no evidence against parallel trends" if row.parallel else "**trends were not parallel**"
+    return "no evidence against parallel trends" if row.parallel else Markdown("**trends were not parallel**")
 
 
 def sensitive(row: DidSensitivityRow) -> str:
@@ -309,8 +300,8 @@ def did_windows(report: Report) -> str:
 def absent(report: Report, stage: str) -> str:
     """Why a section is empty."""
     if stage not in report.experiment.analyses.enabled:
-        return f"The experiment does not ask for `{stage}`, or gives it nothing to do."
-    return f"`{stage}` left no rows in this run; its task says why."
+        return Markdown(f"The experiment does not ask for `{stage}`, or gives it nothing to do.")
+    return Markdown(f"`{stage}` left no rows in this run; its task says why.")
 
 
 def srm_line(row: ResultRow) -> str:
@@ -340,7 +331,7 @@ def _share(name: str, share: float) -> str:
 def quality(checks: Sequence[CheckResult]) -> str:
     """Which checks the data passed."""
     if not checks:
-        return "**The data was not checked in this run.**"
+        return Markdown("**The data was not checked in this run.**")
     passed = [c.check for c in checks if c.status == "passed"]
     return f"{len(passed)} of {len(checks)} checks passed: {', '.join(passed)}."
 
