@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.sdk.exceptions import AirflowException
 from airflow.triggers.base import TriggerEvent
 from pyarrow.fs import LocalFileSystem
@@ -39,6 +42,7 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeS3]:
     for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setattr(S3, "_made", {})  # of other tests, whose environment was another
     with fake_s3() as store:
         monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", store.connection())
         store.put(*(f"lake/{name}" for name in FILES))
@@ -46,7 +50,7 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeS3]:
 
 
 def _is_there(location: str, kind: str | None = "parquet") -> bool:
-    return S3(CONNECTION).missing([Awaited("exposures", location, kind)]) == []
+    return S3.of(CONNECTION).missing([Awaited("exposures", location, kind)]) == []
 
 
 @pytest.mark.parametrize(
@@ -112,7 +116,7 @@ def test_all_pages_of_a_listing_are_read(s3: FakeS3) -> None:
 
 def test_only_what_is_missing_is_told(s3: FakeS3) -> None:
     here, absent = (Awaited("exposures", f"s3://lake/{name}", "parquet") for name in ("exposures", "absent"))
-    assert S3(CONNECTION).missing([here, absent]) == [absent]
+    assert S3.of(CONNECTION).missing([here, absent]) == [absent]
 
 
 @pytest.mark.parametrize(
@@ -229,3 +233,64 @@ def test_the_trigger_ends_where_it_cannot_ask(s3: FakeS3) -> None:
     (event,) = _events(_stored(ArrivalTrigger.of(AWAITED, CONNECTION, 0.01)))
     assert event.payload["status"] == "error"
     assert "S3 refuses (AccessDenied: Access Denied)" in event.payload["message"]
+
+
+# ---------------------------------------------------------------- many waits in one triggerer
+
+
+@pytest.fixture
+def clients(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Every client that is made."""
+    made: list[Any] = []
+    make = S3Hook.get_client_type
+
+    def counted(hook: S3Hook, **options: Any) -> Any:
+        made.append(make(hook, **options))
+        return made[-1]
+
+    monkeypatch.setattr(S3Hook, "get_client_type", counted)
+    return made
+
+
+def _all(triggers: list[ArrivalTrigger]) -> None:
+    """Run them side by side till each has fired, as a triggerer does."""
+
+    async def run(trigger: ArrivalTrigger) -> TriggerEvent:
+        return await anext(trigger.run())
+
+    async def together() -> None:
+        await asyncio.wait_for(asyncio.gather(*map(run, triggers)), timeout=60)
+
+    asyncio.run(together())
+
+
+def test_fifty_waits_share_one_client_and_few_threads(s3: FakeS3, clients: list[Any]) -> None:
+    s3.after[150] = lambda: s3.put("lake/mark")
+    _all([ArrivalTrigger.of(AWAITED, CONNECTION, 0.2) for _ in range(50)])
+    assert len(clients) == 1
+    assert len(s3.asked) > 150
+    assert sum(thread.name.startswith("s3-arrival") for thread in threading.enumerate()) <= 8
+
+
+def test_a_connection_that_was_changed_is_asked_with_what_it_says_now(
+    s3: FakeS3, clients: list[Any], monkeypatch
+) -> None:
+    first = S3.of(CONNECTION)
+    assert S3.of(CONNECTION) is first
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", s3.connection(password="new"))
+    assert S3.of(CONNECTION) is not first
+    assert len(clients) == 2
+
+
+def test_waits_that_begin_at_once_ask_one_after_another(s3: FakeS3, monkeypatch) -> None:
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    monkeypatch.setattr("exp_platform.orchestration.s3_arrival.asyncio.sleep", sleep)
+    s3.put("lake/mark")
+    _all([ArrivalTrigger.of(AWAITED, CONNECTION, 60) for _ in range(40)])
+    assert len(slept) == 40  # before anybody asked
+    quarters = [sum(start <= seconds < start + 15 for seconds in slept) for start in (0, 15, 30, 45)]
+    assert min(quarters) > 0

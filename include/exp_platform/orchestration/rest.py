@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import date
 from typing import Any
 
 import httpx
@@ -38,6 +39,15 @@ class AirflowApi:
     def unpause(self, dag_id: str) -> None:
         """Let the DAG run."""
         self._json("PATCH", f"/dags/{dag_id}", {"is_paused": False})
+
+    def backfill(self, dag_id: str, first: date, last: date) -> None:
+        """Have every run of the schedule made whose logical date is from `first` to `last`, all at once if it can be."""
+        body = {"dag_id": dag_id, "from_date": f"{first}T00:00:00Z", "to_date": f"{last}T23:59:59Z"}
+        self._json("POST", "/backfills", body | {"max_active_runs": 50})
+
+    def stop(self, dag_id: str, run_id: str) -> None:
+        """End a run as failed, as a person does in the UI."""
+        self._json("PATCH", f"/dags/{dag_id}/dagRuns/{run_id}", {"state": "failed"})
 
     def run_state(self, dag_id: str, run_id: str) -> str:
         """The state of a run: queued, running, success or failed."""

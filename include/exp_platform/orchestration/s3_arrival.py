@@ -8,11 +8,14 @@ are not those of a spec's paths; and what goes wrong in it comes back as words w
 from __future__ import annotations
 
 import asyncio
+import random
+import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import astuple
 from http import HTTPStatus
-from typing import Any
+from typing import Any, ClassVar
 
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from airflow.sdk.exceptions import AirflowException
@@ -32,8 +35,15 @@ from exp_platform.errors import ConfigError
 from exp_platform.orchestration.connections import OBJECT_STORE, connection_of
 from exp_platform.stages.source_files import files_below
 
+# Hundreds of waits of a triggerer ask by so many threads at once; each thread, and each connection that a client
+# keeps open, costs memory.
+_AT_ONCE = 8
+_threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="s3-arrival")
+
 # A server that does not answer is told within a minute, not within the five that botocore takes by itself.
-_PATIENCE = Config(connect_timeout=10, read_timeout=20, retries={"max_attempts": 1})
+_PATIENCE = Config(
+    connect_timeout=10, read_timeout=20, retries={"max_attempts": 1}, max_pool_connections=_AT_ONCE
+)
 
 _WRONG_SETTINGS = (NoCredentialsError, PartialCredentialsError, InvalidRegionError, ParamValidationError)
 _REMEDIES = {
@@ -43,15 +53,32 @@ _REMEDIES = {
 
 
 class S3:
-    """S3 as one Airflow connection reaches it.
+    """S3 as one Airflow connection reaches it; any number of threads may ask it at once.
 
     Raises ConfigError for what waiting cannot mend (no such bucket, no permission, wrong credentials), and
     AirflowException where S3 gave no answer, which a later try may get.
     """
 
+    _made: ClassVar[dict[str, tuple[str, S3]]] = {}  # connection -> its settings and who was made of them
+    _making: ClassVar[threading.Lock] = threading.Lock()
+
+    @classmethod
+    def of(cls, connection_id: str) -> S3:
+        """The one of this process for the connection as it is now.
+
+        A client takes 12 MB, so a triggerer has one and not one for each of its waits.
+        """
+        connection = connection_of(connection_id, OBJECT_STORE)  # without one the hook would be anybody
+        settings = connection.get_uri()
+        with cls._making:
+            before, made = cls._made.get(connection_id, ("", None))
+            if made is None or before != settings:
+                made = cls(connection_id)
+                cls._made[connection_id] = (settings, made)
+            return made
+
     def __init__(self, connection_id: str) -> None:
         self._connection = f"the Airflow connection {connection_id}"
-        connection_of(connection_id, OBJECT_STORE)  # without one the hook would be anybody
         hook = S3Hook(connection_id)
         with self._explained(self._connection):
             # The connection's own settings win over our patience.
@@ -137,14 +164,22 @@ class ArrivalTrigger(BaseTrigger):
         return f"{type(self).__module__}.{type(self).__qualname__}", arguments
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Ask, sleep, ask again; S3 is asked in a thread, so that other triggers go on meanwhile."""
+        """Sleep, ask, sleep, ask again; S3 is asked in a thread, so that other triggers go on meanwhile.
+
+        The task has just asked. The first sleep is of a random length, so that the waits that a midnight or a new
+        triggerer begins all at once ask one after another.
+        """
         awaited = [Awaited(*fields) for fields in self.awaited]
+        loop = asyncio.get_running_loop()
         try:
-            s3 = await asyncio.to_thread(S3, self.connection_id)
-            while absent := await asyncio.to_thread(s3.missing, awaited):
+            await asyncio.sleep(random.uniform(0, self.poke_interval))
+            while absent := await loop.run_in_executor(_threads, self._absent, awaited):
                 self.log.info("not there yet: %s", ", ".join(item.location for item in absent))
                 await asyncio.sleep(self.poke_interval)
         except Exception as error:  # an event is the only way to tell the task
             yield TriggerEvent({"status": "error", "message": str(error)})  # type: ignore[no-untyped-call]
             return
         yield TriggerEvent({"status": "success"})  # type: ignore[no-untyped-call]
+
+    def _absent(self, awaited: Sequence[Awaited]) -> list[Awaited]:
+        return S3.of(self.connection_id).missing(awaited)

@@ -92,7 +92,7 @@ class SourceSensor(S3KeySensor):
             experiment = load_experiment(self.experiment_id)
             (day,) = as_of_days(experiment, as_of_dates(context, experiment), datetime.now(UTC))
             today = [item.at(day) for item in self.awaited]
-            return today, S3(AWS_CONNECTION).missing(today)
+            return today, S3.of(AWS_CONNECTION).missing(today)
 
     def _remedy(self) -> str:
         spec = load_experiment(self.experiment_id).spec_file
