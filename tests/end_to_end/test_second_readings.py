@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,11 @@ def test_a_spec_that_is_edited_after_it_was_read_ships_nothing(shop: Shop) -> No
     shorter = shop.read(window={"start": "2026-03-02", "days": 10}, decision={"alpha": 0.9})
     assert shorter["action"] != "ship"
     assert "window.end 2026-03-15 -> 2026-03-11" in codes(shorter)["PLAN_CHANGED"]
+    today = datetime.now(UTC).date().isoformat()
+    assert f"on {today}: decision.alpha 0.05 -> 0.9" in codes(shorter)["SPEC_CHANGED"]
+    assert "stands: stop" in codes(raised)["FINAL_STANDS"]
+    (published,) = shop.place.rows("experiment_registry", "second_look")
+    assert [edit["on"] for edit in json.loads(published["edits"])] == [today, today]
     again = shop.read()
     assert (again["action"], "PLAN_CHANGED" in codes(again)) == ("stop", False)
 

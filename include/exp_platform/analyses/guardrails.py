@@ -18,6 +18,7 @@ from exp_platform.analyses.comparison import (
 )
 from exp_platform.analyses.family import GUARDING, is_final, may_find, uncorrected
 from exp_platform.analyses.looks import at_look
+from exp_platform.analyses.readings import guardrail_of
 from exp_platform.analyses.rows import ResultRow, Row, Status
 from exp_platform.config.experiment import Experiment, Guardrail, Metric
 from exp_platform.stats.arms import Arm, Arms
@@ -44,8 +45,9 @@ def analyse(experiment: Experiment, aggregates: Aggregates) -> list[Row]:
     """
     rows: list[Row] = []
     for metric in experiment.metrics:
-        if metric.guardrail is not None:
-            rows += _of_metric(experiment, aggregates, metric, metric.guardrail)
+        guardrail = guardrail_of(experiment, metric)
+        if guardrail is not None:
+            rows += _of_metric(experiment, aggregates, metric, guardrail)
     return rows
 
 

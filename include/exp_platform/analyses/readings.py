@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from datetime import date
 from typing import Any
 
 from exp_platform.analyses.family import level_of
 from exp_platform.analyses.planned import tuned_size
-from exp_platform.config.experiment import Estimate, Experiment, Metric, Role
-from exp_platform.config.readings import Change, Earlier, FirstLook, Memory
+from exp_platform.config.experiment import Effect, Estimate, Experiment, Guardrail, Metric, Role
+from exp_platform.config.readings import Change, Earlier, Edit, FirstLook, Memory
 
 Plan = dict[str, Any]  # plain JSON
 
@@ -101,16 +101,37 @@ def _plain(value: Any) -> Any:
     return json.loads(json.dumps(value, default=str))
 
 
-def remembering(experiment: Experiment, memory: Memory, data: str, read_on: date) -> Experiment:
-    """The experiment as a run that reads `data` on the day `read_on` has it, after what `memory` says was read."""
+def remembering(
+    experiment: Experiment, memory: Memory, data: str, read_on: date, edits: Sequence[Edit] = ()
+) -> Experiment:
+    """The experiment as a run that reads `data` on the day `read_on` has it, after what `memory` says was read.
+
+    `edits`: those of the spec since its first run.
+    """
     now, first = plan_of(experiment), memory.first
-    earlier = Earlier(memory, data, read_on, moved=_end_moved_after(experiment, memory))
+    earlier = Earlier(memory, data, read_on, tuple(edits), moved=_end_moved_after(experiment, memory))
     if memory.refused is not None and memory.final is None and now["quality"] != memory.refused.quality:
         before = {f"quality.{key}": value for key, value in memory.refused.quality.items()}
         after = {f"quality.{key}": value for key, value in now["quality"].items()}
         changed = tuple(_differences(before, after))
         earlier = replace(earlier, moved=True, lenient=True, changes=changed)
     return replace(experiment, earlier=earlier if first is None else _against(earlier, first, now))
+
+
+def guardrail_of(experiment: Experiment, metric: Metric) -> Guardrail | None:
+    """The metric's guardrail, by the stricter of the present plan and that of the first look; None where neither has one.
+
+    Of two margins on one scale the smaller counts, of two scales that of the first look, and a severity stays critical.
+    """
+    now, first = metric.guardrail, experiment.earlier.guardrails.get(metric.id)
+    if first is None:
+        return now
+    then = Guardrail(Effect(**first["margin"]), first["severity"])
+    if now is None:
+        return then
+    same_scale = now.margin.scale == then.margin.scale
+    margin = min(now.margin, then.margin, key=lambda m: m.value) if same_scale else then.margin
+    return Guardrail(margin, "critical" if "critical" in (now.severity, then.severity) else now.severity)
 
 
 def _end_moved_after(experiment: Experiment, memory: Memory) -> bool:
@@ -142,6 +163,12 @@ def _against(earlier: Earlier, first: FirstLook, now: Plan) -> Earlier:
         names={id: name for id, name in names.items() if id != name},
         unplanned=tuple(id for id, m in now["metrics"].items() if not _shared(then, known.get(id), m)),
         new_treatments=new,
+        guardrails={id: metric["guardrail"] for id, metric in known.items()},
+        unguarded=tuple(
+            id
+            for id, metric in then["metrics"].items()
+            if id not in names.values() and (metric["guardrail"] or {}).get("severity") == "critical"
+        ),
         practical={id: metric["min_practical_effect"] for id, metric in known.items()},
         tuned={id: metric["tuned"] for id, metric in known.items()},
         looks=tuple(date.fromisoformat(day) for day in then["looks"]),

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from exp_platform.aggregates import ALL, Aggregates, Arrivals
+from exp_platform.analyses.readings import guardrail_of
 from exp_platform.analyses.rows import ResultRow, Row, Status
 from exp_platform.config.allocation import in_period
 from exp_platform.config.experiment import Experiment, Metric, Role
@@ -70,13 +71,13 @@ def analyse(experiment: Experiment, aggregates: Aggregates) -> list[Row]:
         rows += [_row(experiment, aggregates, value, [s], s.users_of) for value in values for s in splits]
     within = (_within(experiment, aggregates, segment) for segment in experiment.segments)
     rows += [row for row in within if row is not None]
-    excluding = [m for m in experiment.metrics if m.missing == "exclude" and _decides(m)]
+    excluding = [m for m in experiment.metrics if m.missing == "exclude" and _decides(experiment, m)]
     return rows + [_with_value(experiment, aggregates, m, ALPHA / len(excluding)) for m in excluding]
 
 
-def _decides(metric: Metric) -> bool:
-    critical = metric.guardrail is not None and metric.guardrail.severity == "critical"
-    return metric.role is Role.PRIMARY or critical
+def _decides(experiment: Experiment, metric: Metric) -> bool:
+    guardrail = guardrail_of(experiment, metric)
+    return metric.role is Role.PRIMARY or (guardrail is not None and guardrail.severity == "critical")
 
 
 def _with_value(experiment: Experiment, aggregates: Aggregates, metric: Metric, alpha: float) -> ResultRow:

@@ -5,6 +5,7 @@ No spec says any of this. A run's start finds it in the stored decisions, and ea
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from typing import Any
@@ -22,10 +23,25 @@ class FirstLook:
 
 
 @dataclass(frozen=True)
+class Verdict:
+    """What a decision came to: the fields of that name of `decision.Decision`."""
+
+    winner: str
+    action: str
+    winning_variant: str | None
+    reported_variant: str | None
+    decisive_metric: str
+    confidence: float
+    lift: float | None
+    effect: float | None
+
+
+@dataclass(frozen=True)
 class Reading:
     """A test that was taken: the fixed-horizon test (`final`), or a look of a group-sequential one before the end.
 
-    `found` is what counted by this test; `data` the fingerprint of the input it was taken on.
+    `found` is what counted by this test; `data` the fingerprint of the input it was taken on; `verdict` what was decided
+    (None: by a version that did not keep it), when the spec had been changed `edits` times.
     """
 
     final: bool
@@ -33,6 +49,8 @@ class Reading:
     read_on: date
     data: str
     found: tuple[Claim, ...] = ()
+    verdict: Verdict | None = None
+    edits: int = 0
 
 
 @dataclass(frozen=True)
@@ -72,7 +90,14 @@ class Memory:
         return Memory(
             first and FirstLook(**{**first, **_dates(first)}),
             tuple(
-                Reading(**{**r, **_dates(r), "found": tuple(_claim(c) for c in r["found"])})
+                Reading(
+                    **{
+                        **r,
+                        **_dates(r),
+                        "found": tuple(_claim(c) for c in r["found"]),
+                        "verdict": Verdict(**r["verdict"]) if r.get("verdict") else None,
+                    }
+                )
                 for r in data["readings"]
             ),
             refused and Refused(**{**refused, **_dates(refused)}),
@@ -90,11 +115,34 @@ def _claim(data: Any) -> Claim:
 
 @dataclass(frozen=True)
 class Change:
-    """One part of the plan that is not what it was at the first look; None: it was not there, or no longer is."""
+    """One key of the spec or the plan that is not what it was; None: it was not there, or no longer is."""
 
     key: str
     before: Any
     now: Any
+
+
+@dataclass(frozen=True)
+class Edit:
+    """What one edit of the spec changed, and the UTC day of the first run that had it."""
+
+    on: date
+    changes: tuple[Change, ...]
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> Edit:
+        """The inverse of `asdict`, once the date has become text."""
+        return Edit(date.fromisoformat(data["on"]), tuple(Change(**change) for change in data["changes"]))
+
+
+def together(edits: Sequence[Edit]) -> tuple[Change, ...]:
+    """What edits come to: a key that was changed and set back is not changed."""
+    first: dict[str, Any] = {}
+    last: dict[str, Any] = {}
+    for change in (change for edit in edits for change in edit.changes):
+        first.setdefault(change.key, change.before)
+        last[change.key] = change.now
+    return tuple(Change(key, first[key], last[key]) for key in first if first[key] != last[key])
 
 
 @dataclass(frozen=True)
@@ -108,7 +156,8 @@ class Earlier:
     memory: Memory = field(default_factory=Memory)
     data: str = ""  # fingerprint of what this run reads
     read_on: date | None = None
-    changes: tuple[Change, ...] = ()
+    edits: tuple[Edit, ...] = ()  # of the spec since its first run
+    changes: tuple[Change, ...] = ()  # of the plan since the first look
     moved: bool = False
     incomparable: bool = False
     lenient: bool = False  # a reading failed trust, and the thresholds that it failed by were changed
@@ -121,6 +170,8 @@ class Earlier:
     practical: dict[str, dict[str, Any] | None] = field(
         default_factory=dict
     )  # metric -> min_practical_effect
+    guardrails: dict[str, dict[str, Any] | None] = field(default_factory=dict)  # metric -> its guardrail
+    unguarded: tuple[str, ...] = ()  # critical guardrails whose metrics the spec no longer has
     tuned: dict[str, dict[str, float]] = field(default_factory=dict)  # metric -> treatment -> users
     looks: tuple[date, ...] | None = None  # of the first plan; None: not known
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from exp_platform.analyses.readings import guardrail_of
 from exp_platform.analyses.rows import ResultRow, Status
 from exp_platform.decision.evidence import Case
 from exp_platform.decision.model import Reason
@@ -31,16 +32,18 @@ def guardrails(case: Case) -> Guardrails:
     """Read the guardrail rows: warnings and unproven ones are reasons only, a critical one without a number is not."""
     proven, observed, reasons, untested = set(), set(), [], []
     unread: dict[str, tuple[Status, ...]] = {}
+    untested += [_taken_out(metric_id) for metric_id in case.experiment.earlier.unguarded]
     for metric in case.experiment.metrics:
-        if metric.guardrail is None:
+        guardrail = guardrail_of(case.experiment, metric)
+        if guardrail is None:
             continue
         for treatment in case.experiment.treatments:
             row = case.row("guardrails", metric.id, treatment.id)
             if row is None:
                 untested.append(_untested(metric.id, treatment.id))
                 continue
-            reasons += _reasons(row, metric.guardrail.severity)
-            if metric.guardrail.severity != "critical":
+            reasons += _reasons(row, guardrail.severity)
+            if guardrail.severity != "critical":
                 continue
             if row.status is not Status.OK:
                 unread[treatment.id] = (*unread.get(treatment.id, ()), row.status)
@@ -54,6 +57,14 @@ def guardrails(case: Case) -> Guardrails:
 def _untested(metric_id: str, treatment_id: str) -> Reason:
     text = f"The guardrail {metric_id} was not tested for {treatment_id}."
     return Reason("GUARDRAIL_NOT_TESTED", text, {"metric_id": metric_id, "treatment_id": treatment_id})
+
+
+def _taken_out(metric_id: str) -> Reason:
+    text = (
+        f"The critical guardrail {metric_id} was in the plan of the first look, and the spec no longer has this metric as it "
+        "was: put it back, so that it can be tested."
+    )
+    return Reason("GUARDRAIL_NOT_TESTED", text, {"metric_id": metric_id})
 
 
 def _reasons(row: ResultRow, severity: str) -> list[Reason]:

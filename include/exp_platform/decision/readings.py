@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
-from exp_platform.config.readings import Change, Reading
+from exp_platform.config.readings import Reading
 from exp_platform.decision.evidence import Case
 from exp_platform.decision.model import Action, Reason
+from exp_platform.decision.words import told
 
-_MOST_NAMED = 8  # changes that a sentence names; the data has all
+_MOST_EDITS = 5  # the newest ones, that a sentence names; the data has all
 
 
 def of_end(case: Case, action: Action) -> list[Reason]:
     """What counts on this day, and why no more does."""
     grouped = case.experiment.decision.sequential == "group_sequential"
-    return [*_of_plan(case), *_of_readings(case), *(_of_looks(case) if grouped else _of_date(case, action))]
+    return [
+        *_of_edits(case),
+        *_of_plan(case),
+        *_of_readings(case),
+        *(_of_looks(case) if grouped else _of_date(case, action)),
+    ]
+
+
+def _of_edits(case: Case) -> Iterator[Reason]:
+    """Every edit of the spec since its first run, with its day, also one that was set back."""
+    edits = case.experiment.earlier.edits
+    if not edits:
+        return
+    named = "; ".join(f"on {edit.on}: {told(edit.changes)}" for edit in edits[-_MOST_EDITS:])
+    before = len(edits) - _MOST_EDITS
+    text = f"The spec was changed after its first run, {named}" + (
+        f"; {before} earlier" if before > 0 else ""
+    )
+    data = [{"on": e.on.isoformat(), "changes": [vars(change) for change in e.changes]} for e in edits]
+    yield Reason("SPEC_CHANGED", f"{text}.", {"edits": data})
 
 
 def _of_plan(case: Case) -> Iterator[Reason]:
@@ -28,26 +47,15 @@ def _of_plan(case: Case) -> Iterator[Reason]:
     since = (
         f"the first look (as of {first.as_of_date}, read on {first.read_on})" if first else "the first look"
     )
-    changes = earlier.changes[:_MOST_NAMED]
-    more = len(earlier.changes) - len(changes)
-    told = "; ".join(_words(change) for change in changes) + (f"; and {more} more" if more else "")
     data: dict[str, Any] = {
         "since": first.as_of_date.isoformat() if first else None,
         "read_on": first.read_on.isoformat() if first else None,
         "changes": [{"key": c.key, "before": c.before, "now": c.now} for c in earlier.changes],
     }
-    text = f"The plan is not that of {since}: {told}. {' '.join(_consequences(case))}"
+    text = f"The plan is not that of {since}: {told(earlier.changes)}. {' '.join(_consequences(case))}"
     if earlier.lenient and refused:
         data["refused_as_of"] = refused.as_of_date.isoformat()
     yield Reason("PLAN_CHANGED", text.rstrip(), data)
-
-
-def _words(change: Change) -> str:
-    return f"{change.key} {_value(change.before)} -> {_value(change.now)}"
-
-
-def _value(value: Any) -> str:
-    return "none" if value is None else value if isinstance(value, str) else json.dumps(value)
 
 
 def _consequences(case: Case) -> Iterator[str]:

@@ -9,14 +9,14 @@ from datetime import date
 from exp_platform.analyses.family import GUARDING
 from exp_platform.analyses.readings import plan_of
 from exp_platform.config.experiment import Experiment
-from exp_platform.config.readings import Claim, FirstLook, Memory, Reading, Refused
+from exp_platform.config.readings import Claim, FirstLook, Memory, Reading, Refused, Verdict
 from exp_platform.decision.evidence import Case, Finding
 from exp_platform.decision.model import Trust
 
 _CLAIMS = {"non_inferior": 1, "proven_breach": -1}
 
 
-def remember(case: Case, found: Sequence[Finding], trust: Trust) -> Memory:
+def remember(case: Case, found: Sequence[Finding], trust: Trust, verdict: Verdict) -> Memory:
     """The memory after this decision; the same decision twice leaves it the same.
 
     The first decision that shows a number of the family is the first look, whatever becomes of it. The first reading at the
@@ -33,8 +33,11 @@ def remember(case: Case, found: Sequence[Finding], trust: Trust) -> Memory:
     if trust == "failed" or case.experiment.earlier.lenient:
         refused = memory.refused or Refused(case.as_of_date, day, asdict(case.experiment.quality))
         return replace(memory, refused=refused)
-    data = case.experiment.earlier.data
-    return _with(case, memory, Reading(ended, case.as_of_date, day, data, _claims(case, found)))
+    earlier = case.experiment.earlier
+    reading = Reading(
+        ended, case.as_of_date, day, earlier.data, _claims(case, found), verdict, len(earlier.edits)
+    )
+    return _with(case, memory, reading)
 
 
 def _read_on(case: Case) -> date:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import NamedTuple
 
 from exp_platform.aggregates import Aggregates
 from exp_platform.analyses.rows import Row, Status
 from exp_platform.checks import CheckResult
 from exp_platform.config.experiment import Experiment
+from exp_platform.config.readings import Verdict
 from exp_platform.decision import reasons as because
 from exp_platform.decision import trust
 from exp_platform.decision.adequacy import adequacy
 from exp_platform.decision.evidence import Case, Finding, findings, leading
+from exp_platform.decision.final import of_final, that_stands
 from exp_platform.decision.guardrails import guardrails
 from exp_platform.decision.model import Action, Adequacy, Decision, Reason, Trust, Winner
 from exp_platform.decision.readings import of_end
@@ -51,7 +54,8 @@ def decide(
     9. else: inconclusive, extend.
 
     Before the planned end only always-valid evidence, or a look of a group-sequential test, is significant. A significant effect below `min_practical_effect`
-    is told as BELOW_PRACTICAL and falls under 8 or 9.
+    is told as BELOW_PRACTICAL and falls under 8 or 9. Above all stands a final ship or stop, once the spec is another one
+    than it was read by (`final.that_stands`).
     """
     case = Case(experiment, aggregates, tuple(rows))
     found, guards, size = findings(case, case.primaries), guardrails(case), adequacy(case)
@@ -62,26 +66,19 @@ def decide(
     verdict = (
         _combine(case, stand, size) if trusted else _Verdict("inconclusive", "investigate", leading(found))
     )
-    about = verdict.about
-    reported = about.treatment_id if about else None
-    winning = {"treatment": reported, "control": experiment.control.id}
+    final = that_stands(case, believed, guards)
+    told = final.verdict if final and final.verdict else _told(case, verdict, size, trusted)
     return Decision(
         experiment_id=experiment.id,
         as_of_date=case.as_of_date,
-        winner=verdict.winner,
-        action=verdict.action,
-        winning_variant=winning.get(verdict.winner),
-        reported_variant=reported,
-        decisive_metric=about.metric.id if about else size.metric_id,
+        **asdict(told),
         estimate=experiment.decision.estimate,
-        confidence=about.confidence if about and trusted else 0.0,
-        lift=about.lift if about else None,
-        effect=about.effect if about else None,
-        final=case.final,
+        final=case.final or final is not None,
         look=case.look,
         sequential=experiment.decision.sequential,
         trust=believed,
         reasons=(
+            *([of_final(case, final)] if final else []),
             *failed,
             *unknown,
             *guards.reasons,
@@ -95,7 +92,23 @@ def decide(
         adequacy=size,
         treatments=tuple(s.verdict() for s in stand),
         skipped=tuple(skipped),
-        memory=remember(case, found, believed),
+        memory=remember(case, found, believed, told),
+    )
+
+
+def _told(case: Case, verdict: _Verdict, size: Adequacy, trusted: bool) -> Verdict:
+    about = verdict.about
+    reported = about.treatment_id if about else None
+    winning = {"treatment": reported, "control": case.experiment.control.id}
+    return Verdict(
+        winner=verdict.winner,
+        action=verdict.action,
+        winning_variant=winning.get(verdict.winner),
+        reported_variant=reported,
+        decisive_metric=about.metric.id if about else size.metric_id,
+        confidence=about.confidence if about and trusted else 0.0,
+        lift=about.lift if about else None,
+        effect=about.effect if about else None,
     )
 
 

@@ -82,6 +82,11 @@ class Results:
             self._scan("experiment_registry", AlwaysTrue()), key=lambda row: str(row["experiment_id"])
         )
 
+    def registered(self, experiment_id: str) -> dict[str, Any] | None:
+        """The row of `experiment_registry`; None where nothing is published."""
+        rows = self._scan("experiment_registry", selection({"experiment_id": experiment_id}))
+        return rows[0] if rows else None
+
     def analysis_rows(
         self, experiment_id: str, as_of: date | None = None, method: str | None = None
     ) -> list[ResultRow]:

@@ -68,7 +68,7 @@ def _decided(
     for day in days:
         if decisions:
             memory, read_on = decisions[-1].memory, began.read_on or day.as_of_date
-            experiment = remembering(run.experiment, memory, began.data, read_on)
+            experiment = remembering(run.experiment, memory, began.data, read_on, began.edits)
         of_day = [row for row in rows if row.as_of_date == day.as_of_date]
         judged = [check for check in checks if check.as_of_date == day.as_of_date]
         decisions.append(decide(experiment, day, of_day, judged, run.skipped))

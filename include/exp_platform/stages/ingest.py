@@ -43,7 +43,7 @@ def run(run: Run) -> StageResult:
     plan = plan_reading(run.experiment, environment)
     _refuse(run, plan.problems)
     buckets = bucket_count(plan)
-    registered = _registered(run.experiment.id, environment)
+    registered = Results(environment).registered(run.experiment.id)
     before = [Threshold.from_json(t) for t in json.loads((registered or {}).get("thresholds") or "[]")]
     known = thresholds_of(run.experiment, before)
     unfrozen = [b for b in run.experiment.behaviours if b.segment not in known]
@@ -92,12 +92,6 @@ def _said(source: Any) -> Any:
     if isinstance(source, dict):
         return {key: _said(value) for key, value in source.items() if value is not None}
     return source
-
-
-def _registered(experiment_id: str, environment: Environment) -> dict[str, Any] | None:
-    """The experiment's row of the registry, if it was ever published."""
-    rows = Results(environment).experiments()
-    return next((row for row in rows if row["experiment_id"] == experiment_id), None)
 
 
 def _frozen(run: Run, done: Sequence[Staged], unfrozen: Sequence[Behaviour]) -> list[Threshold]:

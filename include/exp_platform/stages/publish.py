@@ -7,7 +7,7 @@ see the last good pair. A retry does the same again.
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -61,6 +61,7 @@ def _registry_row(
         "window_end": experiment.window.end,
         "timezone": experiment.window.timezone,
         "spec": _EXPERIMENT.dump_json(replace(experiment, earlier=Earlier())).decode(),
+        "edits": json.dumps([asdict(edit) for edit in experiment.earlier.edits], default=str),
         "config_hash": run.config_hash,
         "input_fingerprint": run.input_fingerprint,
         "exposures_snapshot": snapshots["exposures"],

@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from exp_platform.analyses.readings import remembering
+from exp_platform.config.edits import edits_since
 from exp_platform.config.environment import Environment, load_environment
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.hashing import config_hash
@@ -59,7 +60,8 @@ def start_run(
     _require_one_plan(experiment, stored)
     fingerprint = input_fingerprint(experiment, environment, generate_synth=generate_synth)
     read_on = now.astimezone(UTC).date()
-    experiment = remembering(experiment, memory_of(stored), fingerprint, read_on)
+    edits = edits_since(Results(environment).registered(experiment.id), experiment, read_on)
+    experiment = remembering(experiment, memory_of(stored), fingerprint, read_on, edits)
     run_id = f"{now.astimezone(UTC):%Y%m%dT%H%M%S.%f}Z-{secrets.token_hex(3)}"  # sorts by time
     run = Run(
         run_id=run_id,

@@ -101,6 +101,7 @@ _REGISTRY = TableDefinition(
         ("outcomes_rows", LONG),
         ("buckets", INT),
         ("thresholds", STRING),  # JSON: those of behavioural segments, of every definition ever published
+        ("edits", STRING),  # JSON: those of the spec since its first publication, by day
         ("run_id", STRING),
         ("published_at", INSTANT),
     ),
