@@ -3,10 +3,12 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev demo airflow test test-unit test-processors test-e2e test-cluster test-simulations test-all \
-	test-stack durations fuzz validate scenarios lint coverage lock jars-cluster clean env stack stack-demo stack-down stack-destroy
+	test-stack durations fuzz validate scenarios lint coverage lock lock-jars jars-cluster clean env stack stack-demo stack-down stack-destroy
 
 PY := .venv/bin/python
 GATED := stats analyses decision config
+# `make lock LOCK_ARGS=` takes in what an .in file says anew and leaves the other versions as they are.
+LOCK_ARGS := --upgrade
 # Real data through the real Airflow: the one end-to-end file of `make test`.
 REAL := tests/end_to_end/test_real_data.py
 # One thread each, because there is a worker for every core; a file's tests share its fixtures, so they share a worker.
@@ -85,12 +87,15 @@ lint: setup-dev ## style, types and import contracts only
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
 
-lock: ## pin every version anew: requirements.in -> requirements.txt
+lock: ## pin every version anew, with the hashes of its files: requirements*.in -> requirements*.txt
 	@[ -x .venv/bin/uv ] || scripts/setup.sh dev
-	@for part in requirements requirements-dev; do \
-		.venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-header --no-annotate \
-			--no-emit-index-url --no-emit-find-links --output-file $$part.txt $$part.in; \
+	@for part in requirements requirements-dev requirements-build; do \
+		.venv/bin/uv pip compile --quiet $(LOCK_ARGS) --universal --python-version 3.11 --generate-hashes --no-header \
+			--no-annotate --no-emit-index-url --no-emit-find-links --output-file $$part.txt $$part.in; \
 	done
+
+lock-jars: setup ## the checksums of the jars after a change of jars/ivy.xml: jars/SHA256SUMS
+	@scripts/fetch-jars.sh lock
 
 jars-cluster: setup ## the jars a cluster needs beside, in jars/cluster: Iceberg on S3, Postgres
 	@scripts/setup.sh cluster

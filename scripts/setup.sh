@@ -41,37 +41,46 @@ if [ ! -x .venv/bin/python ]; then
 fi
 python=.venv/bin/python
 
-requirements=(-r requirements.txt)
+locks=(requirements.txt)
 stamp=.venv/.stamp-run
-wanted=$(cat requirements.txt pyproject.toml | checksum)
-if [ "${1:-}" = dev ]; then
-    requirements+=(-r requirements-dev.txt)
-    stamp=.venv/.stamp-dev
-    wanted=$(cat requirements.txt requirements-dev.txt pyproject.toml | checksum)
-fi
+[ "${1:-}" != dev ] || { locks+=(requirements-dev.txt); stamp=.venv/.stamp-dev; }
+made_from() { cat requirements-build.txt pyproject.toml "$@" | checksum | tr -d '\n'; }
+wanted=$(made_from "${locks[@]}")
+# A file whose hash is not in the lock is refused, also one of those that build a package.
+install=(.venv/bin/uv pip install --quiet --python .venv/bin/python --build-constraint requirements-build.txt)
+refused() {
+    fail "The packages were not installed as the lock says; see above." \
+        "  A hash mismatch: the index or a cache gave another file than was locked. \`.venv/bin/uv cache clean\`, then again;" \
+        "  if it stays, do not install it, and ask whoever runs the index. No answer: the index is not reachable."
+}
 if ! current "$stamp" "$wanted"; then
-    if ! .venv/bin/uv --version >/dev/null 2>&1; then
-        .venv/bin/pip install --quiet --disable-pip-version-check "$(grep '^uv==' requirements-dev.txt)" </dev/null
+    if [ "$(.venv/bin/uv --version 2>/dev/null | cut -d' ' -f2)" != "$(sed -n 's/^uv==\([^ ]*\).*/\1/p' requirements-build.txt)" ]; then
+        .venv/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
+            -r <(sed -n '/^uv==/,/[^\\]$/p' requirements-build.txt) </dev/null || refused
     fi
     say "installing packages (about 1.4 GB; a minute on a fast line)"
     # Compiled now, so that no stage compiles at its start.
-    .venv/bin/uv pip install --quiet --python .venv/bin/python --compile-bytecode "${requirements[@]}" </dev/null
-    .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --editable . </dev/null
+    "${install[@]}" --compile-bytecode --require-hashes "${locks[@]/#/-r}" </dev/null || refused
+    "${install[@]}" --no-deps --editable . </dev/null || refused
     printf '%s' "$wanted" >"$stamp"
-    [ "${1:-}" = dev ] && cat requirements.txt pyproject.toml | checksum | tr -d '\n' >.venv/.stamp-run
+    [ "$stamp" = .venv/.stamp-run ] || made_from requirements.txt >.venv/.stamp-run
 fi
 
-# --- jars
-wanted=$(checksum <jars/ivy.xml)
-if ! current "$jars/.stamp" "$wanted" || ! ls "$jars"/iceberg-spark-runtime-*.jar >/dev/null 2>&1; then
+# --- jars: those whose checksums are in jars/SHA256SUMS, whoever put them there
+complete() {  # folder, part: whether all of it is there; a jar that is another file ends the set-up
+    "$python" include/exp_platform/spark/jar_checksums.py check "$1" "$2" && return 0
+    [ $? -eq 2 ] || exit 1
+    return 1
+}
+if ! complete "$jars" embedded; then
     say "fetching the jars that Spark needs (60 MB)"
-    rm -rf "$jars"/*.jar "$jars/cluster"
-    scripts/fetch-jars.sh embedded >/dev/null
-    printf '%s' "$wanted" >"$jars/.stamp"
+    scripts/fetch-jars.sh embedded
 fi
-if [ "${1:-}" = cluster ] && ! ls "$jars"/cluster/*.jar >/dev/null 2>&1; then
-    say "fetching the jars of a cluster (70 MB)"
-    scripts/fetch-jars.sh cluster >/dev/null
+if [ "${1:-}" = cluster ] || [ -d "$jars/cluster" ]; then
+    if ! complete "$jars/cluster" cluster; then
+        say "fetching the jars of a cluster (70 MB)"
+        scripts/fetch-jars.sh cluster
+    fi
 fi
 
 # --- archives that halve Spark's start

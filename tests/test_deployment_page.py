@@ -214,7 +214,7 @@ def test_the_settings_of_the_values_are_airflows_and_its_version_is_the_pinned_o
         _, section, option = name.split("__")
         assert conf.has_option(section.lower(), option.lower()), name
     pinned = re.search(
-        r"^apache-airflow==(.+)$", (project_root() / "requirements.txt").read_text(), re.MULTILINE
+        r"^apache-airflow==(\S+)", (project_root() / "requirements.txt").read_text(), re.MULTILINE
     )
     assert pinned is not None
     assert values["airflowVersion"] == pinned[1]

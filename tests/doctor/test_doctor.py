@@ -17,6 +17,7 @@ from exp_platform.config.environment import Environment, load_environment
 from exp_platform.doctor import installation, stored
 from exp_platform.doctor.examine import examine
 from exp_platform.doctor.finding import Finding
+from exp_platform.spark import jar_checksums
 from exp_platform.tables.backup import backup
 from exp_platform.tables.catalog import open_catalog, table
 from exp_platform.tables.lease import Lease
@@ -177,6 +178,18 @@ def test_jars_that_are_missing_or_of_another_spark_are_told(
     assert next(iter(installation.jars(environment))).remedy == "make setup"
     (tmp_path / "iceberg-spark-runtime-3.5_2.13-1.9.0.jar").write_text("")
     assert "is not for Spark 4" in next(iter(installation.jars(environment))).found
+
+
+def test_a_damaged_jar_is_told_with_both_checksums(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    name, expected = next(iter(jar_checksums.expected("embedded").items()))
+    (tmp_path / name).write_text("")
+    monkeypatch.setenv("EXP_JARS_DIR", str(tmp_path))
+    (told,) = (found for found in installation.jars(environment) if expected in found.found)
+    assert told.state == "fault"
+    assert "sha256 e3b0c442" in told.found  # of nothing
+    assert told.remedy.startswith("make setup")
 
 
 def test_a_disk_that_is_nearly_full_is_told(

@@ -15,6 +15,7 @@ from pathlib import Path
 from exp_platform import __version__
 from exp_platform.config.environment import Environment, jars_dir, project_root
 from exp_platform.doctor.finding import Finding, fault, ok, warning
+from exp_platform.spark.jar_checksums import wrong
 from exp_platform.spark.submit import DRIVER_ARCHIVE, LAUNCHER_ARCHIVE
 
 _PYTHONS = ((3, 11), (3, 13))  # the oldest and the newest
@@ -107,6 +108,14 @@ def jars(environment: Environment) -> Iterator[Finding]:
         )
     else:
         yield ok("jars", f"{fitting[0]} in {folder}")
+    for place, part, remedy in (
+        (folder, "embedded", "make setup"),
+        (folder / "cluster", "cluster", "make jars-cluster"),
+    ):
+        for jar in wrong(place, part):
+            yield fault(
+                "jars", f"{jar}: damaged, or not the file of this version", f"{remedy}, which replaces it"
+            )
     slow = [name for name in (LAUNCHER_ARCHIVE, DRIVER_ARCHIVE) if not (folder / name).is_file()]
     if slow:
         yield warning("jars", f"{', '.join(slow)} missing: stages start seconds later", "make setup")
