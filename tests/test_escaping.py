@@ -166,3 +166,7 @@ def test_what_people_write_in_their_languages_stays() -> None:
 
 def test_a_message_shows_also_what_looks_like_a_space() -> None:
     assert visible("user\xa0id\n\u200b") == "user\\xa0id\n\\u200b"
+
+
+def test_nothing_stays_nothing() -> None:
+    assert (line(""), terminal(""), markdown(""), paragraphs(""), code("")) == ("",) * 5

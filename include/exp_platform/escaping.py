@@ -92,8 +92,8 @@ def code(text: str) -> Markdown:
 def paragraphs(text: str) -> Markdown:
     """The text for a place of its own in Markdown, its lines and empty lines as they were written."""
     lines = [markdown(one) for one in text.strip().splitlines()]
-    ends = ["  " if here and below else "" for here, below in zip(lines, [*lines[1:], ""], strict=True)]
-    return Markdown("\n".join(map(str.__add__, lines, ends)))
+    below = iter([*lines[1:], ""])
+    return Markdown("\n".join(f"{here}  " if next(below) and here else here for here in lines))
 
 
 def _marks(text: str, *, start: bool) -> str:

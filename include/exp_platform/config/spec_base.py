@@ -13,6 +13,7 @@ from exp_platform.config.experiment import FIRST_DAY, LAST_DAY, Effect
 from exp_platform.config.faults import Fault, refuse
 
 ID_PATTERN = r"^[a-z0-9_]{1,64}$"
+LONGEST_OWNER, LONGEST_TAG = 500, 100  # characters: as long as Airflow stores them
 LARGEST_SIZE = 1e60  # `stats.rounding.LARGEST`, which would import NumPy here
 
 T = TypeVar("T")
@@ -62,8 +63,8 @@ def _as_effect(value: Any) -> Effect:
 Id = Annotated[str, Field(pattern=ID_PATTERN)]
 Text = Annotated[str, Field(min_length=1, max_length=2000)]  # a name or a location
 Prose = Annotated[str, Field(min_length=1)]
-Owner = Annotated[str, Field(min_length=1, max_length=500)]  # as long as Airflow stores them
-Tag = Annotated[str, Field(min_length=1, max_length=100)]
+Owner = Annotated[str, Field(min_length=1, max_length=LONGEST_OWNER)]
+Tag = Annotated[str, Field(min_length=1, max_length=LONGEST_TAG)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Day = Annotated[date, BeforeValidator(_as_date)]
 EffectSize = Annotated[Effect, PlainValidator(_as_effect)]

@@ -11,6 +11,9 @@ from airflow.sdk.definitions.param import ParamsDict
 
 from exp_platform.config.awaited import Awaited, awaited
 from exp_platform.config.experiment import Experiment
+from exp_platform.config.spec_base import LONGEST_OWNER, LONGEST_TAG
+from exp_platform.errors import shortened
+from exp_platform.escaping import line
 from exp_platform.orchestration.dag_doc import dag_doc
 from exp_platform.orchestration.operators import (
     CHECK,
@@ -80,15 +83,15 @@ def build_dag(experiment: Experiment) -> DAG:
     with DAG(
         dag_id=dag_id_of(experiment.id),
         auto_register=False,  # else one that fails half-way would be a DAG without its tasks
-        description=experiment.hypothesis or experiment.description or None,
+        description=line(shortened(experiment.hypothesis or experiment.description)) or None,
         doc_md=dag_doc(experiment, stages, waits_for),
-        tags=["experiment", experiment.source.kind, *experiment.tags],
+        tags=["experiment", experiment.source.kind, *(line(tag)[:LONGEST_TAG] for tag in experiment.tags)],
         schedule=timetable_of(experiment),
         catchup=False,
         max_active_runs=1,
         is_paused_upon_creation=not experiment.schedule.active,
         default_args={
-            "owner": experiment.owner,
+            "owner": line(experiment.owner)[:LONGEST_OWNER],
             "retries": experiment.schedule.retries,
             "retry_delay": RETRY_DELAY,
             "retry_exponential_backoff": 2.0,

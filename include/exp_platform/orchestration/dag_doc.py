@@ -1,4 +1,4 @@
-"""What the UI says about an experiment's DAG."""
+"""What the UI says about an experiment's DAG, in Markdown; what the spec's author has written is text in it, not Markdown."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ from collections.abc import Sequence
 
 from exp_platform.config.awaited import Awaited
 from exp_platform.config.experiment import DayWindow, Effect, Experiment, Measure, Metric
+from exp_platform.errors import shortened
+from exp_platform.escaping import Markdown, code, markdown, paragraphs
 from exp_platform.stages.graph import Stage
+
+_LONGEST = 300  # characters of a location
 
 _HOW_TO_RUN = """\
 - **Now**: trigger it (▶). Without *As of* the results are those of the last complete day.
@@ -26,7 +30,7 @@ is not retried. Mend it, then clear the failed task *with downstream*, or trigge
 | failed | usually | then |
 |---|---|---|{wait}
 | `check` | the spec is broken (see the import error of `config_errors.py`), or another run holds the experiment | mend \
-`{spec}`; wait, or `exp unlock {id}` if that run is dead |
+{spec}; wait, or `exp unlock {id}` if that run is dead |
 | `ingest`, `quality` | the data: the log names the check, what was found and what is allowed | mend the data or the \
 thresholds; the last good results stay readable |
 | `publish`, `aggregates` | the catalog or memory | see the log, clear the task |
@@ -41,17 +45,17 @@ correct the location or the connection |"""
 def dag_doc(experiment: Experiment, stages: Sequence[Stage], waits_for: Sequence[Awaited]) -> str:
     """The DAG's page in Markdown: what is tested, on whom, by which metrics, and what to do when a stage fails."""
     window, schedule = experiment.window, experiment.schedule
-    spec = experiment.spec_file or "its spec"
+    spec = code(experiment.spec_file or "its spec")
     how = _HOW_TO_RUN.format(id=experiment.id, grace=schedule.grace_days, last=experiment.last_as_of)
     if waits_for:
-        places = " and ".join(f"`{item.location}`" for item in waits_for)
+        places = " and ".join(code(shortened(item.location, _LONGEST)) for item in waits_for)
         how += _WAITS.format(hours=schedule.wait_hours, places=places)
     sections = [
         f"# {experiment.id}",
-        experiment.hypothesis and f"**Hypothesis.** {experiment.hypothesis}",
-        experiment.description,
-        f"Owner {experiment.owner}; {window.start} to {window.end} ({window.timezone}); decision planned for "
-        f"{experiment.decision_date}; spec `{spec}`; memo `memos/{experiment.id}.md` in the state folder.",
+        experiment.hypothesis and f"**Hypothesis.** {markdown(shortened(experiment.hypothesis))}",
+        paragraphs(shortened(experiment.description)),
+        f"Owner {markdown(experiment.owner)}; {window.start} to {window.end} ({window.timezone}); decision planned for "
+        f"{experiment.decision_date}; spec {spec}; memo `memos/{experiment.id}.md` in the state folder.",
         "## Variants\n" + _table(("variant", "share", ""), _variants(experiment)),
         "## Metrics\n"
         + _table(("metric", "role", "kind", "measured by", "good is", "matters from"), _metrics(experiment)),
@@ -66,8 +70,8 @@ def dag_doc(experiment: Experiment, stages: Sequence[Stage], waits_for: Sequence
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    lines = [head, ["---"] * len(head), *[[markdown(cell) for cell in row] for row in rows]]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def _variants(experiment: Experiment) -> list[tuple[str, str, str]]:
@@ -124,4 +128,4 @@ def _effect(effect: Effect | None) -> str:
 
 
 def _stages(stages: Sequence[Stage]) -> list[tuple[str, str, str]]:
-    return [(stage.name, stage.doc, "" if stage.required else "best effort") for stage in stages]
+    return [(stage.name, Markdown(stage.doc), "" if stage.required else "best effort") for stage in stages]
