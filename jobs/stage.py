@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 
+from exp_platform.escaping import terminal
 from exp_platform.stages.execute import execute
 from exp_platform.stages.graph import STAGES
 from exp_platform.stages.run import Run, manifest_path
@@ -24,12 +25,14 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         run = Run.load(options.run)
     except (OSError, ValueError) as error:
-        print(f"FAILED {options.stage}: cannot read the run {options.run}: {error}", file=sys.stderr)
+        print(
+            terminal(f"FAILED {options.stage}: cannot read the run {options.run}: {error}"), file=sys.stderr
+        )
         return 1
     manifest = execute(run, options.stage, options.try_number)
-    print(manifest_path(run.path, options.stage, options.try_number))
+    print(terminal(str(manifest_path(run.path, options.stage, options.try_number))))
     if manifest.status == "failed":
-        print(f"FAILED {options.stage}: {manifest.error}", file=sys.stderr)
+        print(terminal(f"FAILED {options.stage}: {manifest.error}"), file=sys.stderr)
         return 1
     return 0
 

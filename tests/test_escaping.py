@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import html
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -170,3 +172,35 @@ def test_a_message_shows_also_what_looks_like_a_space() -> None:
 
 def test_nothing_stays_nothing() -> None:
     assert (line(""), terminal(""), markdown(""), paragraphs(""), code("")) == ("",) * 5
+
+
+PACKAGE = Path(__file__).parents[1] / "include" / "exp_platform"
+OF_OURS_ONLY = ("validation", "scenarios")  # their texts are the project's own
+ESCAPE = {"terminal", "json.dumps", "render", "Text", "Text.assemble"}  # `render` is the memo
+TABLES = {"decision_panel", "results_table", "rows_table", "plan_table", "durations_table", "Table"}
+
+
+def printed() -> list[tuple[str, ast.expr]]:
+    """What stands in every `print(...)` of the package and its jobs: its place, and the argument."""
+    files = [*PACKAGE.rglob("*.py"), *PACKAGE.parents[1].glob("jobs/*.py")]
+    found = []
+    for file in files:
+        if not set(OF_OURS_ONLY) & set(file.parts):
+            for node in ast.walk(ast.parse(file.read_text())):
+                if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in (
+                    "print",
+                    "echo",
+                ):
+                    found += [(f"{file.name}:{node.lineno}", argument) for argument in node.args]
+    return found
+
+
+def test_nothing_is_printed_that_was_not_made_safe_for_a_terminal() -> None:
+    """A new `print` of an error, a path or a value of the data must say so itself."""
+    found = printed()
+    assert len(found) > 30
+    for place, argument in found:
+        if isinstance(argument, ast.Constant) or ast.unparse(argument) == "table":
+            continue
+        made_by = ast.unparse(argument.func) if isinstance(argument, ast.Call) else "nothing"
+        assert made_by in ESCAPE | TABLES, f"{place} prints {ast.unparse(argument)}: wrap it in `terminal`"

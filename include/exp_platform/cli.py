@@ -16,6 +16,7 @@ from exp_platform.cli_state import commands as state_commands
 from exp_platform.config.environment import load_environment
 from exp_platform.config.loading import load_all, load_experiment
 from exp_platform.errors import ConfigError, DataError
+from exp_platform.escaping import terminal
 from exp_platform.pipelines import run_end_to_end as end_to_end
 
 if TYPE_CHECKING:
@@ -62,10 +63,12 @@ def validate() -> None:
     """Check every config file and tell all errors of all files at once."""
     loaded = load_all()
     for error in loaded.errors:
-        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        console.print(terminal(str(error)), highlight=False, soft_wrap=True)
     files = {e.spec_file for e in loaded.experiments.values()}
     console.print(
-        f"{len(loaded.experiments)} experiments in {len(files)} files are valid, {len(loaded.errors)} errors."
+        terminal(
+            f"{len(loaded.experiments)} experiments in {len(files)} files are valid, {len(loaded.errors)} errors."
+        )
     )
     if loaded.errors:
         raise typer.Exit(1)
@@ -91,11 +94,10 @@ def list_experiments() -> None:
         table.add_row(experiment.id, *cells, str(experiment.window.end), *found)
     console.print(table)
     for fault in results.unreadable:
-        console.print(f"damaged, so not shown: {fault}", style="yellow", highlight=False)
+        console.print(terminal(f"damaged, so not shown: {fault}"), style="yellow", highlight=False)
     if loaded.errors:
-        console.print(
-            f"{len(loaded.errors)} config errors hide experiments: run exp validate", style="yellow"
-        )
+        told = f"{len(loaded.errors)} config errors hide experiments: run exp validate"
+        console.print(terminal(told), style="yellow")
 
 
 @app.command()
@@ -270,7 +272,7 @@ def plan(
             if made.durations and (metric is not None or made.metric.role == "primary"):
                 console.print(durations_table(made))
         for line in plan_lines(experiment, plans):
-            console.print(line, highlight=False)
+            console.print(terminal(line), highlight=False)
         if arrivals is None:
             console.print("Give --daily-users (or decision.daily_users in the spec) for the days.")
     if not any(made.possible for made in plans):
@@ -303,11 +305,8 @@ def unlock(
     from exp_platform.tables.lease import force_release, release_dead
 
     holder = (force_release if force else release_dead)(load_environment(), experiment_id)
-    print(
-        f"{experiment_id} was held by {holder}; it is free now."
-        if holder
-        else f"{experiment_id} was not held."
-    )
+    held = f"was held by {holder}; it is free now" if holder else "was not held"
+    print(terminal(f"{experiment_id} {held}."))
 
 
 @app.command()
@@ -321,7 +320,7 @@ def delete(
     if not yes:
         typer.confirm(f"Delete all stored data of {experiment_id}? This cannot be undone", abort=True)
     for line in delete_experiment(load_environment(), experiment_id):
-        print(line)
+        print(terminal(line))
 
 
 app.add_typer(state_commands)  # without a name: its commands are `exp`'s own

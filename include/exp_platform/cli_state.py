@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from exp_platform.config.environment import load_environment
+from exp_platform.escaping import terminal
 
 commands = typer.Typer()
 
@@ -25,7 +26,8 @@ def maintain(
     from exp_platform.tables.maintenance import maintain as maintained
 
     for what, amount in asdict(maintained(load_environment(), force=force)).items():
-        print(f"{what.replace('_', ' '):<14} {', '.join(amount) if isinstance(amount, tuple) else amount}")
+        told = ", ".join(amount) if isinstance(amount, tuple) else amount
+        print(terminal(f"{what.replace('_', ' '):<14} {told}"))
 
 
 @commands.command()
@@ -42,7 +44,7 @@ def repair(
     from exp_platform.tables.repair import repair as repaired
 
     for line in repaired(load_environment(), forward):
-        print(line)
+        print(terminal(line))
 
 
 @commands.command()
@@ -53,7 +55,7 @@ def backup(
     from exp_platform.tables.backup import backup as backed_up
 
     for line in backed_up(load_environment(), file):
-        print(line)
+        print(terminal(line))
 
 
 @commands.command()
@@ -67,7 +69,7 @@ def restore(
     if not yes:
         typer.confirm(f"Replace the catalog by that of {file}? What it is now is kept beside", abort=True)
     for line in restored(load_environment(), file):
-        print(line)
+        print(terminal(line))
 
 
 @commands.command()
@@ -82,8 +84,8 @@ def doctor(
         print(json.dumps([asdict(finding) for finding in findings], indent=1))
     else:
         for finding in findings:
-            print(finding.line)
+            print(terminal(finding.line))
         counted = {state: sum(one.state == state for one in findings) for state in ("fault", "warning")}
-        print(f"{len(findings)} checks, {counted['fault']} faults, {counted['warning']} warnings.")
+        print(terminal(f"{len(findings)} checks, {counted['fault']} faults, {counted['warning']} warnings."))
     if any(finding.state == "fault" for finding in findings):
         raise typer.Exit(1)

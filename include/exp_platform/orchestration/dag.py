@@ -80,25 +80,31 @@ def build_dag(experiment: Experiment) -> DAG:
     """
     stages = stages_of(experiment)
     waits_for = awaited(experiment)
-    with DAG(
-        dag_id=dag_id_of(experiment.id),
-        auto_register=False,  # else one that fails half-way would be a DAG without its tasks
-        description=line(shortened(experiment.hypothesis or experiment.description)) or None,
-        doc_md=dag_doc(experiment, stages, waits_for),
-        tags=["experiment", experiment.source.kind, *(line(tag)[:LONGEST_TAG] for tag in experiment.tags)],
-        schedule=timetable_of(experiment),
-        catchup=False,
-        max_active_runs=1,
-        is_paused_upon_creation=not experiment.schedule.active,
-        default_args={
-            "owner": line(experiment.owner)[:LONGEST_OWNER],
-            "retries": experiment.schedule.retries,
-            "retry_delay": RETRY_DELAY,
-            "retry_exponential_backoff": 2.0,
-            "max_retry_delay": LONGEST_RETRY_DELAY,
-            "retry_policy": RetryAtOnceUnderTest(),
-        },
-    ) as dag:
+    with (
+        DAG(
+            dag_id=dag_id_of(experiment.id),
+            auto_register=False,  # else one that fails half-way would be a DAG without its tasks
+            description=line(shortened(experiment.hypothesis or experiment.description)) or None,
+            doc_md=dag_doc(experiment, stages, waits_for),
+            tags=[
+                "experiment",
+                experiment.source.kind,
+                *(line(tag)[:LONGEST_TAG] for tag in experiment.tags),
+            ],
+            schedule=timetable_of(experiment),
+            catchup=False,
+            max_active_runs=1,
+            is_paused_upon_creation=not experiment.schedule.active,
+            default_args={
+                "owner": line(experiment.owner)[:LONGEST_OWNER],
+                "retries": experiment.schedule.retries,
+                "retry_delay": RETRY_DELAY,
+                "retry_exponential_backoff": 2.0,
+                "max_retry_delay": LONGEST_RETRY_DELAY,
+                "retry_policy": RetryAtOnceUnderTest(),
+            },
+        ) as dag
+    ):
         wait = [_wait_task(experiment, waits_for)] if waits_for else []
         check = CheckOperator(
             task_id=CHECK,

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
 from exp_platform.config.environment import load_environment, project_root
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.loading import load_experiment
 from exp_platform.errors import ExpPlatformError
+from exp_platform.escaping import terminal
 from exp_platform.orchestration.dag import dag_id_of
 from exp_platform.orchestration.operators import CHECK, RELEASE
 from exp_platform.orchestration.processes import end_process_tree
@@ -65,9 +67,10 @@ class Progress:
                     self.trouble = "failed" if _FAILED in line else "skipped"
 
     def _show(self, task: str) -> None:
-        mark = f"[red]✗ {self.trouble}[/]" if self.trouble else "[green]✓[/]"
+        mark = (f"✗ {self.trouble}", "red") if self.trouble else ("✓", "green")
         seconds = time.monotonic() - self.began
-        self.console.print(f"  {task:<12}{seconds:6.1f} s  {mark}", highlight=False)
+        told = terminal(f"  {task:<12}{seconds:6.1f} s  ")
+        self.console.print(Text.assemble(told, mark), highlight=False)
 
 
 def run_demo(console: Console) -> None:
@@ -82,19 +85,17 @@ def run_demo(console: Console) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     began, clock = datetime.now(UTC), time.monotonic()
     dag_id = dag_id_of(experiment.id)
-    console.print(
-        f"[bold]{experiment.id}[/] through Airflow: {experiment.hypothesis}", highlight=False, soft_wrap=True
-    )
-    console.print(f"  airflow dags test {dag_id}; log: {log}", highlight=False, soft_wrap=True)
+    told = terminal(f" through Airflow: {experiment.hypothesis}")
+    console.print(Text.assemble((experiment.id, "bold"), told), highlight=False, soft_wrap=True)
+    console.print(terminal(f"  airflow dags test {dag_id}; log: {log}"), highlight=False, soft_wrap=True)
     submits = _run_dag(console, dag_id, log)
     faults = faults_of_run(experiment, *what_is_left(dag_id, began), submits=submits)
     if faults:
         raise DemoError("\n".join([*faults, f"The whole log is {log}."]))
     minutes, seconds = divmod(round(time.monotonic() - clock), 60)
     tasks = len(stages_of(experiment)) + 2
-    console.print(
-        f"{tasks} tasks green, {submits} spark-submits, {minutes} min {seconds} s\n", highlight=False
-    )
+    told = f"{tasks} tasks green, {submits} spark-submits, {minutes} min {seconds} s\n"
+    console.print(terminal(told), highlight=False)
     _show_results(console, experiment)
 
 
@@ -185,16 +186,17 @@ def _show_results(console: Console, experiment: Experiment) -> None:
     report = load_report(Results(environment), experiment)
     console.print(decision_panel(report))
     console.print(results_table(report, width=console.width))
-    console.print(f"Memo: {memo}", highlight=False, soft_wrap=True)
+    console.print(terminal(f"Memo: {memo}"), highlight=False, soft_wrap=True)
 
 
 def main() -> int:
     """Entry point: 0 when all is as it must be."""
     try:
-        run_demo(Console(width=None if sys.stdout.isatty() else _WIDTH))
+        width = None if sys.stdout.isatty() else _WIDTH
+        run_demo(Console(width=width, markup=False, emoji=False))
     except ExpPlatformError as error:
         Console(stderr=True).print(
-            f"The demo failed: {error}", style="red", markup=False, highlight=False, soft_wrap=True
+            terminal(f"The demo failed: {error}"), style="red", markup=False, highlight=False, soft_wrap=True
         )
         return 1
     except KeyboardInterrupt:

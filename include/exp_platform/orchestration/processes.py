@@ -9,6 +9,8 @@ from contextlib import suppress
 
 import psutil  # type: ignore[import-untyped]
 
+from exp_platform.escaping import terminal
+
 STARTED_BY = "EXP_STARTED_BY"  # environment variable: the process that a stage must not outlive, as `this_process` says it
 WATCH_SECONDS = 1.0
 SAME_SECONDS = 5.0  # two processes may take the machine's start, and so a third one's, for as much apart as its clock was set
@@ -71,7 +73,7 @@ def end_with(starter: str) -> None:
     def watch() -> None:
         while _is(int(pid), float(began)):
             time.sleep(WATCH_SECONDS)
-        print(f"the task that started this (process {pid}) is gone, so this ends too", flush=True)
+        print(terminal(f"the task that started this (process {pid}) is gone, so this ends too"), flush=True)
         if parent is not None:
             for process in _tree(submit.pid):
                 if process.pid != own.pid:

@@ -21,8 +21,10 @@ from urllib.parse import urlsplit
 
 import httpx
 from rich.console import Console
+from rich.text import Text
 
 from exp_platform.errors import ExpPlatformError
+from exp_platform.escaping import terminal
 from exp_platform.orchestration.dag import dag_id_of
 from exp_platform.orchestration.rest import AirflowApi, AirflowError
 
@@ -107,9 +109,8 @@ def _show(console: Console, name: str, task: dict[str, Any]) -> None:
     seconds = f"{task['duration']:6.1f} s" if task["duration"] is not None else " " * 8
     colour = {"success": "green", "failed": "red"}.get(task["state"], "yellow")
     tries = f", try {task['try_number']}" if task["try_number"] > 1 else ""
-    console.print(
-        f"  {name}  {task['task_id']:<12}{seconds}  [{colour}]{task['state']}[/]{tries}", highlight=False
-    )
+    told = terminal(f"  {name}  {task['task_id']:<12}{seconds}  ")
+    console.print(Text.assemble(told, (terminal(str(task["state"])), colour), tries), highlight=False)
 
 
 def applications(master: str) -> list[dict[str, Any]]:
@@ -146,21 +147,21 @@ def run_stack_demo(console: Console, experiment_ids: list[str]) -> None:
     began = time.monotonic()
     before = {application["id"] for application in applications(master)}
     runs = trigger(api, experiment_ids)
-    console.print(f"[bold]{ENTRY}[/] with {', '.join(experiment_ids)}", highlight=False)
+    told = terminal(f" with {', '.join(experiment_ids)}")
+    console.print(Text.assemble((ENTRY, "bold"), told), highlight=False)
     follow(api, runs, console)
     failed = [run for run in runs if run.state != "success"]
     if failed:
         raise StackDemoError("\n".join(_where_to_look(run) for run in failed))
-    console.print(
-        f"green after {time.monotonic() - began:.0f} s\n\n[bold]On the Spark workers[/]", highlight=False
-    )
+    told = f"green after {time.monotonic() - began:.0f} s\n\n"
+    console.print(Text.assemble(told, ("On the Spark workers", "bold")), highlight=False)
     for application in applications(master):
         if application["id"] not in before:
-            console.print(
+            told = (
                 f"  {application['id']}  {application['name']:<40}{application['duration'] / 1000:6.1f} s  "
-                f"{application['state'].lower()}",
-                highlight=False,
+                f"{application['state'].lower()}"
             )
+            console.print(terminal(told), highlight=False)
     for run in runs:
         _show_decision(console, run, api.returned(run.dag_id, run.own_run, "memo")["details"])
 
@@ -172,19 +173,20 @@ def _where_to_look(run: Followed) -> str:
 
 def _show_decision(console: Console, run: Followed, memo: dict[str, Any]) -> None:
     endpoint = os.environ.get("MEMOS_ENDPOINT", "http://127.0.0.1:9000")
-    console.print(f"\n[bold]{run.experiment_id}[/], as of {memo['as_of_date']}", highlight=False)
-    console.print(f"  winner {memo['winner']}, action {memo['action']}", highlight=False)
-    console.print(f"  memo {memo['memo']}", highlight=False)
-    console.print(f"  {link(memo['memo'], endpoint)}", highlight=False, soft_wrap=True)
+    told = terminal(f", as of {memo['as_of_date']}")
+    console.print(Text.assemble("\n", (terminal(run.experiment_id), "bold"), told), highlight=False)
+    told = f"  winner {memo['winner']}, action {memo['action']}\n  memo {memo['memo']}"
+    console.print(terminal(told), highlight=False)
+    console.print(terminal(f"  {link(memo['memo'], endpoint)}"), highlight=False, soft_wrap=True)
 
 
 def main() -> int:
     """Run the experiments that the arguments name, or two of the shipped ones."""
-    console = Console() if sys.stdout.isatty() else Console(width=_WIDTH)
+    console = Console(width=None if sys.stdout.isatty() else _WIDTH, markup=False, emoji=False)
     try:
         run_stack_demo(console, sys.argv[1:] or list(EXPERIMENTS))
     except ExpPlatformError as error:
-        print(error, file=sys.stderr)
+        print(terminal(str(error)), file=sys.stderr)
         return 1
     return 0
 

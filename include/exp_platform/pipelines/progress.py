@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
+from exp_platform.escaping import terminal
 from exp_platform.pipelines.runner import Observer
 from exp_platform.stages.graph import Stage
 from exp_platform.stages.run import Manifest, Run
@@ -37,7 +38,7 @@ class PlainLines:
             self._say(f"  {'':<11} warning: {warning}")
 
     def _say(self, line: str) -> None:
-        print(line, file=self._stream, flush=True)
+        print(terminal(line), file=self._stream, flush=True)
 
 
 class LiveProgress:
@@ -58,7 +59,7 @@ class LiveProgress:
 
     def started(self, run: Run, stages: Sequence[Stage]) -> None:
         """Show the bar."""
-        self._console.print(run_title(run), style="bold")
+        self._console.print(Text(terminal(run_title(run))), style="bold")
         self._left = len(stages)
         self._skipped = run.skipped
         self._task = self._progress.add_task("", total=len(stages))
@@ -71,13 +72,12 @@ class LiveProgress:
     def stage_finished(self, stage: Stage, manifest: Manifest) -> None:
         """Leave a line and step on; the bar goes with the last stage or the first required failure."""
         failed = manifest.status == "failed"
-        mark = ("[red]✗[/]" if stage.required else "[yellow]![/]") if failed else "[green]✓[/]"
+        mark = (("✗", "red") if stage.required else ("!", "yellow")) if failed else ("✓", "green")
         told = summary(stage, manifest, stage.name in self._skipped)
-        self._console.print(f"{mark} {stage.name:<11} {escape(told)}", highlight=False)
+        self._console.print(Text.assemble(mark, terminal(f" {stage.name:<11} {told}")), highlight=False)
         for warning in manifest.warnings:
-            self._console.print(
-                f"  {'':<11} warning: {warning}", style="yellow", highlight=False, markup=False
-            )
+            told = terminal(f"  {'':<11} warning: {warning}")
+            self._console.print(Text(told), style="yellow", highlight=False)
         self._progress.advance(self._task)
         self._left -= 1
         if not self._left or (failed and stage.required):

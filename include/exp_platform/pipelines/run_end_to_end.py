@@ -14,6 +14,7 @@ from exp_platform.config.environment import load_environment
 from exp_platform.config.loading import load_experiment, named_environment
 from exp_platform.diagnosis import told
 from exp_platform.errors import ConfigError
+from exp_platform.escaping import terminal
 from exp_platform.pipelines.progress import Stopwatch, console_observer
 from exp_platform.pipelines.runner import Outcome, run_experiment
 from exp_platform.stages.graph import stages_of
@@ -92,10 +93,11 @@ def run_and_report(
             generate_synth=generate_synth,
             dry_run=True,
         )
-        print(plan.message)
+        print(terminal(plan.message))
         for stage in stages_of(experiment):
             if stage.name != "synth" or generate_synth:
-                print(f"  {stage.name:<11} {'stored input instead' if stage.name in skipped else stage.doc}")
+                does = "stored input instead" if stage.name in skipped else stage.doc
+                print(terminal(f"  {stage.name:<11} {does}"))
         print("Dry run: nothing was read, run or written.")
         return None
     outcome = run_experiment(
@@ -108,9 +110,9 @@ def run_and_report(
         generate_synth=generate_synth,
     )
     if outcome.started.run is None:
-        print(outcome.started.message)
+        print(terminal(outcome.started.message))
     else:
-        print(f"Done in {watch}. Memo: {environment.memos_dir}/{experiment_id}.md")
+        print(terminal(f"Done in {watch}. Memo: {environment.memos_dir}/{experiment_id}.md"))
     return outcome
 
 
@@ -159,7 +161,7 @@ def run_cli(app: typer.Typer) -> None:
         meaning = told(error)
         if meaning is None:
             raise
-        print(f"error: {meaning}", file=sys.stderr)
+        print(terminal(f"error: {meaning}"), file=sys.stderr)
         sys.exit(1)
 
 

@@ -7,8 +7,10 @@ from typing import Any
 
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from exp_platform.config.experiment import Experiment
+from exp_platform.escaping import line
 from exp_platform.planning.metric_plan import MetricPlan
 from exp_platform.report import numbers
 
@@ -27,7 +29,8 @@ def plan_table(experiment: Experiment, plans: Sequence[MetricPlan], *, width: in
         table.add_column(name, justify="left" if name == "Metric" else "right", no_wrap=True)
     for plan in plans:
         kind = plan.metric.kind
-        more = (numbers.level(plan.expected.sd, "mean"), f"{plan.alpha:.4f}", plan.source) if wide else ()
+        source = Text(line(plan.source))
+        more = (numbers.level(plan.expected.sd, "mean"), f"{plan.alpha:.4f}", source) if wide else ()
         power = (numbers.change(plan.finds.smallest_effect, kind), numbers.share(plan.finds.power))
         table.add_row(
             plan.metric.id,

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from exp_platform.config.environment import jars_dir, load_environment
 from exp_platform.errors import ExpPlatformError
+from exp_platform.escaping import terminal
 from exp_platform.spark.submit import (
     DRIVER_ARCHIVE,
     LAUNCHER_ARCHIVE,
@@ -67,10 +68,10 @@ def main() -> None:
         archive = jars_dir() / name
         if not archive.is_file():
             # Not an error: Spark works without, only slower to start.
-            print(f"{name}: this Java wrote none; Spark will start more slowly", file=sys.stderr)
+            print(terminal(f"{name}: this Java wrote none; Spark will start more slowly"), file=sys.stderr)
             continue
-        print(f"{archive.name}: {archive.stat().st_size / 2**20:.0f} MB")
-    print(f"built in {time.monotonic() - started:.0f} s")
+        print(terminal(f"{archive.name}: {archive.stat().st_size / 2**20:.0f} MB"))
+    print(terminal(f"built in {time.monotonic() - started:.0f} s"))
 
 
 if __name__ == "__main__":

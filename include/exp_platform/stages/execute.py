@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import time
+import traceback
 from datetime import UTC, datetime
 from typing import Any
 
@@ -73,7 +74,8 @@ def _in_one_line(failure: Exception, stage: str) -> str:
     """The failure in one line. What the platform does not report itself is unexpected: its traceback is logged."""
     if meaning := told(failure):
         return _one_line(meaning)
-    log.error("stage %s failed unexpectedly", stage, exc_info=failure)
+    trace = "".join(traceback.format_exception(failure))
+    log.error("stage %s failed unexpectedly\n%s", stage, bounded(trace))  # it may quote data
     said = f"{type(failure).__name__}: {_one_line(str(failure))}"
     return f"{said}; see the traceback above. If a retry fails too, this is a fault"
 
