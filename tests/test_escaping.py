@@ -18,7 +18,7 @@ READERS = {
     "CommonMark with tables": MarkdownIt("commonmark").enable("table"),
     "GitHub's dialect, which makes links of addresses": MarkdownIt("gfm-like", {"linkify": True}),
 }
-PLACES = ("{}", "- {}", "> {}", "# {}", "**{}**: {}", "| {} | y |\n|---|---|\n| {} | z |", "p\n{}\n{}")
+PLACES = ("{}", "- {}", "> {}", "# {}", "**a {} b**: {}", "| {} | y |\n|---|---|\n| {} | z |", "p\n{}\n{}")
 HOSTILE = (
     "<script>alert(1)</script>",
     "<img src=x onerror=alert(1)>",
@@ -168,6 +168,15 @@ def test_what_people_write_in_their_languages_stays() -> None:
 
 def test_a_message_shows_also_what_looks_like_a_space() -> None:
     assert visible("user\xa0id\n\u200b") == "user\\xa0id\n\\u200b"
+
+
+def test_a_piece_of_a_sentence_keeps_its_distance() -> None:
+    assert (markdown(" (primary)"), markdown(", "), markdown("\n# x"), markdown("  ")) == (
+        " (primary)",
+        ", ",
+        " &#35; x",
+        " ",
+    )
 
 
 def test_nothing_stays_nothing() -> None:

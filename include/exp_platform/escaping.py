@@ -69,8 +69,9 @@ def markdown(text: str) -> Markdown:
     """
     if isinstance(text, Markdown):
         return text
-    shown = line(text).strip()
-    made, position = [], 0
+    whole = line(text)
+    shown = whole.strip()
+    made, position = [" " * whole[:1].isspace()], 0
     for word in _WORD.finditer(shown):
         if _ADDRESS.search(word[0]):
             end = word.start() + len(word[0].rstrip(".:!?"))
@@ -80,7 +81,7 @@ def markdown(text: str) -> Markdown:
             ]
             position = end
     made.append(_marks(shown[position:], start=position == 0))
-    return Markdown("".join(made))
+    return Markdown("".join(made) + " " * (shown != "" and whole[-1].isspace()))
 
 
 def code(text: str) -> Markdown:
@@ -91,7 +92,7 @@ def code(text: str) -> Markdown:
 
 def paragraphs(text: str) -> Markdown:
     """The text for a place of its own in Markdown, its lines and empty lines as they were written."""
-    lines = [markdown(one) for one in text.strip().splitlines()]
+    lines = [markdown(one.strip()) for one in text.strip().splitlines()]
     below = iter([*lines[1:], ""])
     return Markdown("\n".join(f"{here}  " if next(below) and here else here for here in lines))
 

@@ -37,6 +37,8 @@ SECTIONS = (
 def test_the_decision_comes_first_with_its_reasons() -> None:
     text = render(report())
     assert text.startswith("# exp_test: ship t1\n")
+    assert "| Users | control 4,000, t1 4,000 |" in text
+    assert "| buys (primary) | t1 |" in text
     assert "buys went from 10.00% to 15.00% (+50.0 %" in text.split("## Key lifts")[0]
     assert "`SIGNIFICANTLY_BETTER`" in text.split("## Key lifts")[0]
 
