@@ -40,7 +40,11 @@ class DagTest:
     """`airflow dags test exp__<experiment_id>` in an AIRFLOW_HOME of its own; several may run at once."""
 
     def __init__(
-        self, installation: Installation, experiment_id: str, conf: dict[str, Any] | None = None
+        self,
+        installation: Installation,
+        experiment_id: str,
+        conf: dict[str, Any] | None = None,
+        **variables: str,
     ) -> None:
         airflow_home.make_database()
         self.dag_id = f"exp__{experiment_id}"
@@ -50,7 +54,7 @@ class DagTest:
         self._log = (self._home / "log.txt").open("w+")
         self._process = subprocess.Popen(
             [sys.executable, "-m", "airflow", "dags", "test", self.dag_id, "--conf", json.dumps(conf or {})],
-            env=self._variables(installation),
+            env=self._variables(installation) | variables,
             cwd=installation.folder,
             stdin=subprocess.DEVNULL,
             stdout=self._log,

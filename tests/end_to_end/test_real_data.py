@@ -11,12 +11,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.api as sm
+from google.protobuf.json_format import MessageToDict
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from end_to_end.airflow_runs import DagRun, DagTest
 from end_to_end.installation import CONFIGS, DATA, Installation
 from end_to_end.references import agree, cuped, described, fieller, split, welch
 from exp_platform.analyses.rows import ResultRow, Status
 from exp_platform.stages.graph import ANALYSES
+from exp_platform.tables.schemas import RESULT_TABLES
+from orchestration.receivers import Posted, StatsD, http_receiver, statsd
 
 HILLSTROM, COOKIE_CATS = DATA / "hillstrom.csv.gz", DATA / "cookie_cats.csv.gz"
 
@@ -45,9 +49,41 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Installation:
 
 
 @pytest.fixture(scope="module")
-def dag_runs(installation: Installation) -> Iterator[dict[str, DagRun]]:
-    """Both at once: two DAGs on one warehouse and one catalog."""
-    started = {name: DagTest(installation, name) for name in ("hillstrom", "cookie_cats")}
+def statsd_server() -> Iterator[StatsD]:
+    with statsd() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def collector() -> Iterator[Posted]:
+    """Takes the metrics of one run and the lineage of the other."""
+    with http_receiver() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def dag_runs(
+    installation: Installation, statsd_server: StatsD, collector: Posted
+) -> Iterator[dict[str, DagRun]]:
+    """Both at once: two DAGs on one warehouse and one catalog. Each tells somebody else of itself, as Airflow is set."""
+    started = {
+        "hillstrom": DagTest(
+            installation,
+            "hillstrom",
+            AIRFLOW__METRICS__STATSD_ON="True",
+            AIRFLOW__METRICS__STATSD_HOST="127.0.0.1",
+            AIRFLOW__METRICS__STATSD_PORT=str(statsd_server.port),
+            AIRFLOW__OPENLINEAGE__TRANSPORT=json.dumps({"type": "http", "url": collector.url}),
+            AIRFLOW__OPENLINEAGE__NAMESPACE="lake",
+        ),
+        "cookie_cats": DagTest(
+            installation,
+            "cookie_cats",
+            AIRFLOW__METRICS__OTEL_ON="True",
+            OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
+            OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE="delta",
+        ),
+    }
     yield {name: test.ended() for name, test in started.items()}
     for test in started.values():
         test.stop()
@@ -327,3 +363,96 @@ def test_cookie_cats_finds_the_later_gate_worse_on_seventh_day_retention(
     decision = installation.decision("cookie_cats")
     assert (decision["winner"], decision["action"]) == ("control", "investigate")
     assert decision["effect"] < 0
+
+
+# ---------------------------------------------------------------- what others heard of the runs
+
+
+def test_statsd_hears_of_every_stage_and_of_the_decision(
+    statsd_server: StatsD, dag_runs: dict[str, DagRun], installation: Installation
+) -> None:
+    for stage, manifest in dag_runs["hillstrom"].xcoms.items():
+        assert statsd_server.of(f"exp.stage.tries.{stage}.success") == [(1, "c")]
+        ((milliseconds, kind),) = statsd_server.of(f"exp.stage.duration.{stage}.success")
+        assert (kind, milliseconds) == ("ms", pytest.approx(1000 * manifest["seconds"]))
+        rows = manifest["rows_out"]
+        assert statsd_server.of(f"exp.stage.rows_out.{stage}") == ([(rows, "c")] if rows else [])
+    assert statsd_server.of("exp.refreshes.computed") == [(1, "c")]
+    action = installation.decision("hillstrom")["action"]
+    assert statsd_server.of(f"exp.decisions.{action}") == [(1, "c")]
+
+
+def test_opentelemetry_hears_the_same_with_tags_and_each_process_its_own_part(
+    collector: Posted, dag_runs: dict[str, DagRun], installation: Installation
+) -> None:
+    points = [
+        (metric["name"].removeprefix("airflow."), point, metric)
+        for body in collector.to("/v1/metrics")
+        for resource in MessageToDict(ExportMetricsServiceRequest.FromString(body))["resourceMetrics"]
+        for scope in resource["scopeMetrics"]
+        for metric in scope["metrics"]
+        for point in next(
+            metric[kind]["dataPoints"] for kind in ("sum", "gauge", "exponentialHistogram") if kind in metric
+        )
+        if metric["name"].startswith("airflow.exp.")
+    ]
+    tags = [
+        (name, {tag["key"]: tag["value"]["stringValue"] for tag in point["attributes"]})
+        for name, point, _ in points
+    ]
+    action = installation.decision("cookie_cats")["action"]
+    assert ("exp.decisions", {"action": action, "experiment_id": "cookie_cats"}) in tags
+    told = {of["stage"] for name, of in tags if name == "exp.stage.duration"}
+    assert told == set(dag_runs["cookie_cats"].xcoms)
+    (ingest,) = [
+        point
+        for (name, point, _), (_, of) in zip(points, tags, strict=True)
+        if name == "exp.stage.rows_in" and of["stage"] == "ingest"
+    ]
+    assert int(ingest["asInt"]) == dag_runs["cookie_cats"].xcoms["ingest"]["rows_in"]
+    kinds = {metric["sum"]["aggregationTemporality"] for _, _, metric in points if "sum" in metric}
+    assert kinds == {"AGGREGATION_TEMPORALITY_DELTA"}
+
+
+def test_openlineage_hears_which_datasets_each_stage_read_and_wrote(
+    collector: Posted, dag_runs: dict[str, DagRun], installation: Installation
+) -> None:
+    events = [json.loads(body) for body in collector.to("/api/v1/lineage")]
+    ended = {
+        event["job"]["name"].removeprefix("exp__hillstrom."): event
+        for event in events
+        if event["eventType"] == "COMPLETE"
+    }
+    assert set(STAGES) <= set(ended)
+    assert {event["job"]["namespace"] for event in events} == {"lake"}
+    warehouse = f"{installation.state}/warehouse"
+
+    def at(name: str) -> tuple[str, str]:
+        return "file", f"{warehouse}/exp/{name}"
+
+    raw, memo = ("file", str(HILLSTROM)), ("file", f"{installation.state}/memos/hillstrom.md")
+    results = {at(name) for name in (*RESULT_TABLES, "decisions")}
+    published = {at("exposures"), at("outcomes")}
+    for stage, inputs, outputs in (
+        ("ingest", {raw}, set()),
+        ("publish", {raw}, published | {at("experiment_registry")}),
+        ("aggregates", published, {at("unit_days")}),
+        ("ab", set(), set()),
+        ("decision", published, results),
+        ("memo", results, {memo}),
+    ):
+        of = ended[stage]
+        assert {(d["namespace"], d["name"]) for d in of["inputs"]} == inputs, stage
+        assert {(d["namespace"], d["name"]) for d in of["outputs"]} == outputs, stage
+
+    (unit_days,) = ended["aggregates"]["outputs"]
+    snapshots = dag_runs["hillstrom"].xcoms["aggregates"]["snapshots"]
+    assert unit_days["facets"]["version"]["datasetVersion"] == str(snapshots["unit_days"])
+    (symlink,) = unit_days["facets"]["symlinks"]["identifiers"]
+    assert symlink == {"namespace": f"file://{warehouse}", "name": "exp.unit_days", "type": "TABLE"}
+    started = [
+        e for e in events if e["eventType"] == "START" and e["job"]["name"] == "exp__hillstrom.publish"
+    ]
+    assert {d["name"] for d in started[0]["outputs"]} == {
+        name for _, name in published | {at("experiment_registry")}
+    }

@@ -39,6 +39,7 @@ def main() -> int:
         "started_at": "2026-01-05T00:00:00+00:00",
         "seconds": 0.1,
         "rows_out": 7,
+        "details": {"action": "ship"} if stage == "decision" else {},
         "warnings": [],
         "error": None if what == "ok" else f"{stage} found nothing; give it something",
         "retryable": what != "fatal",

@@ -25,7 +25,9 @@ from exp_platform.config.experiment import Experiment
 from exp_platform.config.loading import load_experiment
 from exp_platform.diagnosis import diagnosis
 from exp_platform.errors import ConfigError, bounded
+from exp_platform.orchestration import metrics
 from exp_platform.orchestration.connections import told_plainly, use_object_store
+from exp_platform.orchestration.lineage import lineage_of
 from exp_platform.orchestration.run_lease import lease_of, take_lease
 from exp_platform.orchestration.submit import Submit
 from exp_platform.stages.graph import Stage
@@ -104,6 +106,7 @@ class CheckOperator(BaseOperator, SkipMixin):
             started_at=began.isoformat(),
             seconds=round(time.monotonic() - clock, 3),
         )
+        metrics.send(self.experiment_id, metrics.of_manifest(manifest))
         result = manifest.to_json() | {
             "up_to_date": run is None,
             "message": message,
@@ -111,6 +114,7 @@ class CheckOperator(BaseOperator, SkipMixin):
             "as_of_dates": [day.isoformat() for day in run.as_of_dates] if run else [],
         }
         if run is None:
+            metrics.send(self.experiment_id, metrics.up_to_date())
             context["ti"].xcom_push("return_value", result)  # skipping others ends this task without a return
             downstream = self.get_flat_relatives(upstream=False)
             self.skip(ti=context["ti"], tasks=[task for task in downstream if not task.is_teardown])
@@ -182,9 +186,20 @@ class StageOperator(BaseOperator):
             self._submit.close()
         with told_plainly():  # where the stage could write no manifest, this task may not be able to either
             manifest = self._manifest(context, run, began, failure)
+        metrics.send(self.experiment_id, metrics.of_manifest(manifest))
         if failure and manifest.status == "success":
             self.log.warning("the stage had ended well, and then: %s", failure)
         return self._judge(context, manifest)
+
+    def get_openlineage_facets_on_start(self) -> Any:
+        """What this stage is about to read and write; Airflow's OpenLineage provider asks, where it is on."""
+        return lineage_of(self._run(), self.stage, None)
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:
+        """The same with the snapshots, once the try has ended, well or badly."""
+        run = self._run()
+        path = manifest_path(run.path, self.stage, task_instance.try_number)
+        return lineage_of(run, self.stage, _MANIFEST.validate_json(path.read_bytes()))
 
     def on_kill(self) -> None:
         """End spark-submit and all that it started; no Spark process is left."""
@@ -277,4 +292,5 @@ class ReleaseOperator(BaseOperator):
             started_at=began.isoformat(),
             seconds=round(time.monotonic() - clock, 3),
         )
+        metrics.send(self.experiment_id, metrics.of_manifest(manifest))
         return manifest.to_json()

@@ -22,6 +22,7 @@ from exp_platform.kernels.behaviour import frozen, thresholds_of
 from exp_platform.kernels.measured import Measured
 from exp_platform.kernels.quantiles import Distribution
 from exp_platform.results.reader import Results
+from exp_platform.stages.pieces import IcebergPiece
 from exp_platform.stages.quality import failures_of, refuse
 from exp_platform.stages.run import Run, StageResult
 from exp_platform.stages.shards import Staged, clean_and_write, read_and_split
@@ -60,6 +61,11 @@ def run(run: Run) -> StageResult:
             "started_at": now.isoformat(),
             "published_rows": published_rows(run.experiment, registered),
             "thresholds": [t.to_json() for t in (*before, *_frozen(run, done, unfrozen))],
+            "tables": {
+                piece.place: {"location": piece.metadata.location, "snapshot": piece.snapshot}
+                for piece in plan.pieces
+                if isinstance(piece, IcebergPiece)
+            },
         },
     )
     return StageResult(

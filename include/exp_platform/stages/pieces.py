@@ -121,6 +121,7 @@ class IcebergPiece:
     metadata: Any  # TableMetadata
     io: Any  # FileIO
     projection: Any  # Schema
+    snapshot: int
 
     def parts(self) -> Iterator[Part]:
         """Read it."""

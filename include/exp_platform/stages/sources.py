@@ -255,7 +255,10 @@ def _iceberg_pieces(reading: Reading, environment: Environment) -> Iterator[Piec
         "refs": {},
         "current_snapshot_id": None,
     }
-    reads = table.metadata.model_copy(update=no_history), table.io, scan.projection()
+    snapshot = scan.snapshot()
+    if snapshot is None:  # nobody has ever written to it
+        return
+    reads = table.metadata.model_copy(update=no_history), table.io, scan.projection(), snapshot.snapshot_id
     first_row = 0
     for task in sorted(scan.plan_files(), key=lambda task: task.file.file_path):
         rows = task.file.record_count
