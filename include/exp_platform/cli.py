@@ -302,11 +302,40 @@ def unlock(
     force: Annotated[bool, typer.Option("--force", help="Also where the run may be alive.")] = False,
 ) -> None:
     """Release the lease that a dead run of an experiment left behind."""
+    from exp_platform.tables.audit import record
     from exp_platform.tables.lease import force_release, release_dead
 
-    holder = (force_release if force else release_dead)(load_environment(), experiment_id)
+    environment = load_environment()
+    holder = (force_release if force else release_dead)(environment, experiment_id)
     held = f"was held by {holder}; it is free now" if holder else "was not held"
     print(terminal(f"{experiment_id} {held}."))
+    if holder:
+        record(
+            environment, "unlocked", experiment_id=experiment_id, details={"holder": holder, "forced": force}
+        )
+
+
+@app.command()
+def log(
+    experiment_id: Annotated[
+        str | None, typer.Argument(metavar="[EXPERIMENT_ID]", help="Of one experiment; without it of all.")
+    ] = None,
+    newest: Annotated[int, typer.Option("--newest", min=1, help="So many of the newest events.")] = 100,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the events whole, as JSON.")] = False,
+) -> None:
+    """Show who ran, changed, unlocked, deleted and forgot what, and when."""
+    from exp_platform.report.log import log_table
+    from exp_platform.tables.audit import events
+
+    found = events(load_environment(), experiment_id, newest)
+    if as_json:
+        print(json.dumps([vars(event) for event in found], indent=1))
+    elif found:
+        console.print(log_table(found))
+    else:
+        console.print(
+            f"Nothing is written down{f' of {experiment_id}' if experiment_id else ''}.", highlight=False
+        )
 
 
 @app.command()

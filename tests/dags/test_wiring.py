@@ -42,6 +42,7 @@ def test_a_run_after_the_end_runs_every_task_once(good) -> None:
     assert outcome.tasks == dict.fromkeys(["check", *_stages(), "release"], "success")
     assert sorted(call["stage"] for call in deployment.submits) == sorted(_stages())
     assert deployment.starts[0]["now"] == datetime(2100, 1, 1, 6, tzinfo=UTC)
+    assert deployment.starts[1]["started_by"].startswith("dag_test by Airflow, manual__2100-01-01")
 
 
 def test_the_manifest_of_every_task_is_its_xcom(good) -> None:

@@ -13,6 +13,7 @@ from end_to_end.installation import Installation, Said
 from exp_platform.cli import main as exp
 from exp_platform.pipelines.run_end_to_end import main as run_end_to_end
 from exp_platform.stages.graph import stages_of
+from exp_platform.tables.audit import person
 from exp_platform.tables.lease import Lease, holder_of
 from exp_platform.tables.schemas import TABLES
 
@@ -366,6 +367,9 @@ def test_a_held_experiment_is_refused_with_the_remedy_and_unlock_frees_it(cli: I
     assert "a run that died" in freed.out
     assert holder_of(cli.environment, "exp_other") is None
     assert "not held" in cli.call(exp, "unlock", "exp_other").out
+    (unlocked,) = json.loads(cli.call(exp, "log", "exp_other", "--json").out)
+    assert (unlocked["what"], unlocked["who"]) == ("unlocked", person())
+    assert unlocked["details"] == {"holder": "a run that died", "forced": True}
 
 
 def test_delete_asks_first_and_then_leaves_nothing_of_the_experiment_and_all_of_others(
@@ -397,3 +401,11 @@ def test_delete_asks_first_and_then_leaves_nothing_of_the_experiment_and_all_of_
     assert (made.state / "memos" / "exp_kept.md").is_file()
     assert "no stored result" in made.call(exp, "results", "exp_gone").err
     assert made.call(exp, "results", "exp_kept").code == 0
+
+    written = json.loads(made.call(exp, "log", "exp_gone", "--json").out)
+    assert [event["what"] for event in written] == ["run", "decided", "deleted"]
+    ran, decided, _ = written
+    (kept_decision,) = made.rows("decisions", "exp_kept")
+    assert (ran["config_hash"], ran["run_id"]) == (decided["config_hash"], decided["run_id"])
+    assert ran["code_version"] == kept_decision["code_version"]
+    assert "exp_kept" in made.call(exp, "log").out

@@ -22,7 +22,7 @@ import pytest
 from end_to_end.installation import ROOT, Installation, Said
 from end_to_end.own_data import events, events_spec
 from exp_platform.errors import LONGEST
-from exp_platform.tables import catalog, lease
+from exp_platform.tables import catalog, state_database
 from exp_platform.tables.lease import holder_of
 from machine import nearly_full_disk, read_only_disk
 
@@ -86,7 +86,7 @@ def put_back(*places: Path) -> Iterator[None]:
 
 def forget_connections() -> None:
     """This process opens the database anew: a test may have put another file there."""
-    for opened in (catalog._open, catalog._existing, lease._engine):
+    for opened in (catalog._open, catalog._existing, state_database._engine):
         opened.cache_clear()
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from exp_platform.code_version import code_version
 from exp_platform.config.environment import Environment
 from exp_platform.config.experiment import (
     DayWindow,
@@ -22,7 +23,7 @@ from exp_platform.config.readings import Earlier, Memory
 from exp_platform.errors import ConfigError
 from exp_platform.json_file import write_json
 from exp_platform.results.reader import Results
-from exp_platform.stages.fingerprint import code_version, input_fingerprint
+from exp_platform.stages.fingerprint import input_fingerprint
 from exp_platform.stages.run import Run
 from exp_platform.stages.start import Started, as_of_days, default_as_of, start_run
 from exp_platform.tables.catalog import open_catalog, table

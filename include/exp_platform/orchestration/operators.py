@@ -48,6 +48,12 @@ def under_dags_test(context: Context) -> bool:
     return context["dag_run"].triggering_user_name == "dag_test"
 
 
+def _started_by(context: Context) -> str:
+    """Whom the audit names: the user who triggered the run, else why Airflow made it; and which run it is."""
+    run = context["dag_run"]
+    return f"{run.triggering_user_name or run.run_type} by Airflow, {run.run_id}"
+
+
 def as_of_dates(context: Context, experiment: Experiment) -> tuple[date, ...]:
     """The day that a DAG run is about: its param `as_of`, else the last complete one before it. Raises ConfigError."""
     from exp_platform.stages.start import default_as_of
@@ -131,6 +137,7 @@ class CheckOperator(BaseOperator, SkipMixin):
             as_of_dates=as_of_dates(context, experiment),
             force=bool(params.get("force")),
             holder=holder,
+            started_by=_started_by(context),
         )
         how = 'To run it all the same, trigger it with {"force": true}.'
         return started.run, f"{started.message} {how}" if started.run is None else started.message

@@ -29,6 +29,7 @@ from exp_platform.stages.analyse import rows_path
 from exp_platform.stages.graph import ANALYSES, stages_of
 from exp_platform.stages.quality import read_checks
 from exp_platform.stages.run import Run, StageResult
+from exp_platform.tables.audit import record
 from exp_platform.tables.catalog import open_catalog
 from exp_platform.tables.schemas import RESULT_TABLES
 from exp_platform.tables.selection import selection
@@ -48,6 +49,18 @@ def run(run: Run) -> StageResult:
     decisions = _decided(run, days, rows, checks)
     results = _table_rows(days, rows, checks)
     snapshot = _commit(run, results, _decision_rows(run, days, decisions, checks, results))
+    record(
+        load_environment(run.environment),
+        "decided",
+        who=run.started_by,
+        experiment_id=run.experiment.id,
+        run_id=run.run_id,
+        config_hash=run.config_hash,
+        details={
+            d.as_of_date.isoformat(): {"winner": d.winner, "action": d.action, "final": d.final}
+            for d in decisions
+        },
+    )
     write_json(run.path / "decision.json", [decision.to_json() for decision in decisions])
     last = decisions[-1]
     return StageResult(

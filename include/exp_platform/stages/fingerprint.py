@@ -5,10 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import asdict
-from functools import lru_cache
-from pathlib import Path
 
-import exp_platform
 from exp_platform.config.environment import CATALOG, Environment
 from exp_platform.config.experiment import Experiment
 from exp_platform.diagnosis import diagnosis
@@ -32,17 +29,6 @@ def input_fingerprint(experiment: Experiment, environment: Environment, *, gener
         for state in _states(reading, environment)
     ]
     return _hash("\n".join(sorted(states)))
-
-
-@lru_cache(maxsize=1)
-def code_version() -> str:
-    """The package's version and a hash of its files, however they were installed."""
-    root = Path(exp_platform.__file__).parent
-    digest = hashlib.sha256()
-    for path in sorted(p for p in root.rglob("*") if p.is_file() and "__pycache__" not in p.parts):
-        digest.update(f"{path.relative_to(root).as_posix()}\n".encode())
-        digest.update(path.read_bytes())
-    return f"{exp_platform.__version__}+{digest.hexdigest()[:12]}"
 
 
 def _states(reading: Reading, environment: Environment) -> Iterator[str]:

@@ -26,6 +26,7 @@ class Run:
     code_version: str
     input_fingerprint: str
     skipped: tuple[str, ...] = ()
+    started_by: str = ""  # a person, or what Airflow says of the DAG run
     holder: str = ""  # who holds the experiment's lease for it; empty: nobody, as in tests of single stages
 
     @property

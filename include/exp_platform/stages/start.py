@@ -7,9 +7,11 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from exp_platform.analyses.readings import remembering
+from exp_platform.code_version import code_version
 from exp_platform.config.edits import edits_since
 from exp_platform.config.environment import Environment, load_environment
 from exp_platform.config.experiment import Experiment
@@ -17,9 +19,10 @@ from exp_platform.config.hashing import config_hash
 from exp_platform.errors import ConfigError
 from exp_platform.results.memory import memory_of
 from exp_platform.results.reader import Results, StoredDecision
-from exp_platform.stages.fingerprint import code_version, input_fingerprint
+from exp_platform.stages.fingerprint import input_fingerprint
 from exp_platform.stages.graph import stages_of
 from exp_platform.stages.run import Run
+from exp_platform.tables.audit import What, person, record
 from exp_platform.tables.folders import read_file
 
 
@@ -43,10 +46,11 @@ def start_run(
     dry_run: bool = False,
     now: datetime | None = None,
     holder: str = "",
+    started_by: str = "",
 ) -> Started:
     """Freeze a run in a folder of its own, unless every day's stored decision has the same config, code and input.
 
-    The caller holds the experiment's lease as `holder`. `as_of_dates` None: the last complete local day before `now`; days after
+    The caller holds the experiment's lease as `holder`; `started_by` is whom the audit names, by default this process' user. `as_of_dates` None: the last complete local day before `now`; days after
     the last useful one become that one. `force` runs all the same; `dry_run` writes nothing and returns no run.
     Raises ConfigError for a day before the window or not over yet, an experiment that has not begun, or one whose stored
     decisions spent alpha by another plan (`decision.sequential`).
@@ -73,6 +77,7 @@ def start_run(
         code_version=code_version(),
         input_fingerprint=fingerprint,
         skipped=tuple(stage.name for stage in stages_of(experiment) if stage.name in skipped),
+        started_by=started_by or person(),
         holder=holder,
     )
     when = str(days[0]) if len(days) == 1 else f"{days[0]} to {days[-1]} ({len(days)} days)"
@@ -83,7 +88,36 @@ def start_run(
     if dry_run:
         return Started(None, False, f"{experiment.id} would be run as of {when}.")
     run.save()
+    _write_down(run, environment, force)
     return Started(run, False, f"{experiment.id} as of {when}: run {run_id}.")
+
+
+def _write_down(run: Run, environment: Environment, force: bool) -> None:
+    """The run, and the edit of the spec that it brings, in the audit."""
+
+    def event(what: What, details: dict[str, Any]) -> None:
+        record(
+            environment,
+            what,
+            who=run.started_by,
+            experiment_id=run.experiment.id,
+            run_id=run.run_id,
+            config_hash=run.config_hash,
+            details=details,
+        )
+
+    edit = next(iter(run.experiment.earlier.edits[-1:]), None)
+    if edit is not None and edit.on == run.experiment.earlier.read_on:
+        event("spec changed", {"changes": [vars(change) for change in edit.changes]})
+    event(
+        "run",
+        {
+            "as_of": [day.isoformat() for day in run.as_of_dates],
+            "forced": force,
+            "skipped": list(run.skipped),
+            "input_fingerprint": run.input_fingerprint,
+        },
+    )
 
 
 def default_as_of(experiment: Experiment, now: datetime) -> date:

@@ -18,10 +18,11 @@ from exp_platform.config.environment import Environment
 from exp_platform.errors import ConfigError
 from exp_platform.json_file import sync_folder
 from exp_platform.tables import postgres_dump, sqlite_copy
-from exp_platform.tables.lease import lease_engine
+from exp_platform.tables.audit import Event, add, events
 from exp_platform.tables.repair import compared
 from exp_platform.tables.schemas import TABLES
 from exp_platform.tables.standing import entries, reading, refuse_while_running
+from exp_platform.tables.state_database import state_engine
 
 _TOKENS = "SELECT experiment_id, token FROM exp_leases"
 # Who held a lease then does not hold it now; and who holds a token now must not find it again.
@@ -66,10 +67,11 @@ def restore(environment: Environment, file: Path) -> list[str]:
     if environment.catalog.kind == "postgres":
         postgres_dump.check(environment, file)
         refuse_while_running(environment, "`exp restore`")
-        tokens = _tokens(environment)
+        tokens, known = _tokens(environment), _events(environment)
         postgres_dump.write(environment, kept)
         postgres_dump.load(environment, file)
         _raise_tokens(environment, tokens)
+        add(environment, known)
         told = [f"what the catalog was lies in {kept}"]
     else:
         sqlite_copy.check(environment, file)
@@ -79,13 +81,13 @@ def restore(environment: Environment, file: Path) -> list[str]:
 
 def _restore_sqlite(environment: Environment, file: Path, kept: Path) -> list[str]:
     place = Path(environment.catalog.uri)
-    told, tokens = [], {}
+    told, tokens, known = [], dict[str, int](), list[Event]()
     if sqlite_copy.is_damaged(place):
         damaged = sqlite_copy.move_away(place, kept)
         told.append(f"it was damaged, and lies in {damaged}; whether a run was under way could not be seen")
     elif place.is_file():
         refuse_while_running(environment, "`exp restore`")
-        tokens = _tokens(environment)
+        tokens, known = _tokens(environment), _events(environment)
         sqlite_copy.copy(place, kept)
         told.append(f"what the catalog was lies in {kept}")
     environment.prepare()
@@ -94,7 +96,9 @@ def _restore_sqlite(environment: Environment, file: Path, kept: Path) -> list[st
         sqlite_copy.copy(file, scratch)
         if environment.lease_database == environment.catalog:
             there = environment.catalog.model_copy(update={"uri": str(scratch)})
-            _raise_tokens(environment.model_copy(update={"catalog": there}), tokens)
+            restored = environment.model_copy(update={"catalog": there})
+            _raise_tokens(restored, tokens)
+            add(restored, known)
         sqlite_copy.copy(scratch, place)
     finally:
         scratch.unlink(missing_ok=True)
@@ -134,6 +138,11 @@ def _whole(file: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def _events(environment: Environment) -> list[Event]:
+    """What was written down since, or before: nobody gets rid of it by a restore."""
+    return events(environment) if environment.lease_database == environment.catalog else []
+
+
 def _tokens(environment: Environment) -> dict[str, int]:
     from sqlalchemy import inspect, text
 
@@ -153,7 +162,7 @@ def _raise_tokens(environment: Environment, tokens: dict[str, int]) -> None:
 
     if environment.lease_database != environment.catalog:
         return
-    with lease_engine(environment).begin() as connection:
+    with state_engine(environment).begin() as connection:
         connection.execute(text(_NOBODYS))
         for experiment_id, token in tokens.items():
             connection.execute(text(_RISEN), {"experiment_id": experiment_id, "token": token + 1})

@@ -7,6 +7,7 @@ import shutil
 
 from exp_platform.config.environment import Environment
 from exp_platform.errors import ConfigError
+from exp_platform.tables.audit import record
 from exp_platform.tables.catalog import open_catalog, table
 from exp_platform.tables.fence import fenced
 from exp_platform.tables.folders import delete_file, delete_folder
@@ -40,10 +41,13 @@ def delete_experiment(environment: Environment, experiment_id: str) -> list[str]
             told.append(f"{sum(path.is_dir() for path in runs.iterdir())} runs in {runs}")
             shutil.rmtree(runs)
         told += _delete_memo(environment, experiment_id)
+        if told:
+            record(environment, "deleted", experiment_id=experiment_id, details={"what": told})
     if not told:
         return [f"nothing was stored of {experiment_id}"]
     return [
         *told,
+        f"(that it was deleted, and what was done before, stays in `exp log {experiment_id}`)",
         f"(deleted rows stay in older snapshots and files until maintenance has set them aside, {KEEP.days} days from now, and "
         f"removed them, {2 * KEEP.days} days from now)",
     ]

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from exp_platform.config.environment import Environment
 from exp_platform.errors import LeaseError
-from exp_platform.tables.lease import Lease, lease_engine
+from exp_platform.tables.lease import Lease
+from exp_platform.tables.state_database import state_engine
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
@@ -62,7 +63,7 @@ def verify() -> None:
     """Before a commit: raise LeaseError where the fence of this context, if there is one, does not hold."""
     fence = _FENCE.get()
     if fence is not None:
-        with lease_engine(fence.lease.environment).connect() as connection:
+        with state_engine(fence.lease.environment).connect() as connection:
             fence.verify(connection)
 
 

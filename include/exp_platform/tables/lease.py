@@ -14,15 +14,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from exp_platform.config.environment import Environment
 from exp_platform.errors import LeaseError
 from exp_platform.tables.holders import has_ended
-
-if TYPE_CHECKING:
-    from sqlalchemy import Engine
+from exp_platform.tables.state_database import state_engine
 
 log = logging.getLogger(__name__)
 
@@ -30,18 +27,6 @@ DEFAULT_TTL = 300.0  # seconds without a heartbeat after which a lease may be ta
 HEARTBEAT_EVERY = 30.0  # seconds
 FRESH = 2 * HEARTBEAT_EVERY  # a holder whose last heartbeat is younger is taken to be alive
 
-_CREATE = """
-CREATE TABLE IF NOT EXISTS exp_leases (
-    experiment_id VARCHAR(64) PRIMARY KEY,
-    holder VARCHAR(255) NOT NULL,
-    acquired_at DOUBLE PRECISION NOT NULL,
-    heartbeat_at DOUBLE PRECISION NOT NULL,
-    ttl DOUBLE PRECISION NOT NULL,
-    token BIGINT NOT NULL DEFAULT 0
-)"""
-_ADD_TOKEN = (
-    "ALTER TABLE exp_leases ADD COLUMN token BIGINT NOT NULL DEFAULT 0"  # to tables of older versions
-)
 # One statement, so that of two that try at once exactly one sees its row. A holder may acquire again (a task's retry).
 _ACQUIRE = """
 INSERT INTO exp_leases (experiment_id, holder, acquired_at, heartbeat_at, ttl, token)
@@ -111,7 +96,7 @@ class Lease:
         from sqlalchemy import text
 
         values = {"experiment_id": self.experiment_id, "holder": self.holder}
-        with lease_engine(self.environment).begin() as connection:
+        with state_engine(self.environment).begin() as connection:
             if connection.execute(text(_CLAIM), values).rowcount == 0:
                 raise LeaseError(f"{self.holder} has lost the lease of {self.experiment_id}")
             return int(connection.execute(text(_TOKEN), values).scalar_one())
@@ -136,7 +121,7 @@ def holder_of(environment: Environment, experiment_id: str) -> Held | None:
     """Who holds the lease of an experiment, alive or dead; None for nobody."""
     from sqlalchemy import text
 
-    with lease_engine(environment).connect() as connection:
+    with state_engine(environment).connect() as connection:
         row = connection.execute(text(_READ), {"experiment_id": experiment_id}).one_or_none()
     if row is None:
         return None
@@ -238,27 +223,5 @@ def beating(lease: Lease, lost: Callable[[], None], every: float = HEARTBEAT_EVE
 def _execute(environment: Environment, statement: str, values: dict[str, Any]) -> int:
     from sqlalchemy import text
 
-    with lease_engine(environment).begin() as connection:
+    with state_engine(environment).begin() as connection:
         return int(connection.execute(text(statement), values).rowcount)
-
-
-def lease_engine(environment: Environment) -> Engine:
-    """The database of the leases, with their table in it."""
-    environment.prepare()
-    return _engine(environment.lease_database.sqlalchemy_uri)
-
-
-@lru_cache(maxsize=8)
-def _engine(uri: str) -> Engine:
-    from sqlalchemy import NullPool, create_engine, inspect, text
-
-    engine = create_engine(
-        uri, poolclass=NullPool
-    )  # a beat in half a minute needs no pool, and a fork none to share
-    with engine.begin() as connection:
-        if engine.dialect.name == "postgresql":  # two CREATE ... IF NOT EXISTS at once collide there
-            connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('exp_leases'))"))
-        connection.execute(text(_CREATE))
-        if "token" not in {column["name"] for column in inspect(connection).get_columns("exp_leases")}:
-            connection.execute(text(_ADD_TOKEN))
-    return engine

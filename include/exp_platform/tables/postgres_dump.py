@@ -12,7 +12,7 @@ from urllib.parse import quote
 from exp_platform.config.environment import Environment
 from exp_platform.errors import ConfigError, ExpPlatformError
 
-TABLES = ("iceberg_tables", "iceberg_namespace_properties", "exp_leases")
+TABLES = ("iceberg_tables", "iceberg_namespace_properties", "exp_leases", "exp_audit")
 _PLAIN = ("--no-owner", "--no-privileges")
 
 
