@@ -11,6 +11,7 @@ from exp_platform.config.environment import load_environment
 from exp_platform.config.loading import load_experiment
 from exp_platform.orchestration.demo import faults_of_run, what_is_left
 from exp_platform.stages.graph import stages_of
+from exp_platform.tables.audit import person
 from exp_platform.tables.lease import Held, Lease, holder_of
 from orchestration import airflow_home
 from orchestration.deployment import EXPERIMENT, DagRunOutcome, Deployment
@@ -42,7 +43,7 @@ def test_a_run_after_the_end_runs_every_task_once(good) -> None:
     assert outcome.tasks == dict.fromkeys(["check", *_stages(), "release"], "success")
     assert sorted(call["stage"] for call in deployment.submits) == sorted(_stages())
     assert deployment.starts[0]["now"] == datetime(2100, 1, 1, 6, tzinfo=UTC)
-    assert deployment.starts[1]["started_by"].startswith("dag_test by Airflow, manual__2100-01-01")
+    assert deployment.starts[1]["started_by"].startswith(f"{person()} by airflow dags test, manual__")
 
 
 def test_the_manifest_of_every_task_is_its_xcom(good) -> None:

@@ -51,6 +51,10 @@ def under_dags_test(context: Context) -> bool:
 def _started_by(context: Context) -> str:
     """Whom the audit names: the user who triggered the run, else why Airflow made it; and which run it is."""
     run = context["dag_run"]
+    if under_dags_test(context):
+        from exp_platform.tables.audit import person
+
+        return f"{person()} by airflow dags test, {run.run_id}"
     return f"{run.triggering_user_name or run.run_type} by Airflow, {run.run_id}"
 
 
