@@ -29,11 +29,11 @@ demo: setup ## one synthetic experiment through Airflow: decision, results, memo
 	@scripts/airflow-init.sh
 	@. scripts/airflow-env.sh && $(PY) -m exp_platform.orchestration.demo
 
-airflow: setup ## Airflow with the experiments' DAGs on http://127.0.0.1:8080 (stop with Ctrl-C)
+airflow: setup ## Airflow with the experiments' DAGs on http://127.0.0.1:8080, or at EXP_AIRFLOW_PORT (stop with Ctrl-C)
 	@. scripts/airflow-env.sh && scripts/airflow-port.sh
 	@scripts/airflow-init.sh
-	@. scripts/airflow-env.sh && echo "==> user admin, password in $$AIRFLOW_HOME/simple_auth_manager_passwords.json.generated" \
-		&& exec airflow standalone
+	@. scripts/airflow-env.sh && echo "==> $$AIRFLOW__API__BASE_URL user admin, password in \
+	$$AIRFLOW_HOME/simple_auth_manager_passwords.json.generated" && exec $(PY) -m exp_platform.orchestration.standalone
 
 test: lint test-unit ## everything that a change must pass: lint, unit tests with coverage, real data through Airflow
 	@$(PYTEST) $(REAL) $(PYTEST_ARGS) </dev/null

@@ -14,7 +14,7 @@ from exp_platform.stages.graph import stages_of
 from exp_platform.tables.audit import person
 from exp_platform.tables.lease import Held, Lease, holder_of
 from orchestration import airflow_home
-from orchestration.deployment import EXPERIMENT, DagRunOutcome, Deployment
+from orchestration.deployment import EXPERIMENT, SPEC, DagRunOutcome, Deployment
 
 pytestmark = pytest.mark.e2e  # with real commits, or Airflow's own tasks: longer than a unit test may take
 
@@ -150,7 +150,19 @@ def test_a_try_that_leaves_no_manifest_gets_one_that_says_what_spark_submit_said
     deployment.plan({"synth": ["crash"]})
     outcome = deployment.test_dag()
     assert (outcome.state, outcome.tries["synth"]) == ("failed", 2)
-    assert "java.lang.OutOfMemoryError: Java heap space" in outcome.xcoms["synth"]["error"]
+    error = outcome.xcoms["synth"]["error"]
+    assert error.startswith("spark-submit ended with exit code 52 before the stage was done, saying ")
+    assert "java.lang.OutOfMemoryError: Java heap space. Memory is likely" in error
+
+
+def test_a_try_whose_jvm_was_killed_says_so_and_not_its_harmless_banner(deployment: Deployment) -> None:
+    deployment.plan({"synth": ["killed", "ok"]})
+    deployment.specs({EXPERIMENT: SPEC | {"schedule": {"retries": 0}}})
+    error = deployment.test_dag().xcoms["synth"]["error"]
+    assert error.startswith(
+        "spark-submit was killed by signal 9 (SIGKILL) before the stage was done, saying fake spark-submit"
+    )
+    assert "incubator" not in error
 
 
 @pytest.mark.parametrize("failing", ["synth", "ab", "memo"])

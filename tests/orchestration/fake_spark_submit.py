@@ -1,11 +1,12 @@
 """A spark-submit that starts no Spark: it notes how it was called, then does what the test's plan says of this try.
 
 The plan (a JSON file, named by FAKE_SPARK_PLAN) maps a stage to what its tries do, the last for all further ones:
-ok, fail (a retry may help), fatal (a retry gives the same), crash (ends without a manifest), hang (until killed).
+ok, fail (a retry may help), fatal (a retry gives the same), crash and killed (end without a manifest), hang (until killed).
 """
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -24,6 +25,9 @@ def main() -> int:
     if what == "crash":
         print("java.lang.OutOfMemoryError: Java heap space", flush=True)
         return 52
+    if what == "killed":
+        print("WARNING: Using incubator modules: jdk.incubator.vector", flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
     if what == "hang":
         child = subprocess.Popen(["sleep", "300"])
         partial = plan_file.with_name("pids.partial")

@@ -97,3 +97,20 @@ def test_a_stage_does_not_outlive_the_task_that_started_it_though_that_was_kille
         time.sleep(0.05)
     assert all(map(_gone, (submit, stage, worker)))
     task.stdout.close()
+
+
+def test_a_stage_does_not_outlive_its_java_that_was_killed_at_once() -> None:
+    """It went on, and committed beside the retry that its task began."""
+    task = subprocess.Popen([sys.executable, "-c", TASK, SUBMIT], stdout=subprocess.PIPE, text=True)
+    assert task.stdout is not None
+    worker, stage = map(int, task.stdout.readline().split())
+    time.sleep(0.5)
+    psutil.Process(psutil.Process(stage).ppid()).kill()
+    deadline = time.monotonic() + 10
+    while not _gone(stage) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert _gone(stage)
+    for left in (worker, task.pid):
+        psutil.Process(left).kill()
+    task.wait()
+    task.stdout.close()

@@ -7,7 +7,7 @@ spec a file). A broken entry never hurts another one. Imports neither NumPy nor 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
@@ -32,6 +32,9 @@ class Loaded:
 
     experiments: dict[str, Experiment]
     errors: tuple[SpecError, ...]
+    broken: dict[str, bool] = field(
+        default_factory=dict
+    )  # ids that can be read, and `schedule.active` where it can
 
 
 def spec_files(config_dir: Path | None = None) -> tuple[Path, ...]:
@@ -141,9 +144,8 @@ def _load(paths: Sequence[Path]) -> Loaded:
     loaded = _check(entries)
     errors += loaded.errors
     order = {SpecFile(path).name: position for position, path in enumerate(paths)}
-    return Loaded(
-        loaded.experiments, tuple(sorted(errors, key=lambda error: (order[error.file], error.line or 0)))
-    )
+    in_order = sorted(errors, key=lambda error: (order[error.file], error.line or 0))
+    return Loaded(loaded.experiments, tuple(in_order), loaded.broken)
 
 
 def _unread(path: Path, error: OSError) -> Fault:
@@ -161,6 +163,7 @@ def _check(entries: Iterable[Entry]) -> Loaded:
             owners.setdefault(entry.id, entry)
     experiments: dict[str, Experiment] = {}
     errors: list[SpecError] = []
+    broken: dict[str, bool] = {}
     for entry in entries:
         owner = owners.get(entry.id, entry) if isinstance(entry.id, str) else entry
         if owner is not entry:
@@ -172,7 +175,14 @@ def _check(entries: Iterable[Entry]) -> Loaded:
             experiments[result.id] = result
         else:
             errors += entry.errors(result)
-    return Loaded(experiments, tuple(errors))
+            if isinstance(entry.id, str) and is_id(entry.id):
+                broken[entry.id] = _is_active(entry)
+    return Loaded(experiments, tuple(errors), broken)
+
+
+def _is_active(entry: Entry) -> bool:
+    schedule = entry.content.get("schedule") if isinstance(entry.content, dict) else None
+    return isinstance(schedule, dict) and schedule.get("active") is True
 
 
 def _pick(experiment_id: str, loaded: Loaded) -> Experiment:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 import attrs
-from airflow.sdk import DAG, Asset, BaseOperator, Param, TriggerRule
+from airflow.sdk import DAG, Asset, BaseOperator, Param, TriggerRule, WeightRule
 from airflow.sdk.definitions.param import ParamsDict
 
 from exp_platform.config.awaited import Awaited, awaited
@@ -33,7 +33,8 @@ SESSION_SLOTS = 2  # of the pool: a Spark session takes the machine's cores, a s
 SESSION_TIMEOUT = timedelta(hours=4)
 PLAIN_TIMEOUT = timedelta(minutes=30)
 RETRY_DELAY = timedelta(seconds=30)
-LONGEST_RETRY_DELAY = timedelta(minutes=10)
+LONGEST_RETRY_DELAY = timedelta(minutes=4)  # shorter than any lease lives without a beat (tables.lease)
+STEP = 1000  # the weight of a task: the sum over those before it says how far a run has come
 
 PARAMS = {
     "as_of": Param(
@@ -102,6 +103,9 @@ def build_dag(experiment: Experiment) -> DAG:
                 "retry_exponential_backoff": 2.0,
                 "max_retry_delay": LONGEST_RETRY_DELAY,
                 "retry_policy": RetryAtOnceUnderTest(),
+                # The run that has come farthest goes first, so that of many at once one after another has its decision.
+                "weight_rule": WeightRule.UPSTREAM,
+                "priority_weight": STEP,
             },
         ) as dag
     ):
@@ -110,6 +114,10 @@ def build_dag(experiment: Experiment) -> DAG:
             task_id=CHECK,
             experiment_id=experiment.id,
             execution_timeout=PLAIN_TIMEOUT,
+            priority_weight=STEP
+            + min(
+                (experiment.window.end - experiment.window.start).days, STEP - 1
+            ),  # of two as far, the longer: it has more to do
             doc_md="Starts a run, or ends it as a success with everything skipped where nothing changed.",
         )
         wait >> check

@@ -23,15 +23,15 @@ from pydantic import TypeAdapter
 from exp_platform.config.environment import load_environment
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.loading import load_experiment
-from exp_platform.diagnosis import diagnosis
-from exp_platform.errors import ConfigError, bounded
+from exp_platform.errors import ConfigError
 from exp_platform.orchestration import metrics
 from exp_platform.orchestration.connections import told_plainly, use_object_store
 from exp_platform.orchestration.lineage import lineage_of
 from exp_platform.orchestration.run_lease import lease_of, take_lease
 from exp_platform.orchestration.submit import Submit
-from exp_platform.stages.graph import Stage
+from exp_platform.stages.graph import Stage, stages_of
 from exp_platform.stages.run import Manifest, Run, manifest_path
+from exp_platform.tables.last_runs import note_run
 from exp_platform.tables.lease import beating
 
 WAIT = "wait_for_source"
@@ -105,6 +105,7 @@ class CheckOperator(BaseOperator, SkipMixin):
             experiment = load_experiment(self.experiment_id)
             use_object_store(load_environment(), experiment)
             lease = take_lease(context, self.experiment_id)
+            note_run(lease.environment, self.experiment_id)
             run, message = self._start(context, experiment, lease.holder)
         self.log.info("%s", message)
         manifest = Manifest(
@@ -130,6 +131,7 @@ class CheckOperator(BaseOperator, SkipMixin):
             self.skip(ti=context["ti"], tasks=[task for task in downstream if not task.is_teardown])
         else:
             manifest.save(run)
+            note_run(lease.environment, self.experiment_id, str(run.path / "run.json"))
         return result
 
     def _start(self, context: Context, experiment: Experiment, holder: str) -> tuple[Run | None, str]:
@@ -174,6 +176,10 @@ class StageOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Submit the stage under the run's lease and return its manifest."""
         run = self._run()
+        if self.stage not in [stage.name for stage in stages_of(run.experiment)]:
+            raise AirflowSkipException(
+                f"the spec was changed after this run began, which has no {self.stage}"
+            )
         began = datetime.now(UTC)
         with told_plainly():
             use_object_store(load_environment(run.environment), run.experiment)
@@ -192,7 +198,7 @@ class StageOperator(BaseOperator):
             with beating(lease, lost=self._lease_lost):
                 self._submit.run()
         except (AirflowException, AirflowTaskTimeout, OSError) as error:
-            failure = self._ended_because or self._without_manifest(error, self._submit.last_words)
+            failure = self._ended_because or self._without_manifest(error, self._submit)
         finally:
             self._submit.close()
         with told_plainly():  # where the stage could write no manifest, this task may not be able to either
@@ -232,16 +238,13 @@ class StageOperator(BaseOperator):
                 f"the run {self.arguments[1]} is gone, as old runs are after some days; trigger a new one"
             ) from None
 
-    def _without_manifest(self, error: BaseException, last_words: str) -> str:
+    def _without_manifest(self, error: BaseException, submit: Submit) -> str:
         """The failure of a try that left no manifest: its cause as far as it is known, and a remedy."""
         if isinstance(error, FileNotFoundError):
             return "spark-submit was not found on the PATH; run `make setup`, or `. scripts/airflow-env.sh` before Airflow"
         if isinstance(error, AirflowTaskTimeout):
             return f"no end within {self.execution_timeout}; see what the log above waits for, or raise the timeout"
-        said = bounded(last_words or str(error).splitlines()[0])
-        if meaning := diagnosis(RuntimeError(said)):
-            return f"spark-submit ended before the stage did: {meaning}"
-        return f"spark-submit ended before the stage did, saying: {said}. See the log above; out of memory is likely"
+        return submit.how_it_ended
 
     def _manifest(self, context: Context, run: Run, began: datetime, failure: str) -> Manifest:
         try_number = context["ti"].try_number

@@ -62,23 +62,24 @@ def end_with(starter: str) -> None:
     """End this process, and what lies between it and `starter`, within seconds of the starter's end, however that came.
 
     A task that is killed at once (kill -9, the kernel's want of memory) cannot end its spark-submit any more; that would go on
-    and commit beside the task's retry.
+    and commit beside the task's retry. So would this process where only the Java between them is killed.
     """
     pid, began = starter.split()
     own = psutil.Process()
-    submit = own
+    submit, java = own, own.ppid()
     while (parent := submit.parent()) is not None and parent.pid != int(pid):
         submit = parent
 
     def watch() -> None:
-        while _is(int(pid), float(began)):
+        while _is(int(pid), float(began)) and own.ppid() == java:
             time.sleep(WATCH_SECONDS)
-        print(terminal(f"the task that started this (process {pid}) is gone, so this ends too"), flush=True)
-        if parent is not None:
-            for process in _tree(submit.pid):
-                if process.pid != own.pid:
-                    with suppress(psutil.NoSuchProcess):
-                        process.kill()
+        gone = f"the task that started this (process {pid}), or its Java, is gone, so this ends too"
+        with suppress(OSError):  # nobody may listen any more
+            print(terminal(gone), flush=True)
+        for process in {*_tree(own.pid), *(_tree(submit.pid) if parent is not None else ())}:
+            if process.pid != own.pid:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
         os._exit(1)
 
     threading.Thread(target=watch, name="starter", daemon=True).start()

@@ -41,6 +41,15 @@ def take_lease(context: Context, experiment_id: str) -> Lease:
     return lease
 
 
+def give_back(context: Context, experiment_id: str) -> None:
+    """Release the lease if this DAG run holds it, or one that has ended and left it."""
+    lease = lease_of(context, experiment_id)
+    lease.release()
+    held = holder_of(lease.environment, experiment_id)
+    if held is not None and _left_behind(context, held):
+        replace(lease, holder=held.holder).release()
+
+
 def _left_behind(context: Context, held: Held) -> bool:
     """Whether the holder is a DAG run of this Airflow that has ended, and no task of it still beats."""
     kind, _, run = held.holder.partition(" ")

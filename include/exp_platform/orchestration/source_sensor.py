@@ -18,10 +18,12 @@ from airflow.sdk.exceptions import (
 )
 
 from exp_platform.config.awaited import WAIT_FOR, Awaited
+from exp_platform.config.environment import load_environment
 from exp_platform.config.loading import load_experiment
 from exp_platform.orchestration.connections import AWS_CONNECTION, told_plainly
 from exp_platform.orchestration.operators import as_of_dates, under_dags_test
 from exp_platform.orchestration.s3_arrival import S3, ArrivalTrigger
+from exp_platform.tables.last_runs import note_run
 
 POKE_SECONDS = 60.0
 
@@ -51,6 +53,7 @@ class SourceSensor(S3KeySensor):
 
     def execute(self, context: Context) -> None:
         """Look once, and defer where something is not there."""
+        note_run(load_environment(), self.experiment_id)
         today, absent = self._look(context)
         if not absent:
             return

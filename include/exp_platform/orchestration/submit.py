@@ -13,9 +13,9 @@ from airflow.providers.apache.spark.hooks.spark_submit import SparkSubmitHook
 from exp_platform.config.environment import load_environment, project_root
 from exp_platform.orchestration.connections import check_master_answers, use_spark
 from exp_platform.orchestration.processes import STARTED_BY, end_process_tree, this_process
+from exp_platform.orchestration.submit_end import how_it_ended
 from exp_platform.spark.submit import submit_environment, submit_properties
 
-_LAST_LINES = 5
 _SECONDS_TO_END = 5
 
 
@@ -62,6 +62,8 @@ class Submit:
                 process.wait(_SECONDS_TO_END)
 
     @property
-    def last_words(self) -> str:
-        """The last lines that spark-submit said, in one."""
-        return "; ".join(line for line in list(self._hook._last_submit_log_lines)[-_LAST_LINES:] if line)
+    def how_it_ended(self) -> str:
+        """How spark-submit ended, why, and what to do, in one line."""
+        process = self._hook._submit_sp
+        code = None if process is None else process.poll()
+        return how_it_ended(code, list(self._hook._last_submit_log_lines))

@@ -12,6 +12,7 @@ from exp_platform.tables.catalog import open_catalog, table
 from exp_platform.tables.fence import fenced
 from exp_platform.tables.folders import delete_file, delete_folder
 from exp_platform.tables.holders import this_process
+from exp_platform.tables.last_runs import last_runs
 from exp_platform.tables.lease import held_lease
 from exp_platform.tables.maintenance import KEEP
 from exp_platform.tables.schemas import TABLES
@@ -40,6 +41,9 @@ def delete_experiment(environment: Environment, experiment_id: str) -> list[str]
         if runs.is_dir():
             told.append(f"{sum(path.is_dir() for path in runs.iterdir())} runs in {runs}")
             shutil.rmtree(runs)
+        (last_runs(environment) / experiment_id).unlink(
+            missing_ok=True
+        )  # with it a DAG that its spec has left behind
         told += _delete_memo(environment, experiment_id)
         if told:
             record(environment, "deleted", experiment_id=experiment_id, details={"what": told})
