@@ -109,15 +109,14 @@ def build_dag(experiment: Experiment) -> DAG:
             },
         ) as dag
     ):
+        # Of two runs that have come as far, the one of the longer experiment goes first: it has more to do.
+        longer = min((experiment.window.end - experiment.window.start).days, STEP - 1)
         wait = [_wait_task(experiment, waits_for)] if waits_for else []
         check = CheckOperator(
             task_id=CHECK,
             experiment_id=experiment.id,
             execution_timeout=PLAIN_TIMEOUT,
-            priority_weight=STEP
-            + min(
-                (experiment.window.end - experiment.window.start).days, STEP - 1
-            ),  # of two as far, the longer: it has more to do
+            priority_weight=STEP + longer,
             doc_md="Starts a run, or ends it as a success with everything skipped where nothing changed.",
         )
         wait >> check
