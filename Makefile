@@ -63,7 +63,7 @@ durations: setup-dev ## what each tier takes: runs them all, or reads LOG, and w
 	@$(PY) scripts/test_durations.py $(LOG)
 
 test-stack: setup-dev stack ## kills, faults, restarts and comparisons on the running compose stack (40 minutes)
-	@set -a && . ./.env && . scripts/stack-host-env.sh && EXP_STACK=1 $(PY) -m pytest -m stack -v $(PYTEST_ARGS) </dev/null
+	@set -a && . scripts/stack-host-env.sh && EXP_STACK=1 $(PY) -m pytest -m stack -v $(PYTEST_ARGS) </dev/null
 
 fuzz: setup-dev ## the properties on cases that have never been drawn; what fails is kept in .hypothesis and told
 	@$(PYTEST) -m "unit and hypothesis" --hypothesis-profile fuzz $(WORKERS) $(PYTEST_ARGS) </dev/null
@@ -100,7 +100,7 @@ lock-jars: setup ## the checksums of the jars after a change of jars/ivy.xml: ja
 jars-cluster: setup ## the jars a cluster needs beside, in jars/cluster: Iceberg on S3, Postgres
 	@scripts/setup.sh cluster
 
-env: ## secrets for the compose stack in .env (mode 600), where there is none yet
+env: ## secrets for the compose stack, a file each in .secrets, where there are none yet
 	@scripts/stack-env.sh
 
 stack: ## Airflow, Postgres, MinIO and a Spark cluster by docker compose; says where they are

@@ -6,7 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 fail() { printf '%s\n' "$@" >&2; exit 1; }
 
-[ -f .env ] || fail "There is no .env with the stack's secrets: run \`make env\` first."
+[ -f .env ] && [ -d .secrets ] || fail "There is no .env or no .secrets for the stack: run \`make env\` first."
 if docker compose version >/dev/null 2>&1; then
     compose=(docker compose)
 elif command -v docker-compose >/dev/null 2>&1; then

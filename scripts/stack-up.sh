@@ -24,8 +24,8 @@ done
 . "$root/.env"
 cat <<END
 ==> healthy after $((SECONDS - began)) s
-    Airflow         http://127.0.0.1:${AIRFLOW_PORT:-8080}   user admin, password $AIRFLOW_ADMIN_PASSWORD
-    Spark master    http://127.0.0.1:${SPARK_UI_PORT:-8081}
-    MinIO           http://127.0.0.1:${MINIO_CONSOLE_PORT:-9001}   user and password: MINIO_ROOT_* in .env
+    Airflow         http://127.0.0.1:${AIRFLOW_PORT:-8080}   user admin, password in .secrets/airflow_admin_password
+    Spark master    http://127.0.0.1:${SPARK_UI_PORT:-8081}   what ended: http://127.0.0.1:${SPARK_HISTORY_PORT:-18080}
+    MinIO           http://127.0.0.1:${MINIO_CONSOLE_PORT:-9001}   user and password in .secrets/minio_root_*
     \`make stack-demo\` runs two experiments; \`. scripts/stack-host-env.sh\` lets \`exp\` on this machine read the results.
 END

@@ -1,7 +1,7 @@
--- A database and its owner for each of the two; neither may connect to the other's. Passwords come from the environment.
+-- A database and its owner for each of the two; neither may connect to the other's. Passwords come from files.
 \set ON_ERROR_STOP on
-\getenv airflow_password AIRFLOW_DB_PASSWORD
-\getenv catalog_password EXP_CATALOG_PASSWORD
+\set airflow_password `cat /run/secrets/airflow_db_password`
+\set catalog_password `cat /run/secrets/catalog_password`
 CREATE ROLE airflow LOGIN PASSWORD :'airflow_password';
 CREATE ROLE iceberg LOGIN PASSWORD :'catalog_password';
 CREATE DATABASE airflow OWNER airflow;

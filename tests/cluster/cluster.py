@@ -21,6 +21,7 @@ class Cluster:
 
     def __init__(self, folder: Path) -> None:
         self.password = secrets.token_urlsafe(16)
+        self.spark_secret = secrets.token_urlsafe(16)
         with ExitStack() as started:
             self.postgres = Postgres()
             started.callback(self.postgres.close)
@@ -29,7 +30,7 @@ class Cluster:
             self.object_store = ObjectStore(folder / "object_store")
             started.callback(self.object_store.server.kill)
             self.object_store.start()
-            self.spark = Spark(folder / "spark")
+            self.spark = Spark(folder / "spark", self.spark_secret)
             started.callback(self.spark.close)
             self.spark.start()
             self.close = started.pop_all().close
@@ -37,7 +38,7 @@ class Cluster:
     @property
     def secrets(self) -> set[str]:
         """What must be written nowhere."""
-        return {self.password, self.object_store.keys.secret}
+        return {self.password, self.spark_secret, self.object_store.keys.secret}
 
 
 class ClusterInstallation(Installation):
@@ -100,5 +101,6 @@ class ClusterInstallation(Installation):
             "EXP_CATALOG_DATABASE": self.catalog,
             "EXP_CATALOG_USER": USER,
             "EXP_CATALOG_PASSWORD": self.password,
+            "EXP_SPARK_SECRET": self.cluster.spark_secret,
             "SPARK_LOCAL_IP": "127.0.0.1",  # drivers listen where the servers do
         }

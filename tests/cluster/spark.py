@@ -16,9 +16,9 @@ MEMORY = "1536m"
 
 
 class Spark:
-    """A master on `address` and a worker with two cores; both may be killed and started again."""
+    """A master on `address` and a worker with two cores, for who knows the secret; both may be killed and started again."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, secret: str) -> None:
         folder.mkdir()
         port, page, worker_port, worker_page = free_ports(4)
         self.folder = folder
@@ -32,7 +32,8 @@ class Spark:
             "SPARK_CONF_DIR": str(conf),
             "SPARK_LOCAL_IP": "127.0.0.1",
             "SPARK_DAEMON_MEMORY": "256m",
-            "SPARK_DAEMON_JAVA_OPTS": f"{QUICK_START} -XX:+UseSerialGC",
+            "SPARK_DAEMON_JAVA_OPTS": f"{QUICK_START} -XX:+UseSerialGC -Dspark.authenticate=true",
+            "_SPARK_AUTH_SECRET": secret,
         }
         start = [str(spark_home() / "bin" / "spark-class"), "org.apache.spark.deploy"]
         self.master = Server(

@@ -21,6 +21,7 @@ SECRETS = {
     "AWS_SECRET_ACCESS_KEY": "secret-of-the-store",
     "AWS_SESSION_TOKEN": "token-of-the-store",
     "EXP_CATALOG_PASSWORD": "p@ss/word",
+    "EXP_SPARK_SECRET": "secret-of-spark",
 }
 VARIABLES = (
     "AWS_REGION",
@@ -104,6 +105,46 @@ def test_no_secret_is_written_into_a_file(cluster: Environment) -> None:
     assert not [name for name, value in SECRETS.items() if value in text]
     in_session = session_properties(cluster).values()
     assert all(value in in_session for value in SECRETS.values())
+
+
+def test_driver_and_workers_must_know_the_secret(cluster: Environment) -> None:
+    properties = session_properties(cluster)
+    assert properties["spark.authenticate"] == "true"
+    assert properties["spark.authenticate.secret"] == "secret-of-spark"
+
+
+def test_a_local_spark_needs_no_secret(cluster: Environment, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("EXP_SPARK_MASTER")
+    monkeypatch.delenv("EXP_SPARK_SECRET")
+    assert not [key for key in session_properties(load_environment("cluster")) if "authenticate" in key]
+
+
+def test_a_cluster_s_secret_that_is_nowhere_is_told_before_any_driver_starts(
+    cluster: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("EXP_SPARK_SECRET")
+    with pytest.raises(
+        ConfigError, match=r"^spark.secret_env: the variable EXP_SPARK_SECRET is not set, nor is"
+    ):
+        session_properties(cluster)
+
+
+def test_a_cluster_keeps_spark_s_events_in_a_folder_that_is_there(cluster: Environment) -> None:
+    properties = session_properties(cluster)
+    cluster.prepare()
+    assert properties["spark.eventLog.enabled"] == "true"
+    assert properties["spark.eventLog.dir"] == f"file://{cluster.state_dir}/spark-events"
+    assert (cluster.state_dir / "spark-events").is_dir()
+
+
+def test_the_embedded_environment_keeps_no_events() -> None:
+    assert not [key for key in session_properties(load_environment("embedded")) if "eventLog" in key]
+
+
+def test_events_may_lie_in_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    catalog = "raw_dir: raw\nwarehouse: w\nmemos_dir: m\ncatalog: {kind: sqlite, uri: c.db}\n"
+    write(tmp_path, monkeypatch, f"{catalog}spark: {{event_log_dir: 's3a://logs/spark'}}")
+    assert load_environment("here").spark.event_log["spark.eventLog.dir"] == "s3a://logs/spark"
 
 
 def test_workers_have_the_jars_where_the_driver_has_them(cluster: Environment) -> None:

@@ -11,6 +11,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 import yaml
 
@@ -30,15 +31,20 @@ def megabytes(limit: str) -> int:
     return number * {"m": 1, "g": 1024}[unit]
 
 
-def variables(text: str) -> set[str]:
-    return set(re.findall(r"\$\{([A-Z_]+):\?", text))
+def make_env(root: Path) -> str:
+    command = [ROOT / "scripts" / "stack-env.sh", root]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {file.name: file.read_text() for file in folder.iterdir()}
 
 
 @pytest.fixture
 def secrets(tmp_path: Path) -> Path:
-    file = tmp_path / ".env"
-    subprocess.run([ROOT / "scripts" / "stack-env.sh", file], check=True, capture_output=True)
-    return file
+    """The folder of secrets that `make env` makes where there is none."""
+    make_env(tmp_path)
+    return tmp_path / ".secrets"
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -47,8 +53,16 @@ def test_every_service_has_a_limit_and_rights_for_nothing_more_than_it_needs(nam
     assert megabytes(service["mem_limit"]) > 0
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["pids_limit"] > 0
     assert service["logging"]["options"]["max-size"]
     assert not service.get("privileged")
+
+
+@pytest.mark.parametrize("name", sorted(SERVICES.keys() - {"spark-worker"}))
+def test_no_service_can_change_its_own_image(name: str) -> None:
+    """But for Spark's workers, whose scratch would not fit memory."""
+    assert SERVICES[name]["read_only"] is True
+    assert any(place.partition(":")[0] == "/tmp" for place in SERVICES[name]["tmpfs"])
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES.keys() - ONE_OFF))
@@ -64,7 +78,7 @@ def test_the_limits_of_what_stays_up_fit_eight_gigabytes() -> None:
 
 def test_every_published_port_is_for_this_machine_only() -> None:
     ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
-    assert len(ports) == 5
+    assert len(ports) == 6
     assert all(re.fullmatch(r"127\.0\.0\.1:\$\{[A-Z_]+:-\d+\}:\d+", port) for port in ports), ports
 
 
@@ -76,11 +90,29 @@ def test_services_wait_for_the_health_or_the_end_of_what_they_need() -> None:
             assert condition == {"condition": wanted}, (name, needed)
 
 
-def test_no_secret_has_a_value_or_a_default_in_the_file() -> None:
+def test_no_secret_is_in_an_environment_or_a_command() -> None:
+    """Whoever may ask the engine reads both, and so does every program that a service starts."""
+    secret = re.compile(r"(?i)password|secret|credential|fernet|_KEY$")
     for name, service in SERVICES.items():
         for variable, value in service.get("environment", {}).items():
-            if re.search(r"PASSWORD|SECRET|_KEY$|FERNET", variable):
-                assert re.fullmatch(r"\$\{[A-Z_]+:\?run `make env` first\}", value), (name, variable)
+            if secret.search(variable):
+                file = r"/run/secrets/\w+|cat /run/secrets/\w+|/opt/exp_platform/docker/airflow-database\.sh"
+                assert re.fullmatch(r"\w+_(FILE|CMD)", variable), (name, variable)
+                assert re.fullmatch(file, value), (name, variable)
+    # What compose fills in: ports, and the group of the secrets' files.
+    filled_in = set(re.findall(r"\$\{(\w+)", (ROOT / "docker-compose.yml").read_text()))
+    assert all(variable.endswith("_PORT") or variable == "STACK_GID" for variable in filled_in)
+
+
+def test_a_service_is_handed_the_secrets_that_it_reads_and_no_other() -> None:
+    scripts = {"/".join(script.parts[-2:]): script.read_text() for script in ROOT.glob("docker/**/*.s*")}
+    for name, service in SERVICES.items():
+        said = json.dumps([service.get("environment", {}), service.get("command", "")])
+        run = [text for script, text in scripts.items() if script in said]
+        if name == "postgres":
+            run = [scripts["postgres/databases.sql"]]
+        read = set(re.findall(r"/run/secrets/(\w+)|secret (\w+);", "\n".join([said, *run])))
+        assert {one or other for one, other in read} == set(service.get("secrets", [])), name
 
 
 def test_code_and_state_survive_their_containers() -> None:
@@ -94,33 +126,84 @@ def test_code_and_state_survive_their_containers() -> None:
     assert named == STACK["volumes"].keys()
 
 
-def test_env_writes_every_secret_that_compose_asks_for_and_only_its_owner_reads_them(secrets: Path) -> None:
-    assert stat.S_IMODE(secrets.stat().st_mode) == 0o600
-    values = dict(
-        line.split("=", 1) for line in secrets.read_text().splitlines() if line[:1] not in ("#", "")
-    )
-    assert values.keys() == variables((ROOT / "docker-compose.yml").read_text())
-    assert len(set(values.values())) == len(values)
-    assert all(len(value) >= 12 for value in values.values())
-    assert len(values["AIRFLOW_JWT_SECRET"]) >= 64
+def test_env_makes_every_secret_that_compose_mounts_for_its_owner_and_the_containers(secrets: Path) -> None:
+    made = contents(secrets)
+    assert {name: {"file": f".secrets/{name}"} for name in made} == STACK["secrets"]
+    assert len(set(made.values())) == len(made)
+    assert all(len(value) >= 12 for value in made.values())
+    assert len(made["airflow_jwt_secret"]) >= 64
+    assert stat.S_IMODE(secrets.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(file.stat().st_mode) for file in secrets.iterdir()} == {0o640}
+    assert f"STACK_GID={secrets.stat().st_gid}\n" in (secrets.parent / ".env").read_text()
+
+
+def test_env_says_no_secret(tmp_path: Path) -> None:
+    said = make_env(tmp_path) + make_env(tmp_path) + (tmp_path / ".env").read_text()
+    assert not [name for name, value in contents(tmp_path / ".secrets").items() if value in said]
 
 
 def test_env_makes_a_key_that_fernet_takes(secrets: Path) -> None:
     from cryptography.fernet import Fernet
 
-    key = re.search(r"^AIRFLOW_FERNET_KEY=(.*)$", secrets.read_text(), re.MULTILINE)
-    assert key is not None
-    assert Fernet(key[1]).decrypt(Fernet(key[1]).encrypt(b"x")) == b"x"
+    key = (secrets / "airflow_fernet_key").read_text()
+    assert Fernet(key).decrypt(Fernet(key).encrypt(b"x")) == b"x"
 
 
-def test_env_never_changes_secrets_that_are_there(secrets: Path) -> None:
-    before = secrets.read_text()
-    subprocess.run([ROOT / "scripts" / "stack-env.sh", secrets], check=True, capture_output=True)
-    assert secrets.read_text() == before
+def test_env_makes_an_account_that_aws_clients_read(secrets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(secrets / "aws_credentials"))
+    found = boto3.Session().get_credentials()
+    assert found.access_key.startswith("exp-platform-")
+    assert len(found.secret_key) == 48
 
 
-def test_git_does_not_take_the_secrets() -> None:
-    subprocess.run(["git", "check-ignore", "--quiet", ".env"], cwd=ROOT, check=True)
+def test_env_never_changes_secrets_that_are_there_and_adds_what_is_new(secrets: Path) -> None:
+    before = contents(secrets)
+    (secrets / "spark_secret").unlink()  # as an older version left it
+    make_env(secrets.parent)
+    after = contents(secrets)
+    assert after.pop("spark_secret") != before.pop("spark_secret")
+    assert after == before
+
+
+def test_env_moves_the_secrets_of_an_older_env_into_files(tmp_path: Path) -> None:
+    """The volumes hold what they were started with: new ones would lock the stack out of its own data."""
+    older = {
+        "AIRFLOW_ADMIN_PASSWORD": "a" * 24,
+        "AIRFLOW_DB_PASSWORD": "b" * 48,
+        "AIRFLOW_FERNET_KEY": "c" * 43 + "=",
+        "AIRFLOW_JWT_SECRET": "d" * 128,
+        "AIRFLOW_API_SECRET_KEY": "e" * 64,
+        "EXP_CATALOG_PASSWORD": "f" * 48,
+        "MINIO_ROOT_USER": "root-1",
+        "MINIO_ROOT_PASSWORD": "h" * 48,
+        "AWS_ACCESS_KEY_ID": "exp-platform-1",
+        "AWS_SECRET_ACCESS_KEY": "i" * 48,
+    }
+    lines = [f"{name}={value}\n" for name, value in older.items()]
+    (tmp_path / ".env").write_text("".join(["# of mine\n", *lines, "AIRFLOW_PORT=8090\n"]))
+    make_env(tmp_path)
+    made = "\n".join(contents(tmp_path / ".secrets").values())
+    assert all(value in made for value in older.values())
+    kept = (tmp_path / ".env").read_text()
+    assert kept.startswith("# of mine\nAIRFLOW_PORT=8090\n")
+    assert not [name for name in older if name in kept]
+
+
+def test_git_and_images_do_not_take_the_secrets() -> None:
+    subprocess.run(["git", "check-ignore", ".env"], cwd=ROOT, check=True, capture_output=True)
+    subprocess.run(["git", "check-ignore", ".secrets/x"], cwd=ROOT, check=True, capture_output=True)
+    sent = (ROOT / ".dockerignore").read_text().splitlines()
+    assert "*" in sent
+    assert not [line for line in sent if line.startswith("!.")]
+
+
+def test_mc_is_told_no_key_as_an_argument() -> None:
+    script = (ROOT / "docker/minio/init.sh").read_text()
+    calls = re.findall(r"\bmc [^|\n]*", script)
+    assert len(calls) >= 5
+    assert not [call for call in calls if "secret" in call.lower() or "password" in call.lower()]
 
 
 def test_without_secrets_compose_is_not_asked_and_the_remedy_is_named(tmp_path: Path) -> None:
@@ -135,7 +218,7 @@ def test_the_host_reaches_the_stack_by_its_published_ports(secrets: Path) -> Non
     root = secrets.parent
     (root / "scripts").mkdir()
     script = shutil.copy(ROOT / "scripts" / "stack-host-env.sh", root / "scripts")
-    with secrets.open("a") as file:
+    with (root / ".env").open("a") as file:
         file.write("POSTGRES_PORT=15432\n")
     command = ["bash", "-c", f". {script} && env"]
     plain = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "EXP_"))}
@@ -144,8 +227,9 @@ def test_the_host_reaches_the_stack_by_its_published_ports(secrets: Path) -> Non
     assert found["EXP_ENVIRONMENT"] == "cluster"
     assert found["EXP_CATALOG_HOST"] == "127.0.0.1:15432"
     assert found["AWS_ENDPOINT_URL"] == "http://127.0.0.1:9000"
-    assert f"AWS_SECRET_ACCESS_KEY={found['AWS_SECRET_ACCESS_KEY']}" in secrets.read_text().splitlines()
-    assert "MINIO_ROOT_PASSWORD" not in found  # nothing that the platform has no use for
+    assert found["AWS_SHARED_CREDENTIALS_FILE"] == f"{root}/.secrets/aws_credentials"
+    assert found["EXP_CATALOG_PASSWORD_FILE"] == f"{root}/.secrets/catalog_password"
+    assert not [name for name, value in contents(secrets).items() if value in printed]
 
 
 @pytest.mark.parametrize("file", DOCKERFILES, ids=lambda file: file.parent.name)
@@ -176,7 +260,7 @@ def test_compose_reads_the_file(command: list[str], secrets: Path, tmp_path: Pat
         or subprocess.run([*command, "version"], capture_output=True).returncode
     ):
         pytest.skip(f"{' '.join(command)} is not installed here")
-    files = ["--file", str(ROOT / "docker-compose.yml"), "--env-file", str(secrets)]
+    files = ["--file", str(ROOT / "docker-compose.yml"), "--env-file", str(secrets.parent / ".env")]
     subprocess.run([*command, *files, "config", "--quiet"], check=True, capture_output=True)
     (tmp_path / "none").touch()
     files[-1] = str(tmp_path / "none")

@@ -27,6 +27,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from exp_platform.config.faults import one_line, render_key
+from exp_platform.config.secret_values import secret
+from exp_platform.config.spark_settings import SparkSettings
 from exp_platform.config.variables import filled
 from exp_platform.config.yaml_file import Document, read_bounded
 from exp_platform.errors import ConfigError
@@ -68,12 +70,8 @@ class Database(_Frozen):
 
     @property
     def password(self) -> str | None:
-        """The password, from the variable that `password_env` names; None when it names none."""
-        if self.password_env is None:
-            return None
-        if self.password_env not in os.environ:
-            raise ConfigError(f"password_env: the variable {self.password_env} is not set")
-        return os.environ[self.password_env]
+        """The password of the variable that `password_env` names, or of its file; None when it names none."""
+        return None if self.password_env is None else secret(self.password_env, "password_env")
 
     @property
     def sqlalchemy_uri(self) -> str:
@@ -105,20 +103,6 @@ class CatalogSettings(Database):
     properties: dict[str, str] = {}
 
 
-class SparkSettings(_Frozen):
-    """How Spark starts where no spark-submit says it; `master` must be the one of the submit where one does."""
-
-    master: str = "local[*]"
-    driver_memory: str = Field(default="4g", pattern=r"^\d+[mg]$")
-    shuffle_partitions: int | None = Field(default=None, ge=1)  # None: as many as the local cores
-    properties: dict[str, str] = {}  # further Spark properties, which win over the platform's own
-
-    @property
-    def local(self) -> bool:
-        """Whether Spark has no other cores than this machine's: then one task gains nothing from a session."""
-        return self.master.startswith("local")
-
-
 class Environment(_Frozen):
     """Where the platform runs. Paths are absolute; `raw_dir`, `warehouse` and `memos_dir` may be URIs (`s3://...`)."""
 
@@ -144,13 +128,13 @@ class Environment(_Frozen):
         return state_dir()
 
     def prepare(self) -> None:
-        """Create the local folders that a writer expects to be there: the warehouse's and those of database files."""
+        """Create the local folders that a writer expects to be there: the warehouse's, the event logs', those of database files."""
         databases = {self.lease_database.uri} | (
             {self.catalog.uri} if self.catalog.kind == "sqlite" else set()
         )
         folders = [Path(uri).parent for uri in databases if "://" not in uri]
-        if self.warehouse.startswith("file://"):
-            folders.append(Path(self.warehouse.removeprefix("file://")))
+        own = (self.warehouse, self.spark.event_log_dir or "")
+        folders += [Path(place.removeprefix("file://")) for place in own if place.startswith("file://")]
         for folder in folders:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -326,16 +310,19 @@ def _validated(path: Path, content: dict[str, Any]) -> Environment:
     leases = environment.leases
     if leases is not None:
         leases = leases.model_copy(update={"uri": _absolute(leases.uri)})
-    warehouse = _absolute(environment.warehouse)
+    spark = environment.spark
+    if spark.event_log_dir is not None:
+        spark = spark.model_copy(update={"event_log_dir": _location(spark.event_log_dir)})
     made = environment.model_copy(
         update={
             "raw_dir": _absolute(environment.raw_dir),
-            # Absolute and with a scheme: Spark and PyIceberg must write and read the same locations.
-            "warehouse": warehouse if _URI.match(warehouse) else f"file://{warehouse}",
+            # Spark and PyIceberg must write and read the same locations.
+            "warehouse": _location(environment.warehouse),
             "runs_dir": Path(_absolute(str(environment.runs_dir))),
             "memos_dir": _absolute(environment.memos_dir),
             "catalog": catalog,
             "leases": leases,
+            "spark": spark,
         }
     )
     _refuse_odd_places(path, made)
@@ -350,6 +337,7 @@ def _refuse_odd_places(path: Path, environment: Environment) -> None:
         "warehouse": environment.warehouse,
         "runs_dir": str(environment.runs_dir),
         "memos_dir": environment.memos_dir,
+        "spark.event_log_dir": environment.spark.event_log_dir or "",
         "catalog.uri": catalog.uri if catalog.kind == "sqlite" else "",
         "leases.uri": "" if leases is None or "://" in leases.uri else leases.uri,
     }
@@ -366,3 +354,9 @@ def _refuse_odd_places(path: Path, environment: Environment) -> None:
 def _absolute(place: str) -> str:
     """A URI as it is; a path below the state root."""
     return place if _URI.match(place) else str(state_dir() / Path(place).expanduser())
+
+
+def _location(place: str) -> str:
+    """Absolute and with a scheme."""
+    place = _absolute(place)
+    return place if _URI.match(place) else f"file://{place}"

@@ -40,7 +40,7 @@ def use_object_store(environment: Environment, experiment: Experiment | None = N
         "AWS_REGION": hook.region_name,
         "AWS_ENDPOINT_URL": hook.conn_config.get_service_endpoint_url("s3"),
     }
-    if connection.login or hook.conn_config.role_arn:
+    if connection.login or hook.conn_config.role_arn or hook.conn_config.profile_name:
         keys = hook.get_credentials()
         found |= {
             "AWS_ACCESS_KEY_ID": keys.access_key,

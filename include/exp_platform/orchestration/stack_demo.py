@@ -3,7 +3,7 @@
 | variable | meaning | default |
 |---|---|---|
 | `AIRFLOW_URL` | Airflow's API server | `http://127.0.0.1:8080` |
-| `AIRFLOW_ADMIN_PASSWORD` | password of the user `admin` | |
+| `AIRFLOW_ADMIN_PASSWORD`, or `AIRFLOW_ADMIN_PASSWORD_FILE` | password of the user `admin`, or its file | |
 | `SPARK_MASTER_UI` | the page of the Spark master | `http://127.0.0.1:8081` |
 | `MEMOS_ENDPOINT` | where a browser on this machine finds the S3 server | `http://127.0.0.1:9000` |
 """
@@ -23,6 +23,7 @@ import httpx
 from rich.console import Console
 from rich.text import Text
 
+from exp_platform.config.secret_values import secret
 from exp_platform.errors import ExpPlatformError
 from exp_platform.escaping import terminal
 from exp_platform.orchestration.dag import dag_id_of
@@ -141,9 +142,8 @@ def link(location: str, endpoint: str) -> str:
 def run_stack_demo(console: Console, experiment_ids: list[str]) -> None:
     """Run the experiments at once and show states, Spark applications, decisions and memos. Raises StackDemoError."""
     master = os.environ.get("SPARK_MASTER_UI", "http://127.0.0.1:8081")
-    api = AirflowApi(
-        os.environ.get("AIRFLOW_URL", "http://127.0.0.1:8080"), "admin", os.environ["AIRFLOW_ADMIN_PASSWORD"]
-    )
+    password = secret("AIRFLOW_ADMIN_PASSWORD", "the password of Airflow's user admin")
+    api = AirflowApi(os.environ.get("AIRFLOW_URL", "http://127.0.0.1:8080"), "admin", password)
     began = time.monotonic()
     before = {application["id"] for application in applications(master)}
     runs = trigger(api, experiment_ids)

@@ -109,6 +109,8 @@ def session_properties(environment: Environment) -> dict[str, str]:
     local = environment.spark.local
     properties = {
         **environment.spark_properties(),
+        **environment.spark.authentication,
+        **environment.spark.event_log,
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
         "spark.sql.execution.arrow.pyspark.enabled": "true",

@@ -1,0 +1,40 @@
+"""The key `spark` of an environment file."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from exp_platform.config.secret_values import secret
+
+
+class SparkSettings(BaseModel):
+    """How Spark starts where no spark-submit says it; `master` must be the one of the submit where one does."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    master: str = "local[*]"
+    driver_memory: str = Field(default="4g", pattern=r"^\d+[mg]$")
+    shuffle_partitions: int | None = Field(default=None, ge=1)  # None: as many as the local cores
+    # The name of the variable that holds what driver and workers know each other by; a local Spark needs none.
+    secret_env: str | None = None
+    event_log_dir: str | None = None  # where a history server finds what Spark did; None: nothing is kept
+    properties: dict[str, str] = {}  # further Spark properties, which win over the platform's own
+
+    @property
+    def local(self) -> bool:
+        """Whether Spark has no other cores than this machine's: then one task gains nothing from a session."""
+        return self.master.startswith("local")
+
+    @property
+    def authentication(self) -> dict[str, str]:
+        """Spark properties by which driver, master and workers answer only who knows their secret."""
+        if self.secret_env is None or self.local:
+            return {}
+        known = secret(self.secret_env, "spark.secret_env")
+        return {"spark.authenticate": "true", "spark.authenticate.secret": known}
+
+    @property
+    def event_log(self) -> dict[str, str]:
+        """Spark properties by which a session's events are kept."""
+        place = self.event_log_dir
+        return {} if place is None else {"spark.eventLog.enabled": "true", "spark.eventLog.dir": place}
