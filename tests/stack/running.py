@@ -46,6 +46,11 @@ def address(variable: str, port: int) -> str:
     return f"http://127.0.0.1:{os.environ.get(variable, port)}"
 
 
+def secret_file(name: str) -> str:
+    """One of the stack's secrets."""
+    return (ROOT / ".secrets" / name).read_text().strip()
+
+
 def until(found: Callable[[], Found | None], seconds: float, what: str) -> Found:
     """What `found` gives as soon as it gives something."""
     limit = time.monotonic() + seconds
@@ -106,12 +111,11 @@ def in_order(stored: pa.Table) -> list[dict[str, Any]]:
 
 
 class Stack:
-    """The running stack. Its secrets are in the environment, as `scripts/stack-host-env.sh` and `make` put them there."""
+    """The running stack. Where it is says the environment, as `scripts/stack-host-env.sh` and `make` put it there."""
 
     def __init__(self) -> None:
-        self.airflow = AirflowApi(
-            address("AIRFLOW_PORT", 8080), "admin", os.environ["AIRFLOW_ADMIN_PASSWORD"]
-        )
+        password = secret_file("airflow_admin_password")
+        self.airflow = AirflowApi(address("AIRFLOW_PORT", 8080), "admin", password)
         self.master = address("SPARK_UI_PORT", 8081)
         self.s3 = boto3.client("s3", config=Config(s3={"addressing_style": "path"}))
 

@@ -6,7 +6,6 @@ Each fault is made in the running stack, one run meets it, and after the remedy 
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from stack.running import FIRST, RUNNING, Content, Stack, content
+from stack.running import FIRST, RUNNING, Content, Stack, content, secret_file
 
 pytestmark = RUNNING
 
@@ -30,7 +29,9 @@ def wrong_secret_key(stack: Stack, folder: Path) -> Iterator[None]:
     (container,) = stack.containers(SCHEDULER)
     variables = json.loads(stack.inspect(container, "{{json .Config.Env}}"))
     (said,) = (v.partition("=")[2] for v in variables if v.startswith("AIRFLOW_CONN_AWS_DEFAULT="))
-    connection = json.dumps(json.loads(said) | {"password": "guessed"})
+    extra = {key: value for key, value in json.loads(said)["extra"].items() if key != "profile_name"}
+    keys = {"login": secret_file("minio_root_user"), "password": "guessed"}
+    connection = json.dumps(json.loads(said) | keys | {"extra": extra})
     with stack.otherwise(SCHEDULER, folder, environment={"AIRFLOW_CONN_AWS_DEFAULT": connection}):
         yield
 
@@ -45,8 +46,8 @@ def wrong_password(stack: Stack, folder: Path) -> Iterator[None]:
 def missing_bucket(stack: Stack, folder: Path) -> Iterator[None]:
     store = boto3.resource(
         "s3",
-        aws_access_key_id=os.environ["MINIO_ROOT_USER"],
-        aws_secret_access_key=os.environ["MINIO_ROOT_PASSWORD"],
+        aws_access_key_id=secret_file("minio_root_user"),
+        aws_secret_access_key=secret_file("minio_root_password"),
         config=Config(s3={"addressing_style": "path"}),
     )
     store.Bucket("raw").objects.delete()
