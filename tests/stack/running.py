@@ -222,11 +222,15 @@ class Stack:
             return False
         return True
 
+    def task(self, run: Followed, stage: str) -> dict[str, Any]:
+        """The stage's last try."""
+        tasks = self.airflow.tasks(run.dag_id, run.own_run)
+        (found,) = (task for task in tasks if task["task_id"] == stage)
+        return found
+
     def ended_at(self, run: Followed, stage: str) -> datetime:
         """When the stage's last try ended."""
-        tasks = self.airflow.tasks(run.dag_id, run.own_run)
-        (ended,) = (task["end_date"] for task in tasks if task["task_id"] == stage)
-        return datetime.fromisoformat(ended)
+        return datetime.fromisoformat(self.task(run, stage)["end_date"])
 
     def objects(self, bucket: str) -> dict[str, str]:
         """Every object of a bucket with its checksum."""

@@ -19,6 +19,7 @@ TRIGGERER = "airflow-triggerer"
 SPEC = """
 id: {id}
 owner: platform
+hypothesis: Data that never come are waited for, and nothing else happens.
 variants: [{{id: control, control: true}}, {{id: green}}]
 window: {{start: 2026-01-05, days: 3}}
 source: {{kind: units, path: s3://raw/stack_test_waits/{id}.parquet}}
