@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -241,6 +242,38 @@ def test_images_are_built_on_named_releases_and_do_not_run_as_root(file: Path) -
     final = text[text.rindex("\nFROM ") :]
     assert re.findall(r"^USER (\w+)$", final, re.MULTILINE)[-1] != "root"
     assert "tini" in final[final.rindex("ENTRYPOINT") :]
+
+
+def imported(module: str) -> set[str]:
+    """A module of the platform and all of its own that it imports, wherever in the file."""
+    found: set[str] = set()
+    todo = [module]
+    while todo:
+        name = todo.pop()
+        path = ROOT / "include" / name.replace(".", "/")
+        file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        if name in found or not file.is_file():  # a name in a module, which is no module
+            continue
+        found.add(name)
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("exp_platform"):
+                todo += [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return found
+
+
+def test_the_image_has_the_code_that_makes_its_start_up_archives_before_it_makes_them() -> None:
+    """The archives are a layer below the rest of the code, so that a change of it costs no training run."""
+    text = (ROOT / "docker/Dockerfile").read_text().replace("\\\n", " ")
+    before = text[text.rindex("\nFROM ") : text.index("python -m exp_platform.spark.archive")]
+    copied = {
+        source
+        for line in re.findall(r"^COPY (include.*)$", before, re.MULTILINE)
+        for source in line.split()[:-1]
+    }
+    for module in imported("exp_platform.spark.archive") | imported("exp_platform.spark.training"):
+        path = "include/" + module.replace(".", "/")
+        places = {path, f"{path}.py", f"{path}/__init__.py", path.rpartition("/")[0]}
+        assert places & copied, f"docker/Dockerfile does not copy {module} before it is needed"
 
 
 def test_the_account_of_the_platform_may_use_the_four_buckets_and_nothing_else() -> None:
