@@ -16,6 +16,7 @@ from exp_platform.analyses.rows import Status
 from exp_platform.checks import CheckResult
 from exp_platform.config.environment import Environment
 from exp_platform.config.experiment import AnalysisPlan, Effect, RelativeMethod
+from exp_platform.decision import Reason
 from exp_platform.report import charts, wording
 from exp_platform.report.content import Report
 from exp_platform.report.memo import as_json, render, write_memo
@@ -290,3 +291,25 @@ def test_a_segment_value_of_a_megabyte_is_shown_by_its_beginning_and_end() -> No
     told = render(replace(made, rows=rows))
     assert "device = DDDD" in told
     assert max(map(len, told.splitlines())) < 5_000
+
+
+def test_a_final_decision_that_stands_is_told_by_its_own_numbers() -> None:
+    """Today's rows are of an edited spec: its metric may be another one, and nothing of it may look like the reason."""
+    made = report(lift=0.0)
+    stands = Reason("FINAL_STANDS", "The final decision of 2025-03-14 stands.", {"read_as_of": "2025-03-14"})
+    decision = replace(
+        made.decision,
+        winner="treatment",
+        action="ship",
+        winning_variant="t1",
+        reported_variant="t1",
+        decisive_metric="orders",
+        lift=0.123,
+        reasons=(stands, *made.decision.reasons),
+    )
+    memo = render(replace(made, decision=decision))
+    assert memo.startswith(
+        "# exp_test: ship t1\n\nDecided as of 2025-03-14, by the spec as it was then. orders: +12.3 % with t1."
+    )
+    without = replace(decision, action="stop", winner="inconclusive", winning_variant=None, lift=None)
+    assert "No effect could be estimated" not in render(replace(made, decision=without))

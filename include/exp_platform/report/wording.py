@@ -12,7 +12,7 @@ from exp_platform.analyses.srm import WITH_VALUE
 from exp_platform.analyses.stability import TREND
 from exp_platform.checks import CheckResult
 from exp_platform.config.experiment import Experiment
-from exp_platform.decision import Decision
+from exp_platform.decision import Decision, Reason
 from exp_platform.errors import shortened
 from exp_platform.escaping import Markdown
 from exp_platform.report import numbers
@@ -75,6 +75,8 @@ def headline(decision: Decision) -> str:
 def why(report: Report) -> str:
     """One sentence that says what was found."""
     decision = report.decision
+    if stands := next((r for r in decision.reasons if r.code == "FINAL_STANDS"), None):
+        return _of_final(decision, stands)
     row = decisive_row(report)
     if row is None or row.estimate is None:
         return f"No effect could be estimated as of {report.as_of_date}."
@@ -87,6 +89,13 @@ def why(report: Report) -> str:
     if decision.action == "ship":
         return f"{found}: significantly better."
     return f"{found}."
+
+
+def _of_final(decision: Decision, stands: Reason) -> str:
+    """What was found when it was decided: today's rows are of another spec."""
+    found = f"{decision.decisive_metric}: {numbers.percent(decision.lift)} with {decision.reported_variant}"
+    when = f"Decided as of {stands.data['read_as_of']}, by the spec as it was then"
+    return f"{when}. {found}." if decision.lift is not None else f"{when}."
 
 
 def decisive_row(report: Report) -> ResultRow | None:
