@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -207,6 +207,37 @@ def test_generated_data_are_as_new_as_their_spec_and_found_data_as_their_files(
     raw.write_bytes(b"rows")
     assert generated == input_fingerprint(synthetic, environment, generate_synth=True)
     assert len({empty, generated, input_fingerprint(synthetic, environment, generate_synth=False)}) == 3
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Pacific/Auckland", "America/Los_Angeles"])
+def test_todays_decision_on_generated_data_is_not_up_to_date_tomorrow(
+    environment: Environment, zone: str
+) -> None:
+    """Tomorrow more has occurred; within a day, and once all has, nothing changes."""
+    from exp_platform.config.loading import load_experiment
+
+    shipped = load_experiment("exp_checkout_button_001")
+    window = Window(date(2026, 3, 25), date(2026, 4, 7), zone)  # clocks change on the way
+    synthetic = replace(shipped, window=window)
+    midnight = window.cutoff(date(2026, 4, 2))
+
+    def at(moment: datetime) -> tuple[datetime | None, str]:
+        run = start_run(synthetic, environment, now=moment).run
+        assert run is not None
+        assert Run.load(run.path / "run.json") == run
+        return run.generated_until, run.input_fingerprint
+
+    hour = timedelta(hours=1)
+    today, tonight = at(midnight + hour), at(midnight.astimezone(UTC) + 22 * hour)
+    tomorrow = at(midnight.astimezone(UTC) + 26 * hour)
+    assert today == tonight
+    assert today[0] == midnight
+    assert tomorrow[1] != today[1]
+    end = window.cutoff(synthetic.last_as_of)
+    over, long_over = at(end), at(end + 1000 * hour)
+    assert over == long_over
+    assert over[0] is None
+    assert over[1] == input_fingerprint(synthetic, environment, generate_synth=True)
 
 
 def test_a_dry_run_leaves_no_trace_on_a_fresh_machine(

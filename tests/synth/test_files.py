@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -78,3 +80,20 @@ def test_only_a_synthetic_source_is_generated(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="only synthetic data"):
         write_raw(events_experiment(), LocalFileSystem(), str(tmp_path / "exp"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_later_day_only_adds_rows_and_the_last_writes_what_was_always_written(tmp_path: Path) -> None:
+    experiment = synthetic(300, late_share=0.2)
+    days = [datetime(2026, 1, day, tzinfo=UTC) for day in (5, 6, 12, 19)]
+    seen: list[set[str]] = []
+    for until in [*days, None]:
+        write_raw(experiment, LocalFileSystem(), str(tmp_path / "exp"), until=until)
+        tables = [pq.read_table(tmp_path / "exp" / name) for name in files.TABLES]
+        seen.append({str(row) for table in tables for row in table.to_pylist()})
+        assert until is None or all(
+            row[column] < until
+            for table, column in zip(tables, ("exposed_at", "occurred_at"), strict=True)
+            for row in table.to_pylist()
+        )
+    assert all(before < after for before, after in pairwise(seen[:4]))
+    assert seen[3] == seen[4]

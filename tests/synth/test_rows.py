@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
@@ -209,3 +210,25 @@ def test_the_conversion_rate_drifts_about_its_mean_in_all_arms_alike() -> None:
             part = of_arm[day.loc[of_arm.index].between(*days)]
             rate = truth.conversion + drift
             assert abs((part.post_orders > 0).mean() - rate) < 4 * math.sqrt(rate * (1 - rate) / len(part))
+
+
+def _kept(table: pa.Table, column: str, until: datetime) -> pa.Table:
+    return table.filter([moment < until for moment in table[column].to_pylist()])
+
+
+@pytest.mark.parametrize(
+    "until",
+    [
+        datetime(2026, 1, 1, tzinfo=UTC),  # before the window
+        datetime(2026, 1, 6, tzinfo=UTC),
+        datetime(2026, 1, 10, 13, 30, 1, 5, tzinfo=ZoneInfo("Asia/Kolkata")),
+        datetime(2026, 1, 18, 23, tzinfo=ZoneInfo("America/New_York")),
+        datetime(2030, 1, 1, tzinfo=UTC),
+    ],
+)
+def test_what_has_not_occurred_is_not_there_and_what_has_is_never_another(until: datetime) -> None:
+    """A window that included tomorrow was red every day, for rows of the future."""
+    experiment = synthetic(400, late_share=0.2, duplicate_share=0.1, crossover_share=0.2, pre_trend=0.02)
+    whole, part = chunk_rows(experiment, 0), chunk_rows(experiment, 0, until)
+    for name, column in (("exposures", "exposed_at"), ("outcomes", "occurred_at"), ("late", "occurred_at")):
+        assert getattr(part, name).equals(_kept(getattr(whole, name), column, until))

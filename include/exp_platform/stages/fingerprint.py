@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import asdict
+from datetime import datetime
 
 from exp_platform.config.environment import CATALOG, Environment
 from exp_platform.config.experiment import Experiment
@@ -14,15 +15,22 @@ from exp_platform.stages.source_files import file_system, found_at
 from exp_platform.stages.sources import Reading, readings
 
 
-def input_fingerprint(experiment: Experiment, environment: Environment, *, generate_synth: bool) -> str:
+def input_fingerprint(
+    experiment: Experiment,
+    environment: Environment,
+    *,
+    generate_synth: bool,
+    generated_until: datetime | None = None,
+) -> str:
     """A hash that changes when the raw data change: files by path, size and modification time.
 
-    For an Iceberg source its data files; for data that the run will generate, the spec that they follow from. It is for
-    `ingest` to say what is missing or cannot be read: here that is a state like others. Raises ConfigError where a
+    For an Iceberg source its data files; for data that the run will generate, the spec that they follow from, and the instant
+    `generated_until`, before which they occur, while that is not all of them. It is for `ingest` to say what is missing or cannot be read: here that is a state like others. Raises ConfigError where a
     location names a variable that is not set.
     """
     if experiment.source.kind == "synthetic" and generate_synth:
-        return _hash(f"{experiment.id} {sorted(asdict(experiment.source).items())}")
+        until = "" if generated_until is None else f" until {generated_until.isoformat()}"
+        return _hash(f"{experiment.id} {sorted(asdict(experiment.source).items())}{until}")
     states = [
         f"{reading.table}|{state}"
         for reading in readings(experiment, environment)

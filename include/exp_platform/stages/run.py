@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +27,9 @@ class Run:
     input_fingerprint: str
     skipped: tuple[str, ...] = ()
     started_by: str = ""  # a person, or what Airflow says of the DAG run
+    generated_until: datetime | None = (
+        None  # of synthetic data, which occur before it; None: nothing is still to come
+    )
     holder: str = ""  # who holds the experiment's lease for it; empty: nobody, as in tests of single stages
 
     @property

@@ -62,7 +62,10 @@ def start_run(
     )
     stored = Results(environment).decisions(experiment.id)
     _require_one_plan(experiment, stored)
-    fingerprint = input_fingerprint(experiment, environment, generate_synth=generate_synth)
+    until = _generated_until(experiment, now)
+    fingerprint = input_fingerprint(
+        experiment, environment, generate_synth=generate_synth, generated_until=until
+    )
     read_on = now.astimezone(UTC).date()
     edits = edits_since(Results(environment).registered(experiment.id), experiment, read_on)
     experiment = remembering(experiment, memory_of(stored), fingerprint, read_on, edits)
@@ -78,6 +81,7 @@ def start_run(
         input_fingerprint=fingerprint,
         skipped=tuple(stage.name for stage in stages_of(experiment) if stage.name in skipped),
         started_by=started_by or person(),
+        generated_until=until,
         holder=holder,
     )
     when = str(days[0]) if len(days) == 1 else f"{days[0]} to {days[-1]} ({len(days)} days)"
@@ -154,6 +158,17 @@ def as_of_days(experiment: Experiment, days: Sequence[date], now: datetime) -> t
 
 def _last_complete_day(experiment: Experiment, now: datetime) -> date:
     return now.astimezone(ZoneInfo(experiment.window.timezone)).date() - timedelta(days=1)
+
+
+def _generated_until(experiment: Experiment, now: datetime) -> datetime | None:
+    """The end of the last complete local day, in UTC, where synthetic data are still to come after it; None otherwise.
+
+    Not the instant itself: what was decided today would never be up to date today.
+    """
+    day = _last_complete_day(experiment, now)
+    if experiment.source.kind != "synthetic" or day >= experiment.last_as_of:
+        return None
+    return experiment.window.cutoff(day).astimezone(UTC)
 
 
 def _require_one_plan(experiment: Experiment, stored: Sequence[StoredDecision]) -> None:

@@ -10,11 +10,11 @@ from exp_platform.synth.files import write_raw
 
 
 def run(run: Run) -> StageResult:
-    """Replace `<raw_dir>/exp_platform/<experiment_id>`; the same rows for the same experiment."""
+    """Replace `<raw_dir>/exp_platform/<experiment_id>`; the same rows for the same experiment and days, none of days to come."""
     environment = load_environment(run.environment)
     folder = raw_folder(run.experiment, environment)
     files, path = file_system(folder, environment)
-    written = write_raw(run.experiment, files, path)
+    written = write_raw(run.experiment, files, path, until=run.generated_until)
     return StageResult(
         rows_out=written.exposures + written.outcomes,
         details={"folder": folder, "exposures": written.exposures, "outcomes": written.outcomes},

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -29,21 +30,31 @@ class Written:
 
 
 def write_raw(
-    experiment: Experiment, files: pafs.FileSystem, folder: str, threads: int | None = None
+    experiment: Experiment,
+    files: pafs.FileSystem,
+    folder: str,
+    threads: int | None = None,
+    *,
+    until: datetime | None = None,
 ) -> Written:
     """Generate a synthetic experiment's raw data as `folder`/{exposures,outcomes}/part-*.parquet.
 
-    The parts are one a chunk of users, then those of late outcomes; their rows depend on the experiment alone.
+    The parts are one a chunk of users, then those of late outcomes; their rows depend on the experiment alone, and on the aware
+    instant `until`, before which they occur (None: on nothing else).
     Whatever was in `folder` stays until everything is written. Raises ConfigError where the source is not synthetic.
     """
     numbers = range(chunks(synthetic_source(experiment)))
     with _replaced(files, folder) as partial, ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
-        written = list(pool.map(lambda chunk: _write_chunk(experiment, chunk, files, partial), numbers))
+        written = list(
+            pool.map(lambda chunk: _write_chunk(experiment, chunk, until, files, partial), numbers)
+        )
     return Written(sum(w.exposures for w in written), sum(w.outcomes for w in written))
 
 
-def _write_chunk(experiment: Experiment, chunk: int, files: pafs.FileSystem, folder: str) -> Written:
-    rows = chunk_rows(experiment, chunk)
+def _write_chunk(
+    experiment: Experiment, chunk: int, until: datetime | None, files: pafs.FileSystem, folder: str
+) -> Written:
+    rows = chunk_rows(experiment, chunk, until)
     _write(rows.exposures, files, f"{folder}/exposures/part-{chunk:05d}.parquet")
     _write(rows.outcomes, files, f"{folder}/outcomes/part-{chunk:05d}.parquet")
     if len(rows.late):

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from exp_platform.aggregates import REPLICATE
@@ -85,8 +86,11 @@ def chunks(source: SyntheticSource) -> int:
     return -(-source.n_users // CHUNK)
 
 
-def chunk_rows(experiment: Experiment, chunk: int) -> ChunkRows:
-    """All raw rows of chunk number `chunk`, from 0: a pure function of the experiment."""
+def chunk_rows(experiment: Experiment, chunk: int, until: datetime | None = None) -> ChunkRows:
+    """The raw rows of chunk number `chunk`, from 0, that occur before the aware instant `until` (None: all).
+
+    A pure function of the experiment and that instant: a later one only adds rows.
+    """
     source = synthetic_source(experiment)
     stream = _Streams(experiment.id, source.seed, chunk)
     times = _times(experiment)
@@ -104,10 +108,19 @@ def chunk_rows(experiment: Experiment, chunk: int) -> ChunkRows:
     late = stream("late").random(len(outcomes)) < source.late_share
     exposures = _exposure_table(experiment, users, times, chunk, stream("crossovers"))
     return ChunkRows(
-        exposures=_repeat(exposures, source.duplicate_share, stream("duplicate exposures")),
-        outcomes=outcomes.filter(pa.array(~late)) if late.any() else outcomes,
-        late=outcomes.filter(pa.array(late)),
+        exposures=_before(
+            until, "exposed_at", _repeat(exposures, source.duplicate_share, stream("duplicate exposures"))
+        ),
+        outcomes=_before(until, "occurred_at", outcomes.filter(pa.array(~late)) if late.any() else outcomes),
+        late=_before(until, "occurred_at", outcomes.filter(pa.array(late))),
     )
+
+
+def _before(until: datetime | None, column: str, table: pa.Table) -> pa.Table:
+    """Last of all, so that no draw and no id depends on it."""
+    if until is None:
+        return table
+    return table.filter(pc.less(table[column], pa.scalar(until, _TIMESTAMP)))
 
 
 @dataclass(frozen=True)
