@@ -6,12 +6,14 @@ empty where that run had only begun to wait. A parse of the DAGs may read it, as
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from exp_platform.config.entries import is_id
 from exp_platform.config.environment import Environment
 from exp_platform.json_file import write_whole
 
+_LONGEST_WAIT = timedelta(hours=168)  # that a spec may ask for (schedule.wait_hours)
 _FOLDER = ".last_runs"  # no experiment's id begins with a point
 
 
@@ -38,6 +40,18 @@ def ids_run(environment: Environment) -> tuple[str, ...]:
         return tuple(sorted(path.name for path in last_runs(environment).iterdir() if is_id(path.name)))
     except OSError:
         return ()
+
+
+def forget_runs(environment: Environment, before: datetime) -> int:
+    """Forget what nobody has run for the longest wait for data before that aware instant, and return how many those were."""
+    old = [
+        path
+        for path in last_runs(environment).glob("*")
+        if path.stat().st_mtime < (before - _LONGEST_WAIT).timestamp()
+    ]
+    for path in old:
+        path.unlink()
+    return len(old)
 
 
 def last_runs(environment: Environment) -> Path:

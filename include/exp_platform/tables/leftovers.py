@@ -9,7 +9,7 @@ from pathlib import Path
 
 from exp_platform.config.environment import Environment
 from exp_platform.tables.folders import delete_folder, files_below, folders_in
-from exp_platform.tables.last_runs import last_runs
+from exp_platform.tables.last_runs import forget_runs
 
 _FOLDER = re.compile(r"\.partial-[0-9a-f]{8}(\.old)?$")  # beside an experiment's synthetic raw data
 
@@ -26,7 +26,7 @@ def remove_leftovers(environment: Environment, before: datetime) -> int:
         if path.stat().st_mtime < before.timestamp():
             path.unlink()
             removed += 1
-    return removed
+    return removed + forget_runs(environment, before)
 
 
 def _files(environment: Environment) -> Iterator[Path]:
@@ -35,4 +35,3 @@ def _files(environment: Environment) -> Iterator[Path]:
         if "://" not in place:
             yield from Path(place).rglob("*.partial")
     yield from (environment.state_dir / "spark").glob("tmp*")
-    yield from last_runs(environment).glob("*")  # of experiments that nobody runs any more
