@@ -54,7 +54,7 @@ WORDS: dict[str, Any] = {
     "description": "Longer.",
     "hypothesis": "Nothing happens.",
     "tags": ("new",),
-    "schedule": Schedule(None, 9, True, 0, wait_for=("s3://lake/_SUCCESS",), wait_hours=1.0),
+    "schedule": Schedule(None, 9, True, 0, wait_for=("s3://lake/_SUCCESS",), wait_hours=1.0, after="lake"),
     "spec_file": "elsewhere.yaml",
     "earlier": Earlier(moved=True),
 }

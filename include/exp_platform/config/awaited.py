@@ -33,10 +33,12 @@ class Awaited:
 
 
 def awaited(experiment: Experiment) -> tuple[Awaited, ...]:
-    """What `schedule.wait_for` names, else the source's own files, as far as they lie on S3.
+    """What `schedule.wait_for` names, else the source's own files, as far as they lie on S3; nothing `after` an asset.
 
     A location whose variable is not set is left out: `ingest` says so at once. Reads the environment's variables.
     """
+    if experiment.schedule.after is not None:
+        return ()
     wanted = experiment.schedule.wait_for
     if wanted is None:
         return files_on_s3(experiment)

@@ -352,7 +352,7 @@ class DecisionPlan:
 
 @dataclass(frozen=True)
 class Schedule:
-    """When the DAG runs; `cron` None: only by hand. Not part of the config hash."""
+    """When the DAG runs: by `cron`, or `after` an asset of Airflow; neither: only by hand. Not part of the config hash."""
 
     cron: str | None = "@daily"
     grace_days: int = 2
@@ -360,6 +360,7 @@ class Schedule:
     retries: int = 2
     wait_for: tuple[str, ...] | None = None  # locations on S3; None: those of the source
     wait_hours: float = 6.0
+    after: str | None = None  # name or URI of the asset whose updates start runs, which then do not wait
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from exp_platform.config.allocation import CROSS
+from exp_platform.config.asset import results_of
 from exp_platform.config.faults import NOTHING, Fault, Words, suggest
 from exp_platform.config.spec import ExperimentSpec, repeated
 from exp_platform.config.spec_metrics import RESERVED_EVENT, CovariateSpec, MetricSpec
@@ -32,6 +33,7 @@ def spec_faults(spec: ExperimentSpec) -> Iterator[Fault]:
     yield from _segments(spec)
     yield from _analyses(spec)
     yield from _sequential(spec)
+    yield from _after(spec)
     yield from _synthetic(spec)
 
 
@@ -296,6 +298,13 @@ def _sequential(spec: ExperimentSpec) -> Iterator[Fault]:
         elif day in decision.looks[:position]:
             remedy = "it is there already: each may occur once"
             yield Fault(("decision", "looks", position), day, remedy)
+
+
+def _after(spec: ExperimentSpec) -> Iterator[Fault]:
+    asset = spec.schedule.after
+    if asset is not None and asset.rstrip("/") in results_of(spec.id):
+        remedy = "each decision of this experiment would start its next run; name the asset that its data come with"
+        yield Fault(("schedule", "after"), asset, remedy)
 
 
 def _synthetic(spec: ExperimentSpec) -> Iterator[Fault]:

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from exp_platform.config.asset import asset_fault
 from exp_platform.config.cron import PRESETS, cron_fault
 from exp_platform.config.experiment import (
     AnalysisPlan,
@@ -56,6 +57,14 @@ def _valid_cron(expression: str) -> str:
     return expression
 
 
+def _valid_asset(asset: str) -> str:
+    fault = asset_fault(asset)
+    if fault is not None:
+        remedy = f"{fault}; allowed: the name or the URI of an asset that another DAG updates, such as s3://lake/exports"
+        refuse([Fault((), asset, remedy)])
+    return asset
+
+
 _VARIABLE = re.compile(r"\$\{[^{}]*\}")
 _ON_S3 = re.compile(r"s3[an]?://[^/]+/.|\$\{")  # with a bucket and a key, or from a variable on
 
@@ -76,6 +85,7 @@ def _as_list(value: Any) -> Any:
 
 TimeZone = Annotated[str, AfterValidator(_known_timezone)]
 Cron = Annotated[str, AfterValidator(_valid_cron)]
+AssetName = Annotated[Text, AfterValidator(_valid_asset)]
 Wait = Annotated[Text, AfterValidator(_valid_wait)]
 
 
@@ -216,6 +226,7 @@ class DecisionSpec(Spec):
 class ScheduleSpec(Spec):
     """When the DAG runs; `cron: null` means only by hand, `active: true` that it starts unpaused."""
 
+    after: AssetName | None = None
     cron: Cron | None = _SCHEDULE.cron
     grace_days: int = Field(default=_SCHEDULE.grace_days, ge=0, le=LONGEST_WINDOW)
     active: bool = _SCHEDULE.active
@@ -223,9 +234,20 @@ class ScheduleSpec(Spec):
     wait_for: Annotated[Items[Wait] | None, BeforeValidator(_as_list)] = None  # absent: the source's files
     wait_hours: float = Field(default=_SCHEDULE.wait_hours, gt=0, le=LONGEST_WAIT)
 
+    @model_validator(mode="after")
+    def _check(self) -> ScheduleSpec:
+        if self.after is not None:
+            remedy = (
+                "a run begins as soon as the asset named by `after` is updated: leave this out, or `after`"
+            )
+            others = [key for key in ("cron", "wait_for", "wait_hours") if key in self.model_fields_set]
+            refuse([Fault((key,), Words(f"`{key}` beside `after`"), remedy) for key in others])
+        return self
+
     def resolve(self) -> Schedule:
-        """The same, resolved."""
-        return Schedule(**self.model_dump())
+        """The same, resolved: of a run after an asset the default cron is none."""
+        written = self.model_dump()
+        return Schedule(**(written if self.after is None else written | {"cron": None}))
 
 
 class VariantSpec(Spec):

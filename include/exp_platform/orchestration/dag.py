@@ -9,11 +9,13 @@ import attrs
 from airflow.sdk import DAG, Asset, BaseOperator, Param, TriggerRule, WeightRule
 from airflow.sdk.definitions.param import ParamsDict
 
+from exp_platform.config.asset import results_of
 from exp_platform.config.awaited import Awaited, awaited
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.spec_base import LONGEST_OWNER, LONGEST_TAG
 from exp_platform.errors import shortened
 from exp_platform.escaping import line
+from exp_platform.orchestration.after_asset import asset_before
 from exp_platform.orchestration.dag_doc import dag_doc
 from exp_platform.orchestration.operators import (
     CHECK,
@@ -60,7 +62,8 @@ def dag_id_of(experiment_id: str) -> str:
 
 def results_asset(experiment_id: str) -> Asset:
     """The asset that a new decision of the experiment updates; a DAG of one's own may be scheduled on it."""
-    return Asset(name=f"{experiment_id} results", uri=f"exp-platform://decisions/{experiment_id}")
+    name, uri = results_of(experiment_id)
+    return Asset(name=name, uri=uri)
 
 
 def build_dags(experiments: Iterable[Experiment]) -> tuple[list[DAG], dict[str, Exception]]:
@@ -92,7 +95,7 @@ def build_dag(experiment: Experiment) -> DAG:
                 experiment.source.kind,
                 *(line(tag)[:LONGEST_TAG] for tag in experiment.tags),
             ],
-            schedule=timetable_of(experiment),
+            schedule=asset_before(experiment) or timetable_of(experiment),
             catchup=False,
             max_active_runs=1,
             is_paused_upon_creation=not experiment.schedule.active,

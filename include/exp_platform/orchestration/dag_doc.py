@@ -18,7 +18,7 @@ _HOW_TO_RUN = """\
   the same, trigger it with *Force*, or `{{"force": true}}` as conf.
 - **A past day**: trigger it with *As of*; many days in one pass: `exp run {id} --from <day> --to <day>`.
 - **From a terminal**: `airflow dags test exp__{id}`, or `exp run {id}` without Airflow.
-- The schedule stops by itself {grace} days after the last day that counts ({last}); runs by hand work for ever."""
+- {starts}; runs by hand work for ever."""
 
 _WAITS = """
 - **Scheduled runs and runs by hand wait** up to {hours:g} hours for {places} (S3, by the connection `aws_default`)."""
@@ -46,7 +46,7 @@ def dag_doc(experiment: Experiment, stages: Sequence[Stage], waits_for: Sequence
     """The DAG's page in Markdown: what is tested, on whom, by which metrics, and what to do when a stage fails."""
     window, schedule = experiment.window, experiment.schedule
     spec = code(experiment.spec_file or "its spec")
-    how = _HOW_TO_RUN.format(id=experiment.id, grace=schedule.grace_days, last=experiment.last_as_of)
+    how = _HOW_TO_RUN.format(id=experiment.id, starts=_starts(experiment))
     if waits_for:
         places = " and ".join(code(shortened(item.location, _LONGEST)) for item in waits_for)
         how += _WAITS.format(hours=schedule.wait_hours, places=places)
@@ -67,6 +67,17 @@ def dag_doc(experiment: Experiment, stages: Sequence[Stage], waits_for: Sequence
         "[results as an asset](/assets)",
     ]
     return "\n\n".join(section for section in sections if section)
+
+
+def _starts(experiment: Experiment) -> str:
+    schedule = experiment.schedule
+    until = f"until {schedule.grace_days} days after the last day that counts ({experiment.last_as_of})"
+    if schedule.after is not None:
+        asset = code(shortened(schedule.after, _LONGEST))
+        return f"**Each update of the asset** {asset} starts a run, {until}; later ones have nothing to do"
+    return (
+        f"The schedule stops by itself: it starts runs {until}" if schedule.cron else "There is no schedule"
+    )
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

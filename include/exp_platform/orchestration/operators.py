@@ -25,6 +25,7 @@ from exp_platform.config.experiment import Experiment
 from exp_platform.config.loading import load_experiment
 from exp_platform.errors import ConfigError
 from exp_platform.orchestration import metrics
+from exp_platform.orchestration.after_asset import out_of_season
 from exp_platform.orchestration.connections import told_plainly, use_object_store
 from exp_platform.orchestration.lineage import lineage_of
 from exp_platform.orchestration.run_lease import lease_of, take_lease
@@ -137,6 +138,9 @@ class CheckOperator(BaseOperator, SkipMixin):
     def _start(self, context: Context, experiment: Experiment, holder: str) -> tuple[Run | None, str]:
         from exp_platform.stages.start import start_run
 
+        idle = out_of_season(context, experiment)
+        if idle is not None:
+            return None, idle
         params = context["params"]
         started = start_run(
             experiment,

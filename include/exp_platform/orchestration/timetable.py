@@ -78,12 +78,14 @@ def _cron_of(cron: str, timezone: str) -> dict[str, Any]:
 
 def timetable_of(experiment: Experiment) -> ExperimentTimetable | None:
     """The experiment's schedule: from the end of its first day until its last useful day plus the grace; None by hand."""
-    schedule, window = experiment.schedule, experiment.window
+    schedule = experiment.schedule
     if schedule.cron is None:
         return None
-    return ExperimentTimetable(
-        schedule.cron,
-        timezone=window.timezone,
-        first=window.cutoff(window.start),
-        last=window.cutoff(experiment.last_as_of + timedelta(days=schedule.grace_days)),
-    )
+    first, last = season(experiment)
+    return ExperimentTimetable(schedule.cron, timezone=experiment.window.timezone, first=first, last=last)
+
+
+def season(experiment: Experiment) -> tuple[datetime, datetime]:
+    """When scheduled runs begin and end: the end of the first day, and of the last useful one plus the grace."""
+    window, grace = experiment.window, timedelta(days=experiment.schedule.grace_days)
+    return window.cutoff(window.start), window.cutoff(experiment.last_as_of + grace)
