@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev demo airflow test test-unit test-processors test-e2e test-cluster test-simulations test-all \
-	test-stack durations fuzz validate scenarios lint coverage lock lock-jars jars-cluster clean env stack stack-demo stack-down stack-destroy
+	test-stack durations fuzz validate scenarios lint coverage audit lock lock-jars jars-cluster clean env stack stack-demo stack-down stack-destroy
 
 PY := .venv/bin/python
 GATED := stats analyses decision config
@@ -87,12 +87,15 @@ lint: setup-dev ## style, types and import contracts only
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
 
-lock: ## pin every version anew, with the hashes of its files: requirements*.in -> requirements*.txt
+lock: ## pin every version anew, with the hashes of its files: *requirements*.in -> .txt
 	@[ -x .venv/bin/uv ] || scripts/setup.sh dev
-	@for part in requirements requirements-dev requirements-build; do \
+	@for part in requirements requirements-dev requirements-build deploy/image/requirements; do \
 		.venv/bin/uv pip compile --quiet $(LOCK_ARGS) --universal --python-version 3.11 --generate-hashes --no-header \
 			--no-annotate --no-emit-index-url --no-emit-find-links --output-file $$part.txt $$part.in; \
 	done
+
+audit: setup-dev ## known vulnerabilities of the locked packages; says so where no database answers
+	@scripts/audit.sh
 
 lock-jars: setup ## the checksums of the jars after a change of jars/ivy.xml: jars/SHA256SUMS
 	@scripts/fetch-jars.sh lock

@@ -1,11 +1,10 @@
-"""The environment files, connections and values on the page about deployment work: they are taken from the page itself."""
+"""The environment files and connections on the page about deployment work: they are taken from the page and from deploy/."""
 
 from __future__ import annotations
 
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -16,10 +15,19 @@ from orchestration import airflow_home  # noqa: F401  first: Airflow reads its s
 
 PAGE = (Path(__file__).parents[1] / "docs" / "11_deployment.md").read_text()
 BLOCKS = re.findall(r"```yaml\n# (\S+)\n(.*?)```", PAGE, re.DOTALL)
-ENVIRONMENTS = {Path(name).stem: text for name, text in BLOCKS if name.startswith("configs/environments/")}
+KUBERNETES = Path(__file__).parents[1] / "deploy" / "kubernetes"
+ENVIRONMENTS = {
+    Path(name).stem: text for name, text in BLOCKS if name.startswith("configs/environments/")
+} | {"kubernetes": (KUBERNETES / "environment.yaml").read_text()}
 CONNECTIONS = {
     section.partition("\n")[0]: dict(re.findall(r"^export (AIRFLOW_CONN_\w+)='(.*)'$", section, re.MULTILINE))
     for section in PAGE.split("\n### ")[1:]
+}
+CONNECTIONS["Spark on Kubernetes"] = {
+    name: text
+    for secret in yaml.safe_load_all((KUBERNETES / "secrets.yaml").read_text())
+    for name, text in secret["stringData"].items()
+    if name.startswith("AIRFLOW_CONN_")
 }
 SECRETS = {
     "EXP_CATALOG_PASSWORD": "secret-of-the-catalog",
@@ -31,14 +39,24 @@ REQUIRED = {
     "aws": {"EXP_CATALOG_HOST"},
     "rest_catalog": {"EXP_CATALOG_URI", "EXP_LEASES_HOST"},
     "yarn": {"EXP_CATALOG_HOST"},
-    "kubernetes": {"EXP_CATALOG_HOST", "EXP_SPARK_IMAGE", "POD_IP"},
+    "kubernetes": {
+        "EXP_LAKE",
+        "EXP_CATALOG_HOST",
+        "EXP_SPARK_IMAGE",
+        "EXP_POD_IP",
+        "EXP_POD_NAME",
+        "EXP_POD_NAMESPACE",
+    },
 }
 VALUES = {
     "EXP_CATALOG_HOST": "db:5432",
     "EXP_CATALOG_URI": "https://catalog.example/api",
     "EXP_LEASES_HOST": "db:5432",
     "EXP_SPARK_IMAGE": "registry/executor:1",
-    "POD_IP": "10.0.0.7",
+    "EXP_LAKE": "s3://lake",
+    "EXP_POD_IP": "10.0.0.7",
+    "EXP_POD_NAME": "exp-scheduler-0",
+    "EXP_POD_NAMESPACE": "airflow",
 }
 
 
@@ -49,7 +67,12 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     for name, text in ENVIRONMENTS.items():
         (folder / f"{name}.yaml").write_text(text)
-    for name in [*VALUES, *SECRETS, *re.findall(r"\$\{(\w+)", PAGE), *re.findall(r"\bAWS_\w+", _code())]:
+    for name in [
+        *VALUES,
+        *SECRETS,
+        *re.findall(r"\$\{(\w+)", PAGE + ENVIRONMENTS["kubernetes"]),
+        *re.findall(r"\bAWS_\w+", _code()),
+    ]:
         monkeypatch.delenv(name, raising=False)
     jars = tmp_path / "jars"
     jars.mkdir()
@@ -166,61 +189,26 @@ def test_stages_are_submitted_to_the_connections_master(
     assert not load_environment(name).spark.local
 
 
-def test_executors_have_a_python_of_their_own_and_the_driver_keeps_its(monkeypatch) -> None:
+def test_executors_on_yarn_have_a_python_of_their_own_and_on_kubernetes_the_images(monkeypatch) -> None:
     import sys
 
-    for name, python in (("yarn", "./python/bin/python"), ("kubernetes", "/usr/bin/python3")):
+    for name, python in (("yarn", "./python/bin/python"), ("kubernetes", sys.executable)):
         lines = submit_properties(_loaded(name, monkeypatch), session=True).read_text().splitlines()
         assert f"spark.pyspark.python={python}" in lines
         assert f"spark.pyspark.driver.python={sys.executable}" in lines
         assert not [line for line in lines if line.startswith("spark.driver.bindAddress")]
 
 
-# ---------------------------------------------------------------- the chart's values
-
-
-@pytest.fixture(scope="module")
-def values() -> dict[str, Any]:
-    (text,) = (text for name, text in BLOCKS if name == "values.yaml")
-    return yaml.safe_load(text)
-
-
-def test_the_values_choose_an_environment_of_this_page_and_give_what_it_requires(values) -> None:
-    env = {item["name"]: item["value"] for item in values["env"]}
-    from_pod = [item["name"] for item in yaml.safe_load(values["extraEnv"])]
-    secret = set(re.findall(r"[A-Z_]{8,}", PAGE.partition("# Keys: ")[2].partition("\n")[0]))
-    assert REQUIRED[env["EXP_ENVIRONMENT"]] <= {*env, *from_pod}
-    assert secret == {"AIRFLOW_CONN_SPARK_DEFAULT", "AIRFLOW_CONN_AWS_DEFAULT", "EXP_CATALOG_PASSWORD"}
-    assert yaml.safe_load(values["extraEnvFrom"]) == [{"secretRef": {"name": "exp-platform-connections"}}]
-
-
-def test_the_values_fit_the_image(values) -> None:
-    image = (project_root() / "docker" / "Dockerfile").read_text()
-    assert f"AIRFLOW_HOME={values['airflowHome']} " in image
-    assert "AIRFLOW__CORE__DAGS_FOLDER=/opt/exp_platform/dags " in image  # so that the values need not say it
-
-
-def test_run_folders_lie_on_the_volume(values) -> None:
-    env = {item["name"]: item["value"] for item in values["env"]}
-    (mount,) = values["volumeMounts"]
-    (volume,) = values["volumes"]
-    assert mount == {"name": volume["name"], "mountPath": env["EXP_STATE_DIR"]}
-
-
-def test_the_settings_of_the_values_are_airflows_and_its_version_is_the_pinned_one(values) -> None:
-    from airflow.configuration import conf
-
-    for name in (item["name"] for item in values["env"] if item["name"].startswith("AIRFLOW__")):
-        _, section, option = name.split("__")
-        assert conf.has_option(section.lower(), option.lower()), name
-    pinned = re.search(
-        r"^apache-airflow==(\S+)", (project_root() / "requirements.txt").read_text(), re.MULTILINE
-    )
-    assert pinned is not None
-    assert values["airflowVersion"] == pinned[1]
+def test_executors_on_kubernetes_find_their_driver_and_belong_to_its_pod(monkeypatch) -> None:
+    lines = submit_properties(_loaded("kubernetes", monkeypatch), session=True).read_text().splitlines()
+    assert {
+        "spark.driver.host=10.0.0.7",
+        "spark.kubernetes.driver.pod.name=exp-scheduler-0",
+        "spark.kubernetes.namespace=airflow",
+    } <= set(lines)
 
 
 def test_the_connections_of_the_page_are_json() -> None:
     found = [text for section in CONNECTIONS.values() for text in section.values()]
-    assert len(found) == 4
+    assert len(found) == 5
     assert {json.loads(text)["conn_type"] for text in found} == {"spark", "aws"}

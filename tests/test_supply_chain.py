@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from xml.etree import ElementTree
@@ -79,7 +80,56 @@ def test_nothing_is_installed_that_no_lock_holds_to(file: str) -> None:
         if "install=(" not in line:
             assert "--require-hashes" in line or ("--no-deps" in line and "--editable ." in line), line
         if "uv pip install" in line:
-            assert "--build-constraint requirements-build.txt" in line, line
+            assert re.search(r"--build-constraint \S*requirements-build\.txt\b", line), line
+
+
+# ---------------------------------------------------------------- known vulnerabilities
+
+FAKE = """#!{python}
+import json, sys
+lock = open(sys.argv[sys.argv.index("--requirement") + 1]).read()
+known = "2.11.2" in lock or "wanting" in lock
+said = {answer}
+json.dump({{"dependencies": [{{"name": "one", "version": "1"}} | said]}}, open(sys.argv[sys.argv.index("--output") + 1], "w"))
+"""
+VULNERABLE = '{"vulns": [{"id": "PYSEC-1", "aliases": ["CVE-1"], "fix_versions": ["2"]}] if known else []}'
+
+
+@pytest.mark.parametrize(
+    ("answer", "lock", "code", "told"),
+    [
+        (VULNERABLE, "fine==1", 0, "1 packages, 0 known vulnerabilities"),
+        (VULNERABLE, "wanting==1", 1, "one 1: PYSEC-1, CVE-1; mended in 2"),
+        ('{"vulns": []}', "fine==1", 3, "NOT AUDITED: what answered is no database"),
+        (
+            '{"skip_reason": "not found on PyPI"}',
+            "fine==1",
+            3,
+            "1 of 1 packages were passed over, such as: not found",
+        ),
+        (
+            'sys.exit("connection refused")',
+            "fine==1",
+            3,
+            "NOT AUDITED: no database answered: connection refused",
+        ),
+    ],
+)
+def test_an_audit_without_a_database_is_no_good_news(
+    answer: str, lock: str, code: int, told: str, tmp_path: Path
+) -> None:
+    """pip-audit itself says `No known vulnerabilities found` where an index answers and knows of none, or of nothing."""
+    program, packages = tmp_path / "pip-audit", tmp_path / "lock.txt"
+    program.write_text(FAKE.format(python=sys.executable, answer=answer))
+    program.chmod(0o755)
+    packages.write_text(lock)
+    said = subprocess.run(
+        [ROOT / "scripts" / "audit.sh", packages],
+        env=os.environ | {"PIP_AUDIT": str(program)},
+        capture_output=True,
+        text=True,
+    )
+    assert (said.returncode, told in said.stdout + said.stderr) == (code, True), said
 
 
 # ---------------------------------------------------------------- jars
