@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from pyiceberg.io import FileIO
+from pyiceberg.table import DataScan, FileScanTask
 
 from exp_platform.aggregates import read_aggregates
 from exp_platform.config.environment import Environment
@@ -17,6 +21,7 @@ from exp_platform.decision import Decision
 from exp_platform.errors import DataError
 from exp_platform.results import reader
 from exp_platform.results.reader import Results
+from exp_platform.stages.graph import ANALYSES
 from exp_platform.tables.catalog import open_catalog, table
 from exp_platform.tables.write import delete_superseded, replace_rows
 from stages.frozen_runs import D1, D2, D3, a_run, an_experiment, carry_out
@@ -129,7 +134,7 @@ def test_rows_that_are_superseded_while_they_are_read_are_read_again(
     carry_out(a_run(environment, "r1", (D3,), seed=1))
     results = Results(environment)
     old = results.analysis_rows("exp_a", D3, method="ab")
-    runs = Results._runs
+    runs = Results.runs
     overtaken = False
 
     def overtaking(self: Results, *args: Any) -> dict[date, str]:
@@ -140,7 +145,7 @@ def test_rows_that_are_superseded_while_they_are_read_are_read_again(
             carry_out(a_run(environment, "r2", (D3,), seed=2))
         return found
 
-    monkeypatch.setattr(Results, "_runs", overtaking)
+    monkeypatch.setattr(Results, "runs", overtaking)
     new = results.analysis_rows("exp_a", D3, method="ab")
     assert len(new) == len(old) == 2
     assert {row.estimate for row in new}.isdisjoint({row.estimate for row in old})
@@ -151,7 +156,7 @@ def test_a_reader_that_is_overtaken_for_ever_says_so(
 ) -> None:
     carry_out(a_run(environment, "r1", (D3,)))
     changing = iter(range(1000))
-    monkeypatch.setattr(Results, "_runs", lambda self, *args: {D3: f"r{next(changing)}"})
+    monkeypatch.setattr(Results, "runs", lambda self, *args: {D3: f"r{next(changing)}"})
     with pytest.raises(DataError, match="replaced again and again while they were read; try again"):
         Results(environment).analysis_rows("exp_a")
 
@@ -172,3 +177,72 @@ def test_reading_starts_no_jvm_and_imports_no_spark() -> None:
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert printed.strip() == "[]"
     assert reader.__all__ == ["Results", "StoredDecision"]
+
+
+@dataclass
+class Opened:
+    """What a reader opened of a table."""
+
+    files: int = 0
+    columns: set[str] = field(default_factory=set)
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> Opened:
+    told = Opened()
+    read = reader.rows_of
+
+    def counting(scan: DataScan, io: FileIO, tasks: list[FileScanTask]) -> pa.Table:
+        told.files += len(tasks)
+        told.columns |= set(scan.projection().column_names)
+        return read(scan, io, tasks)
+
+    monkeypatch.setattr(reader, "rows_of", counting)
+    return told
+
+
+def decide(environment: Environment, experiment_id: str, *days: date, run_id: str = "r1") -> None:
+    key = {"experiment_id": experiment_id, "as_of_date": list(days)}
+    rows = [{"as_of_date": day, "run_id": run_id, "winner": "none", "action": f"on {day}"} for day in days]
+    replace_rows(open_catalog(environment), "decisions", key, rows, run_id)
+
+
+def test_a_list_of_all_experiments_opens_a_file_of_each_and_reads_what_it_shows(
+    environment: Environment, opened: Opened
+) -> None:
+    for day in (D3, D1, D2):  # the newest is not the last that was written
+        decide(environment, "exp_a", day)
+        decide(environment, "exp_b", day)
+    newest = Results(environment).newest_decisions()
+    assert {id: one.action for id, one in newest.items()} == {"exp_a": f"on {D3}", "exp_b": f"on {D3}"}
+    assert opened.files == 2
+    assert opened.columns == {"experiment_id", "as_of_date", "run_id", "winner", "action"}
+
+
+def test_the_decision_of_a_day_is_found_in_whatever_file_it_lies(environment: Environment) -> None:
+    carry_out(a_run(environment, "r1", (D1, D2, D3)))
+    carry_out(a_run(environment, "r2", (D1,)))  # the file of r1 still says that it begins with this day
+    results = Results(environment)
+    assert results.latest_decision("exp_a", D1).run_id == "r2"  # type: ignore[union-attr]
+    assert results.latest_decision("exp_a").as_of_date == D3  # type: ignore[union-attr]
+
+
+def test_the_newest_decision_of_an_experiment_is_read_from_one_file(
+    environment: Environment, opened: Opened
+) -> None:
+    carry_out(a_run(environment, "r1", (D1, D3)))
+    carry_out(a_run(environment, "r2", (D2,)))
+    opened.files = 0
+    assert Results(environment).latest_decision("exp_a").run_id == "r1"  # type: ignore[union-attr]
+    assert opened.files == 1
+
+
+def test_a_run_that_decides_reads_no_earlier_decision_but_which_run_made_it(
+    environment: Environment, opened: Opened
+) -> None:
+    carry_out(a_run(environment, "r1", (D1,)))
+    run = a_run(environment, "r2", (D2,))
+    carry_out(run, "publish", *ANALYSES)
+    opened.columns.clear()
+    carry_out(run, "decision")
+    assert opened.columns == {"as_of_date", "run_id"}

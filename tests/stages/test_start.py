@@ -6,6 +6,7 @@ import os
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,7 @@ from exp_platform.config.experiment import (
     Window,
 )
 from exp_platform.config.readings import Earlier, Memory
+from exp_platform.decision import Decision
 from exp_platform.errors import ConfigError
 from exp_platform.json_file import write_json
 from exp_platform.results.reader import Results
@@ -334,3 +336,18 @@ def test_a_plan_is_known_from_days_without_a_look_too(
     store(environment, start_run(replace(experiment, decision=grouped), environment, as_of_dates=[D1]))
     with pytest.raises(ConfigError, match=r"found always_valid, but exp_a .* by group_sequential"):
         start_run(experiment, environment, as_of_dates=[D2], force=True)
+
+
+def test_of_many_stored_decisions_a_start_unfolds_the_newest_alone(
+    environment: Environment, experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    carry_out(a_run(environment, "r1", (D1, D2, D3), of=experiment))
+    unfold, unfolded = Decision.from_json, []
+
+    def counting(data: dict[str, Any]) -> Decision:
+        unfolded.append(data["as_of_date"])
+        return unfold(data)
+
+    monkeypatch.setattr(Decision, "from_json", counting)
+    start_run(experiment, environment, as_of_dates=[D3], now=LONG_AFTER, dry_run=True)
+    assert unfolded == [str(D3)]

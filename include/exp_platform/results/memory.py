@@ -18,9 +18,9 @@ def memory_of(stored: Sequence[StoredDecision]) -> Memory:
     Decisions of versions that kept none say when a test was taken and what was significant; by which plan is not known,
     and taken to be unchanged.
     """
-    keeping = [d for d in stored if d.decision.memory != Memory()]
-    if keeping:
-        return max(keeping, key=lambda d: (d.computed_at, d.as_of_date)).decision.memory
+    for newest_first in sorted(stored, key=lambda d: (d.computed_at, d.as_of_date), reverse=True):
+        if newest_first.decision.memory != Memory():
+            return newest_first.decision.memory  # and of a year of decisions no other is unfolded
     readings = [_reading(d) for d in stored if d.decision.trust == "ok"]
     final = min((r for r in readings if r and r.final), key=lambda r: (r.read_on, r.as_of_date), default=None)
     looks = [r for r in readings if r and not r.final]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from datetime import date
 from typing import Any, TypeVar
@@ -11,6 +11,7 @@ import numpy as np
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.expressions import AlwaysTrue, BooleanExpression
+from pyiceberg.table import DataScan, FileScanTask
 
 from exp_platform.aggregates import Aggregates, Block, DailyRow
 from exp_platform.analyses.rows import (
@@ -25,10 +26,11 @@ from exp_platform.analyses.rows import (
 from exp_platform.checks import CheckResult
 from exp_platform.config.environment import Environment, load_environment
 from exp_platform.errors import DataError
-from exp_platform.results.stored import StoredDecision
+from exp_platform.results.stored import NewestDecision, StoredDecision
 from exp_platform.stats.moments import Moments
 from exp_platform.tables.catalog import existing_catalog, refuse_lost, table
 from exp_platform.tables.damage import DamagedTableError, is_no_damage, naming_damage, readable
+from exp_platform.tables.scans import newest_files, planned, rows_of
 from exp_platform.tables.schemas import TABLES
 from exp_platform.tables.selection import selection
 
@@ -68,13 +70,17 @@ class Results:
 
     def latest_decision(self, experiment_id: str, as_of: date | None = None) -> StoredDecision | None:
         """The decision of that day, or of the newest day; None where there is none."""
-        found = [d for d in self.decisions(experiment_id) if as_of is None or d.as_of_date == as_of]
-        return found[-1] if found else None
+        where = {"experiment_id": experiment_id}
+        if as_of is None:
+            rows = self._newest(selection(where))
+        else:  # the file with the newest days may have lost this one to another file
+            rows = self._scan("decisions", selection(where | {"as_of_date": as_of}))
+        return StoredDecision.of(max(rows, key=lambda row: row["as_of_date"])) if rows else None
 
-    def newest_decisions(self) -> dict[str, StoredDecision]:
-        """The newest decision of every experiment that has one."""
-        rows = sorted(self._scan("decisions", AlwaysTrue()), key=lambda row: row["as_of_date"])
-        return {row["experiment_id"]: StoredDecision.of(row) for row in rows}
+    def newest_decisions(self) -> dict[str, NewestDecision]:
+        """What was decided of every experiment on its newest day."""
+        rows = sorted(self._newest(AlwaysTrue(), NewestDecision.COLUMNS), key=lambda row: row["as_of_date"])
+        return {row["experiment_id"]: NewestDecision.of(row) for row in rows}
 
     def experiments(self) -> list[dict[str, Any]]:
         """What is published: the rows of `experiment_registry`."""
@@ -173,24 +179,36 @@ class Results:
         self, name: str, experiment_id: str, as_of: date | None, where: dict[str, Any] | None = None
     ) -> list[dict[str, Any]]:
         """Rows of the runs that `decisions` names; again if one of those was superseded while we read."""
-        runs = self._runs(experiment_id, as_of)
+        runs = self.runs(experiment_id, as_of)
         for _ in range(RACES):
             if not runs:
                 return []
             key = {"experiment_id": experiment_id, "run_id": sorted(set(runs.values())), **(where or {})}
             rows = [r for r in self._scan(name, selection(key)) if runs.get(r["as_of_date"]) == r["run_id"]]
-            before, runs = runs, self._runs(experiment_id, as_of)
+            before, runs = runs, self.runs(experiment_id, as_of)
             if runs == before:
                 return rows
         raise DataError(too_busy(experiment_id))
 
-    def _runs(self, experiment_id: str, as_of: date | None) -> dict[date, str]:
+    def runs(self, experiment_id: str, as_of: date | None = None) -> dict[date, str]:
+        """as_of date -> the run whose rows count for it."""
         key = {"experiment_id": experiment_id} | ({} if as_of is None else {"as_of_date": as_of})
         rows = self._scan("decisions", selection(key), ("as_of_date", "run_id"))
         return {row["as_of_date"]: row["run_id"] for row in rows}
 
+    def _newest(self, where: BooleanExpression, columns: Sequence[str] = ("*",)) -> list[dict[str, Any]]:
+        """Rows of `decisions` with those of each experiment's newest day among them."""
+        rows = self._scan("decisions", where, columns, newest_files)
+        if self.unreadable:  # then the newest that can be read may lie in another file
+            rows = self._scan("decisions", where, columns)
+        return rows
+
     def _scan(
-        self, name: str, where: BooleanExpression, columns: Sequence[str] = ("*",)
+        self,
+        name: str,
+        where: BooleanExpression,
+        columns: Sequence[str] = ("*",),
+        files: Callable[[DataScan], list[FileScanTask]] = planned,
     ) -> list[dict[str, Any]]:
         catalog: Catalog | None = existing_catalog(self.environment)
         if catalog is None:
@@ -199,12 +217,13 @@ class Results:
             stored = table(catalog, name)
             with naming_damage(catalog, name, where):
                 scan = stored.scan(row_filter=where, selected_fields=tuple(columns))
+                tasks = files(scan)
                 try:
-                    found = scan.to_arrow().to_pylist()
+                    found = rows_of(scan, stored.io, tasks).to_pylist()
                 except Exception as error:
                     if not self.skip_damaged or is_no_damage(error):
                         raise
-                    parts, faults = readable(scan, stored.io)
+                    parts, faults = readable(scan, stored.io, tasks)
                     found = [row for part in parts for row in part.to_pylist()]
                     self._told(f"table {name}: {fault}" for fault in faults)
         except NoSuchTableError:

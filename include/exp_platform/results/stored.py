@@ -3,15 +3,35 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from exp_platform.aggregates import Arrivals, Kind, Pooled, RowAccount, Threshold, pooled_from_json
+from exp_platform.errors import DataError
 
 if TYPE_CHECKING:
     from exp_platform.decision.model import Decision
+
+
+@dataclass(frozen=True)
+class NewestDecision:
+    """What a list of all experiments shows of each one's newest day: no more is read of `decisions`."""
+
+    COLUMNS: ClassVar[tuple[str, ...]] = ("experiment_id", "as_of_date", "run_id", "winner", "action")
+
+    as_of_date: date
+    run_id: str
+    winner: str
+    action: str
+
+    @staticmethod
+    def of(row: dict[str, Any]) -> NewestDecision:
+        """From a row of the table `decisions`."""
+        return NewestDecision(row["as_of_date"], row["run_id"], row["winner"], row["action"])
 
 
 @dataclass(frozen=True)
@@ -53,11 +73,23 @@ class StoredDecision:
         """The decision itself."""
         from exp_platform.decision.model import Decision
 
-        return Decision.from_json(json.loads(self.document))
+        with _of_a_known_version(vars(self)):
+            return Decision.from_json(json.loads(self.document))
+
+    @property
+    def sequential(self) -> str | None:
+        """How alpha is spent over looks, without unfolding the decision; None: stored before this was kept."""
+        found: str | None = json.loads(self.document).get("sequential")
+        return found
 
     @staticmethod
     def of(row: dict[str, Any]) -> StoredDecision:
-        """From a row of the table `decisions`."""
+        """From a row of the table `decisions`. Raises DataError for one of a newer version that says what this one cannot."""
+        with _of_a_known_version(row):
+            return StoredDecision._of(row)
+
+    @staticmethod
+    def _of(row: dict[str, Any]) -> StoredDecision:
         same = {name: row[name] for name in StoredDecision.__dataclass_fields__ if name in row}
         return StoredDecision(
             **{
@@ -83,3 +115,14 @@ class StoredDecision:
                 "document": row["decision"],
             }
         )
+
+
+@contextmanager
+def _of_a_known_version(row: Mapping[str, Any]) -> Iterator[None]:
+    try:
+        yield
+    except (TypeError, KeyError, ValueError) as error:
+        raise DataError(
+            f"{row['experiment_id']}: what was decided as of {row['as_of_date']} cannot be read by this version of the platform "
+            f"({type(error).__name__}: {error}): version {row['code_version']} wrote it; use that one or a newer one"
+        ) from error

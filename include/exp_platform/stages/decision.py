@@ -116,7 +116,8 @@ def _commit(run: Run, results: TableRows, decisions: Sequence[dict[str, Any]]) -
         _replace_rows_of_run(catalog, name, run, [{**row, **stamp} for row in results[name]])
     days = [row["as_of_date"] for row in decisions]
     key = {"experiment_id": run.experiment.id, "as_of_date": days}
-    replaced = [d.run_id for d in Results(environment).decisions(run.experiment.id) if d.as_of_date in days]
+    decided = Results(environment).runs(run.experiment.id)
+    replaced = [run_id for day, run_id in decided.items() if day in days]
     snapshot = replace_rows(catalog, "decisions", key, [{**row, **stamp} for row in decisions], run.run_id)
     for name in RESULT_TABLES:
         delete_superseded(catalog, name, run.experiment.id, days, run.run_id, replaced)

@@ -177,9 +177,9 @@ def _require_one_plan(experiment: Experiment, stored: Sequence[StoredDecision]) 
     What one of them found, or nearly found, would choose the other, and both together exceed alpha.
     """
     now = experiment.decision.sequential
-    others = [d for d in stored if d.decision.sequential not in (None, now)]
+    others = [d for d in stored if d.sequential not in (None, now)]
     if others:
-        before = others[0].decision.sequential
+        before = others[0].sequential
         raise ConfigError(
             f"{experiment.spec_file or experiment.id}: decision.sequential: found {now}, but {experiment.id} was decided as "
             f"of {others[0].as_of_date} by {before}, which has alpha to spend once. Set it back to {before}, or begin an "

@@ -193,9 +193,26 @@ def _ensure_tables(catalog: Catalog, environment: Environment) -> None:
         _create_table(catalog, environment, name)
     if done == wanted:
         return
-    for name in sorted(present & TABLES.keys()):
+    known = sorted(present & TABLES.keys())
+    _refuse_newer(catalog, known)
+    for name in known:
         _add_missing_columns(catalog, name)
     catalog.update_namespace_properties(NAMESPACE, updates={_DEFINITIONS: wanted})
+
+
+def _refuse_newer(catalog: Catalog, names: Iterable[str]) -> None:
+    """Raise ConfigError where tables have columns of a newer version: what this one writes would leave them empty."""
+    newer = []
+    for name in names:
+        columns = {field.name for field in table(catalog, name).schema().fields}
+        if unknown := sorted(columns - {column for column, _ in TABLES[name].columns}):
+            newer.append(f"{name} ({', '.join(unknown)})")
+    if newer:
+        raise ConfigError(
+            f"the stored state was written by a newer version of the platform, with columns that this one does not know: "
+            f"{'; '.join(newer)}. Nothing was changed, and results can be read; to run or maintain, use that version or a newer "
+            "one, or restore a backup from before it (docs/10_operations.md)"
+        )
 
 
 def refuse_lost(environment: Environment, missing: Iterable[str], catalog: Catalog | None = None) -> None:

@@ -96,13 +96,13 @@ def damaged_file(io: FileIO, tasks: Sequence[FileScanTask]) -> str | None:
     return None
 
 
-def readable(scan: DataScan, io: FileIO) -> tuple[list[pa.Table], list[str]]:
-    """The rows of a scan whose files can be read, and what is wrong with those that cannot."""
+def readable(scan: DataScan, io: FileIO, tasks: Sequence[FileScanTask]) -> tuple[list[pa.Table], list[str]]:
+    """The rows of a scan in those of its files that can be read, and what is wrong with those that cannot."""
     from pyiceberg.io.pyarrow import ArrowScan
 
     reader = ArrowScan(scan.table_metadata, io, scan.projection(), scan.row_filter)
     rows, faults = [], []
-    for task in scan.plan_files():
+    for task in tasks:
         try:
             rows.append(reader.to_table([task]))
         except Exception as error:

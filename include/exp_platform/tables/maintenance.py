@@ -34,7 +34,7 @@ from exp_platform.tables.selection import selection
 from exp_platform.tables.write import ChangedMeanwhileError, again, replace_files, replace_rows
 
 KEEP = timedelta(days=3)
-MAX_FILES = 20  # of one experiment in a result table, before they become one
+MAX_FILES = 20  # of one experiment in a result table, before they become one; of one that runs no more: one
 # Of a table's data files, those that no snapshot names: more than this share and this number are no leftovers.
 MAX_UNNAMED_SHARE = 0.2
 MAX_UNNAMED = 20
@@ -95,8 +95,10 @@ def maintain(
             continue
         try:
             with beating(lease, lost=lambda: None), fenced(lease):  # who has lost it commits nothing
+                allowed = MAX_FILES if row["published_at"] >= before else 1
                 compacted += sum(
-                    _compact(catalog, name, row["experiment_id"]) for name in (*RESULT_TABLES, "decisions")
+                    _compact(catalog, name, row["experiment_id"], allowed)
+                    for name in (*RESULT_TABLES, "decisions")
                 )
                 _follow_the_head(catalog, row["experiment_id"])
         except LeaseError:
@@ -118,12 +120,12 @@ def maintain(
     )
 
 
-def _compact(catalog: Catalog, name: str, experiment_id: str) -> bool:
-    """Make one file of an experiment's many, or leave them where somebody changes them all the same."""
+def _compact(catalog: Catalog, name: str, experiment_id: str, allowed: int) -> bool:
+    """Make one file of more than are allowed of an experiment, or leave them where somebody changes them all the same."""
     source = table(catalog, name)
     scan = source.scan(selection({"experiment_id": experiment_id}))
     files = [task.file.file_path for task in scan.plan_files()]
-    if len(files) <= MAX_FILES:
+    if len(files) <= allowed:
         return False
     path = writer_of(source, experiment_id, _RUN_ID).write(0, scan.to_arrow())
     try:
