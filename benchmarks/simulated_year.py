@@ -66,6 +66,15 @@ class Clock:
                 os.utime(path, (self.now.timestamp(),) * 2)
 
 
+class Simulated(datetime):
+    """What stages stamp their rows with."""
+
+    @classmethod
+    def now(cls, tz: Any = None) -> Any:
+        """The simulated time."""
+        return datetime.fromtimestamp(time.time(), tz)
+
+
 def main() -> None:
     """Run the simulation, or draw two of them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -132,6 +141,7 @@ finally:
 def _simulated(root: Path, days: int, days_a_night: int, whole: int, every: int) -> Iterator[dict[str, Any]]:
     from exp_platform.config.environment import load_environment
     from exp_platform.config.loading import load_all
+    from exp_platform.stages import decision, publish
     from exp_platform.tables.maintenance import maintain
 
     environment = load_environment()
@@ -139,6 +149,7 @@ def _simulated(root: Path, days: int, days_a_night: int, whole: int, every: int)
     template = Template.of(next((root / "real" / "runs" / TEMPLATE).iterdir()))
     clock = Clock(datetime.now(UTC))
     time.time = clock.tick  # type: ignore[assignment]
+    publish.datetime = decision.datetime = Simulated  # type: ignore[attr-defined, misc]
     spent: dict[str, list[float]] = {stage: [] for stage in (*STAGES, "maintenance")}
     for night in range(1, days // days_a_night + 1):
         last = FIRST + timedelta(days=night * days_a_night - 1)

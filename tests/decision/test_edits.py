@@ -233,3 +233,15 @@ def test_a_critical_guardrail_that_is_taken_out_after_a_look_leaves_nothing_to_s
     assert "The critical guardrail latency was in the plan of the first look" in said(
         d, "GUARDRAIL_NOT_TESTED"
     )
+
+
+def test_other_defaults_of_a_new_version_of_the_platform_do_not_pass_for_an_edit_alone() -> None:
+    published = {"edits": None, "spec": _json(asdict(SPEC))}
+    now = replace(SPEC, hypothesis="as a new version words it")
+    (edit,) = edits_since(published, now, END, upgraded=True)
+    again = {"edits": _json([asdict(edit)]), "spec": _json(asdict(now))}
+    assert edits_since(again, now, END) == (edit,)
+    seen = remembering(now, Memory(), "first", END, (edit,))
+    day = aggregates([block(m.id, v, CONTROL) for m in SPEC.metrics for v in ("control", "t1")], as_of=END)
+    (text,) = [r.text for r in decide(seen, day, [], [PASSED]).reasons if r.code == "SPEC_CHANGED"]
+    assert f"on {END} (the platform was upgraded too, and may have other defaults): hypothesis" in text

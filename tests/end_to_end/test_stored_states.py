@@ -119,6 +119,8 @@ def test_a_test_that_an_older_version_read_is_not_read_again(older: Installation
         then.computed_at.date(),
         then.input_fingerprint,
     )
+    edited = [reason.text for reason in now.decision.reasons if reason.code == "SPEC_CHANGED"]
+    assert all("(the platform was upgraded too, and may have other defaults)" in text for text in edited)
 
 
 def test_it_is_maintained_backed_up_and_repaired(older: Installation, tmp_path: Path) -> None:
@@ -158,7 +160,7 @@ def test_a_state_of_a_newer_version_is_read_and_not_written(newer: Installation)
     for command in (("run", "exp_running"), ("maintain",), ("delete", "exp_ended", "--yes")):
         said = newer.call(exp, *command)
         assert said.code == 1
-        assert "written by a newer version of the platform" in said.err
+        assert "a newer version of the platform wrote the stored state" in said.err
         assert "analysis_results (of_tomorrow); decisions (of_tomorrow)" in said.err
     changed = {path for path, now in content(newer.state).items() if before.get(path) != now}
     assert {path.name for path in changed} <= {"catalog.db"}  # a lease was taken, and given back

@@ -83,6 +83,19 @@ def test_old_snapshots_files_and_runs_go_and_all_rows_stay(environment: Environm
     assert rows(environment) == before
 
 
+def test_an_experiment_that_runs_no_more_is_left_with_one_file_a_table(environment: Environment) -> None:
+    for run_id, day in (("r1", D1), ("r2", D2), ("r3", D3)):
+        carry_out(a_run(environment, run_id, (day,)))
+    before = rows(environment)
+    assert maintain(environment).compacted == 0  # it may go on tomorrow
+    assert maintain(environment, now=IN_FOUR_DAYS).compacted > 0
+    catalog = open_catalog(environment)
+    left = {name: len(list(table(catalog, name).scan().plan_files())) for name in TABLES}
+    assert {name: n for name, n in left.items() if n > 1} == {}
+    assert rows(environment) == before
+    assert maintain(environment, now=IN_FOUR_DAYS).compacted == 0
+
+
 def test_the_registered_snapshot_stays_readable_and_follows_the_head(environment: Environment) -> None:
     carry_out(a_run(environment, "r1", of=an_experiment("exp_a")), "publish")
     first = Results(environment).experiments()[0]["exposures_snapshot"]

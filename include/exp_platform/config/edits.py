@@ -15,10 +15,12 @@ from exp_platform.config.readings import Change, Edit
 NOT_TOLD = frozenset(NOT_HASHED) - {"hypothesis"}  # a hypothesis that is written after a look is none
 
 
-def edits_since(published: dict[str, Any] | None, experiment: Experiment, on: date) -> tuple[Edit, ...]:
+def edits_since(
+    published: dict[str, Any] | None, experiment: Experiment, on: date, *, upgraded: bool = False
+) -> tuple[Edit, ...]:
     """All edits of a spec: those that the row of `experiment_registry` knows, and the one that a run of day `on` brings.
 
-    Fields that the platform has got since that row was written are no edit.
+    Fields that the platform has got since that row was written are no edit. `upgraded`: other code wrote that row.
     """
     if published is None:
         return ()
@@ -29,7 +31,7 @@ def edits_since(published: dict[str, Any] | None, experiment: Experiment, on: da
         for change in _differences(json.loads(published["spec"]), now, experiment)
         if change.key.split(".")[0] not in NOT_TOLD
     )
-    return (*known, Edit(on, changes)) if changes else known
+    return (*known, Edit(on, changes, upgraded)) if changes else known
 
 
 def _differences(before: Any, now: Any, typed: Any, key: str = "") -> Iterator[Change]:

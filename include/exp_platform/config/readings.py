@@ -124,15 +124,20 @@ class Change:
 
 @dataclass(frozen=True)
 class Edit:
-    """What one edit of the spec changed, and the UTC day of the first run that had it."""
+    """What one edit of the spec changed, and the UTC day of the first run that had it.
+
+    `upgraded`: the platform's code was another one too, so the defaults of a new version may be what differs.
+    """
 
     on: date
     changes: tuple[Change, ...]
+    upgraded: bool = False
 
     @staticmethod
     def from_json(data: dict[str, Any]) -> Edit:
         """The inverse of `asdict`, once the date has become text."""
-        return Edit(date.fromisoformat(data["on"]), tuple(Change(**change) for change in data["changes"]))
+        changes = tuple(Change(**change) for change in data["changes"])
+        return Edit(date.fromisoformat(data["on"]), changes, data.get("upgraded", False))
 
 
 def together(edits: Sequence[Edit]) -> tuple[Change, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from exp_platform.config.readings import Reading
+from exp_platform.config.readings import Edit, Reading
 from exp_platform.decision.evidence import Case
 from exp_platform.decision.model import Action, Reason
 from exp_platform.decision.words import told
@@ -29,13 +29,21 @@ def _of_edits(case: Case) -> Iterator[Reason]:
     edits = case.experiment.earlier.edits
     if not edits:
         return
-    named = "; ".join(f"on {edit.on}: {told(edit.changes)}" for edit in edits[-_MOST_EDITS:])
+    named = "; ".join(f"on {edit.on}{_or_by(edit)}: {told(edit.changes)}" for edit in edits[-_MOST_EDITS:])
     before = len(edits) - _MOST_EDITS
     text = f"The spec was changed after its first run, {named}" + (
         f"; {before} earlier" if before > 0 else ""
     )
-    data = [{"on": e.on.isoformat(), "changes": [vars(change) for change in e.changes]} for e in edits]
+    data = [
+        {"on": e.on.isoformat(), "changes": [vars(change) for change in e.changes], "upgraded": e.upgraded}
+        for e in edits
+    ]
     yield Reason("SPEC_CHANGED", f"{text}.", {"edits": data})
+
+
+def _or_by(edit: Edit) -> str:
+    """What else than an author may have changed what the spec means."""
+    return " (the platform was upgraded too, and may have other defaults)" if edit.upgraded else ""
 
 
 def _of_plan(case: Case) -> Iterator[Reason]:

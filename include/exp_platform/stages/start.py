@@ -23,6 +23,7 @@ from exp_platform.stages.fingerprint import input_fingerprint
 from exp_platform.stages.graph import stages_of
 from exp_platform.stages.run import Run
 from exp_platform.tables.audit import What, person, record
+from exp_platform.tables.catalog import refuse_newer
 from exp_platform.tables.folders import read_file
 
 
@@ -52,10 +53,11 @@ def start_run(
 
     The caller holds the experiment's lease as `holder`; `started_by` is whom the audit names, by default this process' user. `as_of_dates` None: the last complete local day before `now`; days after
     the last useful one become that one. `force` runs all the same; `dry_run` writes nothing and returns no run.
-    Raises ConfigError for a day before the window or not over yet, an experiment that has not begun, or one whose stored
-    decisions spent alpha by another plan (`decision.sequential`).
+    Raises ConfigError for a day before the window or not over yet, an experiment that has not begun, one whose stored
+    decisions spent alpha by another plan (`decision.sequential`), or a state that a newer version has written.
     """
     environment = environment or load_environment()
+    refuse_newer(environment)
     now = now or datetime.now(UTC)
     days = as_of_days(
         experiment, as_of_dates if as_of_dates is not None else [default_as_of(experiment, now)], now
@@ -67,7 +69,8 @@ def start_run(
         experiment, environment, generate_synth=generate_synth, generated_until=until
     )
     read_on = now.astimezone(UTC).date()
-    edits = edits_since(Results(environment).registered(experiment.id), experiment, read_on)
+    published = Results(environment).registered(experiment.id)
+    edits = edits_since(published, experiment, read_on, upgraded=_was_upgraded(stored))
     experiment = remembering(experiment, memory_of(stored), fingerprint, read_on, edits)
     run_id = f"{now.astimezone(UTC):%Y%m%dT%H%M%S.%f}Z-{secrets.token_hex(3)}"  # sorts by time
     run = Run(
@@ -122,6 +125,12 @@ def _write_down(run: Run, environment: Environment, force: bool) -> None:
             "input_fingerprint": run.input_fingerprint,
         },
     )
+
+
+def _was_upgraded(stored: Sequence[StoredDecision]) -> bool:
+    """Whether other code than this made the newest of the stored decisions."""
+    newest = max(stored, key=lambda decision: decision.computed_at, default=None)
+    return newest is not None and newest.code_version != code_version()
 
 
 def default_as_of(experiment: Experiment, now: datetime) -> date:

@@ -193,25 +193,33 @@ def _ensure_tables(catalog: Catalog, environment: Environment) -> None:
         _create_table(catalog, environment, name)
     if done == wanted:
         return
-    known = sorted(present & TABLES.keys())
-    _refuse_newer(catalog, known)
-    for name in known:
+    _refuse_newer(catalog, present)
+    for name in sorted(present & TABLES.keys()):
         _add_missing_columns(catalog, name)
     catalog.update_namespace_properties(NAMESPACE, updates={_DEFINITIONS: wanted})
 
 
-def _refuse_newer(catalog: Catalog, names: Iterable[str]) -> None:
-    """Raise ConfigError where tables have columns of a newer version: what this one writes would leave them empty."""
+def refuse_newer(environment: Environment) -> None:
+    """Raise ConfigError where a newer version has written the tables, before anything else is done in vain."""
+    catalog = existing_catalog(environment)
+    if catalog is None or not catalog.namespace_exists(NAMESPACE):
+        return
+    if catalog.load_namespace_properties(NAMESPACE).get(_DEFINITIONS) != _definitions_hash():
+        _refuse_newer(catalog, {name for _, name in catalog.list_tables(NAMESPACE)})
+
+
+def _refuse_newer(catalog: Catalog, present: Iterable[str]) -> None:
+    """Of tables with columns that this version does not know: what it writes would leave them empty."""
     newer = []
-    for name in names:
+    for name in sorted(TABLES.keys() & present):
         columns = {field.name for field in table(catalog, name).schema().fields}
         if unknown := sorted(columns - {column for column, _ in TABLES[name].columns}):
             newer.append(f"{name} ({', '.join(unknown)})")
     if newer:
         raise ConfigError(
-            f"the stored state was written by a newer version of the platform, with columns that this one does not know: "
+            f"a newer version of the platform wrote the stored state, with columns that this one does not know: "
             f"{'; '.join(newer)}. Nothing was changed, and results can be read; to run or maintain, use that version or a newer "
-            "one, or restore a backup from before it (docs/10_operations.md)"
+            "one, or restore a backup from before it"
         )
 
 
