@@ -8,8 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 from airflow.sdk.definitions.asset import AssetNameRef, AssetUriRef
+from airflow.sdk.definitions.timetables.simple import NullTimetable
 
 from config.test_asset import TAKEN
+from config.test_awaited import LAKE, table
 from exp_platform.config.experiment import Schedule, Window
 from exp_platform.config.loading import load_all
 from exp_platform.orchestration.after_asset import asset_before, out_of_season
@@ -29,6 +31,14 @@ def test_whatever_a_spec_may_name_makes_a_dag(asset: str) -> None:
     dag = build_dag(after(asset))
     assert dag.timetable.asset_condition == asset_before(after(asset))
     assert "starts a run" in dag.doc_md
+
+
+def test_a_dag_that_is_kept_for_its_last_run_is_started_by_nothing_and_has_the_same_tasks() -> None:
+    on_s3 = replace(LAKE, exposures=table("s3://lake/exposures"))
+    experiment = replace(after("lake"), source=on_s3)
+    kept = build_dag(experiment, scheduled=False)
+    assert isinstance(kept.timetable, NullTimetable)
+    assert kept.task_ids == build_dag(experiment).task_ids
 
 
 def test_a_uri_is_found_as_airflow_writes_it() -> None:

@@ -77,8 +77,8 @@ def build_dags(experiments: Iterable[Experiment]) -> tuple[list[DAG], dict[str, 
     return made, failures
 
 
-def build_dag(experiment: Experiment) -> DAG:
-    """The experiment's DAG: a wait for data on S3, check, its stages, release.
+def build_dag(experiment: Experiment, *, scheduled: bool = True) -> DAG:
+    """The experiment's DAG: a wait for data on S3, check, its stages, release; not `scheduled`: runs by hand alone.
 
     Reads the environment's variables, in locations, and no database, clock, network or file.
     """
@@ -95,7 +95,7 @@ def build_dag(experiment: Experiment) -> DAG:
                 experiment.source.kind,
                 *(line(tag)[:LONGEST_TAG] for tag in experiment.tags),
             ],
-            schedule=asset_before(experiment) or timetable_of(experiment),
+            schedule=(asset_before(experiment) or timetable_of(experiment)) if scheduled else None,
             catchup=False,
             max_active_runs=1,
             is_paused_upon_creation=not experiment.schedule.active,

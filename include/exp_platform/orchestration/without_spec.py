@@ -6,7 +6,6 @@ goes on as it began; in any other one task fails and says what is wrong.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -63,8 +62,7 @@ def _kept(experiment_id: str) -> DAG | None:
         run_json = run_json_of(load_environment(), experiment_id)
         if not run_json:
             return None
-        experiment = Run.load(run_json).experiment
-        return build_dag(replace(experiment, schedule=replace(experiment.schedule, cron=None)))
+        return build_dag(Run.load(run_json).experiment, scheduled=False)
     except (
         Exception
     ):  # the run was removed, or is of another version; or as with a DAG that is made of the spec
