@@ -30,6 +30,7 @@ from exp_platform.tables.fence import guard
 from exp_platform.tables.schemas import (
     NAMESPACE,
     PROPERTIES,
+    RETIRED,
     TABLES,
     iceberg_schema,
     iceberg_type,
@@ -213,7 +214,8 @@ def _refuse_newer(catalog: Catalog, present: Iterable[str]) -> None:
     newer = []
     for name in sorted(TABLES.keys() & present):
         columns = {field.name for field in table(catalog, name).schema().fields}
-        if unknown := sorted(columns - {column for column, _ in TABLES[name].columns}):
+        known = {column for column, _ in TABLES[name].columns} | RETIRED.get(name, frozenset())
+        if unknown := sorted(columns - known):
             newer.append(f"{name} ({', '.join(unknown)})")
     if newer:
         raise ConfigError(

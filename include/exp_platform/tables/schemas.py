@@ -1,7 +1,7 @@
 """Every table of the platform, each defined once: its columns, how it is partitioned, its properties.
 
 Adding a column later is adding a line here: `catalog.open_catalog` adds what a table lacks. Columns are never
-renamed or retyped in place, and all are nullable, so older files stay readable.
+renamed or retyped in place, and all are nullable, so older files stay readable. One that is taken out goes into `RETIRED`.
 """
 
 from __future__ import annotations
@@ -205,6 +205,10 @@ TABLES: dict[str, TableDefinition] = {
         *(_of_rows(row_type.TABLE, row_type) for row_type in (*ROW_TYPES, CheckResult)),
     )
 }
+
+# Table -> columns that older versions made and this one does not write. Any other that is not in TABLES is of a newer
+# version, and `catalog` refuses to write beside it.
+RETIRED: dict[str, frozenset[str]] = {}
 
 PROPERTIES: dict[str, str] = {
     "format-version": "2",
