@@ -7,6 +7,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
 import pytest
 from botocore.exceptions import ClientError
 from pyarrow.feather import read_table
@@ -19,6 +20,7 @@ from stack.running import (
     SECOND,
     Content,
     Stack,
+    address,
     content,
     digest,
     in_order,
@@ -72,6 +74,22 @@ def test_spark_on_this_machine_reads_what_pyiceberg_reads(
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
     read = {name: without_run(read_table(tmp_path / name)) for name in undisturbed[FIRST]}
     assert {name: digest(found) for name, found in read.items()} == undisturbed[FIRST]
+
+
+def test_what_spark_did_in_stages_that_have_ended_is_on_the_history_server(
+    stack: Stack, undisturbed: dict[str, Content]
+) -> None:
+    """The master forgets its applications with a restart, and a driver's own page ends with it."""
+    page = f"{address('SPARK_HISTORY_PORT', 18080)}/api/v1/applications"
+
+    def kept() -> dict[str, str] | None:
+        ended = httpx.get(page, params={"status": "completed"}, timeout=30).json()
+        found = {app["name"]: app["id"] for app in ended}
+        return found if f"ingest {FIRST}" in found else None
+
+    known = until(kept, 60, "the ended stage's events")
+    jobs = httpx.get(f"{page}/{known[f'ingest {FIRST}']}/jobs", timeout=60).json()
+    assert {job["status"] for job in jobs} == {"SUCCEEDED"}
 
 
 @pytest.mark.parametrize(
