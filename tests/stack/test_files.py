@@ -123,6 +123,12 @@ def test_code_and_state_survive_their_containers() -> None:
     assert "state:/opt/exp_platform/data" in mounts["airflow-scheduler"]
     configs = "./configs:/opt/exp_platform/configs:ro"
     assert all(configs in mounts[name] for name in SERVICES if name.startswith("airflow-"))
+    # A new volume takes the owner of what the image has there, so the image has it.
+    made = re.search(r"--owner=exp_platform (.*)", (ROOT / "docker/Dockerfile").read_text())
+    assert made is not None
+    ours = [mount for name in SERVICES if name.startswith(("airflow", "spark")) for mount in mounts[name]]
+    places = {place.split(":")[1] for place in ours if not place.startswith("./")}
+    assert places <= {f"/opt/exp_platform/{folder}" for folder in made[1].split()}
     named = {mount.split(":")[0] for all_of in mounts.values() for mount in all_of} - {"./configs"}
     assert named == STACK["volumes"].keys()
 
