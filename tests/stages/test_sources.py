@@ -440,6 +440,27 @@ def test_a_file_that_is_replaced_or_deleted_after_the_plan_is_not_read_as_planne
     assert "it was deleted after this run began: deliver it and run again" in told_when_read(plan)
 
 
+@pytest.mark.parametrize(
+    ("listed", "asked", "same"),
+    [
+        (
+            1_700_000_000_123_000_000,
+            1_700_000_000_000_000_000,
+            True,
+        ),  # MinIO: a listing, then the file itself
+        (1_700_000_000_123_000_000, 1_700_000_001_000_000_000, False),
+        (1_700_000_000_123_000_000, 1_700_000_000_456_000_000, False),  # a disk's own times
+        (1_700_000_000_000_000_000, 1_700_000_000_000_000_000, True),
+        (None, None, True),
+    ],
+)
+def test_a_store_that_tells_times_finer_in_a_listing_has_changed_no_file(
+    listed: int | None, asked: int | None, same: bool
+) -> None:
+    assert pieces.FileState(7, listed).same(pieces.FileState(7, asked)) is same
+    assert not pieces.FileState(7, listed).same(pieces.FileState(8, asked))
+
+
 def test_a_damaged_page_is_found_by_its_checksum(tmp_path: Path, environment: Environment) -> None:
     """A flipped bit in numbers that are stored plainly still reads as numbers."""
     path = tmp_path / "exposures" / "part.parquet"

@@ -19,6 +19,7 @@ from exp_platform.stages.unreadable import UnreadableError
 
 BATCH_ROWS = 131_072  # rows a shard is made of: some 8 MB
 PIECE_ROWS = 1_000_000  # rows a task reads of a large Parquet file
+_SECOND = 1_000_000_000  # nanoseconds
 
 Columns = tuple[tuple[str, str], ...]  # ours, theirs
 
@@ -35,12 +36,20 @@ class FileState:
         """The state that a listing tells."""
         return cls(info.size, info.mtime_ns)
 
+    def same(self, other: FileState) -> bool:
+        """Whether two looks saw one file. S3 tells a file's own time in whole seconds, and in a listing some stores are finer."""
+        if self.size != other.size or self.modified is None or other.modified is None:
+            return self == other
+        coarse = any(moment % _SECOND == 0 for moment in (self.modified, other.modified))
+        unit = _SECOND if coarse else 1
+        return self.modified // unit == other.modified // unit
+
     def require(self, files: pafs.FileSystem, path: str) -> None:
         """Raises UnreadableError where the file is another one now, or gone."""
         now = files.get_file_info(path)
         if now.type != pafs.FileType.File:
             raise UnreadableError("it was deleted after this run began: deliver it and run again")
-        if FileState.of(now) != self:
+        if not self.same(FileState.of(now)):
             raise UnreadableError("it was changed after this run began: run again once it is written in full")
 
 
