@@ -34,7 +34,8 @@ CHART = {
     "extraEnvFrom", "env", "extraEnv", "config.*", "securityContexts.pod.*", "securityContexts.containers.*",
     "migrateDatabaseJob.args", "createUserJob.args", "createUserJob.env", "scheduler.serviceAccount.create",
     "scheduler.serviceAccount.name", "scheduler.terminationGracePeriodSeconds", "scheduler.extraVolumes",
-    "scheduler.extraVolumeMounts", "scheduler.livenessProbe.command", "scheduler.startupProbe.failureThreshold",
+    "scheduler.extraVolumeMounts", "scheduler.affinity.*", "dagProcessor.extraVolumes", "dagProcessor.extraVolumeMounts",
+    "dagProcessor.affinity.*", "scheduler.livenessProbe.command", "scheduler.startupProbe.failureThreshold",
     "scheduler.startupProbe.command", "scheduler.logGroomerSidecar.enabled", "scheduler.resources.*",
     "workers.celery.persistence.size", "triggerer.persistence.enabled", "triggerer.livenessProbe.command",
     "triggerer.logGroomerSidecar.enabled", "triggerer.resources.*", "dagProcessor.livenessProbe.timeoutSeconds",
@@ -190,15 +191,24 @@ def test_no_secret_has_a_value_in_the_project() -> None:
                 assert re.fullmatch("<.*>", value), key
 
 
-def test_run_folders_lie_on_the_claim_which_the_pod_that_runs_tasks_mounts_alone() -> None:
+def test_run_folders_lie_on_the_claim_which_two_pods_of_one_node_mount() -> None:
+    """More pods, or another node, and a claim of one node would keep a pod from starting."""
     env = {one["name"]: one["value"] for one in VALUES["env"]}
     (claim,) = manifests("state-volume.yaml")
-    (volume,), (mount,) = VALUES["scheduler"]["extraVolumes"], VALUES["scheduler"]["extraVolumeMounts"]
-    assert volume["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
-    assert mount == {"name": volume["name"], "mountPath": env["EXP_STATE_DIR"]}
     assert claim["spec"]["accessModes"] == ["ReadWriteOnce"]
     assert VALUES["executor"] == "LocalExecutor"
     assert not {"volumes", "volumeMounts"} & VALUES.keys()
+    assert [pod for pod in PODS if "extraVolumes" in VALUES[pod]] == ["scheduler", "dagProcessor"]
+    for pod in ("scheduler", "dagProcessor"):
+        (volume,), (mount,) = VALUES[pod]["extraVolumes"], VALUES[pod]["extraVolumeMounts"]
+        assert volume["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+        assert (mount["name"], mount["mountPath"]) == (volume["name"], env["EXP_STATE_DIR"])
+    assert mount["readOnly"]
+    (near,) = VALUES["dagProcessor"]["affinity"]["podAffinity"][
+        "requiredDuringSchedulingIgnoredDuringExecution"
+    ]
+    assert near["labelSelector"] == {"matchLabels": {"component": "scheduler"}}
+    assert near["topologyKey"] == "kubernetes.io/hostname"
 
 
 def test_the_scheduler_has_the_account_to_which_the_role_is_bound() -> None:

@@ -20,7 +20,7 @@ PROGRAM = """
 from pyspark.sql import SparkSession
 from exp_platform.spark.jar_checksums import PARTS  # the package is there
 spark = SparkSession.builder.getOrCreate()
-where = spark.sparkContext.parallelize(range(100), 4).map(lambda i: (i * 2, len(PARTS))).collect()
+where = spark.sparkContext.parallelize(range(100), 2).map(lambda i: (i * 2, len(PARTS))).collect()
 print("sum is", sum(i for i, _ in where), {n for _, n in where})
 spark.stop()
 """
@@ -78,7 +78,7 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Ended:
             env=os.environ | {"KUBECONFIG": str(folder / "none")},
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=540,
         )
         return Ended(said, cluster)
 
@@ -111,6 +111,14 @@ def test_executors_have_their_account_no_token_and_no_rights_of_the_machine(ende
     (container,) = pod["spec"]["containers"]
     assert (container["image"], container["args"]) == ("registry/image:1", ["executor"])
     assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_only_its_own_executors_can_talk_to_a_driver(ended: Ended) -> None:
+    (pod,) = ended.made("Pod")
+    (secret,) = (
+        one["value"] for one in pod["spec"]["containers"][0]["env"] if one["name"] == "_SPARK_AUTH_SECRET"
+    )
+    assert len(secret) >= 32
 
 
 def test_nothing_of_a_session_stays_and_no_secret_is_in_what_it_made(ended: Ended) -> None:
