@@ -1,0 +1,61 @@
+"""Whatever a page tells people to type exists: targets of make, commands of exp, files of the project."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from exp_platform.cli import app
+from exp_platform.config.environment import project_root
+
+ROOT = project_root()
+PAGES = ["README.md", *sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/*.md"))]
+OF_A_READER = re.compile(r"configs/(experiments|environments)/\w+\.yaml")  # which a page lets them write
+ROOMS = "configs|dags|deploy|docker|include|jars|jobs|plugins|scripts|tests"
+
+
+def code(page: str) -> str:
+    """What a page sets as code, a line each."""
+    text = (ROOT / page).read_text()
+    blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    return "\n".join(
+        [
+            *blocks,
+            *re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)),
+        ]
+    )
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_make_has_every_target_that_a_page_names(page: str) -> None:
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = re.findall(r"(?:^|[ ;&(])make((?: [a-z][a-z0-9-]*(?![\w=]))+)", code(page), re.MULTILINE)
+    assert not {target for line in named for target in line.split()} - targets
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_exp_has_every_command_that_a_page_names(page: str) -> None:
+    commands = set(getattr(get_command(app), "commands"))  # noqa: B009  a group has them, which the type does not say
+    named = set(re.findall(r"(?:^|tools |[;&(] )exp ([a-z]+)\b", code(page), re.MULTILINE))
+    assert not named - commands
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_file_that_a_page_names_is_there(page: str) -> None:
+    named = set(re.findall(rf"(?<![\w/.>-])((?:{ROOMS})/[\w./-]*\w)", code(page)))
+    made = {
+        name for name in named if re.match(r"jars/(cluster|conf|.*\.jar$)", name)
+    }  # by make setup, for a machine
+    absent = [name for name in named - made if not (ROOT / name).exists() and not OF_A_READER.fullmatch(name)]
+    assert not absent
+
+
+def test_the_pages_are_found_and_name_things() -> None:
+    everything = "\n".join(code(page) for page in PAGES)
+    assert Path(ROOT / "docs" / "11_deployment.md").is_file()
+    assert {"make setup", "exp results", "scripts/compose.sh"} <= set(
+        re.findall(r"make setup\b|exp results|scripts/compose\.sh", everything)
+    )
