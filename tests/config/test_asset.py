@@ -10,6 +10,7 @@ from config.test_awaited import LAKE, experiment
 from exp_platform.config.asset import asset_fault, is_uri
 from exp_platform.config.awaited import awaited, files_on_s3
 from exp_platform.config.experiment import Schedule
+from exp_platform.config.source_rules import NOTHING_DECLARED
 from exp_platform.config.spec_plan import ScheduleSpec
 
 TAKEN = [
@@ -62,8 +63,10 @@ def test_what_airflow_refuses_or_would_never_find_is_refused(asset: str, fault: 
 
 def test_a_run_after_an_asset_waits_for_nothing() -> None:
     started = experiment(LAKE, cron=None, after="lake exports")
-    assert awaited(started) == ()
-    assert files_on_s3(started) == awaited(replace(started, schedule=Schedule()))
+    assert awaited(started, NOTHING_DECLARED) == ()
+    assert files_on_s3(started, NOTHING_DECLARED) == awaited(
+        replace(started, schedule=Schedule()), NOTHING_DECLARED
+    )
 
 
 def test_without_after_the_default_stays_daily() -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from exp_platform.config.awaited import Awaited, awaited, files_on_s3
+from exp_platform.config import awaited as module
+from exp_platform.config.awaited import Awaited
 from exp_platform.config.experiment import (
     EventsSource,
     Experiment,
@@ -20,6 +21,7 @@ from exp_platform.config.experiment import (
     Window,
 )
 from exp_platform.config.hashing import config_hash
+from exp_platform.config.source_rules import NOTHING_DECLARED, SourceRules
 
 
 def table(location: str, kind: Any = "parquet") -> TableSource:
@@ -44,33 +46,41 @@ def experiment(source: Any, **schedule: Any) -> Experiment:
     )
 
 
+def awaited(spec: Experiment, rules: SourceRules = NOTHING_DECLARED) -> tuple[Awaited, ...]:
+    return module.awaited(spec, rules)
+
+
 LAKE = events(table("s3://lake/exposures/"), table("s3a://lake/outcomes/*.csv", "csv"))
 
 
 def test_by_default_the_files_of_the_source_as_the_spec_names_them() -> None:
     assert awaited(experiment(LAKE)) == (
-        Awaited("exposures", "s3://lake/exposures/", "parquet"),
-        Awaited("outcomes", "s3a://lake/outcomes/*.csv", "csv"),
+        Awaited("exposures", "s3://lake/exposures/", "parquet", "s3://lake/exposures/"),
+        Awaited("outcomes", "s3a://lake/outcomes/*.csv", "csv", "s3a://lake/outcomes/*.csv"),
     )
     units = UnitsSource(table("s3://lake/units.parquet"), {}, (), (), {})
-    assert awaited(experiment(units)) == (Awaited("units", "s3://lake/units.parquet", "parquet"),)
+    assert awaited(experiment(units)) == (
+        Awaited("units", "s3://lake/units.parquet", "parquet", "s3://lake/units.parquet"),
+    )
 
 
 def test_neither_local_files_nor_tables_nor_generated_data() -> None:
     half = events(table("lake.exposures", "iceberg"), table("s3://lake/outcomes"))
-    assert awaited(experiment(half)) == (Awaited("outcomes", "s3://lake/outcomes", "parquet"),)
+    assert awaited(experiment(half)) == (
+        Awaited("outcomes", "s3://lake/outcomes", "parquet", "s3://lake/outcomes"),
+    )
     for place in ("/data/exposures", "exposures", "s3/exposures", "https://lake/exposures", "file:///data"):
         assert awaited(experiment(events(table(place), table(place)))) == ()
     assert awaited(experiment(SyntheticSource(10, 1, 3, 0, 1.0, 0.1, (0.0,), (0.0,), 1.0, 1.0))) == ()
 
 
 def test_a_marker_stands_for_the_files_whatever_the_source() -> None:
-    marked = (Awaited("schedule.wait_for", "s3://lake/{as_of}/_SUCCESS", None),)
+    marked = (Awaited("schedule.wait_for", "s3://lake/{as_of}/_SUCCESS", None, "s3://lake/{as_of}/_SUCCESS"),)
     wait_for = ("s3://lake/{as_of}/_SUCCESS",)
     assert awaited(experiment(LAKE, wait_for=wait_for)) == marked
     assert awaited(experiment(events(table("a", "iceberg"), table("/b")), wait_for=wait_for)) == marked
     assert awaited(experiment(LAKE, wait_for=())) == ()
-    assert files_on_s3(experiment(LAKE, wait_for=())) == awaited(experiment(LAKE))
+    assert module.files_on_s3(experiment(LAKE, wait_for=()), NOTHING_DECLARED) == awaited(experiment(LAKE))
 
 
 @pytest.mark.parametrize(
@@ -81,19 +91,25 @@ def test_a_marker_stands_for_the_files_whatever_the_source() -> None:
 def test_a_variable_decides_where_the_data_are(
     lake: str | None, found: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("LAKE", raising=False)
+    monkeypatch.delenv("EXP_LAKE", raising=False)
     if lake:
-        monkeypatch.setenv("LAKE", lake)
-    source = UnitsSource(table("${LAKE}/exposures"), {}, (), (), {})
+        monkeypatch.setenv("EXP_LAKE", lake)
+    source = UnitsSource(table("${EXP_LAKE}/exposures"), {}, (), (), {})
     assert [item.location for item in awaited(experiment(source))] == found
-    marked = experiment(source, wait_for=("${LAKE}/exposures",))
+    marked = experiment(source, wait_for=("${EXP_LAKE}/exposures",))
     assert [item.location for item in awaited(marked)] == found
 
 
 def test_the_day_stands_in_the_name_of_a_marker_and_nowhere_else() -> None:
-    marker = Awaited("schedule.wait_for", "s3://lake/{as_of}/day={as_of}", None)
-    assert marker.at(date(2026, 1, 5)) == replace(marker, location="s3://lake/2026-01-05/day=2026-01-05")
-    data = Awaited("exposures", "s3://lake/{as_of}", "parquet")  # a folder of that odd name: ingest reads it
+    marker = Awaited(
+        "schedule.wait_for", "s3://lake/{as_of}/day={as_of}", None, "s3://lake/{as_of}/day={as_of}"
+    )
+    assert marker.at(date(2026, 1, 5)) == replace(
+        marker, location="s3://lake/2026-01-05/day=2026-01-05", written="s3://lake/2026-01-05/day=2026-01-05"
+    )
+    data = Awaited(
+        "exposures", "s3://lake/{as_of}", "parquet", "s3://lake/{as_of}"
+    )  # a folder of that odd name: ingest reads it
     assert data.at(date(2026, 1, 5)) == data
 
 

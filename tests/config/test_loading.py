@@ -13,7 +13,6 @@ import pytest
 from exp_platform.config import loading
 from exp_platform.config.environment import project_root
 from exp_platform.config.loading import (
-    expand_location,
     load_all,
     load_experiment,
     load_one_for_parse,
@@ -335,32 +334,6 @@ def forbid_reading(monkeypatch: pytest.MonkeyPatch, paths: set[Path]) -> None:
         return open_file(path, *rest, **more)
 
     monkeypatch.setattr(Path, "open", guarded)
-
-
-class TestLocation:
-    """Where files are is found out when they are read, not when the spec is."""
-
-    def test_variables_are_filled_in(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("EXP_DATA_DIR", "/lake")
-
-        assert expand_location("${EXP_DATA_DIR}/users.csv", "configs/experiments/x.yaml") == "/lake/users.csv"
-
-    def test_an_unset_variable_is_told_with_the_remedy(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.delenv("EXP_DATA_DIR", raising=False)
-
-        with pytest.raises(
-            ConfigError, match=r"x\.yaml: source: .* needs the environment variable EXP_DATA_DIR, .*export"
-        ):
-            expand_location("${EXP_DATA_DIR}/users.csv", "configs/experiments/x.yaml")
-
-    def test_relative_paths_lie_beside_the_spec(self) -> None:
-        expected = str(project_root() / "configs" / "experiments" / "users.csv")
-
-        assert expand_location("users.csv", "configs/experiments/x.yaml") == expected
-        assert expand_location("data/*.csv", "/etc/specs/x.yaml") == "/etc/specs/data/*.csv"
-
-    def test_uris_stay(self) -> None:
-        assert expand_location("s3://lake/users/", "configs/experiments/x.yaml") == "s3://lake/users/"
 
 
 class TestNamedEnvironment:

@@ -12,7 +12,9 @@ import pytest
 
 from exp_platform.config.environment import project_root
 from exp_platform.config.experiment import Effect, Guardrail, SyntheticSource, UnitsSource, Variant, Winsorise
-from exp_platform.config.loading import expand_location, load_all, load_experiment, named_environment
+from exp_platform.config.loading import load_all, load_experiment, named_environment
+from exp_platform.config.locations import expand_location
+from exp_platform.config.source_rules import SourceRules
 
 CONFIGS = project_root() / "configs"
 
@@ -114,7 +116,9 @@ def test_cookie_cats_names_what_its_file_holds(data_dir: Path) -> None:
 
 
 def columns_and_arms(source: UnitsSource, spec_file: str) -> tuple[set[str], set[str]]:
-    with gzip.open(expand_location(source.table.location, spec_file), "rt") as file:
+    with gzip.open(
+        expand_location(source.table.location, spec_file, ("source", "path"), SourceRules()), "rt"
+    ) as file:
         rows = csv.DictReader(file)
         arms = {row[source.table.columns["variant_id"]] for row in rows}
         return set(rows.fieldnames or ()), arms

@@ -72,17 +72,21 @@ def _last_line(capfd: pytest.CaptureFixture[str]) -> str:
 
 def test_only_a_source_on_s3_is_waited_for(deployment: Deployment, monkeypatch) -> None:
     local = FULL | {"source": {"kind": "events", "exposures": {"path": "x"}, "outcomes": {"table": "lake.y"}}}
-    variable = json.loads(json.dumps(FULL).replace("s3://lake", "${LAKE}"))
+    variable = json.loads(json.dumps(FULL).replace("s3://lake", "${EXP_LAKE}"))
     specs = {"local": local, "full": FULL, "marked": MARKED, "variable": variable, "synthetic": SPEC}
     deployment.specs(specs)
-    monkeypatch.setenv("LAKE", "/data")
+    monkeypatch.setenv("EXP_LAKE", "/data")
     dags = {name: build_dag(load_experiment(name)) for name in specs}
     assert [name for name, dag in dags.items() if "wait_for_source" in dag.task_ids] == ["full", "marked"]
-    monkeypatch.setenv("LAKE", "s3://elsewhere")
+    monkeypatch.setenv("EXP_LAKE", "s3://elsewhere")
     assert build_dag(load_experiment("variable")).get_task("wait_for_source").bucket_key == [
         "s3://elsewhere/exposures/",
         "s3://elsewhere/outcomes/*.csv.gz",
     ]
+    variable = build_dag(load_experiment("variable"))
+    assert "`${EXP_LAKE}/exposures/`" in variable.doc_md
+    shown = json.dumps(DagSerialization.serialize_dag(variable))
+    assert "elsewhere" not in shown.replace(json.dumps(variable.get_task("wait_for_source").bucket_key), "")
     for name, dag in dags.items():
         assert ("wait_for_source" in dag.doc_md) is (name in ("full", "marked"))
 
@@ -237,7 +241,8 @@ def test_a_task_that_waits_says_until_when_and_for_what(marked: SourceSensor) ->
         marked.execute(CONTEXT)
     assert deferred.value.timeout == timedelta(hours=2.5)
     assert isinstance(deferred.value.trigger, ArrivalTrigger)
-    assert deferred.value.trigger.awaited == [["schedule.wait_for", "s3://lake/2026-01-07/_SUCCESS", None]]
+    marker = "s3://lake/2026-01-07/_SUCCESS"
+    assert deferred.value.trigger.awaited == [["schedule.wait_for", marker, None, marker]]
 
 
 def test_a_wait_in_vain_names_what_has_not_come_and_the_remedy(marked: SourceSensor) -> None:

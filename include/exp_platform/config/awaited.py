@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date
 
-from exp_platform.config.experiment import EventsSource, Experiment, UnitsSource
-from exp_platform.config.loading import expand_location
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.locations import expand_location, written
+from exp_platform.config.source_rules import SourceRules
 from exp_platform.errors import ConfigError
 
 WAIT_FOR = "schedule.wait_for"
@@ -24,43 +24,46 @@ class Awaited:
     what: str  # exposures, outcomes, units; or schedule.wait_for
     location: str  # variables filled in
     format: str | None  # of data; None: any object is welcome, and the location may hold {as_of}
+    written: str = ""  # the location as the spec has it
+
+    @property
+    def told(self) -> str:
+        """The location for people: not what its variables hold."""
+        return self.written or self.location
 
     def at(self, as_of: date) -> Awaited:
         """The same of one day."""
         if self.format is not None:
             return self
-        return replace(self, location=self.location.replace("{as_of}", as_of.isoformat()))
+        location, written = (
+            one.replace("{as_of}", as_of.isoformat()) for one in (self.location, self.written)
+        )
+        return replace(self, location=location, written=written)
 
 
-def awaited(experiment: Experiment) -> tuple[Awaited, ...]:
+def awaited(experiment: Experiment, rules: SourceRules) -> tuple[Awaited, ...]:
     """What `schedule.wait_for` names, else the source's own files, as far as they lie on S3; nothing `after` an asset.
 
-    A location whose variable is not set is left out: `ingest` says so at once. Reads the environment's variables.
+    A location that names a variable that is not set, or that the rules refuse, is left out: `check` says so at once. Reads the
+    environment's variables.
     """
     if experiment.schedule.after is not None:
         return ()
-    wanted = experiment.schedule.wait_for
-    if wanted is None:
-        return files_on_s3(experiment)
-    return _on_s3(experiment, ((WAIT_FOR, location, None) for location in wanted))
+    if experiment.schedule.wait_for is None:
+        return files_on_s3(experiment, rules)
+    return _on_s3(experiment, rules, markers=True)
 
 
-def files_on_s3(experiment: Experiment) -> tuple[Awaited, ...]:
+def files_on_s3(experiment: Experiment, rules: SourceRules) -> tuple[Awaited, ...]:
     """The source's tables that are files on S3."""
-    source = experiment.source
-    tables = {}
-    if isinstance(source, EventsSource):
-        tables = {"exposures": source.exposures, "outcomes": source.outcomes}
-    elif isinstance(source, UnitsSource):
-        tables = {"units": source.table}
-    return _on_s3(
-        experiment, ((name, t.location, t.format) for name, t in tables.items() if t.format != "iceberg")
-    )
+    return _on_s3(experiment, rules, markers=False)
 
 
-def _on_s3(experiment: Experiment, places: Iterable[tuple[str, str, str | None]]) -> tuple[Awaited, ...]:
+def _on_s3(experiment: Experiment, rules: SourceRules, *, markers: bool) -> tuple[Awaited, ...]:
     found = []
-    for what, location, kind in places:
-        with suppress(ConfigError):  # a variable that is not set
-            found.append(Awaited(what, expand_location(location, experiment.spec_file), kind))
+    for key, what, location, kind in written(experiment):
+        if (kind is None) is markers:
+            with suppress(ConfigError):
+                place = expand_location(location, experiment.spec_file, key, rules)
+                found.append(Awaited(what, place, kind, location))
     return tuple(item for item in found if _S3.match(item.location))

@@ -28,6 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from exp_platform.config.faults import one_line, render_key
 from exp_platform.config.secret_values import secret
+from exp_platform.config.source_rules import Root, SourceRules, VariableName, declared_secrets, secrets_of
 from exp_platform.config.spark_settings import SparkSettings
 from exp_platform.config.variables import filled
 from exp_platform.config.yaml_file import Document, read_bounded
@@ -116,6 +117,18 @@ class Environment(_Frozen):
         None  # None: in the catalog's database; with a rest catalog, in a file of this machine
     )
     spark: SparkSettings = SparkSettings()
+    variables: tuple[VariableName, ...] = ()  # that locations of specs may name, beside EXP_ ones
+    source_roots: tuple[Root, ...] | None = None  # under which the files of specs must lie; None: anywhere
+
+    @property
+    def source_rules(self) -> SourceRules:
+        """What the locations of specs may be."""
+        return SourceRules(
+            str(_file(self.name)),
+            frozenset(self.variables),
+            frozenset(secrets_of(self.model_dump(mode="json"))),
+            self.source_roots,
+        )
 
     @property
     def uses_s3(self) -> bool:
@@ -252,17 +265,21 @@ def load_environment(name: str | None = None) -> Environment:
     `name` is the file's name without `.yaml`; None means `EXP_ENVIRONMENT`, else `embedded`. Writes nothing.
     """
     name = name or os.environ.get("EXP_ENVIRONMENT") or DEFAULT_ENVIRONMENT
-    folder = config_dir() / "environments"
-    path = folder / f"{name}.yaml"
+    path = _file(name)
+    folder = path.parent
     if not _NAME.fullmatch(name) or not path.is_file():
         known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml"))) or "none"
         raise ConfigError(f"environment {name!r} is unknown; {folder} has: {known}")
-    environment = _validated(path, _filled(_read(path), str(path)))
+    environment = _validated(path, _read(path))
     if environment.name != name:
         raise ConfigError(
-            f"{path}: name: found {environment.name!r}, allowed is the file's own name, {name!r}"
+            f"{path}: name: found another one than the file's own name, which is allowed: {name!r}"
         )
     return environment
+
+
+def _file(name: str) -> Path:
+    return config_dir() / "environments" / f"{name}.yaml"
 
 
 def _directory(variable: str, default: str) -> Path:
@@ -290,18 +307,36 @@ def _filled(value: Any, place: str) -> Any:
     """The content with the variables of every text in it filled in."""
     if isinstance(value, dict):
         return {key: _filled(inner, f"{place}: {key}") for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_filled(inner, place) for inner in value]
     return filled(value, place) if isinstance(value, str) else value
+
+
+def _as_written(content: Any, key: tuple[str | int, ...]) -> Any:
+    """What stands at a key, its variables not filled in: a message must not tell their values."""
+    for part in key:
+        try:
+            content = content[part]
+        except (LookupError, TypeError):  # a key that is missing: what it should stand in
+            break
+    return content
 
 
 def _validated(path: Path, content: dict[str, Any]) -> Environment:
     try:
-        environment = Environment.model_validate(content)
+        environment = Environment.model_validate(_filled(content, str(path)))
     except ValidationError as error:
         faults = [
-            f"{path}: {render_key(fault['loc'])}: {fault['msg']} (found {one_line(repr(fault['input']), 80)})"
+            f"{path}: {render_key(fault['loc'])}: {fault['msg']} "
+            f"(found {one_line(repr(_as_written(content, fault['loc'])), 80)})"
             for fault in error.errors()
         ]
-        raise ConfigError("\n".join(faults)) from error
+        raise ConfigError("\n".join(faults)) from None
+    for name in declared_secrets(environment.variables, environment.source_rules.secrets):
+        raise ConfigError(
+            f"{path}: variables: found {name}, which this file says holds a secret: leave it out, since what locations name "
+            "stands in specs and messages"
+        )
     catalog = environment.catalog
     if catalog.kind == "sqlite":
         catalog = catalog.model_copy(update={"uri": _absolute(catalog.uri)})
@@ -323,6 +358,7 @@ def _validated(path: Path, content: dict[str, Any]) -> Environment:
             "catalog": catalog,
             "leases": leases,
             "spark": spark,
+            "source_roots": environment.source_roots and tuple(map(_absolute, environment.source_roots)),
         }
     )
     _refuse_odd_places(path, made)

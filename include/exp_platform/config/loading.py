@@ -6,18 +6,20 @@ spec a file). A broken entry never hurts another one. Imports neither NumPy nor 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import yaml
 
 from exp_platform.config.entries import FOLDER, ID_REMEDY, Entry, SpecFile, entries_of, is_id, resolve
 from exp_platform.config.environment import config_dir as default_config_dir
-from exp_platform.config.environment import project_root
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.faults import Fault, SpecError, Words, one_line, render_found, suggest
-from exp_platform.config.variables import filled
+from exp_platform.config.locations import current_rules, variable_faults
 from exp_platform.config.yaml_file import Document, read_bounded
 from exp_platform.errors import ConfigError
 
@@ -56,7 +58,9 @@ def load_experiment(experiment_id: str, config: Path | None = None) -> Experimen
         raise ConfigError(
             f"{config}: there is no such file; the default is {default_config_dir() / MAIN_FILE}"
         )
-    return _pick(experiment_id, _load(_files(config) if config is not None else spec_files()))
+    if config is None:
+        return _pick(experiment_id, _load(spec_files()))
+    return _pick(experiment_id, _load(_files(config), _environment_of(config)))
 
 
 def load_one_for_parse(experiment_id: str, config_dir: Path | None = None) -> Experiment:
@@ -90,17 +94,11 @@ def named_environment(config: Path) -> str | None:
     return name
 
 
-def expand_location(location: str, spec_file: str) -> str:
-    """Where files are: `${VARIABLES}` filled in, relative paths taken from the spec file's folder; URIs stay.
-
-    Raises ConfigError for a variable that is not set. Not for Iceberg tables, which have names instead.
-    """
-    expanded = filled(location, f"{spec_file}: source")
-    return (
-        expanded
-        if "://" in expanded
-        else str((project_root() / spec_file).parent / Path(expanded).expanduser())
-    )
+def _environment_of(config: Path) -> str | None:
+    """The environment that a file's experiments will be run in, as far as the file says; what is wrong in it is told elsewhere."""
+    with suppress(ConfigError):
+        return os.environ.get("EXP_ENVIRONMENT") or named_environment(config)
+    return None
 
 
 def _likely_files(experiment_id: str, config_dir: Path | None) -> Iterator[Path]:
@@ -129,7 +127,7 @@ def _is_there(path: Path) -> bool:
     return path.is_symlink() or path.exists()
 
 
-def _load(paths: Sequence[Path]) -> Loaded:
+def _load(paths: Sequence[Path], environment: str | None = None) -> Loaded:
     entries: list[Entry] = []
     errors: list[SpecError] = []
     for path in paths:
@@ -141,7 +139,7 @@ def _load(paths: Sequence[Path]) -> Loaded:
         found_entries, faults = entries_of(path, text)
         entries += found_entries
         errors += faults
-    loaded = _check(entries)
+    loaded = _check(entries, environment)
     errors += loaded.errors
     order = {SpecFile(path).name: position for position, path in enumerate(paths)}
     in_order = sorted(errors, key=lambda error: (order[error.file], error.line or 0))
@@ -154,7 +152,7 @@ def _unread(path: Path, error: OSError) -> Fault:
     return Fault((), Words(error.strerror or str(error)), "a file that can be read is required")
 
 
-def _check(entries: Iterable[Entry]) -> Loaded:
+def _check(entries: Iterable[Entry], environment: str | None = None) -> Loaded:
     """Check every entry; of several with one id, the file named after it has it, else the first."""
     entries = list(entries)
     owners: dict[str, Entry] = {}
@@ -164,6 +162,7 @@ def _check(entries: Iterable[Entry]) -> Loaded:
     experiments: dict[str, Experiment] = {}
     errors: list[SpecError] = []
     broken: dict[str, bool] = {}
+    rules = cache(lambda: current_rules(environment))
     for entry in entries:
         owner = owners.get(entry.id, entry) if isinstance(entry.id, str) else entry
         if owner is not entry:
@@ -172,11 +171,14 @@ def _check(entries: Iterable[Entry]) -> Loaded:
             continue
         result = resolve(entry)
         if isinstance(result, Experiment):
-            experiments[result.id] = result
+            faults = list(variable_faults(result, rules))
+            if not faults:
+                experiments[result.id] = result
         else:
-            errors += entry.errors(result)
-            if isinstance(entry.id, str) and is_id(entry.id):
-                broken[entry.id] = _is_active(entry)
+            faults = result
+        errors += entry.errors(faults)
+        if faults and isinstance(entry.id, str) and is_id(entry.id):
+            broken[entry.id] = _is_active(entry)
     return Loaded(experiments, tuple(errors), broken)
 
 

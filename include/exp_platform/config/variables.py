@@ -10,6 +10,17 @@ from exp_platform.errors import ConfigError
 _REFERENCE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 
 
+def named(text: str) -> list[str]:
+    """The names of the variables in a text, in order."""
+    return [found[1] for found in _REFERENCE.finditer(text)]
+
+
+def through_last(text: str) -> str:
+    """The text up to the end of its last variable; empty where it names none."""
+    ends = [found.end() for found in _REFERENCE.finditer(text)]
+    return text[: ends[-1]] if ends else ""
+
+
 def filled(text: str, place: str) -> str:
     """The text with its variables filled in; one that is empty counts as not set.
 

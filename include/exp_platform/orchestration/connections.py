@@ -30,7 +30,7 @@ def use_object_store(environment: Environment, experiment: Experiment | None = N
     Nothing where neither the environment nor the experiment's source lies in an object store. A connection without keys leaves them to the clients' own
     search, which finds and renews an instance's role. Raises ConfigError where there is no such connection.
     """
-    if not environment.uses_s3 and not (experiment and files_on_s3(experiment)):
+    if not environment.uses_s3 and not (experiment and files_on_s3(experiment, environment.source_rules)):
         return
     from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook  # takes a second to import
 

@@ -12,6 +12,8 @@ from airflow.sdk.definitions.param import ParamsDict
 from exp_platform.config.asset import results_of
 from exp_platform.config.awaited import Awaited, awaited
 from exp_platform.config.experiment import Experiment
+from exp_platform.config.locations import current_rules
+from exp_platform.config.source_rules import SourceRules
 from exp_platform.config.spec_base import LONGEST_OWNER, LONGEST_TAG
 from exp_platform.errors import shortened
 from exp_platform.escaping import line
@@ -69,21 +71,22 @@ def results_asset(experiment_id: str) -> Asset:
 def build_dags(experiments: Iterable[Experiment]) -> tuple[list[DAG], dict[str, Exception]]:
     """The DAGs of all experiments that one can be made of, and of the others, by id, why not."""
     made, failures = [], {}
+    rules = current_rules()
     for experiment in experiments:
         try:
-            made.append(build_dag(experiment))
+            made.append(build_dag(experiment, rules))
         except Exception as error:  # of whatever kind: it must cost no other experiment its DAG
             failures[experiment.id] = error
     return made, failures
 
 
-def build_dag(experiment: Experiment, *, scheduled: bool = True) -> DAG:
+def build_dag(experiment: Experiment, rules: SourceRules | None = None, *, scheduled: bool = True) -> DAG:
     """The experiment's DAG: a wait for data on S3, check, its stages, release; not `scheduled`: runs by hand alone.
 
-    Reads the environment's variables, in locations, and no database, clock, network or file.
+    `rules` None: those of the environment that is set. Reads its variables, in locations as far as the rules allow, and no database, clock, network or file.
     """
     stages = stages_of(experiment)
-    waits_for = awaited(experiment)
+    waits_for = awaited(experiment, rules or current_rules())
     with (
         DAG(
             dag_id=dag_id_of(experiment.id),

@@ -48,7 +48,7 @@ def dag_doc(experiment: Experiment, stages: Sequence[Stage], waits_for: Sequence
     spec = code(experiment.spec_file or "its spec")
     how = _HOW_TO_RUN.format(id=experiment.id, starts=_starts(experiment))
     if waits_for:
-        places = " and ".join(code(shortened(item.location, _LONGEST)) for item in waits_for)
+        places = " and ".join(code(shortened(item.told, _LONGEST)) for item in waits_for)
         how += _WAITS.format(hours=schedule.wait_hours, places=places)
     sections = [
         f"# {experiment.id}",

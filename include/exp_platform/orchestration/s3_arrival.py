@@ -91,7 +91,7 @@ class S3:
     def _is_there(self, item: Awaited) -> bool:
         path = item.location.partition("://")[2]
         bucket, _, key = path.partition("/")
-        with self._explained(f"{item.what}: {item.location}"):
+        with self._explained(f"{item.what}: {item.told}"):
             if not key.endswith("/") and self._is_object(bucket, key):
                 return True
             folder, wanted = files_below(path, item.format, self._exists)
@@ -174,7 +174,7 @@ class ArrivalTrigger(BaseTrigger):
         try:
             await asyncio.sleep(random.uniform(0, self.poke_interval))
             while absent := await loop.run_in_executor(_threads, self._absent, awaited):
-                self.log.info("not there yet: %s", ", ".join(item.location for item in absent))
+                self.log.info("not there yet: %s", ", ".join(item.told for item in absent))
                 await asyncio.sleep(self.poke_interval)
         except Exception as error:  # an event is the only way to tell the task
             yield TriggerEvent({"status": "error", "message": str(error)})  # type: ignore[no-untyped-call]

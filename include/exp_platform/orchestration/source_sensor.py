@@ -107,7 +107,7 @@ class SourceSensor(S3KeySensor):
 
 def _told(items: Sequence[Awaited]) -> str:
     return " and ".join(
-        f"{item.location} ({item.what if item.what == WAIT_FOR else f'{item.what}, {item.format}'})"
+        f"{item.told} ({item.what if item.what == WAIT_FOR else f'{item.what}, {item.format}'})"
         for item in items
     )
 

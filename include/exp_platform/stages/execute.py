@@ -9,6 +9,8 @@ import traceback
 from datetime import UTC, datetime
 from typing import Any
 
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.locations import without_values
 from exp_platform.diagnosis import told
 from exp_platform.errors import ConfigError, DataError, bounded
 from exp_platform.stages.graph import ANALYSES, COMMITTING
@@ -29,7 +31,7 @@ def execute(run: Run, stage: str, try_number: int) -> Manifest:
         result = _run(run, stage)
     except Exception as failure:
         retryable = not isinstance(failure, (ConfigError, DataError))
-        error = _in_one_line(failure, stage)
+        error = _in_one_line(failure, stage, run.experiment)
     manifest = Manifest(
         run_id=run.run_id,
         experiment_id=run.experiment.id,
@@ -70,13 +72,17 @@ def _module(stage: str) -> Any:
     return importlib.import_module(f"exp_platform.stages.{stage}")
 
 
-def _in_one_line(failure: Exception, stage: str) -> str:
-    """The failure in one line. What the platform does not report itself is unexpected: its traceback is logged."""
+def _in_one_line(failure: Exception, stage: str, experiment: Experiment) -> str:
+    """The failure in one line. What the platform does not report itself is unexpected: its traceback is logged.
+
+    Libraries quote paths and data: locations are told as the spec has them, and nothing is an order to a terminal.
+    """
     if meaning := told(failure):
-        return _one_line(meaning)
-    trace = "".join(traceback.format_exception(failure))
-    log.error("stage %s failed unexpectedly\n%s", stage, bounded(trace))  # it may quote data
+        return without_values(_one_line(meaning), experiment)
+    trace = without_values("".join(traceback.format_exception(failure)), experiment)
+    log.error("stage %s failed unexpectedly\n%s", stage, bounded(trace))
     said = f"{type(failure).__name__}: {_one_line(str(failure))}"
+    said = without_values(said, experiment)
     return f"{said}; see the traceback above. If a retry fails too, this is a fault"
 
 

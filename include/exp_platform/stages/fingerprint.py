@@ -9,6 +9,7 @@ from datetime import datetime
 
 from exp_platform.config.environment import CATALOG, Environment
 from exp_platform.config.experiment import Experiment
+from exp_platform.config.locations import without_values
 from exp_platform.diagnosis import diagnosis
 from exp_platform.errors import ExpPlatformError
 from exp_platform.stages.source_files import file_system, found_at
@@ -34,17 +35,19 @@ def input_fingerprint(
     states = [
         f"{reading.table}|{state}"
         for reading in readings(experiment, environment)
-        for state in _states(reading, environment)
+        for state in _states(experiment, reading, environment)
     ]
     return _hash("\n".join(sorted(states)))
 
 
-def _states(reading: Reading, environment: Environment) -> Iterator[str]:
+def _states(experiment: Experiment, reading: Reading, environment: Environment) -> Iterator[str]:
     try:
         yield from _data_files(reading, environment)
     except Exception as error:  # whatever the libraries raise for data that they cannot list
-        if diagnosis(error) or isinstance(error, ExpPlatformError):
+        if isinstance(error, ExpPlatformError):
             raise
+        if meaning := diagnosis(error):
+            raise ExpPlatformError(without_values(meaning, experiment)) from error
         yield f"not readable|{type(error).__name__}"
 
 

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 from exp_platform.aggregates import Threshold
 from exp_platform.config.environment import Environment, load_environment
 from exp_platform.config.experiment import Behaviour, Experiment
+from exp_platform.config.locations import without_values
 from exp_platform.json_file import write_json
 from exp_platform.kernels.behaviour import frozen, thresholds_of
 from exp_platform.kernels.measured import Measured
@@ -149,4 +150,5 @@ def _carry_out(
 
 def _refuse(run: Run, problems: Sequence[Problem]) -> None:
     if problems:
-        refuse(run, failures_of(run, [(problem.check, problem.message) for problem in problems]))
+        told = [(problem.check, without_values(problem.message, run.experiment)) for problem in problems]
+        refuse(run, failures_of(run, told))

@@ -129,7 +129,7 @@ def files_below(
         below = PurePosixPath(path).relative_to(folder)
         if any(part[0] in "._" for part in below.parts):
             return False
-        if kind is None or _is_data(path, kind):
+        if kind is None or is_data(path, kind):
             return not pattern or inside.fullmatch(str(below)) is not None
         return names_files and itself.fullmatch(str(below)) is not None  # taken at its word
 
@@ -162,7 +162,8 @@ def without_compression(path: str) -> str:
     return name
 
 
-def _is_data(path: str, kind: str) -> bool:
+def is_data(path: str, kind: str) -> bool:
+    """Whether a file is called as one of this kind."""
     return without_compression(path).endswith(_ENDINGS[kind])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ import pyarrow.fs as pafs
 from exp_platform.aggregates import REPLICATE
 from exp_platform.config.environment import CATALOG, Environment
 from exp_platform.config.experiment import EventsSource, Experiment, TableSource, UnitsSource
-from exp_platform.config.loading import expand_location
+from exp_platform.config.locations import expand_location, outside, written
 from exp_platform.config.spec_sources import SYNTHETIC_ATTRIBUTES
 from exp_platform.diagnosis import diagnosis
 from exp_platform.errors import ExpPlatformError
@@ -31,10 +32,11 @@ from exp_platform.stages.pieces import (
     parquet_pieces,
     parquet_shape,
 )
-from exp_platform.stages.source_files import file_system, found_at
+from exp_platform.stages.source_files import file_system, found_at, is_data
 from exp_platform.stages.unreadable import UnreadableError, unreadable, unreadable_table
 
 _MOST_COLUMNS, _LONG_NAME = 50, 100  # of what a message names
+_NO_NAME = re.compile(r"[@=:{}<>]|^[\W\d_]+$|^-----|^\S{65,}$")  # rather a value than a column's name
 _AS_FILES = (
     "its folder also holds files that are not, or no longer, its rows. Write its rows as plain Parquet or CSV files into "
     "a folder of their own, or into an Iceberg table that `table` names"
@@ -88,13 +90,15 @@ def raw_folder(experiment: Experiment, environment: Environment) -> str:
 
 
 def readings(experiment: Experiment, environment: Environment) -> tuple[Reading, ...]:
-    """What is read of which tables. Raises ConfigError where a location names a variable that is not set."""
-    source = experiment.source
+    """What is read of which tables. Raises ConfigError where a location may not be read, or names a variable that is not set."""
+    source, rules = experiment.source, environment.source_rules
+    keys = {place.table: place.key for place in written(experiment)}
 
-    def located(table: TableSource) -> TableSource:
+    def located(name: str, table: TableSource) -> TableSource:
         if table.format == "iceberg":
             return table
-        return replace(table, location=expand_location(table.location, experiment.spec_file))
+        place = expand_location(table.location, experiment.spec_file, keys[name], rules)
+        return replace(table, location=place)
 
     if isinstance(source, UnitsSource):
         columns = (
@@ -103,12 +107,16 @@ def readings(experiment: Experiment, environment: Environment) -> tuple[Reading,
             *((OUTCOME + name, name) for name in source.outcomes),
             *((COVARIATE + name, name) for name in source.covariates),
         )
-        return (Reading("units", located(source.table), columns),)
+        return (Reading("units", located("units", source.table), columns),)
     if isinstance(source, EventsSource):
         attributes = tuple((ATTRIBUTE + name, column) for name, column in source.attributes.items())
         return (
-            Reading("exposures", located(source.exposures), (*source.exposures.columns.items(), *attributes)),
-            Reading("outcomes", located(source.outcomes), tuple(source.outcomes.columns.items())),
+            Reading(
+                "exposures",
+                located("exposures", source.exposures),
+                (*source.exposures.columns.items(), *attributes),
+            ),
+            Reading("outcomes", located("outcomes", source.outcomes), tuple(source.outcomes.columns.items())),
         )
     folder = raw_folder(experiment, environment)
     shared = ("user_id", "event_id")
@@ -165,7 +173,12 @@ def _files(reading: Reading, environment: Environment) -> Iterator[Piece | Probl
         yield Problem("source", f"{reading.table}: {one} and {other} are one file under two names: {remedy}")
     if not found.files and not found.tables:
         yield Problem("source", f"{reading.table}: no {kind} file at {location}: {reading.remedy}")
-    if not found.tables:
+    rules = environment.source_rules
+    astray = [info for info in found.files if info.path.startswith("/") and not rules.allow(info.path)]
+    yield from (
+        Problem("source", f"{reading.table}: {info.path} {outside(rules)}") for info in astray
+    )  # by a link
+    if not found.tables and not astray:
         yield from _pieces(reading, files, found.files)
 
 
@@ -274,9 +287,8 @@ def _column_faults(
     what = f"{reading.table}: {place}"
     for ours, theirs in reading.columns:
         if not count[theirs]:
-            yield Problem(
-                "schema", f"{what} has no column {theirs} (for {ours}) but {_listed(names, theirs)}"
-            )
+            told = _listed(names, theirs, _tellable(reading, place, names))
+            yield Problem("schema", f"{what} has no column {theirs} (for {ours}) but {told}")
         elif count[theirs] > 1:
             remedy = "which one is meant cannot be told; rename or drop the others"
             yield Problem("schema", f"{what} has {count[theirs]} columns {theirs} (for {ours}): {remedy}")
@@ -286,23 +298,38 @@ def _column_faults(
             )
 
 
-def _listed(names: Sequence[str], wanted: str) -> str:
+def _tellable(reading: Reading, place: str, names: Sequence[str]) -> list[str]:
+    """Which of the columns there are a message may name.
+
+    Of a CSV file a first line is whatever stands there: of a file that is not called one (a password file, a key) nothing is
+    told, and of others nothing that is rather a value: an address, a number, a date, `name=value`.
+    """
+    if reading.source.format != "csv":
+        return list(names)
+    return [name for name in names if not _NO_NAME.search(name)] if is_data(place, "csv") else []
+
+
+def _listed(names: Sequence[str], wanted: str, tellable: Sequence[str]) -> str:
     """The columns there are, of very many those most like the wanted one, and the remedy."""
     if len(names) == 1:
         only = names[0]
         for mark, told in ((";", '";"'), ("\t", '"\\t"'), ("|", '"|"'), (",", '","')):
             if mark in only:
-                return f"one named {only[:_LONG_NAME]!r}: its values are separated by something else; say `delimiter: {told}`"
+                named = f"named {only[:_LONG_NAME]!r}" if tellable else "whose name is not told"
+                return f"one {named}: its values are separated by something else; say `delimiter: {told}`"
     like = SequenceMatcher(b=wanted)
 
     def likeness(name: str) -> float:
         like.set_seq1(name[:_LONG_NAME])
         return like.ratio()
 
-    listed = names if len(names) <= _MOST_COLUMNS else nlargest(_MOST_COLUMNS, names, key=likeness)
+    listed = tellable if len(tellable) <= _MOST_COLUMNS else nlargest(_MOST_COLUMNS, tellable, key=likeness)
     shown = sorted(map(_shown, listed))
-    more = f" and {len(names) - _MOST_COLUMNS:,} more" if len(names) > _MOST_COLUMNS else ""
-    return f"{', '.join(shown)}{more}: name the right one in the spec, or deliver it"
+    shown += [f"{len(tellable) - len(listed):,} more"] * (len(listed) < len(tellable))
+    shown += [f"{len(names) - len(tellable):,} that may be no names"] * (len(tellable) < len(names))
+    told = " and ".join([", ".join(shown[: len(listed)]), *shown[len(listed) :]] if listed else shown)
+    header = "" if tellable else ", below a first line of names"
+    return f"{told}: name the right one in the spec, or deliver it{header}"
 
 
 def _shown(name: str) -> str:
