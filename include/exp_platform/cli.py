@@ -333,9 +333,8 @@ def log(
     elif found:
         console.print(log_table(found))
     else:
-        console.print(
-            f"Nothing is written down{f' of {experiment_id}' if experiment_id else ''}.", highlight=False
-        )
+        whose = f" of {experiment_id}" if experiment_id else ""
+        console.print(terminal(f"Nothing is written down{whose}."), highlight=False)
 
 
 @app.command()
