@@ -1,16 +1,19 @@
 """What a year of nightly runs leaves behind, and what it costs: files, metadata, commits, maintenance, `exp list`.
 
     . scripts/airflow-env.sh
-    python benchmarks/simulated_year.py run year.json                       # 52 nights of seven days each: an hour or two
-    python benchmarks/simulated_year.py run year.json --days-a-night 1      # every commit of the year: most of a day
-    python benchmarks/simulated_year.py chart before.json after.json docs/10_operations/year.png
+    python benchmarks/simulated_year.py run year.json                       # 13 nights of 28 days each
+    python benchmarks/simulated_year.py run files.json --experiments 1 --whole 1 --days-a-night 7    # 52 nights
+    python benchmarks/simulated_year.py run all.json --whole 50 --days-a-night 1    # every commit of a year: half a day
+    python benchmarks/simulated_year.py chart before.json year.json files.json docs/10_operations/year.png
 
 One experiment is run for real. The simulation repeats what that run staged and computed, for each experiment and day,
-through the real stages that commit: `start`, `publish`, the commit of `unit_days`, `decision`; then `maintain`. The time
-that all of them see is simulated, in files and snapshots too. Compressed, a night decides seven as_of days in one run, as
-`exp run --from --to` does, and what is kept for three nights is kept for three such nights: so each table has the rows of
-the whole year and, at any moment, as many snapshots and files as with a run a day. Seconds are of CPU: of this process, or
-of the command with its start, so they hold on a busy machine too. Nothing is left on the disk.
+through the real code that reads and commits: `start`, `publish`, the commit of `unit_days`, those of `decision`; then
+`maintain`. The time that all of them see is simulated, in files and snapshots too.
+
+Compressed, a night decides several as_of days in one run, as `exp run --from --to` does, and what is kept for three nights is
+kept for three such nights. So the tables have the rows of the whole year and, at any moment, the snapshots of three nights. Only
+`--whole` experiments commit to all tables, the others to `decisions`, which is what `exp list` reads. Seconds are of CPU, of
+this process or of the command with its start, so they mean something on a busy machine too. Nothing is left on the disk.
 """
 
 from __future__ import annotations
@@ -87,13 +90,13 @@ def main() -> None:
     run.add_argument("--whole", type=int, default=3, help="experiments that commit to all tables")
     run.add_argument("--every", type=int, default=4, help="nights between two looks at the commands")
     chart = commands.add_parser("chart")
-    for name in ("before", "after", "picture"):
+    for name in ("before", "after", "files", "picture"):
         chart.add_argument(name, type=Path)
     given = parser.parse_args()
     if given.command == "run":
         _run(given.figures, given.experiments, given.days, given.days_a_night, given.whole, given.every)
     else:
-        _chart(given.before, given.after, given.picture)
+        _chart(given.before, given.after, given.files, given.picture)
 
 
 # ---------------------------------------------------------------- the simulation
@@ -312,16 +315,17 @@ def _files_below(folder: Path) -> int:
 
 
 # ---------------------------------------------------------------- the chart
-def _chart(before: Path, after: Path, picture: Path) -> None:
+def _chart(before: Path, after: Path, files: Path, picture: Path) -> None:
     import altair as alt
 
     from exp_platform.report.charts import small_png
 
+    runs = (("before", before, _of_all), ("now", after, _of_all), ("now", files, _of_files))
     points = [
         {"code": code, "week": week["week"], "of": of, "value": value}
-        for code, file in (("before", before), ("now", after))
+        for code, file, shown in runs
         for week in json.loads(file.read_text())["weeks"]
-        for of, value in _shown(week).items()
+        for of, value in shown(week).items()
     ]
     panels = [
         alt.Chart(alt.InlineData(values=[p for p in points if p["of"] == of]), title=of)
@@ -338,22 +342,30 @@ def _chart(before: Path, after: Path, picture: Path) -> None:
     picture.write_bytes(small_png(alt.concat(*panels, columns=3)))
 
 
-def _shown(week: dict[str, Any]) -> dict[str, float]:
-    """The curves of the chart at one week."""
+def _of_all(week: dict[str, Any]) -> dict[str, float]:
+    """What is shown of one week of 50 experiments."""
     tables, seconds, commands = week["tables"].values(), week["seconds"], week["commands"]
     shown = {
-        "data files that count": sum(t["data_files"] for t in tables),
-        "files in the warehouse": sum(t["files"] for t in tables),
-        "manifests of the newest snapshots": sum(t["manifests"] for t in tables),
-        "metadata.json, all tables, KB": sum(t["metadata_bytes"] for t in tables) / 1000,
         "a run's commits, s": seconds["publish"] + seconds["unit_days"] + seconds["decision"],
         "a run's start, s": seconds["start"],
         "maintenance, s": seconds["maintenance"],
+        "snapshots, all tables": sum(t["snapshots"] for t in tables),
+        "metadata.json, all tables, KB": sum(t["metadata_bytes"] for t in tables) / 1000,
     }
     if commands:
         shown["exp list, s"] = commands["list"]["seconds"]
         shown["exp list, MB"] = commands["list"]["mb"]
     return shown
+
+
+def _of_files(week: dict[str, Any]) -> dict[str, float]:
+    """What is shown of one week of one experiment with a run each week, as many as compaction waits for and more."""
+    tables = week["tables"].values()
+    return {
+        "one experiment: data files": sum(t["data_files"] for t in tables),
+        "one experiment: manifests": sum(t["manifests"] for t in tables),
+        "one experiment: all files": sum(t["files"] + t["quarantined"] for t in tables),
+    }
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ from exp_platform.tables.selection import selection
 from exp_platform.tables.write import ChangedMeanwhileError, again, replace_files, replace_rows
 
 KEEP = timedelta(days=3)
-MAX_FILES = 20  # of one experiment in a result table, before they become one; of one that runs no more: one
+MAX_FILES = 7  # of one experiment in a result table, before they become one; of one that runs no more: one
 # Of a table's data files, those that no snapshot names: more than this share and this number are no leftovers.
 MAX_UNNAMED_SHARE = 0.2
 MAX_UNNAMED = 20
