@@ -17,6 +17,7 @@ TAKEN = [
     "lake exports",
     "lake/exports",
     "träffic (v2)",
+    "S3: the lake",
     "s3://lake/exports",
     "s3://lake/exports/",
     "file:///data/exports",

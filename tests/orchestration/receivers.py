@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import queue
 import socket
 import threading
 from collections.abc import Iterator
@@ -10,43 +11,63 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+_MARK, _END = b"mark", b"end"
 
-@dataclass
+
 class StatsD:
-    """Lines such as `airflow.exp.stage.tries:1|c`, as they came."""
+    """A StatsD server by UDP. What is sent to it on this machine is there once it is asked for, however busy the machine."""
 
-    port: int
-    lines: list[str] = field(default_factory=list)
+    def __init__(self, receiver: socket.socket) -> None:
+        self.port: int = receiver.getsockname()[1]
+        self._receiver = receiver
+        self._lines: list[str] = []
+        self._marks = queue.Queue[bytes]()
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
+
+    @property
+    def lines(self) -> list[str]:
+        """Lines such as `airflow.exp.stage.tries:1|c`, as they came until now."""
+        self._mark(_MARK)
+        return list(self._lines)
 
     def of(self, name: str) -> list[tuple[float, str]]:
         """The values of a metric with their kinds (c, ms), by its name without `airflow.`."""
-        values = [
-            line.removeprefix(f"airflow.{name}:")
-            for line in self.lines
-            if line.startswith(f"airflow.{name}:")
-        ]
+        start = f"airflow.{name}:"
+        values = [line.removeprefix(start) for line in self.lines if line.startswith(start)]
         return [(float(value), kind) for value, _, kind in (text.partition("|") for text in values)]
+
+    def close(self) -> None:
+        self._mark(_END)
+        self._thread.join(10)
+
+    def _mark(self, mark: bytes) -> None:
+        """Send a packet of our own and wait until it has come: those before it have come by then."""
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.sendto(mark, self._receiver.getsockname())
+        assert self._marks.get(timeout=60) == mark
+
+    def _listen(self) -> None:
+        packet = b""
+        while packet != _END:
+            packet = self._receiver.recv(65535)
+            if packet in (_MARK, _END):
+                self._marks.put(packet)
+            else:
+                self._lines += packet.decode().splitlines()
 
 
 @contextmanager
 def statsd() -> Iterator[StatsD]:
-    """A StatsD server by UDP."""
+    """A StatsD server for the length of a `with` block."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
-        receiver.bind(("127.0.0.1", 0))
         receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**20)
-        heard = StatsD(receiver.getsockname()[1])
-
-        def listen() -> None:
-            while (packet := receiver.recv(65535)) != b"end":
-                heard.lines.extend(packet.decode().splitlines())
-
-        thread = threading.Thread(target=listen, daemon=True)
-        thread.start()
+        receiver.bind(("127.0.0.1", 0))
+        server = StatsD(receiver)
         try:
-            yield heard
+            yield server
         finally:
-            receiver.sendto(b"end", receiver.getsockname())
-            thread.join(10)
+            server.close()
 
 
 @dataclass

@@ -27,7 +27,7 @@ def asset_before(experiment: Experiment) -> AssetRef | None:
     if asset is None:
         return None
     if not is_uri(asset):
-        return Asset.ref(name=Asset(name=asset).name)
+        return Asset.ref(name=asset)
     return Asset.ref(uri=Asset(uri=asset).uri)  # as Airflow writes the URI of the asset itself
 
 
