@@ -5,7 +5,7 @@ from __future__ import annotations
 from airflow.sdk import DAG, Param, get_parsing_context
 
 from exp_platform.config.loading import load_all
-from exp_platform.orchestration.dag import PARAMS
+from exp_platform.orchestration.asked import PARAMS
 from exp_platform.orchestration.trigger import RunExperimentOperator
 
 # A task's own parse need not know all ids: the form and the REST API have refused unknown ones by then.

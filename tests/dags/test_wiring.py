@@ -185,11 +185,16 @@ def test_up_to_date_skips_everything_but_the_release(deployment: Deployment) -> 
     assert _lease() is None
 
 
-def test_a_run_beside_another_one_waits_by_retries_and_never_takes_its_lease(deployment: Deployment) -> None:
+def test_dags_test_beside_another_run_says_who_holds_the_lease_and_never_takes_it(
+    deployment: Deployment, capfd
+) -> None:
     Lease(EXPERIMENT, "somebody else", load_environment()).acquire()
     outcome = deployment.test_dag()
-    assert (outcome.state, outcome.tries["check"]) == ("failed", 2)
+    assert (outcome.state, outcome.tries["check"]) == ("failed", 1)
     assert deployment.submits == []
+    said = capfd.readouterr().out
+    assert f"{EXPERIMENT} is being run by somebody else since " in said
+    assert f"`exp unlock {EXPERIMENT}`. `airflow dags test` does not wait for it" in said
     held = _lease()
     assert held is not None
     assert held.holder == "somebody else"

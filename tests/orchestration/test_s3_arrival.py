@@ -282,6 +282,18 @@ def test_a_connection_that_was_changed_is_asked_with_what_it_says_now(
     assert len(clients) == 2
 
 
+def test_keys_that_were_renewed_in_a_file_end_no_wait(s3: FakeS3, clients: list[Any]) -> None:
+    def renewed() -> None:
+        s3.refusal = None
+
+    s3.refusal = WRONG_SECRET
+    s3.after[2] = renewed  # with the second client
+    s3.put("lake/mark")
+    (event,) = _events(ArrivalTrigger.of(AWAITED, CONNECTION, 0.01))
+    assert event.payload == {"status": "success"}
+    assert len(clients) == 2
+
+
 def test_waits_that_begin_at_once_ask_one_after_another(s3: FakeS3, monkeypatch) -> None:
     slept: list[float] = []
 

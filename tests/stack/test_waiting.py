@@ -1,4 +1,4 @@
-"""Many runs that wait, on the compose stack: the triggerer neither grows nor dies, and one that dies is told."""
+"""Many runs that wait, on the compose stack: the triggerer neither grows nor dies unnoticed."""
 
 from __future__ import annotations
 

@@ -163,6 +163,21 @@ def test_the_same_config_code_and_input_are_up_to_date_until_forced(
     assert not start_run(experiment, environment, as_of_dates=[D2], force=True).up_to_date
 
 
+def test_a_run_takes_other_days_along_that_are_not_stored_and_none_makes_a_run(
+    environment: Environment, experiment: Experiment
+) -> None:
+    """As the runs of a backfill do: one computes what all of them are about."""
+    store(environment, start_run(experiment, environment, as_of_dates=[D1]))
+    days = [D1, D2, D3, date(2025, 3, 20)]  # the last of which is one that counts as D3
+    up_to_date = start_run(experiment, environment, as_of_dates=[D1], with_them=days)
+    assert up_to_date.run is None
+    first = start_run(experiment, environment, as_of_dates=[D2], with_them=days)
+    assert store(environment, first).as_of_dates == (D2, D3)
+    assert "2 days" in first.message
+    assert start_run(experiment, environment, as_of_dates=[D3], with_them=days).up_to_date
+    assert start_run(experiment, environment, as_of_dates=[D1], with_them=days).up_to_date
+
+
 def test_a_new_day_config_code_or_skipped_stage_is_run(
     environment: Environment, experiment: Experiment, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 import attrs
-from airflow.sdk import DAG, Asset, BaseOperator, Param, TriggerRule, WeightRule
+from airflow.sdk import DAG, Asset, BaseOperator, TriggerRule, WeightRule
 from airflow.sdk.definitions.param import ParamsDict
 
 from exp_platform.config.asset import results_of
@@ -18,7 +18,9 @@ from exp_platform.config.spec_base import LONGEST_OWNER, LONGEST_TAG
 from exp_platform.errors import shortened
 from exp_platform.escaping import line
 from exp_platform.orchestration.after_asset import asset_before
+from exp_platform.orchestration.asked import PARAMS
 from exp_platform.orchestration.dag_doc import dag_doc
+from exp_platform.orchestration.limits import PLAIN_TIMEOUT, SESSION_TIMEOUT, lease_wait, run_timeout
 from exp_platform.orchestration.operators import (
     CHECK,
     RELEASE,
@@ -34,27 +36,9 @@ from exp_platform.stages.graph import ANALYSES, Stage, stages_of
 DAG_PREFIX = "exp__"
 SPARK_POOL = "spark"
 SESSION_SLOTS = 2  # of the pool: a Spark session takes the machine's cores, a stage without one a single core
-SESSION_TIMEOUT = timedelta(hours=4)
-PLAIN_TIMEOUT = timedelta(minutes=30)
 RETRY_DELAY = timedelta(seconds=30)
 LONGEST_RETRY_DELAY = timedelta(minutes=4)  # shorter than any lease lives without a beat (tables.lease)
 STEP = 1000  # the weight of a task: the sum over those before it says how far a run has come
-
-PARAMS = {
-    "as_of": Param(
-        None,
-        type=["null", "string"],
-        format="date",
-        title="As of",
-        description="Results as of the end of this local day; empty: the last complete day before the run.",
-    ),
-    "force": Param(
-        False,
-        type="boolean",
-        title="Force",
-        description="Run although nothing changed since the stored results.",
-    ),
-}
 
 
 def dag_id_of(experiment_id: str) -> str:
@@ -101,6 +85,7 @@ def build_dag(experiment: Experiment, rules: SourceRules | None = None, *, sched
             schedule=(asset_before(experiment) or timetable_of(experiment)) if scheduled else None,
             catchup=False,
             max_active_runs=1,
+            dagrun_timeout=run_timeout(experiment, waits_for_data=bool(waits_for)),
             is_paused_upon_creation=not experiment.schedule.active,
             default_args={
                 "owner": line(experiment.owner)[:LONGEST_OWNER],
@@ -121,6 +106,7 @@ def build_dag(experiment: Experiment, rules: SourceRules | None = None, *, sched
         check = CheckOperator(
             task_id=CHECK,
             experiment_id=experiment.id,
+            longest_wait=lease_wait(experiment),
             execution_timeout=PLAIN_TIMEOUT,
             priority_weight=STEP + longer,
             doc_md="Starts a run, or ends it as a success with everything skipped where nothing changed.",
@@ -162,6 +148,7 @@ def _stage_task(experiment: Experiment, stage: Stage) -> StageOperator:
         task_id=stage.name,
         stage=stage,
         experiment_id=experiment.id,
+        longest_wait=lease_wait(experiment),
         pool=SPARK_POOL,
         pool_slots=SESSION_SLOTS if stage.spark_session else 1,
         execution_timeout=SESSION_TIMEOUT if stage.spark_session else PLAIN_TIMEOUT,

@@ -8,6 +8,7 @@ from typing import Any
 from airflow.sdk import BaseOperator, Context
 
 from exp_platform.config.environment import load_environment
+from exp_platform.orchestration.asked import refuse_unknown
 from exp_platform.orchestration.connections import told_plainly, use_object_store
 
 
@@ -20,6 +21,7 @@ class MaintenanceOperator(BaseOperator):
 
         environment = load_environment()
         with told_plainly():
+            refuse_unknown(context, ())
             use_object_store(environment)
             done = maintain(environment)
         if done.busy:

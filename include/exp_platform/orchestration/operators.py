@@ -6,7 +6,7 @@ What only a running task needs (PyIceberg, the catalog) is imported when it runs
 from __future__ import annotations
 
 import time
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow.providers.standard.utils.skipmixin import SkipMixin
@@ -23,12 +23,14 @@ from pydantic import TypeAdapter
 from exp_platform.config.environment import load_environment
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.loading import load_experiment
-from exp_platform.errors import ConfigError
 from exp_platform.orchestration import metrics
 from exp_platform.orchestration.after_asset import out_of_season
+from exp_platform.orchestration.asked import PARAMS, as_of_dates, refuse_unknown, under_dags_test
+from exp_platform.orchestration.backfill import other_days
 from exp_platform.orchestration.connections import told_plainly, use_object_store
+from exp_platform.orchestration.lease_wait import OperatorUnderLease
 from exp_platform.orchestration.lineage import lineage_of
-from exp_platform.orchestration.run_lease import lease_of, take_lease
+from exp_platform.orchestration.run_lease import lease_of
 from exp_platform.orchestration.submit import Submit
 from exp_platform.stages.graph import Stage, stages_of
 from exp_platform.stages.run import Manifest, Run, manifest_path
@@ -44,11 +46,6 @@ RUN_JSON = f"{{{{ ti.xcom_pull(task_ids='{CHECK}')['run_path'] }}}}"
 _MANIFEST = TypeAdapter(Manifest)
 
 
-def under_dags_test(context: Context) -> bool:
-    """Whether this is a run of `airflow dags test`, which has no scheduler and runs one task after another."""
-    return context["dag_run"].triggering_user_name == "dag_test"
-
-
 def _started_by(context: Context) -> str:
     """Whom the audit names: the user who triggered the run, else why Airflow made it; and which run it is."""
     run = context["dag_run"]
@@ -57,21 +54,6 @@ def _started_by(context: Context) -> str:
 
         return f"{person()} by airflow dags test, {run.run_id}"
     return f"{run.triggering_user_name or run.run_type} by Airflow, {run.run_id}"
-
-
-def as_of_dates(context: Context, experiment: Experiment) -> tuple[date, ...]:
-    """The day that a DAG run is about: its param `as_of`, else the last complete one before it. Raises ConfigError."""
-    from exp_platform.stages.start import default_as_of
-
-    wanted = context["params"].get("as_of")
-    if wanted:
-        try:
-            return (date.fromisoformat(wanted),)
-        except ValueError:
-            raise ConfigError(f"as_of: found {wanted!r}, allowed is a date such as 2026-01-31") from None
-    run = context["dag_run"]
-    moment = run.logical_date or run.run_after  # a run may have no logical date
-    return (default_as_of(experiment, moment),)
 
 
 class RetryAtOnceUnderTest(RetryPolicy):
@@ -88,26 +70,25 @@ class RetryAtOnceUnderTest(RetryPolicy):
         return RetryDecision.default()
 
 
-class CheckOperator(BaseOperator, SkipMixin):
+class CheckOperator(OperatorUnderLease, SkipMixin):
     """Starts a run: resolves the spec, takes the lease, freezes the run; ends it as a success if nothing changed.
 
     Returns a manifest with `run_path`, `as_of_dates`, `up_to_date` and `message`. Bad specs and dates are not retried;
-    a lease that another run holds is.
+    a lease that another run holds is waited for.
     """
-
-    def __init__(self, *, experiment_id: str, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.experiment_id = experiment_id
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Start the run, or skip all tasks but the teardown where the stored results are up to date."""
         began, clock = datetime.now(UTC), time.monotonic()
         with told_plainly():
+            refuse_unknown(context, PARAMS)
             experiment = load_experiment(self.experiment_id)
             use_object_store(load_environment(), experiment)
-            lease = take_lease(context, self.experiment_id)
+            lease = self.take_lease(context)
             note_run(lease.environment, self.experiment_id)
             run, message = self._start(context, experiment, lease.holder)
+            if run is None:
+                lease.release()  # at once, as others may wait for it
         self.log.info("%s", message)
         manifest = Manifest(
             run_id=run.run_id if run else "",
@@ -145,6 +126,7 @@ class CheckOperator(BaseOperator, SkipMixin):
         started = start_run(
             experiment,
             as_of_dates=as_of_dates(context, experiment),
+            with_them=other_days(context, experiment),
             force=bool(params.get("force")),
             holder=holder,
             started_by=_started_by(context),
@@ -153,7 +135,7 @@ class CheckOperator(BaseOperator, SkipMixin):
         return started.run, f"{started.message} {how}" if started.run is None else started.message
 
 
-class StageOperator(BaseOperator):
+class StageOperator(OperatorUnderLease):
     """One stage as a spark-submit; its manifest is the XCom, of a failed try too.
 
     Where the manifest says that a retry gives the same, the task fails at once. A best-effort stage whose last try
@@ -164,12 +146,9 @@ class StageOperator(BaseOperator):
     template_fields = ("arguments",)
     ui_color = "#FF9933"  # as Airflow paints Spark
 
-    def __init__(
-        self, *, stage: Stage, experiment_id: str, conn_id: str = SPARK_CONNECTION, **kwargs: Any
-    ) -> None:
+    def __init__(self, *, stage: Stage, conn_id: str = SPARK_CONNECTION, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.stage = stage.name
-        self.experiment_id = experiment_id
         self.conn_id = conn_id
         self.required = stage.required
         self.spark_session = stage.spark_session
@@ -187,8 +166,8 @@ class StageOperator(BaseOperator):
         began = datetime.now(UTC)
         with told_plainly():
             use_object_store(load_environment(run.environment), run.experiment)
-            lease = take_lease(
-                context, self.experiment_id
+            lease = self.take_lease(
+                context
             )  # the run's own, unless this task was cleared after the run had ended
             self._submit = Submit(
                 self.conn_id,

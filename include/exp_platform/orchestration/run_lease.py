@@ -26,19 +26,17 @@ def lease_of(context: Context, experiment_id: str) -> Lease:
     return Lease(experiment_id, f"airflow {run.dag_id} {run.run_id}", load_environment(), LEASE_TTL)
 
 
-def take_lease(context: Context, experiment_id: str) -> Lease:
-    """Take the lease for this DAG run, from an ended one too whose `release` failed. Raises LeaseError."""
-    lease = lease_of(context, experiment_id)
+def take(lease: Lease) -> None:
+    """Take a DAG run's lease, from an ended run too whose `release` failed. In a task or a trigger. Raises LeaseError."""
     try:
         lease.acquire()
     except LeaseError:
-        held = holder_of(lease.environment, experiment_id)
-        if held is None or not _left_behind(context, held):
+        held = holder_of(lease.environment, lease.experiment_id)
+        if held is None or not _left_behind(held):
             raise
         log.warning("taking the lease that %s, which has ended, did not give back", held.holder)
         replace(lease, holder=held.holder).release()
         lease.acquire()
-    return lease
 
 
 def give_back(context: Context, experiment_id: str) -> None:
@@ -46,18 +44,22 @@ def give_back(context: Context, experiment_id: str) -> None:
     lease = lease_of(context, experiment_id)
     lease.release()
     held = holder_of(lease.environment, experiment_id)
-    if held is not None and _left_behind(context, held):
+    if held is not None and _left_behind(held):
         replace(lease, holder=held.holder).release()
 
 
-def _left_behind(context: Context, held: Held) -> bool:
+def _left_behind(held: Held) -> bool:
     """Whether the holder is a DAG run of this Airflow that has ended, and no task of it still beats."""
+    from airflow.sdk.execution_time.task_runner import (
+        RuntimeTaskInstance,
+    )  # the supervisor's side, when it is there
+
     kind, _, run = held.holder.partition(" ")
     dag_id, _, run_id = run.partition(" ")
     if kind != "airflow" or datetime.now(UTC) - held.heartbeat < _QUIET:
         return False
     try:
-        state = context["ti"].get_dagrun_state(dag_id, run_id)
+        state = RuntimeTaskInstance.get_dagrun_state(dag_id, run_id)
     except AirflowRuntimeError as error:  # no run of this Airflow
         log.info("%s is not known here: %s", held.holder, error)
         return False

@@ -77,6 +77,12 @@ class S3:
                 cls._made[connection_id] = (settings, made)
             return made
 
+    @classmethod
+    def forget(cls, connection_id: str) -> None:
+        """Have another one made for who asks next."""
+        with cls._making:
+            cls._made.pop(connection_id, None)
+
     def __init__(self, connection_id: str) -> None:
         self._connection = f"the Airflow connection {connection_id}"
         hook = S3Hook(connection_id)
@@ -182,4 +188,8 @@ class ArrivalTrigger(BaseTrigger):
         yield TriggerEvent({"status": "success"})  # type: ignore[no-untyped-call]
 
     def _absent(self, awaited: Sequence[Awaited]) -> list[Awaited]:
-        return S3.of(self.connection_id).missing(awaited)
+        try:
+            return S3.of(self.connection_id).missing(awaited)
+        except ConfigError:  # perhaps of keys in a file, or a role's, which are others by now
+            S3.forget(self.connection_id)
+            return S3.of(self.connection_id).missing(awaited)

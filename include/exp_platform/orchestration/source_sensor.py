@@ -20,8 +20,9 @@ from airflow.sdk.exceptions import (
 from exp_platform.config.awaited import WAIT_FOR, Awaited
 from exp_platform.config.environment import load_environment
 from exp_platform.config.loading import load_experiment
+from exp_platform.orchestration.asked import PARAMS, as_of_dates, refuse_unknown, under_dags_test
 from exp_platform.orchestration.connections import AWS_CONNECTION, told_plainly
-from exp_platform.orchestration.operators import as_of_dates, under_dags_test
+from exp_platform.orchestration.limits import hours
 from exp_platform.orchestration.s3_arrival import S3, ArrivalTrigger
 from exp_platform.tables.last_runs import note_run
 
@@ -61,7 +62,7 @@ class SourceSensor(S3KeySensor):
             raise AirflowFailException(
                 f"{_told(absent)} is not there, and `airflow dags test` does not wait for it; {self._remedy()}"
             )
-        self.log.info("waiting up to %s for %s", _hours(self.timeout), _told(absent))
+        self.log.info("waiting up to %s for %s", hours(self.timeout), _told(absent))
         self.defer(
             trigger=ArrivalTrigger.of(today, AWS_CONNECTION, self.poke_interval),
             method_name="execute_complete",
@@ -84,7 +85,7 @@ class SourceSensor(S3KeySensor):
             if not absent:
                 return None
             raise AirflowSensorTimeout(
-                f"{_told(absent)} has not come within {_hours(self.timeout)}; {self._remedy()}"
+                f"{_told(absent)} has not come within {hours(self.timeout)}; {self._remedy()}"
             ) from None
 
     def _look(self, context: Context) -> tuple[list[Awaited], list[Awaited]]:
@@ -92,6 +93,7 @@ class SourceSensor(S3KeySensor):
         from exp_platform.stages.start import as_of_days
 
         with told_plainly():
+            refuse_unknown(context, PARAMS)
             experiment = load_experiment(self.experiment_id)
             (day,) = as_of_days(experiment, as_of_dates(context, experiment), datetime.now(UTC))
             today = [item.at(day) for item in self.awaited]
@@ -110,7 +112,3 @@ def _told(items: Sequence[Awaited]) -> str:
         f"{item.told} ({item.what if item.what == WAIT_FOR else f'{item.what}, {item.format}'})"
         for item in items
     )
-
-
-def _hours(seconds: float) -> str:
-    return f"{seconds / 3600:g} hours"

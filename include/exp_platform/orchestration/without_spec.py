@@ -16,7 +16,8 @@ from exp_platform.config.environment import load_environment
 from exp_platform.config.loading import Loaded, load_experiment, load_one_for_parse
 from exp_platform.errors import ConfigError, bounded
 from exp_platform.orchestration.connections import told_plainly
-from exp_platform.orchestration.dag import PLAIN_TIMEOUT, RETRY_DELAY, build_dag, dag_id_of
+from exp_platform.orchestration.dag import RETRY_DELAY, build_dag, dag_id_of
+from exp_platform.orchestration.limits import PLAIN_TIMEOUT
 from exp_platform.orchestration.run_lease import give_back
 from exp_platform.stages.run import Run
 from exp_platform.tables.last_runs import ids_run, run_json_of

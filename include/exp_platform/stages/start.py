@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -41,6 +41,7 @@ def start_run(
     environment: Environment | None = None,
     *,
     as_of_dates: Sequence[date] | None = None,
+    with_them: Sequence[date] = (),
     force: bool = False,
     skipped: Sequence[str] = (),
     generate_synth: bool = True,
@@ -52,7 +53,8 @@ def start_run(
     """Freeze a run in a folder of its own, unless every day's stored decision has the same config, code and input.
 
     The caller holds the experiment's lease as `holder`; `started_by` is whom the audit names, by default this process' user. `as_of_dates` None: the last complete local day before `now`; days after
-    the last useful one become that one. `force` runs all the same; `dry_run` writes nothing and returns no run.
+    the last useful one become that one. A run that is made takes the days `with_them` too that are not up to date. `force`
+    runs all the same; `dry_run` writes nothing and returns no run.
     Raises ConfigError for a day before the window or not over yet, an experiment that has not begun, one whose stored
     decisions spent alpha by another plan (`decision.sequential`), or a state that a newer version has written.
     """
@@ -87,8 +89,16 @@ def start_run(
         generated_until=until,
         holder=holder,
     )
-    when = str(days[0]) if len(days) == 1 else f"{days[0]} to {days[-1]} ({len(days)} days)"
-    if not force and _up_to_date(run, stored, environment):
+    up_to_date = not force and _up_to_date(run, stored, environment)
+    if with_them and not up_to_date:
+        others = [
+            day
+            for day in as_of_days(experiment, with_them, now)
+            if not _up_to_date(replace(run, as_of_dates=(day,)), stored, environment)
+        ]
+        run = replace(run, as_of_dates=tuple(sorted({*days, *others})))
+    when = _when(run.as_of_dates)
+    if up_to_date:
         return Started(
             None, True, f"{experiment.id} as of {when} is up to date: same config, code and input."
         )
@@ -131,6 +141,10 @@ def _was_upgraded(stored: Sequence[StoredDecision]) -> bool:
     """Whether other code than this made the newest of the stored decisions."""
     newest = max(stored, key=lambda decision: decision.computed_at, default=None)
     return newest is not None and newest.code_version != code_version()
+
+
+def _when(days: Sequence[date]) -> str:
+    return str(days[0]) if len(days) == 1 else f"{days[0]} to {days[-1]} ({len(days)} days)"
 
 
 def default_as_of(experiment: Experiment, now: datetime) -> date:

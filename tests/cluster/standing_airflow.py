@@ -1,10 +1,14 @@
-"""A real Airflow of a test's own: API server, scheduler, DAG processor and triggerer as processes, on free ports."""
+"""A real Airflow of a test's own: API server, scheduler, DAG processor and triggerer as processes, on Postgres.
+
+Not on SQLite: where a backfill's request finds that locked, Airflow takes back runs that its scheduler has seen already, and
+the scheduler dies.
+"""
 
 from __future__ import annotations
 
 import json
 import secrets
-import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,8 +20,7 @@ import httpx
 
 from cluster.servers import Server, free_ports
 from end_to_end.installation import ROOT, Installation
-from exp_platform.orchestration.rest import AirflowApi
-from orchestration import airflow_home
+from exp_platform.orchestration.rest import AirflowApi, AirflowError
 
 Found = TypeVar("Found")
 PROCESSES = ("scheduler", "dag-processor", "triggerer")
@@ -31,10 +34,10 @@ exec {python} {stage} "$@"
 class StandingAirflow:
     """The processes and what they answer; the DAGs are the project's own, of the installation's specs."""
 
-    def __init__(self, installation: Installation, **variables: str) -> None:
-        airflow_home.make_database()
+    def __init__(self, installation: Installation, database: str, **variables: str) -> None:
+        self.database = database
         self.home = installation.folder / "airflow"
-        shutil.copytree(airflow_home.HOME, self.home)
+        self.home.mkdir()
         self._port, *log_ports = free_ports(3)
         self.url = f"http://127.0.0.1:{self._port}"
         password = secrets.token_hex(8)
@@ -50,7 +53,7 @@ class StandingAirflow:
             **installation.variables_of_airflow,
             "PATH": f"{programs}:{Path(sys.executable).parent}:/usr/bin:/bin",
             "AIRFLOW_HOME": str(self.home),
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db",
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database,
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
             "AIRFLOW__API__PORT": str(self._port),
@@ -76,13 +79,39 @@ class StandingAirflow:
             return False
 
     def start(self) -> None:
-        """Start all processes; the API server, whose start takes longest, is waited for."""
+        """Make the database, and start all processes; the API server, whose start takes longest, is waited for."""
+        for command in (["db", "migrate"], ["pools", "import", str(ROOT / "configs" / "pools.json")]):
+            subprocess.run(
+                [sys.executable, "-m", "airflow", *command],
+                env=self.variables,
+                check=True,
+                capture_output=True,
+            )
         for server in reversed(self.servers.values()):
             server.start()
 
     def kill(self) -> None:
         for server in self.servers.values():
             server.kill()
+
+    def knows(self, dag_id: str) -> bool:
+        """Whether there is such a DAG yet."""
+        try:
+            self.api.dag(dag_id)
+        except AirflowError:
+            return False
+        return True
+
+    def all_ended(self, dag_id: str) -> bool:
+        """Whether every run of the DAG has ended."""
+        return all(
+            self.api.run_state(dag_id, run) in ("success", "failed") for run in self.api.run_ids(dag_id)
+        )
+
+    def state(self, dag_id: str, run_id: str, task_id: str) -> str | None:
+        """The state of a task; None before it has one."""
+        tasks = self.api.tasks(dag_id, run_id)
+        return next((task["state"] for task in tasks if task["task_id"] == task_id), None)
 
     def log(self, name: str) -> str:
         return self.servers[name].log.read_text(errors="replace")
@@ -106,9 +135,11 @@ def airflow_variables() -> dict[str, str]:
 
 
 @contextmanager
-def standing_airflow(installation: Installation, **variables: str) -> Iterator[StandingAirflow]:
+def standing_airflow(
+    installation: Installation, database: str, **variables: str
+) -> Iterator[StandingAirflow]:
     """One that runs for the length of a `with` block."""
-    airflow = StandingAirflow(installation, **variables)
+    airflow = StandingAirflow(installation, database, **variables)
     try:
         airflow.start()
         yield airflow
