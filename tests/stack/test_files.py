@@ -116,6 +116,15 @@ def test_a_service_is_handed_the_secrets_that_it_reads_and_no_other() -> None:
         assert {one or other for one, other in read} == set(service.get("secrets", [])), name
 
 
+def test_who_does_not_know_spark_s_secret_can_run_nothing_on_a_worker() -> None:
+    assert "-Dspark.authenticate=true" in (ROOT / "docker/spark.sh").read_text()
+    for name, service in SERVICES.items():
+        if re.search(r"deploy\.(master|worker)|docker/spark\.sh", service.get("command", "")):
+            assert service["command"].startswith("docker/spark.sh "), name
+    # Spark 4 opens a port for drivers by REST, which authentication does not guard.
+    assert "-Dspark.master.rest.enabled=false" in SERVICES["spark-master"]["environment"]["SPARK_MASTER_OPTS"]
+
+
 def test_code_and_state_survive_their_containers() -> None:
     mounts = {name: service.get("volumes", []) for name, service in SERVICES.items()}
     assert mounts["postgres"] == ["postgres:/var/lib/postgresql"]
