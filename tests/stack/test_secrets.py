@@ -47,7 +47,9 @@ def output(*command: str, stdin: bytes = b"") -> bytes:
 def processes(stack: Stack) -> bytes:
     """The command line of every process in every container of the stack."""
     running = stack.compose("ps", "--quiet").split()
-    done = (subprocess.run(["docker", "top", name, "-eo", "args"], capture_output=True) for name in running)
+    done = (
+        subprocess.run(["docker", "top", name, "-eo", "pid,args"], capture_output=True) for name in running
+    )
     return b"".join(top.stdout for top in done)
 
 
@@ -147,7 +149,7 @@ PLACES: dict[
     Callable[[Stack], bytes], bytes
 ] = {  # -> what must be found there, so that the search has looked
     process_lists: b"scheduler",
-    logs_of_containers: b"minio",
+    logs_of_containers: b"MinIO Object Storage Server",
     what_the_engine_knows: b"/run/secrets/spark_secret",
     what_starting_prints: b"healthy after",
     how_the_buckets_are_made: b"mc admin user add local",
