@@ -30,6 +30,12 @@ from orchestration.deployment import EXPERIMENT, SPEC, Deployment
 BROKEN = SPEC | {"n_user": 3}
 
 
+@pytest.fixture
+def parsed(tmp_path, monkeypatch: pytest.MonkeyPatch) -> Deployment:
+    """Without Airflow's database, which no parse reads."""
+    return Deployment(tmp_path, monkeypatch)
+
+
 def _dags() -> dict[str, DAG]:
     return DagBag(ROOT / "dags" / "experiments.py").dags
 
@@ -50,10 +56,10 @@ def _frozen(deployment: Deployment) -> Run:
         pytest.param({"renamed": SPEC, "other_test": SPEC}, id="renamed"),
     ],
 )
-def test_a_run_that_has_begun_goes_on_as_it_was_frozen(deployment: Deployment, specs) -> None:
+def test_a_run_that_has_begun_goes_on_as_it_was_frozen(parsed: Deployment, specs) -> None:
     before = _dags()[f"exp__{EXPERIMENT}"]
-    _frozen(deployment)
-    deployment.specs(specs)
+    _frozen(parsed)
+    parsed.specs(specs)
     kept = _dags()[f"exp__{EXPERIMENT}"]
     assert kept.task_ids == before.task_ids
     assert kept.schedule is None  # nothing new begins by itself
@@ -61,9 +67,9 @@ def test_a_run_that_has_begun_goes_on_as_it_was_frozen(deployment: Deployment, s
 
 
 @pytest.mark.parametrize("active", [False, True])
-def test_a_spec_that_was_never_right_has_a_dag_of_one_task(deployment: Deployment, active: bool) -> None:
+def test_a_spec_that_was_never_right_has_a_dag_of_one_task(parsed: Deployment, active: bool) -> None:
     """Once mended it would else be paused, or not, against what it says."""
-    deployment.specs({EXPERIMENT: BROKEN | {"schedule": {"active": active, "cron": "x"}}})
+    parsed.specs({EXPERIMENT: BROKEN | {"schedule": {"active": active, "cron": "x"}}})
     dag = _dags()[f"exp__{EXPERIMENT}"]
     assert dag.task_ids == ["spec"]
     assert (dag.is_paused_upon_creation, dag.schedule) == (not active, None)
@@ -72,22 +78,22 @@ def test_a_spec_that_was_never_right_has_a_dag_of_one_task(deployment: Deploymen
         dag_of_task(EXPERIMENT, "check")
 
 
-def test_a_run_that_only_waits_fails_when_its_spec_goes(deployment: Deployment) -> None:
+def test_a_run_that_only_waits_fails_when_its_spec_goes(parsed: Deployment) -> None:
     note_run(load_environment(), EXPERIMENT)
-    deployment.specs({"other_test": SPEC})
+    parsed.specs({"other_test": SPEC})
     assert _dags()[f"exp__{EXPERIMENT}"].task_ids == ["spec"]
 
 
-def test_what_is_noted_of_a_wait_leaves_the_run_before_it(deployment: Deployment) -> None:
-    run = _frozen(deployment)
+def test_what_is_noted_of_a_wait_leaves_the_run_before_it(parsed: Deployment) -> None:
+    run = _frozen(parsed)
     note_run(load_environment(), EXPERIMENT)
     assert run_json_of(load_environment(), EXPERIMENT) == str(run.path / "run.json")
     assert ids_run(load_environment()) == (EXPERIMENT,)
 
 
-def test_a_run_folder_that_is_gone_or_of_another_version_leaves_one_task(deployment: Deployment) -> None:
-    run = _frozen(deployment)
-    deployment.specs({"other_test": SPEC})
+def test_a_run_folder_that_is_gone_or_of_another_version_leaves_one_task(parsed: Deployment) -> None:
+    run = _frozen(parsed)
+    parsed.specs({"other_test": SPEC})
     for text in ("{}", "no JSON", None):
         if text is None:
             (run.path / "run.json").unlink()
@@ -96,16 +102,16 @@ def test_a_run_folder_that_is_gone_or_of_another_version_leaves_one_task(deploym
         assert _dags()[f"exp__{EXPERIMENT}"].task_ids == ["spec"]
 
 
-def test_a_broken_environment_costs_no_dag(deployment: Deployment) -> None:
-    deployment.specs({EXPERIMENT: SPEC, "other_test": BROKEN})
-    (deployment.configs / "environments" / "embedded.yaml").write_text("[")
+def test_a_broken_environment_costs_no_dag(parsed: Deployment) -> None:
+    parsed.specs({EXPERIMENT: SPEC, "other_test": BROKEN})
+    (parsed.configs / "environments" / "embedded.yaml").write_text("[")
     assert set(_dags()) == {f"exp__{EXPERIMENT}", "exp__other_test"}
 
 
 def test_a_stage_that_a_run_has_not_is_skipped_where_the_spec_was_changed_in_mid_run(
-    deployment: Deployment,
+    parsed: Deployment,
 ) -> None:
-    run = _frozen(deployment)
+    run = _frozen(parsed)
     analyses = replace(run.experiment.analyses, enabled=("srm", "ab", "guardrails"))
     path = replace(run, experiment=replace(run.experiment, analyses=analyses)).save()
     (did,) = (stage for stage in STAGES if stage.name == "did")
@@ -116,11 +122,11 @@ def test_a_stage_that_a_run_has_not_is_skipped_where_the_spec_was_changed_in_mid
 
 
 def test_a_task_that_a_changed_spec_has_no_more_is_found_in_the_run_that_it_belongs_to(
-    deployment: Deployment,
+    parsed: Deployment,
 ) -> None:
-    _frozen(deployment)
+    _frozen(parsed)
     events = {"kind": "events"}
-    deployment.specs({EXPERIMENT: BROKEN | events})
+    parsed.specs({EXPERIMENT: BROKEN | events})
     assert "synth" in dag_of_task(EXPERIMENT, "synth").task_ids
 
 
@@ -162,7 +168,7 @@ def _held(context, give) -> None:
 
 
 def test_a_task_of_a_spec_that_was_mended_meanwhile_is_tried_again(
-    deployment: Deployment, monkeypatch
+    parsed: Deployment, monkeypatch
 ) -> None:
     """A spec that is saved in two steps costs a run nothing."""
     monkeypatch.setattr(without_spec, "give_back", lambda *_: None)
