@@ -63,6 +63,7 @@ def test_a_run_that_has_begun_goes_on_as_it_was_frozen(parsed: Deployment, specs
     kept = _dags()[f"exp__{EXPERIMENT}"]
     assert kept.task_ids == before.task_ids
     assert kept.schedule is None  # nothing new begins by itself
+    assert "without spec" in kept.tags
     assert dag_of_task(EXPERIMENT, "ingest").task_ids == before.task_ids
 
 
@@ -167,9 +168,7 @@ def _held(context, give) -> None:
     give(context, EXPERIMENT)
 
 
-def test_a_task_of_a_spec_that_was_mended_meanwhile_is_tried_again(
-    parsed: Deployment, monkeypatch
-) -> None:
+def test_a_task_of_a_spec_that_was_mended_meanwhile_is_tried_again(parsed: Deployment, monkeypatch) -> None:
     """A spec that is saved in two steps costs a run nothing."""
     monkeypatch.setattr(without_spec, "give_back", lambda *_: None)
     operator = without_spec.SpecOperator(task_id="spec", experiment_id=EXPERIMENT)

@@ -54,7 +54,8 @@ class SourceSensor(S3KeySensor):
 
     def execute(self, context: Context) -> None:
         """Look once, and defer where something is not there."""
-        note_run(load_environment(), self.experiment_id)
+        with told_plainly():
+            note_run(load_environment(), self.experiment_id)
         today, absent = self._look(context)
         if not absent:
             return

@@ -23,6 +23,7 @@ from exp_platform.stages.run import Run
 from exp_platform.tables.last_runs import ids_run, run_json_of
 
 SPEC_TASK = "spec"
+_TAG = "without spec"
 _PATIENCE = timedelta(minutes=3)  # for a spec that was saved in two steps
 
 
@@ -63,11 +64,11 @@ def _kept(experiment_id: str) -> DAG | None:
         run_json = run_json_of(load_environment(), experiment_id)
         if not run_json:
             return None
-        return build_dag(Run.load(run_json).experiment, scheduled=False)
-    except (
-        Exception
-    ):  # the run was removed, or is of another version; or as with a DAG that is made of the spec
+        dag = build_dag(Run.load(run_json).experiment, scheduled=False)
+    except Exception:  # it was removed, or is of another version; or as with a DAG that is made of a spec
         return None
+    dag.tags.add(_TAG)
+    return dag
 
 
 def _single_task(experiment_id: str, *, active: bool = False) -> DAG:
@@ -75,7 +76,7 @@ def _single_task(experiment_id: str, *, active: bool = False) -> DAG:
         dag_id=dag_id_of(experiment_id),
         auto_register=False,
         description="Its spec cannot be used: see the log of its task, or `exp validate`",
-        tags=["experiment", "broken"],
+        tags=["experiment", _TAG],
         schedule=None,
         catchup=False,
         is_paused_upon_creation=not active,
