@@ -38,6 +38,8 @@ SEEN = {
     "(sqlite3.OperationalError) database is locked": "another process holds the catalog's database",
     "[JAVA_GATEWAY_EXITED] Java gateway process exited before sending its port number.": "set JAVA_HOME to the folder",
     "spark-class: line 71: /nowhere/bin/java: No such file or directory": "set JAVA_HOME to the folder",
+    'java.lang.NullPointerException: Cannot invoke "org.apache.spark.scheduler.DAGScheduler.metricsSource()" because the '
+    'return value of "org.apache.spark.SparkContext._dagScheduler()" is null': "have the same secret",
     "An error occurred while trying to connect to the Java server (127.0.0.1:40000)": "Spark died in the middle of work",
     "java.net.BindException: Address already in use: Service 'sparkDriver' failed after 16 retries": "a port is in use",
 }

@@ -68,6 +68,12 @@ _MEANINGS: tuple[tuple[str, str], ...] = (
         "a port is in use: stop what listens there, or take the fixed port out of spark.properties of the environment",
     ),
     (
+        # What is left to be said by a driver that the master has answered nothing for a minute; its log has more.
+        r"SparkContext\._dagScheduler\(\)\" is null|All masters are unresponsive|SaslException",
+        "the Spark master took no application from this driver: see that it runs, and that master, workers and driver have the "
+        "same secret (the variable that spark.secret_env names in configs/environments, or its file)",
+    ),
+    (
         r"Answer from Java side is empty|Error while sending or receiving|An error occurred while trying to connect to the Java"
         r"|Java side is closed|SparkContext was shut down|Python worker exited unexpectedly",
         "Spark died in the middle of work: run again; if it stays so, memory is short: give Spark more "
