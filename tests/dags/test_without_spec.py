@@ -6,6 +6,7 @@ Airflow passes over the runs of a DAG that no file makes any more: they stayed `
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -116,7 +117,9 @@ def test_a_stage_that_a_run_has_not_is_skipped_where_the_spec_was_changed_in_mid
     analyses = replace(run.experiment.analyses, enabled=("srm", "ab", "guardrails"))
     path = replace(run, experiment=replace(run.experiment, analyses=analyses)).save()
     (did,) = (stage for stage in STAGES if stage.name == "did")
-    operator = StageOperator(task_id="did", stage=did, experiment_id=EXPERIMENT)
+    operator = StageOperator(
+        task_id="did", stage=did, experiment_id=EXPERIMENT, longest_wait=timedelta(hours=1)
+    )
     operator.arguments[1] = str(path)
     with pytest.raises(AirflowSkipException, match="the spec was changed after this run began"):
         operator.execute({})
@@ -162,9 +165,9 @@ def test_the_one_task_says_what_is_wrong_and_gives_the_lease_back(
 
 
 def _held(context, give) -> None:
-    from exp_platform.orchestration.run_lease import take_lease
+    from exp_platform.orchestration.run_lease import lease_of, take
 
-    take_lease(context, EXPERIMENT)
+    take(lease_of(context, EXPERIMENT))
     give(context, EXPERIMENT)
 
 
