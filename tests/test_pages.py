@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.main import get_command
 
 from exp_platform.cli import app
@@ -51,6 +52,15 @@ def test_every_file_that_a_page_names_is_there(page: str) -> None:
     }  # by make setup, for a machine
     absent = [name for name in named - made if not (ROOT / name).exists() and not OF_A_READER.fullmatch(name)]
     assert not absent
+
+
+def test_githubs_workflow_runs_what_make_test_all_does() -> None:
+    """Side by side there, one after another in `.ci/run`: a tier that one of them lacks would fail for the other alone."""
+    (parts,) = re.findall(r"^test-all: ([^#]*)##", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    (job,) = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"].values()
+    matrix = job["strategy"]["matrix"]
+    assert {*matrix["target"], *(one["target"] for one in matrix["include"])} == set(parts.split())
+    assert job["steps"][-1]["run"] == ".ci/run ${{ matrix.target }}"
 
 
 def test_the_pages_are_found_and_name_things() -> None:
