@@ -11,6 +11,8 @@ export AIRFLOW__CORE__DAGS_FOLDER="${AIRFLOW__CORE__DAGS_FOLDER:-$_root/dags}"
 export AIRFLOW__CORE__PLUGINS_FOLDER="${AIRFLOW__CORE__PLUGINS_FOLDER:-$_root/plugins}"
 export AIRFLOW__CORE__LOAD_EXAMPLES="${AIRFLOW__CORE__LOAD_EXAMPLES:-False}"
 export AIRFLOW__CORE__PARALLELISM="${AIRFLOW__CORE__PARALLELISM:-4}"
+# A scheduler looks at so many running runs at once, those of backfills last: 20 that wait for data would stop all backfills.
+export AIRFLOW__SCHEDULER__MAX_DAGRUNS_PER_LOOP_TO_SCHEDULE="${AIRFLOW__SCHEDULER__MAX_DAGRUNS_PER_LOOP_TO_SCHEDULE:-500}"
 export AIRFLOW__API__HOST="${AIRFLOW__API__HOST:-127.0.0.1}"  # the default is every interface
 # Every port follows from one, so that two Airflows may run on a machine. With 8080 they are Airflow's own defaults.
 if [ -n "${EXP_AIRFLOW_PORT:-}" ]; then  # it wins over what this script has set here for another port

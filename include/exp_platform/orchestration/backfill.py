@@ -16,6 +16,7 @@ from airflow.sdk.types import DagRunProtocol
 
 from exp_platform.config.awaited import Awaited, awaited
 from exp_platform.config.experiment import Experiment
+from exp_platform.config.locations import current_rules
 from exp_platform.errors import ConfigError
 from exp_platform.orchestration.connections import AWS_CONNECTION
 
@@ -39,7 +40,7 @@ def other_days(context: Context, experiment: Experiment) -> tuple[date, ...]:
             moment = min(other.logical_date or other.run_after, datetime.now(UTC))
             with suppress(ConfigError):  # one that is due before the window: it fails by itself
                 found.add(default_as_of(experiment, moment))
-    waits_for = awaited(experiment)
+    waits_for = awaited(experiment, current_rules())
     return tuple(day for day in sorted(found) if _is_there(waits_for, day))
 
 

@@ -12,6 +12,7 @@ from airflow.triggers.base import BaseTrigger
 
 from exp_platform.config.awaited import awaited
 from exp_platform.config.loading import load_experiment
+from exp_platform.config.locations import current_rules
 from exp_platform.orchestration.asked import PARAMS, refuse_unknown, under_dags_test
 from exp_platform.orchestration.connections import told_plainly
 from exp_platform.orchestration.dag import dag_id_of
@@ -86,4 +87,4 @@ class RunExperimentOperator(TriggerDagRunOperator):
     def _longest(self) -> timedelta:
         with told_plainly():
             experiment = load_experiment(self.experiment_id)
-            return 2 * run_timeout(experiment, waits_for_data=bool(awaited(experiment)))
+            return 2 * run_timeout(experiment, waits_for_data=bool(awaited(experiment, current_rules())))
