@@ -14,12 +14,12 @@ from cluster.object_store import REGION, ObjectStore
 from exp_platform.config.environment import Environment
 from exp_platform.doctor import stored
 from exp_platform.errors import ConfigError
-from exp_platform.tables.catalog import open_catalog, table, table_location
+from exp_platform.tables.catalog import open_catalog, table
 from exp_platform.tables.files import task_writer
 from exp_platform.tables.folders import files_below
 from exp_platform.tables.maintenance import maintain
 from exp_platform.tables.repair import repair
-from exp_platform.tables.schemas import TABLES
+from exp_platform.tables.schemas import TABLES, table_location
 from exp_platform.tables.write import replace_rows
 from stages.frozen_runs import D3
 from tables.lost_state import forget_connections, lose_the_catalog

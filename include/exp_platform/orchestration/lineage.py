@@ -58,19 +58,20 @@ class _Named:
         self.snapshots = manifest.snapshots if manifest else {}
 
     def all_of(self, names: Iterable[str]) -> Iterator[Dataset]:
-        from exp_platform.tables.catalog import table_location
-        from exp_platform.tables.schemas import NAMESPACE, RESULT_TABLES
-
         for name in names:
             if name == SOURCE:
                 yield from self._source()
-            elif name == RESULTS:
-                yield from self.all_of(RESULT_TABLES)
             elif name == MEMO:
                 yield _dataset(f"{self.environment.memos_dir}/{self.run.experiment.id}.md")
             else:
-                location = table_location(self.environment, name)
-                yield self._table(f"{NAMESPACE}.{name}", location, self.snapshots.get(name))
+                yield from self._tables(name)
+
+    def _tables(self, name: str) -> Iterator[Dataset]:
+        from exp_platform.tables.schemas import NAMESPACE, RESULT_TABLES, table_location
+
+        for table in RESULT_TABLES if name == RESULTS else (name,):
+            location = table_location(self.environment, table)
+            yield self._table(f"{NAMESPACE}.{table}", location, self.snapshots.get(table))
 
     def _source(self) -> Iterator[Dataset]:
         """Files by their folder; tables that others made once `ingest` has said where they lie and what it read of them."""

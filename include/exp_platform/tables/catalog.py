@@ -35,6 +35,7 @@ from exp_platform.tables.schemas import (
     iceberg_schema,
     iceberg_type,
     partition_spec,
+    table_location,
 )
 
 _WRITES = "exp_platform.tables.durable_io.DurableFileIO"  # loaded only where a file is read or written
@@ -86,11 +87,6 @@ def connected_catalog(environment: Environment) -> Catalog:
     if environment.catalog.kind == "sqlite":
         _let_readers_and_a_writer_work_at_once(catalog)
     return catalog
-
-
-def table_location(environment: Environment, name: str) -> str:
-    """The folder of a table."""
-    return f"{environment.warehouse}/{NAMESPACE}/{name}"
 
 
 def _is_initialised(catalog: Catalog) -> bool:

@@ -11,11 +11,11 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.table.metadata import TableMetadataUtil
 
 from exp_platform.config.environment import Environment
-from exp_platform.tables.catalog import connected_catalog, has_content, table_location
+from exp_platform.tables.catalog import connected_catalog, has_content
 from exp_platform.tables.folders import move_file, plain_path, read_file
 from exp_platform.tables.metadata_files import QUARANTINE, Lying, MetadataFile, lying
 from exp_platform.tables.quarantine import put_back
-from exp_platform.tables.schemas import NAMESPACE, TABLES
+from exp_platform.tables.schemas import NAMESPACE, TABLES, table_location
 from exp_platform.tables.standing import entries, refuse_while_running
 
 

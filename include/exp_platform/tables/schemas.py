@@ -17,6 +17,7 @@ import pyarrow as pa
 from exp_platform.aggregates import DailyRow
 from exp_platform.analyses.rows import ROW_TYPES
 from exp_platform.checks import CheckResult
+from exp_platform.config.environment import Environment
 
 if TYPE_CHECKING:
     from pyiceberg.partitioning import PartitionSpec
@@ -227,6 +228,11 @@ PROPERTIES: dict[str, str] = {
     "write.metadata.metrics.column.experiment_id": "full",
     "write.metadata.metrics.column.run_id": "full",
 }
+
+
+def table_location(environment: Environment, name: str) -> str:
+    """The folder of a table."""
+    return f"{environment.warehouse}/{NAMESPACE}/{name}"
 
 
 def arrow_schema(name: str) -> pa.Schema:
