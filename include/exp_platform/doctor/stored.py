@@ -17,7 +17,7 @@ from exp_platform.tables.maintenance import KEEP
 from exp_platform.tables.metadata_files import QUARANTINE, MetadataFile, data_files, first_line
 from exp_platform.tables.quarantine import named_files, quarantined
 from exp_platform.tables.repair import compared
-from exp_platform.tables.schemas import TABLES
+from exp_platform.tables.schemas import RETIRED, TABLES
 from exp_platform.tables.sqlite_copy import is_damaged
 from exp_platform.tables.standing import entries, leases
 
@@ -205,11 +205,11 @@ def _columns(check: str, name: str, named: MetadataFile) -> Iterator[Finding]:
             f"lacks the columns {', '.join(sorted(want - have))}: an older version of the platform made it",
             "nothing, the next run adds them",
         )
-    if have - want:
+    if unknown := have - want - RETIRED.get(name, frozenset()):
         yield warning(
             check,
-            f"has columns that this version does not know: {', '.join(sorted(have - want))}",
-            "see that this is the newest version that has written here",
+            f"has columns that this version does not know: {', '.join(sorted(unknown))}",
+            "if a newer version made them, run and maintain with that one: this one refuses to write beside it",
         )
 
 
