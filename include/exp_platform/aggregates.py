@@ -88,6 +88,7 @@ class LeftOut(StrEnum):
     """Why a row that was read does not count: the first of these that is true of it."""
 
     LINE = "in a line that cannot be read"
+    FORGOTTEN = "of users who are to be forgotten"
     MALFORMED = "with a required value that cannot be read"
     NULL = "without a required value"
     DUPLICATE = "that stand twice"

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from exp_platform.cli_privacy import commands as privacy_commands
 from exp_platform.cli_state import commands as state_commands
 from exp_platform.config.environment import load_environment
 from exp_platform.config.loading import load_all, load_experiment
@@ -351,6 +352,7 @@ def delete(
         print(terminal(line))
 
 
+app.add_typer(privacy_commands)
 app.add_typer(state_commands)  # without a name: its commands are `exp`'s own
 
 

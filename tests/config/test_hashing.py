@@ -57,6 +57,7 @@ WORDS: dict[str, Any] = {
     "schedule": Schedule(None, 9, True, 0, wait_for=("s3://lake/_SUCCESS",), wait_hours=1.0, after="lake"),
     "spec_file": "elsewhere.yaml",
     "earlier": Earlier(moved=True),
+    "retention_days": 30,
 }
 NUMBERS: list[tuple[str, Any]] = [
     ("id", "y"),

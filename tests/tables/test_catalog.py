@@ -31,6 +31,7 @@ PROMISED = {  # what users of the original platform count, and design's own tabl
     "did_pretrend_delta",
     "did_pretrend_tests",
     "decisions",
+    "forgotten_users",
 }
 
 

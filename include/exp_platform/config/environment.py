@@ -21,12 +21,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from exp_platform.config.faults import one_line, render_key
+from exp_platform.config.privacy import KeySource, Pseudonyms, Retention
 from exp_platform.config.secret_values import secret
 from exp_platform.config.source_rules import Root, SourceRules, VariableName, declared_secrets, secrets_of
 from exp_platform.config.spark_settings import SparkSettings
@@ -56,6 +57,9 @@ _S3_VARIABLES = {  # property of the catalog, for Spark and PyIceberg alike <- t
 SECRET = (
     "(?i)secret|password|token|credential|access.?key"  # names of properties whose values nobody may read
 )
+
+
+KeyT = TypeVar("KeyT", bound=KeySource | None)
 
 
 class _Frozen(BaseModel):
@@ -119,6 +123,9 @@ class Environment(_Frozen):
     spark: SparkSettings = SparkSettings()
     variables: tuple[VariableName, ...] = ()  # that locations of specs may name, beside EXP_ ones
     source_roots: tuple[Root, ...] | None = None  # under which the files of specs must lie; None: anywhere
+    retention: Retention | None = None  # None: rows of single users stay
+    pseudonyms: Pseudonyms | None = None  # None: user ids are stored as they come
+    forgotten: KeySource | None = None  # the key of the list of forgotten users; None: a file in `runs_dir`
 
     @property
     def source_rules(self) -> SourceRules:
@@ -129,6 +136,11 @@ class Environment(_Frozen):
             frozenset(secrets_of(self.model_dump(mode="json"))),
             self.source_roots,
         )
+
+    @property
+    def forgotten_key(self) -> KeySource:
+        """Where the key is by which forgotten users are known."""
+        return self.forgotten or KeySource(key_file=str(self.runs_dir / ".forgotten.key"))
 
     @property
     def uses_s3(self) -> bool:
@@ -359,6 +371,8 @@ def _validated(path: Path, content: dict[str, Any]) -> Environment:
             "leases": leases,
             "spark": spark,
             "source_roots": environment.source_roots and tuple(map(_absolute, environment.source_roots)),
+            "pseudonyms": _key_placed(environment.pseudonyms),
+            "forgotten": _key_placed(environment.forgotten),
         }
     )
     _refuse_odd_places(path, made)
@@ -385,6 +399,12 @@ def _refuse_odd_places(path: Path, environment: Environment) -> None:
                 f"{path}: {key}: found {place!r}, whose {found[0]!r} means something else in a URL; {remedy} without #, ? "
                 "and control characters"
             )
+
+
+def _key_placed(source: KeyT) -> KeyT:
+    if source is None or source.key_file is None:
+        return source
+    return source.model_copy(update={"key_file": _absolute(source.key_file)})
 
 
 def _absolute(place: str) -> str:

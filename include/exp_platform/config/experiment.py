@@ -387,6 +387,9 @@ class Experiment:
     ramp: tuple[
         Allocation, ...
     ] = ()  # dated allocations, the first from the window's start on; (): one for all of it
+    retention_days: int | None = (
+        None  # rows of single users go so many days after `last_as_of`; None: as the environment says
+    )
     spec_file: str = field(default="", compare=False)  # where it was written, for messages and memo
     # What was read before: no spec says this, a run's start finds it.
     earlier: Earlier = field(default_factory=Earlier)
@@ -442,6 +445,11 @@ class Experiment:
         """What always-valid evidence may spend, likewise."""
         first = self.earlier.sequential_alpha
         return self.decision.sequential_alpha if first is None else min(first, self.decision.sequential_alpha)
+
+    @property
+    def numbers_users(self) -> bool:
+        """Whether the data have no ids, so that users are called by the numbers of their rows."""
+        return isinstance(self.source, UnitsSource) and "user_id" not in self.source.table.columns
 
     @property
     def last_as_of(self) -> date:

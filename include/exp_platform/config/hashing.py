@@ -10,7 +10,16 @@ from datetime import date
 from exp_platform.config.experiment import Experiment
 
 # Words for people and the timetable change no number. What was read before follows from the stored decisions.
-NOT_HASHED = ("owner", "description", "hypothesis", "tags", "schedule", "spec_file", "earlier")
+NOT_HASHED = (
+    "owner",
+    "description",
+    "hypothesis",
+    "tags",
+    "schedule",
+    "spec_file",
+    "earlier",
+    "retention_days",
+)
 
 
 def config_hash(experiment: Experiment) -> str:

@@ -23,6 +23,7 @@ from exp_platform.config.experiment import (
     Variant,
 )
 from exp_platform.config.faults import Fault, Words, refuse
+from exp_platform.config.privacy import UserLevelDays
 from exp_platform.config.spec_base import Id, Items, Owner, Prose, Spec, Tag
 from exp_platform.config.spec_metrics import GuardrailSpec, MetricSpec, Missing
 from exp_platform.config.spec_plan import (
@@ -89,6 +90,12 @@ def repeated(names: tuple[str, ...], key: str | None = None) -> Iterator[Fault]:
         seen.add(name)
 
 
+class RetentionSpec(Spec):
+    """How long rows of single users stay after the last useful day, where that is shorter than the environment's rule."""
+
+    user_level_days: UserLevelDays
+
+
 class ExperimentSpec(Spec):
     """One experiment as people write it."""
 
@@ -106,6 +113,7 @@ class ExperimentSpec(Spec):
     analyses: AnalysesSpec = AnalysesSpec()
     decision: DecisionSpec = DecisionSpec()
     schedule: ScheduleSpec = ScheduleSpec()
+    retention: RetentionSpec | None = None
     tags: Items[Tag] = ()
     description: str = ""
 
@@ -180,6 +188,7 @@ class ExperimentSpec(Spec):
             tags=self.tags,
             description=self.description,
             ramp=self._ramp(),
+            retention_days=self.retention.user_level_days if self.retention else None,
             spec_file=spec_file,
         )
 

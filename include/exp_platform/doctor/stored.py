@@ -13,6 +13,7 @@ from exp_platform.config.environment import Environment
 from exp_platform.doctor.finding import Finding, fault, ok, warning
 from exp_platform.tables.catalog import refuse_lost
 from exp_platform.tables.folders import files_below
+from exp_platform.tables.forgotten import forgotten_of, requests
 from exp_platform.tables.maintenance import KEEP
 from exp_platform.tables.metadata_files import QUARANTINE, MetadataFile, data_files, first_line
 from exp_platform.tables.quarantine import named_files, quarantined
@@ -55,6 +56,27 @@ def standing_leases(environment: Environment) -> Iterator[Finding]:
         yield ok("leases", "nothing is being run")
 
 
+def forgotten(environment: Environment) -> Iterator[Finding]:
+    """Who is to be forgotten: whether the key of the list is there, and every request was carried out."""
+    known = requests(environment)
+    if not known:
+        return
+    forgotten_of(environment, known[0].experiment_id)  # raises where the key is not the list's
+    open_ = [request for request in known if request.finished_at is None]
+    for request in open_:
+        yield warning(
+            "forgotten users",
+            f"a request of {request.requested_at:%Y-%m-%d %H:%M} UTC is not finished: {'; '.join(request.remaining)}",
+            "the same `exp forget` again",
+        )
+    if not open_:
+        yield ok(
+            "forgotten users",
+            f"{len(known)} requests, the newest of {known[-1].requested_at:%Y-%m-%d}; older copies of warehouse and raw data "
+            "hold these users",
+        )
+
+
 def tables(environment: Environment) -> Iterator[Finding]:
     """Whether every table's metadata, manifests and data files are there, and what lies there that nothing names."""
     for name in TABLES:
@@ -92,7 +114,9 @@ def _registered(environment: Environment) -> Iterator[Finding]:
             f"`exp run {bad[0]} --force`",
         )
     else:
-        yield ok("published data", f"of {len(rows)} experiments is there")
+        aged = sum(row.get("user_level_deleted_on") is not None for row in rows)
+        rule = f"; of {aged} the rule of retention has deleted the rows of single users" if aged else ""
+        yield ok("published data", f"of {len(rows)} experiments is there{rule}")
 
 
 def _table(environment: Environment, name: str) -> list[Finding]:

@@ -34,6 +34,14 @@ _HEX = np.frombuffer("".join(f"{byte:02x}" for byte in range(256)).encode(), dty
 _HYPHENS = (8, 13, 18, 23)
 
 
+class InexactIdError(DataError):
+    """Ids came as floats too large to tell neighbours apart."""
+
+    def __init__(self, said: str, value: str) -> None:
+        super().__init__(said.format(id=f"the id {value}"))
+        self.without_id = said.format(id="an id")
+
+
 def text(column: Any, *, ids: bool = False) -> Any:
     """A column as strings, shape kept; NaN, infinities and empty texts are null.
 
@@ -164,11 +172,12 @@ def _floats(column: Any, ids: bool) -> Any:
     return pc.if_else(whole, digits, _without_exponent(column.cast(pa.string())))
 
 
-def _too_large(value: str, kind: str) -> DataError:
+def _too_large(value: str, kind: str) -> InexactIdError:
     limit = {"float": "2^24", "halffloat": "2^11"}.get(kind, "2^53")
-    return DataError(
-        f"holds the id {value} as {kind}, and beyond {limit} one float stands for several whole numbers, so users cannot "
-        "be told apart: deliver ids as integers or text"
+    return InexactIdError(
+        f"holds {{id}} as {kind}, and beyond {limit} one float stands for several whole numbers, so users cannot "
+        "be told apart: deliver ids as integers or text",
+        value,
     )
 
 

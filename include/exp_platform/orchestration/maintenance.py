@@ -28,4 +28,6 @@ class MaintenanceOperator(BaseOperator):
             self.log.info("left out, because a run of theirs is under way: %s", ", ".join(done.busy))
         if done.damaged:
             self.log.warning("files left alone, see `exp doctor`, of: %s", ", ".join(done.damaged))
-        return asdict(done) | {"busy": list(done.busy), "damaged": list(done.damaged)}
+        if done.aged:
+            self.log.info("rows of single users went by the rule of retention, of: %s", ", ".join(done.aged))
+        return {what: list(n) if isinstance(n, tuple) else n for what, n in asdict(done).items()}

@@ -37,7 +37,15 @@ class Report:
     tests: tuple[PretrendTestRow, ...]
     checks: tuple[CheckResult, ...]
     series: tuple[ResultRow, ...]
+    deleted_on: date | None = None  # when the rows of single users went by the rule of retention
     unreadable: tuple[str, ...] = ()  # files that are damaged, whose rows are not in this report
+
+    @property
+    def deletion(self) -> str | None:
+        """That rows of single users are no longer there, in words."""
+        if self.deleted_on is None:
+            return None
+        return f"rows of single users were deleted on {self.deleted_on} by the rule of retention; the results stay"
 
     @property
     def as_of_date(self) -> date:
@@ -99,6 +107,7 @@ def _read(results: Results, experiment: Experiment, as_of: date | None) -> Repor
         tests=tuple(lenient.pretrend_tests(experiment.id, day)),
         checks=tuple(results.checks(experiment.id, day)),
         series=tuple(r for r in series if r.as_of_date <= day),
+        deleted_on=(lenient.registered(experiment.id) or {}).get("user_level_deleted_on"),
         unreadable=tuple(lenient.unreadable),
     )
 

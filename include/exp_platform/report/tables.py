@@ -25,6 +25,7 @@ def decision_panel(report: Report) -> Panel:
     """The decision with its reasons."""
     decision = report.decision
     lines = [why(report), *(f"• {r.text}" for r in decision.reasons)]
+    lines += [f"• {report.deletion}"] if report.deletion else []
     lines += [f"• damaged, so not shown: {fault}" for fault in report.unreadable]
     title = f"{report.experiment.id} as of {report.as_of_date}: {headline(decision)}"
     return Panel(

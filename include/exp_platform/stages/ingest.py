@@ -21,9 +21,11 @@ from exp_platform.config.locations import without_values
 from exp_platform.json_file import write_json
 from exp_platform.kernels.behaviour import frozen, thresholds_of
 from exp_platform.kernels.measured import Measured
+from exp_platform.kernels.privacy import Privacy
 from exp_platform.kernels.quantiles import Distribution
 from exp_platform.results.reader import Results
 from exp_platform.stages.pieces import IcebergPiece
+from exp_platform.stages.privacy import privacy_of
 from exp_platform.stages.quality import failures_of, refuse
 from exp_platform.stages.run import Run, StageResult
 from exp_platform.stages.shards import Staged, clean_and_write, read_and_split
@@ -46,10 +48,11 @@ def run(run: Run) -> StageResult:
     _refuse(run, plan.problems)
     buckets = bucket_count(plan)
     registered = Results(environment).registered(run.experiment.id)
+    privacy = privacy_of(run.experiment, environment, registered)
     before = [Threshold.from_json(t) for t in json.loads((registered or {}).get("thresholds") or "[]")]
     known = thresholds_of(run.experiment, before)
     unfrozen = [b for b in run.experiment.behaviours if b.segment not in known]
-    done = _carry_out(run, environment, plan, buckets, now, unfrozen)
+    done = _carry_out(run, environment, plan, buckets, now, unfrozen, privacy)
     _refuse(run, [Problem("source", problem) for part in done for problem in part.problems])
     measured = Measured.merge_all(part.measured for part in done)
     staged = {name: [part.files[name] for part in done if name in part.files] for name in TABLES}
@@ -67,6 +70,7 @@ def run(run: Run) -> StageResult:
                 for piece in plan.pieces
                 if isinstance(piece, IcebergPiece)
             },
+            "pseudonym_key": privacy.pseudonyms.fingerprint if privacy.pseudonyms else None,
         },
     )
     return StageResult(
@@ -118,6 +122,7 @@ def _carry_out(
     buckets: int,
     now: datetime,
     unfrozen: Sequence[Behaviour],
+    privacy: Privacy,
 ) -> list[Staged]:
     """Two rounds of tasks: pieces are read and split by user, then each bucket is cleaned and written."""
     if not plan.pieces:
@@ -131,10 +136,12 @@ def _carry_out(
         writers=writers,
         as_of=run.as_of_date,
         unfrozen=unfrozen,
+        privacy=privacy,
     )
+    show_ids = privacy.shows_lines
     numbered = list(enumerate(plan.pieces))
     if buckets == 1 and environment.spark.local:  # one core's work: a session would take longer to start
-        return list(cleaned(read_and_split(numbered, buckets)))
+        return list(cleaned(read_and_split(numbered, buckets, show_ids)))
     from exp_platform.spark.session import workers
 
     context = workers(f"ingest {experiment.id}", environment)
@@ -142,7 +149,9 @@ def _carry_out(
     spread = [
         piece for task in range(tasks) for piece in numbered[task::tasks]
     ]  # large and small tables alike
-    shards = context.parallelize(spread, tasks).mapPartitions(lambda pieces: read_and_split(pieces, buckets))
+    shards = context.parallelize(spread, tasks).mapPartitions(
+        lambda pieces: read_and_split(pieces, buckets, show_ids)
+    )
     by_bucket = shards.partitionBy(buckets, int)
     staged: list[Staged] = by_bucket.mapPartitions(cleaned).collect()
     return staged

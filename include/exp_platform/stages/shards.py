@@ -19,9 +19,10 @@ from exp_platform.config.experiment import Behaviour, Experiment
 from exp_platform.diagnosis import diagnosis
 from exp_platform.errors import DataError, ExpPlatformError
 from exp_platform.kernels.behaviour import distributions
-from exp_platform.kernels.canonical_text import require_utf8, text
+from exp_platform.kernels.canonical_text import InexactIdError, require_utf8, text
 from exp_platform.kernels.clean import IDS, clean_bucket, kind_of
 from exp_platform.kernels.measured import Measured
+from exp_platform.kernels.privacy import Privacy, with_pseudonyms, without_forgotten
 from exp_platform.kernels.quantiles import Distribution
 from exp_platform.kernels.sql import query
 from exp_platform.stages.pieces import IcebergPiece, Part, Piece
@@ -54,13 +55,18 @@ class Staged:
     distributions: dict[str, Distribution] = field(default_factory=dict)  # of behavioural segments to freeze
 
 
-def read_and_split(pieces: Iterable[tuple[int, Piece]], buckets: int) -> Iterator[tuple[int, Shard]]:
-    """Read pieces and deal their rows out to buckets; a piece that is not readable becomes a problem."""
+def read_and_split(
+    pieces: Iterable[tuple[int, Piece]], buckets: int, show_ids: bool = True
+) -> Iterator[tuple[int, Shard]]:
+    """Read pieces and deal their rows out to buckets; a piece that is not readable becomes a problem.
+
+    Without `show_ids` no problem quotes an id.
+    """
     for number, piece in pieces:
         first_row = piece.first_row
         try:
             for batch, part in enumerate(_parts(piece)):
-                table = _with_texts(part.rows, piece, first_row)
+                table = _with_texts(part.rows, piece, first_row, show_ids)
                 first_row += len(table)
                 yield from _split(table, buckets, number, batch, piece.table, part)
         except DataError as error:
@@ -90,10 +96,12 @@ def clean_and_write(
     writers: dict[str, Writer],
     as_of: date,
     unfrozen: Sequence[Behaviour] = (),
+    privacy: Privacy = Privacy(),  # noqa: B008  frozen
 ) -> Iterator[Staged]:
     """Clean one bucket and write its files: all shards must be of the same bucket.
 
-    Of `unfrozen` segments the values of users exposed by `as_of` come with it, for their thresholds.
+    Of `unfrozen` segments the values of users exposed by `as_of` come with it, for their thresholds. By `privacy` rows of
+    forgotten users are left out, and what is written and measured has pseudonyms for ids.
     """
     dealt = list(shards)
     if not dealt:
@@ -111,15 +119,22 @@ def clean_and_write(
         bad[shard.table] += shard.bad_rows
         lines[_whole_row(shard.table)] += [shard.bad_example] if shard.bad_example else []
     del dealt
+    raw, forgotten = without_forgotten(raw, privacy)
     cleaned = clean_bucket(raw, experiment, now)
+    if privacy.pseudonyms is not None:
+        cleaned = with_pseudonyms(cleaned, privacy.pseudonyms)
     staged = {"exposures": cleaned.exposures, "outcomes": cleaned.outcomes}
     files = {name: writers[name].write(bucket, rows) for name, rows in staged.items() if len(rows)}
     skipped = {name: n for name, n in bad.items() if n}
     whole = Measured(
         rows_in=skipped,
         malformed={_whole_row(name): n for name, n in skipped.items()},
-        examples={name: shown for name, shown in lines.items() if shown},
+        examples={name: shown for name, shown in lines.items() if shown and privacy.shows_lines},
         left_out={name: {LeftOut.LINE.value: n} for name, n in skipped.items()},
+    ).merge(
+        Measured(
+            rows_in=forgotten, left_out={name: {LeftOut.FORGOTTEN.value: n} for name, n in forgotten.items()}
+        )
     )
     found = distributions(cleaned.exposures, cleaned.outcomes, experiment, as_of, unfrozen)
     yield Staged(files, cleaned.measured.merge(whole), distributions=found)
@@ -130,7 +145,7 @@ def _whole_row(table: str) -> str:
     return f"{table}.(whole row)"
 
 
-def _with_texts(rows: pa.Table, piece: Piece, first_row: int) -> pa.Table:
+def _with_texts(rows: pa.Table, piece: Piece, first_row: int, show_ids: bool) -> pa.Table:
     """Ids, variants, events and attributes as text, users' ids among them; without any the row's number from 1.
 
     The bucket is made of the user's text, so it must be the same in all files: `clean_bucket` finds nothing to change.
@@ -142,7 +157,8 @@ def _with_texts(rows: pa.Table, piece: Piece, first_row: int) -> pa.Table:
             if kind_of(column) == "text":
                 rows = rows.set_column(position, column, text(rows[column], ids=column in IDS))
         except DataError as error:
-            raise DataError(f"column {names[column]} (for {column}) {error}") from error
+            said = error.without_id if isinstance(error, InexactIdError) and not show_ids else error
+            raise DataError(f"column {names[column]} (for {column}) {said}") from error
     if "user_id" in rows.column_names:
         return rows
     numbers = np.arange(first_row + 1, first_row + len(rows) + 1)

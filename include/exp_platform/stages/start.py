@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -25,6 +25,7 @@ from exp_platform.stages.run import Run
 from exp_platform.tables.audit import What, person, record
 from exp_platform.tables.catalog import refuse_newer
 from exp_platform.tables.folders import read_file
+from exp_platform.tables.retention import require_shorter
 
 
 @dataclass(frozen=True)
@@ -52,11 +53,13 @@ def start_run(
 ) -> Started:
     """Freeze a run in a folder of its own, unless every day's stored decision has the same config, code and input.
 
-    The caller holds the experiment's lease as `holder`; `started_by` is whom the audit names, by default this process' user. `as_of_dates` None: the last complete local day before `now`; days after
-    the last useful one become that one. A run that is made takes the days `with_them` too that are not up to date. `force`
-    runs all the same; `dry_run` writes nothing and returns no run.
+    The caller holds the experiment's lease as `holder`; `started_by` is whom the audit names, by default this process' user.
+    `as_of_dates` None: the last complete local day before `now`; days after the last useful one become that one. A run that is
+    made takes the days `with_them` too that are not up to date. `force` runs all the same; `dry_run` writes nothing and
+    returns no run.
     Raises ConfigError for a day before the window or not over yet, an experiment that has not begun, one whose stored
-    decisions spent alpha by another plan (`decision.sequential`), or a state that a newer version has written.
+    decisions spent alpha by another plan (`decision.sequential`), one whose rows of users the rule of retention deleted, or a
+    state that a newer version has written.
     """
     environment = environment or load_environment()
     refuse_newer(environment)
@@ -66,6 +69,7 @@ def start_run(
     )
     stored = Results(environment).decisions(experiment.id)
     _require_one_plan(experiment, stored)
+    require_shorter(experiment, environment)
     until = _generated_until(experiment, now)
     fingerprint = input_fingerprint(
         experiment, environment, generate_synth=generate_synth, generated_until=until
@@ -100,7 +104,14 @@ def start_run(
     when = _when(run.as_of_dates)
     if up_to_date:
         return Started(
-            None, True, f"{experiment.id} as of {when} is up to date: same config, code and input."
+            None,
+            True,
+            f"{experiment.id} as of {when} is up to date: same config, code and input.{_deletion(published)}",
+        )
+    if not force and (said := _deletion(published)):
+        raise ConfigError(
+            f"{experiment.id}:{said} A run reads them from the source again, where they still lie; `--force` does so, and the "
+            "next maintenance deletes them again"
         )
     if dry_run:
         return Started(None, False, f"{experiment.id} would be run as of {when}.")
@@ -145,6 +156,16 @@ def _was_upgraded(stored: Sequence[StoredDecision]) -> bool:
 
 def _when(days: Sequence[date]) -> str:
     return str(days[0]) if len(days) == 1 else f"{days[0]} to {days[-1]} ({len(days)} days)"
+
+
+def _deletion(published: Mapping[str, Any] | None) -> str:
+    """That rows of single users went, and when; nothing where they are there."""
+    day = (published or {}).get("user_level_deleted_on")
+    return (
+        f" Its rows of single users were deleted on {day} by the rule of retention; the results stay."
+        if day
+        else ""
+    )
 
 
 def default_as_of(experiment: Experiment, now: datetime) -> date:

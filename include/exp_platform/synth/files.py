@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from exp_platform.config.experiment import Experiment
 from exp_platform.synth.propensity import synthetic_source
-from exp_platform.synth.rows import chunk_rows, chunks
+from exp_platform.synth.rows import ChunkRows, chunk_rows, chunks
 
 TABLES = ("exposures", "outcomes")
 
@@ -36,25 +36,27 @@ def write_raw(
     threads: int | None = None,
     *,
     until: datetime | None = None,
+    kept: Callable[[pa.Table], pa.Table] = lambda rows: rows,
 ) -> Written:
     """Generate a synthetic experiment's raw data as `folder`/{exposures,outcomes}/part-*.parquet.
 
     The parts are one a chunk of users, then those of late outcomes; their rows depend on the experiment alone, and on the aware
-    instant `until`, before which they occur (None: on nothing else).
+    instant `until`, before which they occur (None: on nothing else); what is `kept` of them is written.
     Whatever was in `folder` stays until everything is written. Raises ConfigError where the source is not synthetic.
     """
+
+    def write(chunk: int) -> Written:
+        made = chunk_rows(experiment, chunk, until)
+        rows = ChunkRows(kept(made.exposures), kept(made.outcomes), kept(made.late))
+        return _write_chunk(rows, chunk, files, partial)
+
     numbers = range(chunks(synthetic_source(experiment)))
     with _replaced(files, folder) as partial, ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
-        written = list(
-            pool.map(lambda chunk: _write_chunk(experiment, chunk, until, files, partial), numbers)
-        )
+        written = list(pool.map(write, numbers))
     return Written(sum(w.exposures for w in written), sum(w.outcomes for w in written))
 
 
-def _write_chunk(
-    experiment: Experiment, chunk: int, until: datetime | None, files: pafs.FileSystem, folder: str
-) -> Written:
-    rows = chunk_rows(experiment, chunk, until)
+def _write_chunk(rows: ChunkRows, chunk: int, files: pafs.FileSystem, folder: str) -> Written:
     _write(rows.exposures, files, f"{folder}/exposures/part-{chunk:05d}.parquet")
     _write(rows.outcomes, files, f"{folder}/outcomes/part-{chunk:05d}.parquet")
     if len(rows.late):

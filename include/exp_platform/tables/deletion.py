@@ -11,6 +11,7 @@ from exp_platform.tables.audit import record
 from exp_platform.tables.catalog import open_catalog, table
 from exp_platform.tables.fence import fenced
 from exp_platform.tables.folders import delete_file, delete_folder
+from exp_platform.tables.forgotten import NAME
 from exp_platform.tables.holders import this_process
 from exp_platform.tables.last_runs import last_runs
 from exp_platform.tables.lease import held_lease
@@ -61,7 +62,10 @@ def _delete_rows(environment: Environment, experiment_id: str) -> list[str]:
     catalog = open_catalog(environment)
     where = selection({"experiment_id": experiment_id})
     told = []
-    for name in ("decisions", *(name for name in TABLES if name != "decisions")):
+    for name in (
+        "decisions",
+        *(name for name in TABLES if name not in ("decisions", NAME)),
+    ):  # the forgotten stay so
         rows = sum(task.file.record_count for task in table(catalog, name).scan(where).plan_files())
         delete_rows(catalog, name, where, "delete")
         if rows:

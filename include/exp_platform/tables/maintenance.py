@@ -22,6 +22,7 @@ from pyiceberg.table.snapshots import Snapshot
 from exp_platform.config.environment import Environment, load_environment
 from exp_platform.errors import DataError, LeaseError
 from exp_platform.tables.catalog import open_catalog, table
+from exp_platform.tables.erasure import drop_history
 from exp_platform.tables.fence import fenced
 from exp_platform.tables.files import writer_of
 from exp_platform.tables.holders import this_process
@@ -29,6 +30,7 @@ from exp_platform.tables.lease import Lease, beating
 from exp_platform.tables.leftovers import remove_leftovers
 from exp_platform.tables.metadata_files import version_of
 from exp_platform.tables.quarantine import delete_old, named_files, own_files, put_back, set_aside
+from exp_platform.tables.retention import AGED, delete_aged
 from exp_platform.tables.schemas import RESULT_TABLES, TABLES
 from exp_platform.tables.selection import selection
 from exp_platform.tables.write import ChangedMeanwhileError, again, replace_files, replace_rows
@@ -52,6 +54,7 @@ class Maintained:
     removed_files: int = 0  # that had been in quarantine for `keep`
     removed_runs: int = 0
     leftovers: int = 0  # files and folders that killed processes left half-written
+    aged: tuple[str, ...] = ()  # experiments whose rows of single users went by the rule of retention
     busy: tuple[str, ...] = ()
     damaged: tuple[
         str, ...
@@ -85,7 +88,8 @@ def maintain(
     catalog = open_catalog(environment)
     if not force:
         _refuse_a_doubtful_catalog(environment, catalog, before)
-    compacted, busy = 0, []
+    aged = delete_aged(environment, catalog, now)
+    compacted, busy = 0, list(aged.busy)
     for row in table(catalog, "experiment_registry").scan().to_arrow().to_pylist():
         lease = Lease(row["experiment_id"], f"{_RUN_ID} on {this_process()}", environment)
         try:
@@ -100,11 +104,13 @@ def maintain(
                     _compact(catalog, name, row["experiment_id"], allowed)
                     for name in (*RESULT_TABLES, "decisions")
                 )
-                _follow_the_head(catalog, row["experiment_id"])
+                follow_the_head(catalog, row["experiment_id"])
         except LeaseError:
             busy.append(row["experiment_id"])
         finally:
             lease.release()
+    if aged.deleted:
+        drop_history(environment, catalog, AGED)
     expired = _expire(catalog, before)
     cleared = [_clear(environment, catalog, name, before, now) for name in TABLES]
     return Maintained(
@@ -115,7 +121,8 @@ def maintain(
         removed_files=sum(one.removed for one in cleared),
         removed_runs=_remove_runs(environment.runs_dir, before),
         leftovers=remove_leftovers(environment, before),
-        busy=tuple(busy),
+        aged=aged.deleted,
+        busy=tuple(dict.fromkeys(busy)),
         damaged=tuple(name for name, one in zip(TABLES, cleared, strict=True) if one.damaged),
     )
 
@@ -135,7 +142,7 @@ def _compact(catalog: Catalog, name: str, experiment_id: str, allowed: int) -> b
     return True
 
 
-def _follow_the_head(catalog: Catalog, experiment_id: str) -> None:
+def follow_the_head(catalog: Catalog, experiment_id: str) -> None:
     """Let the registry name the newest snapshots where they hold the very files that it names already.
 
     A snapshot that is named stays for ever, with every file that any experiment had in it.

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pyiceberg.schema import Schema
 
 NAMESPACE = "exp"
+EVERY_EXPERIMENT = "ALL"  # in `forgotten_users`; no experiment can be called that
 
 STRING = pa.string()
 DATE = pa.date32()
@@ -105,6 +106,24 @@ _REGISTRY = TableDefinition(
         ("edits", STRING),  # JSON: those of the spec since its first publication, by day
         ("run_id", STRING),
         ("published_at", INSTANT),
+        (
+            "pseudonym_key",
+            STRING,
+        ),  # the fingerprint of the key that user ids were replaced by; null: they were not
+        ("user_level_deleted_on", DATE),  # by the rule of retention; null: rows of single users are there
+    ),
+)
+# Who is to be left out of every later ingest: keyed hashes of ids, for one experiment or (EVERY_EXPERIMENT) all of them.
+_FORGOTTEN = TableDefinition(
+    "forgotten_users",
+    (
+        ("experiment_id", STRING),
+        ("user_hash", STRING),
+        ("key_fingerprint", STRING),
+        ("requested_at", INSTANT),
+        ("finished_at", INSTANT),  # null: something was still to be done
+        ("remaining", STRING),  # JSON: what that was, in words
+        ("note", STRING),  # what copies outside the platform still hold
     ),
 )
 # One row an as_of date. A result row counts only when it carries the run_id that stands here.
@@ -200,6 +219,7 @@ TABLES: dict[str, TableDefinition] = {
         _OUTCOMES,
         _UNIT_DAYS,
         _REGISTRY,
+        _FORGOTTEN,
         _DECISIONS,
         _OVERALL,
         _of_rows("metric_aggregates_daily", DailyRow, (*_RUN, ("as_of_date", DATE))),
@@ -223,10 +243,14 @@ PROPERTIES: dict[str, str] = {
     "commit.manifest.min-count-to-merge": "20",
     "write.metadata.delete-after-commit.enabled": "true",
     "write.metadata.previous-versions-max": "20",
+    # Manifests hold the bounds of keys only: those of other columns would be some user's id, or the beginning of one.
+    "write.metadata.metrics.default": "counts",
     # Bounds are cut to 16 characters by default, and then nobody can tell that a file holds one experiment only:
     # a delete by key would rewrite files that it may simply drop.
     "write.metadata.metrics.column.experiment_id": "full",
     "write.metadata.metrics.column.run_id": "full",
+    "write.metadata.metrics.column.as_of_date": "full",
+    "write.metadata.metrics.column.bucket": "full",  # from whose bounds a file's partition is read
 }
 
 

@@ -19,7 +19,7 @@ from exp_platform.tables.schemas import NAMESPACE
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-_LEASES = "SELECT experiment_id, holder, heartbeat_at, ttl FROM exp_leases WHERE holder <> '' ORDER BY experiment_id"
+_LEASES = "SELECT experiment_id, holder, acquired_at, heartbeat_at, ttl FROM exp_leases WHERE holder <> '' ORDER BY experiment_id"
 _ENTRIES = (
     "SELECT table_name, metadata_location FROM iceberg_tables "
     "WHERE catalog_name = :catalog AND table_namespace = :namespace"
@@ -32,7 +32,8 @@ class StandingLease:
 
     experiment_id: str
     holder: str
-    heartbeat: datetime  # aware, in UTC
+    acquired: datetime  # aware, in UTC
+    heartbeat: datetime  # likewise
     fresh: bool  # younger than its time to live, and no process of this machine that has ended
 
 
@@ -45,6 +46,7 @@ def leases(environment: Environment) -> list[StandingLease]:
         StandingLease(
             row.experiment_id,
             row.holder,
+            datetime.fromtimestamp(row.acquired_at, UTC),
             datetime.fromtimestamp(row.heartbeat_at, UTC),
             row.heartbeat_at + row.ttl >= now and not has_ended(row.holder),
         )
