@@ -62,7 +62,7 @@ test-all: lint test-unit test-processors test-e2e test-cluster test-simulations 
 durations: setup-dev ## what each tier takes: runs them all, or reads LOG, and writes the table of docs/13_tests.md
 	@$(PY) scripts/test_durations.py $(LOG)
 
-test-stack: setup-dev stack ## kills, faults, restarts and comparisons on the running compose stack (40 minutes)
+test-stack: setup-dev stack ## kills, faults, restarts and comparisons on the running compose stack (more than an hour)
 	@set -a && . scripts/stack-host-env.sh && EXP_STACK=1 $(PY) -m pytest -m stack -v $(PYTEST_ARGS) </dev/null
 
 fuzz: setup-dev ## the properties on cases that have never been drawn; what fails is kept in .hypothesis and told
