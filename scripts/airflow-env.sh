@@ -2,6 +2,10 @@
 # The environment of every Airflow process here: `. scripts/airflow-env.sh`. What is already set stays.
 _root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
+umask "$(printf %04o $(($(umask) | 027)))"  # logs, databases and the password file are for this user and its group alone
+export AIRFLOW__LOGGING__FILE_TASK_HANDLER_NEW_FOLDER_PERMISSIONS="${AIRFLOW__LOGGING__FILE_TASK_HANDLER_NEW_FOLDER_PERMISSIONS:-0o750}"
+export AIRFLOW__LOGGING__FILE_TASK_HANDLER_NEW_FILE_PERMISSIONS="${AIRFLOW__LOGGING__FILE_TASK_HANDLER_NEW_FILE_PERMISSIONS:-0o640}"
+
 export PATH="$_root/.venv/bin:$PATH"  # spark-submit and its Python are found by PATH
 export PYSPARK_PYTHON="${PYSPARK_PYTHON:-$_root/.venv/bin/python}"
 export SPARK_CONF_DIR="${SPARK_CONF_DIR:-$_root/jars/conf}"  # empty: no machine's own spark-defaults

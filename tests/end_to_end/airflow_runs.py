@@ -59,6 +59,7 @@ class DagTest:
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=subprocess.STDOUT,
+            umask=0,  # the shell's: what is written must not depend on it
         )
 
     def ended(self) -> DagRun:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from end_to_end.installation import Installation, shipped
@@ -24,10 +26,14 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.fixture(scope="session")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Installation:
-    """`exp_checkout_button_001` run once. Tests only read what is stored here."""
+    """`exp_checkout_button_001` run once, by a shell that hides nothing. Tests only read what is stored here."""
     made = Installation(tmp_path_factory.mktemp("checkout"))
     made.entries(**{CHECKOUT: {**shipped(CHECKOUT), **UNTIDY}})
-    made.run(CHECKOUT)
+    before = os.umask(0)
+    try:
+        made.run(CHECKOUT)
+    finally:
+        os.umask(before)
     return made
 
 

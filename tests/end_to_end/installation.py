@@ -195,3 +195,11 @@ class Installation:
 def shipped(experiment_id: str) -> dict[str, Any]:
     """An entry of the project's own `configs/dev.yaml`."""
     return dict(yaml.safe_load((CONFIGS / "dev.yaml").read_text())["experiments"][experiment_id])
+
+
+def open_files(folder: Path) -> list[str]:
+    """What lies below a folder and other users of the machine may read, write or enter, or the group may write."""
+    modes = {path: path.lstat().st_mode for path in folder.rglob("*") if not path.is_symlink()}
+    return sorted(
+        f"{mode & 0o777:o} {path.relative_to(folder)}" for path, mode in modes.items() if mode & 0o027
+    )

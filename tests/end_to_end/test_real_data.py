@@ -15,7 +15,7 @@ from google.protobuf.json_format import MessageToDict
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from end_to_end.airflow_runs import DagRun, DagTest
-from end_to_end.installation import CONFIGS, DATA, Installation
+from end_to_end.installation import CONFIGS, DATA, Installation, open_files
 from end_to_end.references import agree, cuped, described, fieller, split, welch
 from exp_platform.analyses.rows import ResultRow, Status
 from exp_platform.stages.graph import ANALYSES
@@ -103,6 +103,14 @@ def players() -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def stored(installation: Installation, dag_runs: dict[str, DagRun]) -> dict[str, list[ResultRow]]:
     return {name: installation.results.analysis_rows(name) for name in dag_runs}
+
+
+def test_no_other_user_may_read_what_the_runs_left(
+    installation: Installation, dag_runs: dict[str, DagRun]
+) -> None:
+    """Databases, users' rows, run folders and memos, by Airflow, its tasks, spark-submit and Spark; the umask was 0."""
+    assert {run.code for run in dag_runs.values()} == {0}
+    assert open_files(installation.state) == []
 
 
 def one(rows: list[ResultRow], method: str, metric: str, treatment: str, value: str = "all") -> ResultRow:

@@ -11,7 +11,7 @@ import statsmodels.api as sm
 from scipy import stats
 
 from end_to_end.conftest import CHECKOUT
-from end_to_end.installation import Installation
+from end_to_end.installation import Installation, open_files
 from end_to_end.raw_events import Raw, hc2, wald
 from end_to_end.references import agree, cuped, described, fieller, ratio_of_means, split, welch
 from exp_platform.analyses.rows import ResultRow, Status
@@ -53,6 +53,11 @@ def test_the_data_are_as_untidy_as_the_tests_need(raw: Raw, checkout: Installati
     assert raw.assigned.crossover.sum() > 20
     assert (raw.events.day < 0).sum() > 1000
     assert (raw.outcomes.occurred_at >= raw.cutoff).sum() == 0 < len(raw.outcomes)
+
+
+def test_no_other_user_may_read_what_a_run_leaves(checkout: Installation) -> None:
+    """Raw data, databases, users' rows, run folders and memos; the umask was 0."""
+    assert open_files(checkout.state) == []
 
 
 def test_results_are_as_of_the_last_day_of_the_window_where_it_is_over(checkout: Installation) -> None:

@@ -33,6 +33,7 @@ def examine() -> list[Finding]:
         ("jars", lambda: installation.jars(environment)),
         ("disk", lambda: installation.disks(environment)),
         ("rights", lambda: installation.rights(environment)),
+        ("readers", lambda: installation.readers(environment)),
         ("catalog", lambda: stored.catalog(environment)),
     )
     for name, check in checks:

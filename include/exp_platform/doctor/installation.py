@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
+from itertools import islice
 from pathlib import Path
+from shlex import quote
 
 from exp_platform import __version__
 from exp_platform.config.environment import Environment, jars_dir, project_root
 from exp_platform.doctor.finding import Finding, fault, ok, warning
+from exp_platform.private_files import open_to_others
 from exp_platform.spark.jar_checksums import wrong
 from exp_platform.spark.submit import DRIVER_ARCHIVE, LAUNCHER_ARCHIVE
 
@@ -24,6 +28,7 @@ _NEEDED = ("pyspark", "pyiceberg", "pyarrow", "duckdb", "numpy", "pydantic", "sq
 _SECONDS = 30  # in which Java says its version on a busy machine
 _GB = 1_000_000_000
 _MOST_PLACES = 5  # that one line names
+_MOST_COUNTED = 10_000
 _FULL, _NEARLY_FULL = 0.5 * _GB, 5 * _GB  # free bytes
 
 
@@ -177,6 +182,27 @@ def rights(environment: Environment) -> Finding:
     return ok(
         "rights", f"this user may write {environment.state_dir} and all other places of {environment.name}"
     )
+
+
+def readers(environment: Environment) -> Finding:
+    """Whether other users of the machine may read what is stored, as they may where an older version has written it."""
+    named = sorted({place for place in _places(environment).values() if _is_reached(place)})
+    places = [place for place in named if not set(place.parents) & set(named)]
+    found = list(islice((file for place in places for file in open_to_others(place)), _MOST_COUNTED))
+    if not found:
+        return ok("readers", "no other user of this machine may read what is stored")
+    many = f"at least {len(found):,}" if len(found) == _MOST_COUNTED else f"{len(found):,}"
+    folders = " ".join(quote(str(place)) for place in places)
+    return warning(
+        "readers",
+        f"every user of this machine may read {many} of the stored files, such as {found[0]}",
+        f"chmod -R o-rwx,g-w {folders}",
+    )
+
+
+def _is_reached(place: Path) -> bool:
+    """Whether others may come to a place at all: they may enter every folder above it."""
+    return all(not above.exists() or above.stat().st_mode & stat.S_IXOTH for above in place.resolve().parents)
 
 
 def _may(place: Path, rights: int) -> bool:

@@ -17,6 +17,7 @@ from exp_platform.config.environment import Environment
 from exp_platform.config.experiment import Experiment
 from exp_platform.diagnosis import told
 from exp_platform.errors import ConfigError, DataError, LeaseError
+from exp_platform.private_files import keep_private
 
 AWS_CONNECTION = "aws_default"
 OBJECT_STORE = "keys for the object store"
@@ -89,8 +90,11 @@ def check_master_answers(master: str, connection_id: str) -> None:
 def told_plainly() -> Iterator[None]:
     """Within the block, what can be explained ends the task with one message, cause and remedy, and no traceback.
 
+    Every task of the platform begins with one, so from then on nothing that the task and its spark-submit write is for others.
+
     A retry is of use where a lease, a database, a store or a disk is at fault; not where the config or the data are.
     """
+    keep_private()
     try:
         yield
     except (ConfigError, DataError) as error:

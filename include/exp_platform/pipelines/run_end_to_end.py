@@ -17,6 +17,7 @@ from exp_platform.errors import ConfigError
 from exp_platform.escaping import terminal
 from exp_platform.pipelines.progress import Stopwatch, console_observer
 from exp_platform.pipelines.runner import Outcome, run_experiment
+from exp_platform.private_files import keep_private
 from exp_platform.stages.graph import stages_of
 from exp_platform.stages.start import start_run
 
@@ -155,6 +156,7 @@ def command(
 
 def run_cli(app: typer.Typer) -> None:
     """Run a Typer app; a known error is one message on standard error and exit code 1, never a traceback."""
+    keep_private()
     try:
         app()
     except Exception as error:

@@ -10,6 +10,7 @@ from typing import Protocol
 from exp_platform.config.environment import Environment
 from exp_platform.config.experiment import Experiment
 from exp_platform.errors import ExpPlatformError
+from exp_platform.private_files import keep_private
 from exp_platform.stages.execute import execute
 from exp_platform.stages.graph import Stage, stages_of
 from exp_platform.stages.run import Manifest, Run
@@ -59,6 +60,7 @@ def run_experiment(
     that fails is told to the observer and the run goes on. Raises StageFailedError where a required stage fails, LeaseError
     where another run of this experiment is under way, DataError and ConfigError as `start_run` does.
     """
+    keep_private()
     holder = this_process()
     with held_lease(environment, experiment.id, holder):
         started = start_run(

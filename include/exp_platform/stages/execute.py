@@ -13,6 +13,7 @@ from exp_platform.config.experiment import Experiment
 from exp_platform.config.locations import without_values
 from exp_platform.diagnosis import told
 from exp_platform.errors import ConfigError, DataError, bounded
+from exp_platform.private_files import keep_private
 from exp_platform.stages.graph import ANALYSES, COMMITTING
 from exp_platform.stages.run import Manifest, Run, StageResult
 
@@ -25,6 +26,7 @@ def execute(run: Run, stage: str, try_number: int) -> Manifest:
     Raises nothing that the stage raises: a failure is a manifest of status `failed`, which is not retryable where the
     data or the config are at fault. The traceback of an unexpected error goes to the log.
     """
+    keep_private()
     began, clock = datetime.now(UTC), time.monotonic()
     result, error, retryable = StageResult(), None, True
     try:

@@ -23,6 +23,7 @@ from pyiceberg.table.metadata import TableMetadata
 
 from exp_platform.config.environment import Environment
 from exp_platform.errors import DataError, require_all
+from exp_platform.private_files import keep_private
 from exp_platform.tables.damage import DamagedTableError, damaged_file, is_no_damage, naming_damage
 from exp_platform.tables.schemas import arrow_schema
 from exp_platform.tables.selection import selection
@@ -44,6 +45,7 @@ class Writer:
         `rows` has the table's columns in any order; `experiment_id` and `bucket` may be absent, as they are
         constants. Raises pyarrow's errors when a column is missing or cannot be cast.
         """
+        keep_private()  # this may be a Spark task, in a process that none of the platform's has started
         rows = self._with_constants(bucket, rows).select(self.schema.names).cast(self.schema)
         path = f"{self.folder}/{self.run_id}-{bucket:05d}-{secrets.token_hex(4)}.parquet"
         try:
