@@ -84,8 +84,8 @@ class CheckOperator(OperatorUnderLease, SkipMixin):
             refuse_unknown(context, PARAMS)
             experiment = load_experiment(self.experiment_id)
             use_object_store(load_environment(), experiment)
+            note_run(load_environment(), self.experiment_id)  # first, as the lease may be waited for
             lease = self.take_lease(context)
-            note_run(lease.environment, self.experiment_id)
             run, message = self._start(context, experiment, lease.holder)
             if run is None:
                 lease.release()  # at once, as others may wait for it
