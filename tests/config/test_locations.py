@@ -259,6 +259,17 @@ class TestEnvironmentFile:
         with pytest.raises(ConfigError, match=told):
             load_environment()
 
+    def test_a_password_in_a_uri_is_refused_and_not_told(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """`exp backup`, the doctor and errors name a database by its URI."""
+        written_configs(tmp_path, monkeypatch, "leases: {uri: 'postgresql://me:hunter2@db/x'}\n")
+        with pytest.raises(
+            ConfigError, match=r"leases\.uri: .*password_env.*postgresql://\.\.\.@db/x"
+        ) as refused:
+            load_environment()
+        assert "hunter2" not in str(refused.value)
+
     def test_a_message_shows_no_variable_of_the_environments_file(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

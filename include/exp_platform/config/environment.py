@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from exp_platform.config.faults import one_line, render_key
+from exp_platform.config.faults import one_line, render_found, render_key
 from exp_platform.config.privacy import KeySource, Pseudonyms, Retention
 from exp_platform.config.secret_values import secret
 from exp_platform.config.source_rules import Root, SourceRules, VariableName, declared_secrets, secrets_of
@@ -66,12 +66,22 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+_LOGIN = re.compile(r"(?<=://)[^/@]*@")
+
+
 class Database(_Frozen):
     """A SQL database: a file for SQLite, else `postgresql://host:port/name`."""
 
     uri: str = Field(min_length=1)
     user: str | None = None
     password_env: str | None = None  # the name of the variable that holds the password, never the password
+
+    @field_validator("uri")
+    @classmethod
+    def _without_login(cls, uri: str) -> str:
+        if _LOGIN.search(uri):  # messages name the database by its URI
+            raise ValueError("a URI holds no user and password: name them by `user` and `password_env`")
+        return uri
 
     @property
     def password(self) -> str | None:
@@ -340,7 +350,7 @@ def _validated(path: Path, content: dict[str, Any]) -> Environment:
     except ValidationError as error:
         faults = [
             f"{path}: {render_key(fault['loc'])}: {fault['msg']} "
-            f"(found {one_line(repr(_as_written(content, fault['loc'])), 80)})"
+            f"(found {_LOGIN.sub('...@', render_found(_as_written(content, fault['loc'])))})"
             for fault in error.errors()
         ]
         raise ConfigError("\n".join(faults)) from None
