@@ -104,6 +104,7 @@ class TestDoctor:
         assert readers(environment).state == "ok"
 
     def test_what_is_written_now_is_none(self, state: Path, environment: Environment, tmp_path: Path) -> None:
+        keep_private()  # as every command does before anything is written
         carry_out(a_run(environment, "r1", (D3,)))
         backup(environment, state / "catalog.backup")
         assert readers(environment).state == "ok"
