@@ -75,6 +75,7 @@ def dag_runs(
             AIRFLOW__METRICS__STATSD_PORT=str(statsd_server.port),
             AIRFLOW__OPENLINEAGE__TRANSPORT=json.dumps({"type": "http", "url": collector.url}),
             AIRFLOW__OPENLINEAGE__NAMESPACE="lake",
+            AIRFLOW__OPENLINEAGE__EXECUTION_TIMEOUT="120",  # else a busy machine gives events up
         ),
         "cookie_cats": DagTest(
             installation,

@@ -6,12 +6,14 @@ from pathlib import Path
 
 from exp_platform.config.environment import Environment
 from exp_platform.tables import catalog as catalogs
+from exp_platform.tables import state_database
 
 
 def forget_connections() -> None:
     """As a new process: it opens the catalog that is there now."""
     catalogs._open.cache_clear()
     catalogs._existing.cache_clear()
+    state_database._engine.cache_clear()
 
 
 def lose_the_catalog(environment: Environment) -> None:
