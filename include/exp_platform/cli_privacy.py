@@ -9,6 +9,7 @@ import typer
 
 from exp_platform.config.environment import load_environment
 from exp_platform.errors import ConfigError, ExpPlatformError
+from exp_platform.escaping import terminal
 
 commands = typer.Typer()
 
@@ -43,9 +44,9 @@ def forget(
         user_id = sys.stdin.readline()
     found = find(environment, user_id, experiment)
     for one in found:
-        print(f"{one.experiment_id}: {one.told}")
+        print(terminal(f"{one.experiment_id}: {one.told}"))
     if not found:
-        print("nothing is held of that id" + (f" in {experiment}" if experiment else ""))
+        print(terminal("nothing is held of that id" + (f" in {experiment}" if experiment else "")))
     if dry_run:
         print("Dry run: nothing was written.")
         return
@@ -53,12 +54,12 @@ def forget(
         typer.confirm("Erase this, and leave the user out of all later runs? It cannot be undone", abort=True)
     done = forgotten(environment, user_id, experiment, wait)
     for one in done.found:
-        print(f"erased in {one.experiment_id}")
+        print(terminal(f"erased in {one.experiment_id}"))
     for line in done.told:
-        print(line)
+        print(terminal(line))
     print("later runs leave the user out, and count his rows as those of users who are to be forgotten")
     print("results that are stored go on counting him: they are sums over users")
-    print(COPIES)
+    print(terminal(COPIES))
     if done.remaining:
         raise ExpPlatformError(
             "still to do: "
