@@ -307,7 +307,14 @@ def measured_run(
     environment: Environment, measured: Measured, *as_of: date, published: int | None = None
 ) -> Any:
     run = frozen(environment, EVENTS, "r1", *as_of)
-    write_json(run.path / "ingest.json", {"measured": measured.to_json(), "published_rows": published})
+    staged = environment.state_dir / "staged.parquet"
+    staged.write_bytes(b"rows")
+    content = {
+        "measured": measured.to_json(),
+        "published_rows": published,
+        "staged": {"exposures": [str(staged)]},
+    }
+    write_json(run.path / "ingest.json", content)
     return run
 
 
@@ -320,6 +327,7 @@ def test_a_warning_travels_and_every_check_is_left(environment: Environment) -> 
     assert [check.as_of_date for check in checks] == [END - DAY] * len(judged()) + [END] * len(judged())
     assert result.details["checks"] == {"passed": 2 * len(judged()) - 7, "failed": 1, "skipped": 6}
     assert not Path(environment.catalog.uri).exists()  # no table is opened while all is well
+    assert (environment.state_dir / "staged.parquet").is_file()
 
 
 def test_an_error_refuses_the_data_and_is_recorded(environment: Environment) -> None:
@@ -332,6 +340,7 @@ def test_an_error_refuses_the_data_and_is_recorded(environment: Environment) -> 
     assert "duplicates: 11 rows of exposures" in str(refused.value)
     assert "freshness" not in str(refused.value)
     assert "\n" not in str(refused.value)
+    assert not (environment.state_dir / "staged.parquet").exists(), "a night of refusals is no lost catalog"
     assert len(json.loads((run.path / "quality.json").read_text())) == len(judged())
     rows = table(open_catalog(environment), "data_quality_results").scan().to_arrow().to_pylist()
     assert sorted(row["check"] for row in rows) == ["duplicates", "freshness", "nulls"]

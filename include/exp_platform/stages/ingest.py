@@ -53,7 +53,7 @@ def run(run: Run) -> StageResult:
     known = thresholds_of(run.experiment, before)
     unfrozen = [b for b in run.experiment.behaviours if b.segment not in known]
     done = _carry_out(run, environment, plan, buckets, now, unfrozen, privacy)
-    _refuse(run, [Problem("source", problem) for part in done for problem in part.problems])
+    _refuse(run, [Problem("source", problem) for part in done for problem in part.problems], done)
     measured = Measured.merge_all(part.measured for part in done)
     staged = {name: [part.files[name] for part in done if name in part.files] for name in TABLES}
     write_json(
@@ -157,7 +157,7 @@ def _carry_out(
     return staged
 
 
-def _refuse(run: Run, problems: Sequence[Problem]) -> None:
+def _refuse(run: Run, problems: Sequence[Problem], done: Sequence[Staged] = ()) -> None:
     if problems:
         told = [(problem.check, without_values(problem.message, run.experiment)) for problem in problems]
-        refuse(run, failures_of(run, told))
+        refuse(run, failures_of(run, told), [path for part in done for path in part.files.values()])

@@ -6,7 +6,7 @@ Needs no Spark session, and no table unless a check fails.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +22,7 @@ from exp_platform.kernels.measured import Measured
 from exp_platform.stages.quality_checks import judge
 from exp_platform.stages.quality_evidence import Evidence
 from exp_platform.stages.run import Run, StageResult
+from exp_platform.tables.folders import delete_file
 
 _MOST = 10  # faults that one message names: a folder of a thousand files has as many
 _CHECKS = TypeAdapter(list[CheckResult])
@@ -41,7 +42,7 @@ def run(run: Run) -> StageResult:
     ]
     failed = [c for c in checks if c.status == "failed" and c.as_of_date == run.as_of_date]
     if any(check.severity == "error" for check in failed):
-        refuse(run, checks)
+        refuse(run, checks, [path for paths in ingested["staged"].values() for path in paths])
     write_checks(run.path / "quality.json", checks)
     rows = sum(measured.rows_out.values())
     counts = {status: sum(c.status == status for c in checks) for status in ("passed", "failed", "skipped")}
@@ -53,10 +54,17 @@ def run(run: Run) -> StageResult:
     )
 
 
-def refuse(run: Run, checks: Sequence[CheckResult]) -> NoReturn:
-    """Leave `quality.json`, record what failed in `data_quality_results`, and raise DataError that names the errors."""
+def refuse(run: Run, checks: Sequence[CheckResult], staged: Iterable[str] = ()) -> NoReturn:
+    """Leave `quality.json`, record what failed in `data_quality_results`, and raise DataError that names the errors.
+
+    The `staged` files of the refused data go at once: no table will ever name them, and to maintenance a night of refused runs would
+    look like a catalog that has lost its files.
+    """
     write_checks(run.path / "quality.json", checks)
     _record(run, [check for check in checks if check.status == "failed"])
+    environment = load_environment(run.environment)
+    for path in staged:
+        delete_file(environment, path)
     found = dict.fromkeys(
         f"{check.check}: {check.message}"
         for check in checks
