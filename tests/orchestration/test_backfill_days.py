@@ -85,7 +85,7 @@ def test_no_other_run_and_none_that_was_asked_for_something_takes_days_along(mon
 
 def test_a_day_whose_data_have_not_come_is_left_to_its_own_run(monkeypatch) -> None:
     marker = Awaited("schedule.wait_for", "s3://lake/{as_of}/_SUCCESS", None)
-    monkeypatch.setattr(backfill, "awaited", lambda experiment: (marker,))
+    monkeypatch.setattr(backfill, "awaited", lambda experiment, rules: (marker,))
     here = f"s3://lake/{_day(2)}/_SUCCESS"
     store = SimpleNamespace(missing=lambda items: [item for item in items if item.location != here])
     monkeypatch.setattr(s3_arrival.S3, "of", lambda connection: store)

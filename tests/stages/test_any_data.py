@@ -23,6 +23,7 @@ from exp_platform.config.environment import Environment, load_environment
 from exp_platform.config.experiment import CsvDialect, Experiment
 from exp_platform.errors import LONGEST, ConfigError, DataError
 from exp_platform.kernels.measured import Measured
+from exp_platform.kernels.privacy import Privacy
 from exp_platform.stages import ingest
 from exp_platform.stages.quality import failures_of
 from exp_platform.stages.quality_checks import judge
@@ -56,7 +57,7 @@ def take_in(experiment: Experiment, environment: Environment) -> list[str]:
         plan = plan_reading(experiment, environment)
         if plan.problems:
             return said(failures_of(run, [(problem.check, problem.message) for problem in plan.problems]))
-        done = ingest._carry_out(run, environment, plan, 1, datetime(2026, 1, 1, tzinfo=UTC), ())
+        done = ingest._carry_out(run, environment, plan, 1, datetime(2026, 1, 1, tzinfo=UTC), (), Privacy())
     except (ConfigError, DataError) as error:
         return said(failures_of(run, [("source", str(error))]))
     problems = [problem for part in done for problem in part.problems]
