@@ -273,5 +273,5 @@ def test_a_port_of_airflow_that_is_in_use_is_told_before_it_starts() -> None:
         busy = subprocess.run(command, env=variables, capture_output=True, text=True)
     assert busy.returncode == 1
     assert f"port {port} of 127.0.0.1 is in use" in busy.stderr
-    assert f"AIRFLOW__API__PORT={port + 1} make airflow" in busy.stderr
+    assert f"EXP_AIRFLOW_PORT={port + 10} make airflow" in busy.stderr
     assert subprocess.run(command, env=variables).returncode == 0

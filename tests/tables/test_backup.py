@@ -15,6 +15,7 @@ from exp_platform.tables.backup import backup, restore
 from exp_platform.tables.catalog import open_catalog, table
 from exp_platform.tables.lease import Lease, holder_of
 from exp_platform.tables.repair import repair
+from exp_platform.tables.schemas import TABLES
 from exp_platform.tables.selection import selection
 from exp_platform.tables.write import delete_rows, replace_rows
 from stages.frozen_runs import D3, a_run, an_experiment, carry_out
@@ -95,7 +96,7 @@ def test_a_backup_is_of_one_moment_while_others_write(environment: Environment, 
     for file in sorted(tmp_path.glob("then*")):
         connection = sqlite3.connect(file)
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        assert connection.execute("SELECT count(*) FROM iceberg_tables").fetchone() == (14,)
+        assert connection.execute("SELECT count(*) FROM iceberg_tables").fetchone() == (len(TABLES),)
         connection.close()
         assert not file.with_name(f"{file.name}-wal").exists()
 
