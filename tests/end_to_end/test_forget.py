@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -118,3 +119,24 @@ def test_generated_users_are_forgotten_in_their_raw_files_too_and_stay_so(ran: I
     assert files_with(ran.state, user) == []
     ran.run("exp_made", force=True)
     assert files_with(ran.state, user) == []
+
+
+def test_a_catalog_of_before_brings_no_forgotten_user_back(tmp_path: Path) -> None:
+    """His files are gone, so the older entries are repaired; and nothing is read by the older list of the forgotten."""
+    made, backup = Installation(tmp_path), tmp_path / "before.db"
+    deliver(made, "exp_one")
+    made.run("exp_one")
+    assert made.call(exp, "backup", str(backup)).code == 0
+    assert made.call(exp, "forget", "--user-id", GONE, "--yes").code == 0
+    stored = made.content("exp_one")
+
+    assert made.call(exp, "restore", str(backup), "--yes").code == 0
+    made.call(exp, "repair")  # of what cannot be read any more; the list can be
+    refused = made.call(exp, "run", "exp_one", "--force")
+    assert (refused.code, "the list of forgotten users was written to since" in refused.err) == (1, True)
+    assert "exp repair --forward" in refused.err
+
+    assert made.call(exp, "repair", "--forward").code == 0
+    assert made.content("exp_one") == stored
+    made.run("exp_one", force=True)
+    assert files_with(made.state, GONE) == []

@@ -137,6 +137,24 @@ def test_an_entry_that_works_is_moved_forward_on_demand_only(stored: Environment
     assert rows(stored) == now
 
 
+def test_snapshots_that_have_expired_since_an_older_catalog_are_no_other_history(
+    stored: Environment, tmp_path: Path
+) -> None:
+    database = Path(stored.catalog.uri)
+    forget_connections()
+    shutil.copytree(database.parent, tmp_path / "then", ignore=shutil.ignore_patterns("warehouse", "runs"))
+    carry_out(a_run(stored, "r5", (D3,)))
+    assert maintain(stored, now=datetime.now(UTC) + timedelta(days=4)).expired
+    now = rows(stored)
+    lose_the_catalog(stored)
+    for path in (tmp_path / "then").glob("catalog.db*"):
+        shutil.copy(path, database.parent / path.name)
+    told = repair(stored, forward=True)
+    assert not any("does not follow from it" in line for line in told), told
+    forget_connections()
+    assert rows(stored) == now
+
+
 def test_what_was_written_to_since_an_older_catalog_came_back_is_never_overwritten(
     stored: Environment, tmp_path: Path
 ) -> None:

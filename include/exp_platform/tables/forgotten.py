@@ -16,7 +16,9 @@ from exp_platform.config.environment import Environment
 from exp_platform.config.privacy import Key, made_key
 from exp_platform.errors import ConfigError
 from exp_platform.tables.catalog import existing_catalog, refuse_lost, table
-from exp_platform.tables.schemas import EVERY_EXPERIMENT, TABLES
+from exp_platform.tables.folders import files_below
+from exp_platform.tables.metadata_files import version_of
+from exp_platform.tables.schemas import EVERY_EXPERIMENT, NAMESPACE, TABLES, table_location
 from exp_platform.tables.selection import selection
 from exp_platform.tables.write import replace_rows
 
@@ -38,8 +40,10 @@ class Request:
 def forgotten_of(environment: Environment, experiment_id: str) -> tuple[Key | None, frozenset[str]]:
     """The key and the hashes of whom an experiment must not read; no key where there is nobody.
 
-    Raises ConfigError where the key is absent or another one than that of the list: then nobody could tell who is meant.
+    Raises ConfigError where the key is absent or another one than that of the list, or the list is older than what lies in the
+    warehouse: then nobody could tell who is meant.
     """
+    _require_newest(environment)
     rows = _rows(environment, [EVERY_EXPERIMENT, experiment_id])
     if not rows:
         return None, frozenset()
@@ -50,6 +54,7 @@ def forgotten_of(environment: Environment, experiment_id: str) -> tuple[Key | No
 
 def key_of_the_list(environment: Environment) -> Key:
     """The key for a new entry, made where there is neither a key nor a list. Raises ConfigError as above."""
+    _require_newest(environment)
     rows = _rows(environment)
     source = environment.forgotten_key
     if environment.forgotten is None and not rows:
@@ -111,6 +116,23 @@ def _rows(environment: Environment, experiment_ids: list[str] | None = None) -> 
     scan = stored.scan(selection({"experiment_id": experiment_ids})) if experiment_ids else stored.scan()
     known = dict.fromkeys(name for name, _ in TABLES[NAME].columns)
     return [known | row for row in scan.to_arrow().to_pylist()]
+
+
+def _require_newest(environment: Environment) -> None:
+    """By the list of an older catalog, such as one that was restored, those who were forgotten since would come back."""
+    catalog = existing_catalog(environment)
+    if catalog is None or not catalog.table_exists((NAMESPACE, NAME)):
+        return
+    lying = files_below(environment, f"{table_location(environment, NAME)}/metadata")
+    entry = table(
+        catalog, NAME
+    ).metadata_location  # after the listing, so that what is committed meanwhile is in it
+    # Of a commit that failed, or is under way, one more version may lie there, of an older catalog more.
+    if max((version_of(info.path) for info in lying), default=-1) > version_of(entry) + 1:
+        raise ConfigError(
+            f"the list of forgotten users was written to since {entry}, which the catalog names: by it those who were forgotten "
+            "since would come back. An older catalog seems to be in use: `exp repair --forward`, before anything runs"
+        )
 
 
 def _require_key(environment: Environment, key: Key, rows: Sequence[dict[str, Any]]) -> None:

@@ -124,15 +124,28 @@ def lying(environment: Environment, folder: str) -> Lying:
     return _usable(io, by_table[-1], words)
 
 
+def opens(environment: Environment, folder: str, file: MetadataFile) -> bool:
+    """Whether the manifests of a file's current snapshot are there and whole, in the table's folder or in quarantine."""
+    everything = {info.path for info in files_below(environment, folder)}
+    return _fault(into_quarantine(environment, folder, everything), file) is None
+
+
+def _fault(io: FileIO, file: MetadataFile) -> str | None:
+    """What is wrong with the manifests of a file's current snapshot. Raises OSError where the store does not answer."""
+    try:
+        data_files(io, file.metadata.current_snapshot())
+    except Exception as error:  # whatever Avro and codecs say of a cut file
+        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+            raise  # the store does not answer: an older file would be no better
+        return first_line(error)
+    return None
+
+
 def _usable(io: FileIO, files: list[MetadataFile], words: list[str]) -> Lying:
     """The newest file whose current snapshot can be opened."""
     for file in sorted(files, key=lambda f: f.age, reverse=True):
-        try:
-            data_files(io, file.metadata.current_snapshot())
-        except Exception as error:
-            if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
-                raise  # the store does not answer: an older file would be no better
-            words.append(f"{file.location} names manifests that cannot be read ({first_line(error)})")
+        if fault := _fault(io, file):
+            words.append(f"{file.location} names manifests that cannot be read ({fault})")
             continue
         siblings = [
             other.location

@@ -13,7 +13,7 @@ from pyiceberg.table.metadata import TableMetadataUtil
 from exp_platform.config.environment import Environment
 from exp_platform.tables.catalog import connected_catalog, has_content
 from exp_platform.tables.folders import move_file, plain_path, read_file
-from exp_platform.tables.metadata_files import QUARANTINE, Lying, MetadataFile, lying
+from exp_platform.tables.metadata_files import QUARANTINE, Lying, MetadataFile, lying, opens
 from exp_platform.tables.quarantine import put_back
 from exp_platform.tables.schemas import NAMESPACE, TABLES, table_location
 from exp_platform.tables.standing import entries, refuse_while_running
@@ -55,6 +55,8 @@ def compared(
         return "broken", found, named
     if plain_path(newest.location) == plain_path(entry):
         return "works", found, named
+    if not opens(environment, table_location(environment, name), named):
+        return "broken", found, named
     return ("behind" if _follows(newest, named) else "apart"), found, named
 
 
@@ -117,12 +119,20 @@ def _register(
 
 
 def _follows(newer: MetadataFile, older: MetadataFile) -> bool:
-    """Whether a file's history holds the other's newest snapshot, so that taking it instead loses nothing."""
+    """Whether a file was made from the other, so that taking it instead loses nothing.
+
+    Its log of metadata files says so, and where that is too short the snapshots; these may have expired since.
+    """
     current = older.metadata.current_snapshot()
     if current is None:  # such as a table that was made anew in the folder of a lost one, and not written to
         return True
-    same_table = newer.metadata.table_uuid == older.metadata.table_uuid
-    return same_table and newer.metadata.snapshot_by_id(current.snapshot_id) is not None
+    if newer.metadata.table_uuid != older.metadata.table_uuid:
+        return False
+    made_from = {plain_path(entry.metadata_file) for entry in newer.metadata.metadata_log}
+    return (
+        plain_path(older.location) in made_from
+        or newer.metadata.snapshot_by_id(current.snapshot_id) is not None
+    )
 
 
 def _named(environment: Environment, entry: str) -> MetadataFile | None:
