@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 from pyiceberg.table.update.snapshot import ExpireSnapshots
 
@@ -21,14 +18,11 @@ from exp_platform.tables.forgotten import forgotten_of, requests
 from exp_platform.tables.lease import Lease
 from exp_platform.tables.mentions import Mentions
 from stages.frozen_runs import D3, a_run, an_experiment, carry_out, stage_exposures
+from tables.killed import Killed, one_step
 
 pytestmark = pytest.mark.e2e  # commit after commit
 
 GONE = "r2-b"  # of a_run(environment, "r2"): the users r2-a, r2-b, r2-c
-
-
-class Killed(BaseException):
-    """The process ends here."""
 
 
 def state_with_history(environment: Environment) -> None:
@@ -91,19 +85,6 @@ def test_a_command_that_is_killed_after_any_step_is_completed_by_the_same_comman
     assert published(environment) == ["r2-a", "r2-c"]
     (row,) = [r for r in Results(environment).experiments() if r["experiment_id"] == "exp_a"]
     assert (row["exposures_rows"], row["outcomes_rows"]) == (2, 2)
-
-
-def one_step(whole: Callable[..., Any], name: str, steps: list[str]) -> Callable[..., Any]:
-    """The function, after which the process ends, the first two times."""
-
-    def call(*arguments: Any, **options: Any) -> Any:
-        answer = whole(*arguments, **options)
-        steps.append(name)
-        if steps.count(name) <= 2:
-            raise Killed
-        return answer
-
-    return call
 
 
 def test_a_publication_that_was_killed_is_not_published_by_forgetting(environment: Environment) -> None:

@@ -27,6 +27,7 @@ from exp_platform.tables.maintenance import maintain
 from exp_platform.tables.retention import delete_single_cells, last_day, require_shorter
 from exp_platform.tables.write import replace_rows
 from stages.frozen_runs import D3, a_run, an_experiment, carry_out, stage_exposures
+from tables.killed import Killed, one_step
 
 DAYS = 90
 LAST = an_experiment().last_as_of + timedelta(days=DAYS)  # on which rows of users may be there
@@ -102,34 +103,19 @@ def named_user(environment: Environment) -> None:
     stage_exposures(environment, a_run(environment, "r3"), ["r2-b"])
 
 
-class Killed(BaseException):
-    """The process ends here."""
-
-
 @pytest.mark.e2e
 def test_maintenance_that_is_killed_after_any_step_is_completed_by_the_next(
     ruled: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     named_user(ruled)
     steps: list[str] = []
-
-    def one_step(whole, name):  # type: ignore[no-untyped-def]
-        def call(*arguments, **options):  # type: ignore[no-untyped-def]
-            answer = whole(*arguments, **options)
-            steps.append(name)
-            if steps.count(name) <= 2:
-                raise Killed
-            return answer
-
-        return call
-
     for module, name in (
         (erasure, "replace_files"),
         (erasure, "replace_rows"),
         (erasure, "delete_file"),
         (retention, "rmtree"),
     ):
-        monkeypatch.setattr(module, name, one_step(getattr(module, name), name))
+        monkeypatch.setattr(module, name, one_step(getattr(module, name), name, steps))
     catalog = open_catalog(ruled)
     for _ in range(40):
         seen = len(steps)
