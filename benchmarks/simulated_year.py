@@ -35,12 +35,8 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 TEMPLATE = "template"
 FIRST = date(2027, 1, 4)  # after the real present: what is written before the simulation counts as old
-STAGES = (
-    "start",
-    "publish",
-    "unit_days",
-    "decision",
-)  # the last without the judgement, which commits nothing
+# The last one is without the judgement, which commits nothing
+STAGES = ("start", "publish", "unit_days", "decision")
 
 
 @dataclass

@@ -47,9 +47,8 @@ def test_exp_has_every_command_that_a_page_names(page: str) -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_every_file_that_a_page_names_is_there(page: str) -> None:
     named = set(re.findall(rf"(?<![\w/.>-])((?:{ROOMS})/[\w./-]*\w)", code(page)))
-    made = {
-        name for name in named if re.match(r"jars/(cluster|conf|.*\.jar$)", name)
-    }  # by make setup, for a machine
+    # Made by make setup, for a machine
+    made = {name for name in named if re.match(r"jars/(cluster|conf|.*\.jar$)", name)}
     places = (ROOT, ROOT / "tests")  # the page of guarantees names tests by where they lie below that
     absent = [
         name

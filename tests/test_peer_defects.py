@@ -223,9 +223,8 @@ def test_peer_defect_results_outlive_their_raw_data(shop: Installation) -> None:
     finally:
         os.rename(raw.with_name("expired"), raw)
     after = {name: shop.rows(name, "shop") for name in before}
-    of_results = [
-        name for name in before if name != "data_quality_results"
-    ]  # which also names what was missing
+    # data_quality_results names what was missing, too
+    of_results = [name for name in before if name != "data_quality_results"]
     assert {name: sorted(map(repr, after[name])) for name in of_results} == {
         name: sorted(map(repr, before[name])) for name in of_results
     }

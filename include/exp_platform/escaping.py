@@ -26,9 +26,8 @@ _JOINER = re.compile(r"(?<=[^\x00-\x7f\u200c\u200d])[\u200c\u200d](?=[^\x00-\x7f
 _WORD = re.compile(r"[^\s`|\\<>()\[\]{}\"',;*]+")
 _ADDRESS = re.compile(r"://|www\.|\w@\w|\w\.[^\W\d_]{2}", re.IGNORECASE)
 _NO_CODE = re.compile(r"[`|\\]|^\s|\s$|^$")
-_MARKS = re.compile(
-    r"[\\`*|]|\](?=[(\[:])|(?<![^\W_])_|_(?![^\W_])"
-)  # `_` between letters is none; what `[` opens, `](` closes
+# `_` between letters is none; what `[` opens, `](` closes
+_MARKS = re.compile(r"[\\`*|]|\](?=[(\[:])|(?<![^\W_])_|_(?![^\W_])")
 _BLOCK = re.compile(r"[#>[]|[+-](?=\s|$)|-(?=[-\s]*$)|=(?=[=\s]*$)")  # at the start of a line
 _NUMBERED = re.compile(r"(\d{1,9})([.)])(?=\s|$)")
 _ENTITY = re.compile(r"&(?=#?\w+;)")

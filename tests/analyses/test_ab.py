@@ -85,9 +85,8 @@ def test_two_metrics_and_two_treatments_agree_with_scipy(rng: np.random.Generato
         assert isinstance(row, ResultRow)
         control, treated = users[row.metric_id, "control"], users[row.metric_id, row.treatment_id]
         test = stats.ttest_ind(treated, control, equal_var=False)
-        level = (
-            1 - 0.045 / 4
-        )  # of alpha .05 a tenth is spent on always-valid evidence; two metrics, two treatments
+        # Of alpha .05 a tenth is spent on always-valid evidence; two metrics, two treatments
+        level = 1 - 0.045 / 4
         low, high = test.confidence_interval(level)
         mean_low, mean_high = stats.t.interval(level, len(treated) - 1, treated.mean(), stats.sem(treated))
         assert row.status is Status.OK

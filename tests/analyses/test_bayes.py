@@ -91,9 +91,8 @@ def test_it_reads_the_estimate_that_decides() -> None:
         pytest.approx(belief.mean, rel=1e-12),
         pytest.approx(belief.sd, rel=1e-12),
     )
-    unadjusted = asked(
-        metrics=(metric(),), decision=DecisionPlan(estimate="cuped")
-    )  # no covariate: as the decision does
+    # No covariate: as the decision does
+    unadjusted = asked(metrics=(metric(),), decision=DecisionPlan(estimate="cuped"))
     plain = only(ab.analyse(unadjusted, aggregates(blocks_of(ARMS))))
     assert plain.estimate is not None
     found = only(bayes.analyse(unadjusted, aggregates(blocks_of(ARMS))))

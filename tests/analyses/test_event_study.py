@@ -105,9 +105,8 @@ def test_weeks_give_the_numbers_of_the_reference() -> None:
 def test_an_effect_that_is_the_same_for_all_is_degenerate_only_where_nothing_varies() -> None:
     rng = np.random.default_rng(2)
     values = np.repeat(users(rng, 100, 1), 28, axis=1)
-    values[:, :7] += rng.poisson(
-        1.0, (100, 7)
-    )  # the estimate over all days varies, the weeks' effect does not
+    # The estimate over all days varies, the weeks' effect does not
+    values[:, :7] += rng.poisson(1.0, (100, 7))
     study, (row,) = analyse(values, values, before=21)
     assert (row.status, row.estimate, row.breakdown) == (Status.DEGENERATE, None, None)
     assert {r.status for r in study if r.first_day > -14 and r.first_day not in (-1, -7)} == {

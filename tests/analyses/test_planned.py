@@ -23,9 +23,8 @@ def test_required_users_of_a_mean(ratio: float) -> None:
     shares = (1 / (1 + ratio), ratio / (1 + ratio))
     expected = TTestIndPower().solve_power(0.3 / 2.0, alpha=0.045, power=0.8, ratio=ratio)
     found = required_users(experiment(ORDERS, shares=shares), ORDERS, Expected(3.0, 2.0))
-    assert found == pytest.approx(
-        expected * (1 + ratio), rel=3e-3
-    )  # fewer degrees of freedom than pooled ones
+    # Fewer degrees of freedom than pooled ones
+    assert found == pytest.approx(expected * (1 + ratio), rel=3e-3)
 
 
 def test_correction_and_arms_that_get_no_users_of_this_pair_count() -> None:
@@ -66,8 +65,7 @@ def test_confidence_sequences_are_tuned_to_the_pair_of_arms() -> None:
 
 
 def test_they_are_tuned_to_five_thousand_where_nothing_is_planned() -> None:
-    unplanned = metric(
-        "buys", MetricKind.PROPORTION, mde=Effect(0.02, "absolute")
-    )  # its baseline would be data
+    # Its baseline would be data
+    unplanned = metric("buys", MetricKind.PROPORTION, mde=Effect(0.02, "absolute"))
     assert tuned_size(experiment(unplanned), unplanned, "t1") == 5000
     assert tuned_size(experiment(ORDERS), ORDERS, "t1") == 5000

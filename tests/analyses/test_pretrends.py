@@ -37,9 +37,8 @@ def test_direct_wald_computation(days: int, trend: float) -> None:
     control, treated = days_of_users(rng, 1500, days), days_of_users(rng, 1200, days, trend)
     test, deltas = analyse(control, treated, days)
 
-    contrast = np.column_stack(
-        [np.eye(days - 1), -np.ones(days - 1)]
-    )  # day minus day -1, the last of the pre days
+    # Day minus day -1, the last of the pre days
+    contrast = np.column_stack([np.eye(days - 1), -np.ones(days - 1)])
     means = [x[:, :days].mean(axis=0) for x in (control, treated)]
     covariance = sum(np.cov(x[:, :days].T) / len(x) for x in (control, treated))
     difference = contrast @ (means[1] - means[0])

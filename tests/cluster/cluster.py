@@ -61,9 +61,8 @@ class ClusterInstallation(Installation):
         self.catalog = f"catalog_{secrets.token_hex(4)}"
         cluster.postgres.make_database(self.catalog, USER)
         self.rewrite(ENVIRONMENT, "s3://warehouse/iceberg", f"s3://warehouse/{self.catalog}")
-        self.rewrite(
-            ENVIRONMENT, 'spark.cores.max: "2"', 'spark.cores.max: "1"'
-        )  # the worker has two for two jobs
+        # The worker has two for two jobs
+        self.rewrite(ENVIRONMENT, 'spark.cores.max: "2"', 'spark.cores.max: "1"')
 
     @property
     def variables(self) -> dict[str, str]:

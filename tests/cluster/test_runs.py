@@ -105,10 +105,8 @@ def test_raw_data_and_tables_are_in_buckets_and_nothing_of_them_is_here(
 def test_no_secret_is_written_anywhere(
     installation: ClusterInstallation, dag_runs: dict[str, DagRun], cluster: Cluster
 ) -> None:
-    places = [
-        installation.folder,
-        cluster.spark.folder,
-    ]  # state, logs and database of Airflow; Spark's logs and work
+    # State, logs and database of Airflow; Spark's logs and work
+    places = [installation.folder, cluster.spark.folder]
     written = {path: path.read_bytes() for place in places for path in place.rglob("*") if path.is_file()}
     for bucket in ("raw", "warehouse", "memos"):
         written |= {

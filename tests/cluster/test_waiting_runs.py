@@ -117,9 +117,8 @@ def test_a_run_that_was_timed_out_leaves_the_lease_to_the_next(
     until(lambda: started.api.run_state(DAG, late) == "failed", 120, "its timeout")
     assert started.state(DAG, late, "release") == "skipped"
     other.release()
-    Lease(
-        EXPERIMENT, f"airflow {DAG} {late}", installation.environment, ttl=1e6
-    ).acquire()  # as if it had had it
+    # As if the timed-out run had had it
+    Lease(EXPERIMENT, f"airflow {DAG} {late}", installation.environment, ttl=1e6).acquire()
     leases = installation.environment.lease_database.sqlalchemy_uri
     _execute(leases, "UPDATE exp_leases SET heartbeat_at = heartbeat_at - 61")
     run = started.api.trigger(DAG, {"as_of": "2026-03-03"})

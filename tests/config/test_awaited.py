@@ -107,9 +107,8 @@ def test_the_day_stands_in_the_name_of_a_marker_and_nowhere_else() -> None:
     assert marker.at(date(2026, 1, 5)) == replace(
         marker, location="s3://lake/2026-01-05/day=2026-01-05", written="s3://lake/2026-01-05/day=2026-01-05"
     )
-    data = Awaited(
-        "exposures", "s3://lake/{as_of}", "parquet", "s3://lake/{as_of}"
-    )  # a folder of that odd name: ingest reads it
+    # A folder of that odd name: ingest reads it
+    data = Awaited("exposures", "s3://lake/{as_of}", "parquet", "s3://lake/{as_of}")
     assert data.at(date(2026, 1, 5)) == data
 
 

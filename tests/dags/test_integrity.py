@@ -88,9 +88,8 @@ def test_of_many_runs_at_once_the_one_that_has_come_farthest_goes_first(pair) ->
     for task in dag.tasks:
         assert all(weight[task.task_id] >= weight[before] + STEP for before in task.upstream_task_ids)
     days = (experiment.window.end - experiment.window.start).days
-    assert {w % STEP for w in weight.values()} == {
-        days
-    }  # a longer one goes first where both are as far, and only there
+    # A longer one goes first where both are as far, and only there
+    assert {w % STEP for w in weight.values()} == {days}
 
 
 def test_a_failed_required_stage_blocks_and_a_skipped_one_does_not(pair) -> None:

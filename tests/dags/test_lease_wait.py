@@ -178,9 +178,8 @@ def test_the_wait_has_an_end_that_is_told_beforehand_and_does_not_begin_anew(
     assert isinstance(first.value.trigger, LeaseTrigger)
     began = datetime.fromisoformat(first.value.kwargs["wait_began"])
     eleven_hours_ago = (began - timedelta(hours=11)).isoformat()
-    with pytest.raises(
-        TaskDeferred
-    ) as again:  # the trigger's database was another, as with a REST catalog's leases in files
+    # The trigger's database was another, as with a REST catalog's leases in files
+    with pytest.raises(TaskDeferred) as again:
         check.go_on(_context(), {"status": "success"}, eleven_hours_ago)
     assert again.value.timeout <= timedelta(hours=1)
 

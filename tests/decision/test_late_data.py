@@ -21,9 +21,8 @@ from exp_platform.decision.model import Reason
 SPEC = experiment(metric("orders"))
 DAYS = (END - START).days + 1
 
-Rate = Callable[
-    [np.ndarray, np.ndarray], np.ndarray
-]  # of arm and day, what a user's activity is multiplied by
+# Of arm and day, what a user's activity is multiplied by
+Rate = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def same(arm: np.ndarray, day: np.ndarray) -> np.ndarray:

@@ -33,9 +33,8 @@ def run(environment: Environment, tmp_path: Path) -> Environment:
     carry_out(a_run(environment, "r1", (D3,)))
     backup(environment, tmp_path / "catalog")
     lose_the_catalog(environment)
-    shutil.copy(
-        tmp_path / "catalog", environment.catalog.uri
-    )  # as at the process's end: no log beside the database
+    # As at the process's end: no log beside the database
+    shutil.copy(tmp_path / "catalog", environment.catalog.uri)
     return environment
 
 

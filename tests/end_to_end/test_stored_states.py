@@ -26,10 +26,8 @@ from states.make import SPECS
 from states.stored import unpack
 from tables.lost_state import forget_connections, lose_the_catalog
 
-FIRST, LATEST = (
-    "2026_11_22",
-    "2026_11_29",
-)  # the first version that carried out whole runs; one of the day of this test
+# The first version that carried out whole runs; one of the day of this test
+FIRST, LATEST = "2026_11_22", "2026_11_29"
 READ = date(2026, 1, 11)  # the last day of exp_ended
 
 

@@ -176,9 +176,8 @@ def test_a_ratio_is_adjusted_by_both_of_its_sides_before_exposure(checkout: Inst
     row = result(checkout, "cuped", "order_value")
     agree(row, {"estimate": fit.params["treatment"] - fit.params["control"], "theta": fit.params["pre_sum"]})
     left = fit.resid.groupby(frame.arm)
-    agree(
-        row, {"standard_error": np.sqrt((left.var() / left.size()).sum())}, 1e-3
-    )  # but for the slopes' own error
+    # But for the slopes' own error
+    agree(row, {"standard_error": np.sqrt((left.var() / left.size()).sum())}, 1e-3)
     assert row.covariates == "pre_order_value.numerator, pre_order_value.denominator"
 
 

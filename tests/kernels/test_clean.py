@@ -16,9 +16,8 @@ from exp_platform.kernels.measured import MAX_VALUES, OTHERS, Measured, most_fre
 from kernels.cases import EVENTS, TABLE, events_experiment, units_experiment
 
 NOW = datetime(2025, 5, 1, tzinfo=UTC)
-SPEC = replace(
-    events_experiment(timezone="UTC"), source=replace(EVENTS, dedupe="event_id")
-)  # 27 March to 1 April
+# 27 March to 1 April
+SPEC = replace(events_experiment(timezone="UTC"), source=replace(EVENTS, dedupe="event_id"))
 FIRST = "2025-03-28 12:00"
 
 

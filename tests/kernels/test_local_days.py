@@ -50,9 +50,8 @@ def test_dates_are_those_of_zoneinfo(zone: str, process_zone: str) -> None:
 
 def test_an_as_of_date_ends_where_the_next_local_date_begins() -> None:
     window = Window(date(2025, 3, 29), date(2025, 3, 31), "Europe/Berlin")
-    assert window.cutoff(date(2025, 3, 30)) == datetime(
-        2025, 3, 30, 22, tzinfo=UTC
-    )  # summer time since 1:00 UTC
+    # Summer time since 1:00 UTC
+    assert window.cutoff(date(2025, 3, 30)) == datetime(2025, 3, 30, 22, tzinfo=UTC)
     cutoff = instant(window.cutoff(date(2025, 3, 30)))
     assert cutoff - instant(window.cutoff(date(2025, 3, 29))) == 23 * DAY // 24
     days = LocalDays.covering(window, instant(window.starts_at()), window.end)

@@ -68,9 +68,8 @@ def test_disjoint_buckets_merge_to_one(buckets: int) -> None:
     assert len(one.blocks) > 100
     assert replace(many, blocks=(), daily=()) == replace(one, blocks=(), daily=())
     for a, b in zip(one.blocks, many.blocks, strict=True):
-        assert replace(a, moments=None) == replace(
-            b, moments=None
-        )  # quantiles, caps and counts are equal exactly
+        # Quantiles, caps and counts are equal exactly
+        assert replace(a, moments=None) == replace(b, moments=None)
         assert a.moments.n == b.moments.n
         np.testing.assert_allclose(b.moments.mean, a.moments.mean, rtol=1e-12)
         scale = np.sqrt(np.outer(np.diag(a.moments.m2), np.diag(a.moments.m2)))

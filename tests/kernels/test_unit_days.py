@@ -37,9 +37,8 @@ def test_local_dates_and_days_since_exposure_are_two_clocks() -> None:
             Outcome("u", "order", EXPOSED + 1 * HOUR, None),
             Outcome("u", "order", EXPOSED + 24 * HOUR - MICROSECOND, 4.0),  # 29 March, 21:59
             Outcome("u", "order", EXPOSED + 24 * HOUR, 5.0),
-            Outcome(
-                "u", "order", EXPOSED + 48 * HOUR - MICROSECOND, 6.0
-            ),  # 30 March, 22:59: clocks went forward
+            # 30 March, 22:59: clocks went forward
+            Outcome("u", "order", EXPOSED + 48 * HOUR - MICROSECOND, 6.0),
             Outcome("u", "order", EXPOSED + 48 * HOUR, 7.0),
             Outcome("u", "order", EXPOSED + 49 * HOUR, 8.0),  # midnight of the 31st, an hour early
         ]

@@ -76,9 +76,8 @@ def test_attributes_are_those_of_the_first_exposure() -> None:
         Exposure("a", "blue", at(1), {"device": "desktop", "tier": "gold"}),
         Exposure("b", "blue", at(2), None),
         Exposure("c", "blue", at(3), {"tier": "silver", "device": "tablet", "other": "x"}),
-        Exposure(
-            "c", "blue", at(3), {"device": "phone"}
-        ),  # contradicts: the smaller value, and any before none
+        # Contradicts: the smaller value, and any before none
+        Exposure("c", "blue", at(3), {"device": "phone"}),
         Exposure("c", "amber", at(3), {"device": "abacus"}),  # of a variant that lost the tie
     )
     found = {

@@ -16,10 +16,8 @@ SYNTHETIC, FILES = "exp_checkout_button_001", "cookie_cats"
 @pytest.mark.parametrize(
     ("experiment_id", "hours"),
     [
-        (
-            SYNTHETIC,
-            12.0,
-        ),  # ingest and aggregates 4 each; check, synth, quality, publish, one analysis, decision, memo, release
+        # ingest and aggregates 4 each; check, synth, quality, publish, one analysis, decision, memo, release
+        (SYNTHETIC, 12.0),
         (FILES, 11.5),  # the same without synth
     ],
 )

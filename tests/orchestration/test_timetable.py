@@ -38,9 +38,8 @@ def _runs(timetable: ExperimentTimetable) -> list[datetime]:
 def test_the_first_run_is_when_the_first_day_is_over_and_the_last_after_the_grace() -> None:
     runs = _runs(timetable_of(_experiment()))
     assert runs[0] == datetime(2026, 3, 2, tzinfo=UTC)
-    assert runs[-1] == datetime(
-        2026, 3, 17, tzinfo=UTC
-    )  # the 14th is over at 00:00 of the 15th; two days of grace
+    # The 14th is over at 00:00 of the 15th; two days of grace
+    assert runs[-1] == datetime(2026, 3, 17, tzinfo=UTC)
     assert len(runs) == 16
 
 

@@ -66,9 +66,8 @@ def jobs() -> Iterator[Jobs]:
 
 def test_one_that_beats_is_well(jobs: Jobs) -> None:
     own = jobs.started(timedelta(hours=3))
-    jobs.started(
-        timedelta(hours=5), heartbeat=NOW - timedelta(hours=3)
-    )  # killed, and its row says running for ever
+    # Killed, and its row says running for ever
+    jobs.started(timedelta(hours=5), heartbeat=NOW - timedelta(hours=3))
     jobs.waits(timedelta(minutes=20), own)
     jobs.waits(timedelta(seconds=20), None)
     assert jobs.faults() == []

@@ -72,13 +72,8 @@ def unreachable_master(stack: Stack, folder: Path) -> Iterator[None]:
 def full_disk(stack: Stack, folder: Path) -> Iterator[None]:
     small = {"type": "tmpfs", "target": STATE, "tmpfs": {"size": 1_000_000}}
     with stack.otherwise(SCHEDULER, folder, volumes=[small]) as container:
-        as_root = [
-            "docker",
-            "exec",
-            "--user",
-            "root",
-            container,
-        ]  # a tmpfs is root's, for all of its users to write
+        # A tmpfs is root's until all may write to it
+        as_root = ["docker", "exec", "--user", "root", container]
         subprocess.run([*as_root, "chmod", "777", STATE], check=True)
         fill = [*as_root, "dd", "if=/dev/zero", f"of={STATE}/filler"]
         assert "No space left" in subprocess.run(fill, capture_output=True, text=True).stderr

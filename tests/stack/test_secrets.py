@@ -145,9 +145,8 @@ def environments_of_airflow(stack: Stack) -> bytes:
     return b"".join(output("docker", "exec", name, "cat", "/proc/1/environ") for name in names)
 
 
-PLACES: dict[
-    Callable[[Stack], bytes], bytes
-] = {  # -> what must be found there, so that the search has looked
+# Place -> what must be found there, so that the search has looked
+PLACES: dict[Callable[[Stack], bytes], bytes] = {
     process_lists: b"scheduler",
     logs_of_containers: b"MinIO Object Storage Server",
     what_the_engine_knows: b"/run/secrets/spark_secret",

@@ -288,9 +288,8 @@ def test_dates_in_a_part_of_the_delivery_are_found() -> None:
     made = World()
     made.convert("order", 0.5, 3600)
     _ids, _event, at = made.rows[0]
-    clock = at + np.where(
-        at < np.datetime64("2025-03-30T01:00:00"), HOUR, 2 * HOUR
-    )  # what Berlin's clocks said
+    # What Berlin's clocks said
+    clock = at + np.where(at < np.datetime64("2025-03-30T01:00:00"), HOUR, 2 * HOUR)
     at -= (np.arange(len(at)) % 10 == 0) * (clock - clock.astype("datetime64[D]"))
     assert failed(made.measured()) == {"time_grain"}
 

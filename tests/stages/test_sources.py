@@ -443,11 +443,8 @@ def test_a_file_that_is_replaced_or_deleted_after_the_plan_is_not_read_as_planne
 @pytest.mark.parametrize(
     ("listed", "asked", "same"),
     [
-        (
-            1_700_000_000_123_000_000,
-            1_700_000_000_000_000_000,
-            True,
-        ),  # MinIO: a listing, then the file itself
+        # as MinIO tells it: a listing, then the file itself
+        (1_700_000_000_123_000_000, 1_700_000_000_000_000_000, True),
         (1_700_000_000_123_000_000, 1_700_000_001_000_000_000, False),
         (1_700_000_000_123_000_000, 1_700_000_000_456_000_000, False),  # a disk's own times
         (1_700_000_000_000_000_000, 1_700_000_000_000_000_000, True),

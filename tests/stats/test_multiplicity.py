@@ -93,12 +93,8 @@ def test_order_does_not_matter_and_equal_p_values_are_treated_alike(
     ("correction", "p_values", "size", "levels"),
     [
         ("bonferroni", [0.001, 0.5, 0.02], None, [0.06 / 3] * 3),
-        (
-            "holm",
-            [0.001, 0.5, 0.04],
-            None,
-            [0.06 / 3, 0.06 / 2, 0.06 / 2],
-        ),  # one rejected: the rest at alpha / 2
+        # One rejected: the rest at alpha / 2
+        ("holm", [0.001, 0.5, 0.04], None, [0.06 / 3, 0.06 / 2, 0.06 / 2]),
         ("holm", [0.001, 0.5, 0.02], None, [0.06 / 3, 0.06, 0.06 / 2]),
         ("holm", [0.001, 0.05, 0.02], None, [0.06 / 3, 0.06, 0.06 / 2]),  # all rejected: nothing is left
         ("holm", [0.001, 0.05, 0.02], 4, [0.06 / 4, 0.06 / 3, 0.06 / 3]),  # the fourth has no p-value

@@ -81,9 +81,8 @@ def test_in_a_large_sample_the_standard_error_is_the_one_that_knows_the_density(
     n, q = 10_000_000, 0.9
     ranks = rank_interval(n, q)
     assert ranks is not None
-    low, high = special.ndtri(
-        np.array([ranks.low, ranks.high]) / (n + 1)
-    )  # where these order statistics are expected
+    # Where these order statistics are expected
+    low, high = special.ndtri(np.array([ranks.low, ranks.high]) / (n + 1))
     known = np.sqrt(q * (1 - q) / n) / stats.norm.pdf(special.ndtri(q))
     assert standard_error(n, q, low, high) == pytest.approx(known, rel=0.01)
 

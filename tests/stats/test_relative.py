@@ -109,9 +109,8 @@ def test_three_methods_on_the_same_means() -> None:
 def test_fieller_set_holds_exactly_the_effects_that_are_not_rejected(
     control: Arm, treatment: Arm, critical: float, r: float
 ) -> None:
-    assume(
-        abs(control.mean**2 / (critical**2 * control.variance_of_mean) - 1) > 1e-9
-    )  # one bound at infinity
+    # One bound at infinity
+    assume(abs(control.mean**2 / (critical**2 * control.variance_of_mean) - 1) > 1e-9)
     found = fieller(control, treatment, critical)
     ends = (found.low, found.high) if found.kind is Kind.BOUNDED else found.gap or ()
     assume(all(abs(r - end) > 1e-9 * (1 + abs(end)) for end in ends if end is not None))

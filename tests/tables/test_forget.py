@@ -92,9 +92,8 @@ def test_a_publication_that_was_killed_is_not_published_by_forgetting(environmen
     from exp_platform.tables.write import replace_files
 
     died = stage_exposures(environment, a_run(environment, "r5"), [GONE, "new"])
-    replace_files(
-        open_catalog(environment), "exposures", "exp_a", [died], "r5"
-    )  # and then the run was killed
+    # The run was killed after this
+    replace_files(open_catalog(environment), "exposures", "exp_a", [died], "r5")
     assert forget(environment, GONE).remaining == ()
     assert published(environment) == ["r2-a", "r2-c"]
     assert files_with(environment.state_dir, GONE) == []

@@ -73,10 +73,8 @@ def test_old_snapshots_files_and_runs_go_and_all_rows_stay(environment: Environm
     assert [f"file://{path}" for path in files(environment, "exposures")] == sorted(
         t.file.file_path for t in live
     )
-    assert (done.removed_runs, done.busy) == (
-        2,
-        (),
-    )  # r1 and r2; r3 and r4 are the newest of their experiments
+    # Of r1 and r2; r3 and r4 are the newest of their experiments
+    assert (done.removed_runs, done.busy) == (2, ())
     assert sorted(path.name for path in environment.runs_dir.glob("*/*")) == ["r3", "r4"]
     again = maintain(environment, now=IN_FOUR_DAYS)
     assert (again.expired, again.compacted, again.removed_runs) == (0, 0, 0)

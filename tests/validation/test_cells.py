@@ -47,9 +47,8 @@ def test_sound_methods_keep_their_bands(name: str) -> None:
     assert [c for c in checks if not c.holds(len(SOUND) * 5)] == []
 
 
-METHODS = [
-    judged for judged in wrong() if not isinstance(judged, Behaviour)
-]  # whose tests are in test_behaviours.py
+# Behaviours' tests are in test_behaviours.py
+METHODS = [judged for judged in wrong() if not isinstance(judged, Behaviour)]
 
 
 @pytest.mark.parametrize("judged", METHODS, ids=lambda judged: judged.name)

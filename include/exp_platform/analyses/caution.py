@@ -20,9 +20,8 @@ RATIO_REMEDY = "test the numerator per user as a metric of its own, which can be
 
 FEW_OUTCOMES = 10  # successes and failures an arm, of a proportion
 FEW_NONZERO = 50  # users with a value other than 0 an arm, else
-SKEWED = 1 / math.sqrt(
-    ENOUGH
-)  # of the difference; what 355 users a unit of squared skewness leave of one mean
+# Skewness of the difference: what 355 users a unit of squared skewness leave of one mean
+SKEWED = 1 / math.sqrt(ENOUGH)
 
 
 def caution(

@@ -216,9 +216,8 @@ def _unstorable(value: Any, key: Key, seen: set[int]) -> Iterator[tuple[Key, str
     if isinstance(value, str):
         if found := _NOT_STORED.search(value):
             yield key, f"U+{ord(found[0]):04X}"
-    elif (
-        isinstance(value, (dict, list)) and id(value) not in seen
-    ):  # an alias may stand many times, and in itself
+    # An alias may stand many times, and in itself
+    elif isinstance(value, (dict, list)) and id(value) not in seen:
         seen.add(id(value))
         if isinstance(value, dict):
             for name, inner in value.items():

@@ -176,9 +176,8 @@ class Window:
 
         A local day of 23 hours in between, when clocks are set forward, makes it one day later than calendars say.
         """
-        end = self.cutoff(day).astimezone(UTC) + timedelta(
-            days=periods
-        )  # not in local time, whose days are not alike
+        # In UTC: local days are not alike
+        end = self.cutoff(day).astimezone(UTC) + timedelta(days=periods)
         found = day + timedelta(days=periods)
         while self.cutoff(found).astimezone(UTC) < end:
             found += timedelta(days=1)
@@ -305,9 +304,8 @@ class AnalysisPlan:
     slopes: Literal["pooled", "per_arm"] = (
         "pooled"  # of covariates: one for all arms, or each arm's own (Lin 2013)
     )
-    strata: tuple[
-        str, ...
-    ] = ()  # segments that post-stratification weighs by, crossed where they are several
+    # Segments that post-stratification weighs by, crossed where they are several
+    strata: tuple[str, ...] = ()
     relative_interval: RelativeMethod = "fieller"  # delta and log are approximate: shown, never decided by
     bayes_prior_sd: Effect | None = None  # of a normal prior around no effect; None: no Bayesian reading
 
@@ -374,9 +372,8 @@ class Experiment:
     window: Window
     source: Source
     metrics: tuple[Metric, ...]
-    segments: tuple[
-        str, ...
-    ] = ()  # attributes recorded at or before first exposure, and behaviours before it
+    # Attributes recorded at or before first exposure, and behaviours before it
+    segments: tuple[str, ...] = ()
     behaviours: tuple[Behaviour, ...] = ()  # what the latter are made of
     quality: QualityThresholds = QualityThresholds()
     analyses: AnalysisPlan = AnalysisPlan()
@@ -384,9 +381,8 @@ class Experiment:
     schedule: Schedule = Schedule()
     tags: tuple[str, ...] = ()
     description: str = ""
-    ramp: tuple[
-        Allocation, ...
-    ] = ()  # dated allocations, the first from the window's start on; (): one for all of it
+    # Dated allocations, the first from the window's start on; (): one for all of it
+    ramp: tuple[Allocation, ...] = ()
     retention_days: int | None = (
         None  # rows of single users go so many days after `last_as_of`; None: as the environment says
     )

@@ -34,9 +34,8 @@ class Loaded:
 
     experiments: dict[str, Experiment]
     errors: tuple[SpecError, ...]
-    broken: dict[str, bool] = field(
-        default_factory=dict
-    )  # ids that can be read, and `schedule.active` where it can
+    # Their ids, as far as they can be read, and `schedule.active` where it can
+    broken: dict[str, bool] = field(default_factory=dict)
 
 
 def spec_files(config_dir: Path | None = None) -> tuple[Path, ...]:

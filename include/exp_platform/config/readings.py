@@ -172,9 +172,8 @@ class Earlier:
     names: dict[str, str] = field(default_factory=dict)  # metric -> its id at the first look
     unplanned: tuple[str, ...] = ()  # metrics that had no share of alpha
     new_treatments: tuple[str, ...] = ()
-    practical: dict[str, dict[str, Any] | None] = field(
-        default_factory=dict
-    )  # metric -> min_practical_effect
+    # Metric -> min_practical_effect
+    practical: dict[str, dict[str, Any] | None] = field(default_factory=dict)
     guardrails: dict[str, dict[str, Any] | None] = field(default_factory=dict)  # metric -> its guardrail
     unguarded: tuple[str, ...] = ()  # critical guardrails whose metrics the spec no longer has
     tuned: dict[str, dict[str, float]] = field(default_factory=dict)  # metric -> treatment -> users

@@ -21,13 +21,8 @@ SHARE_TOLERANCE = 1e-9
 _EXPOSURE_COLUMNS = ("user_id", "variant_id", "exposed_at")
 _OUTCOME_COLUMNS = ("user_id", "event", "occurred_at")
 _CSV = re.compile(r"\.(csv|tsv)(\.(gz|bz2|zst|lz4))?/*$", re.IGNORECASE)
-_NO_ENCODING = (
-    "idna",
-    "punycode",
-    "undefined",
-    "unicode_escape",
-    "raw_unicode_escape",
-)  # of other things than files
+# Python's codecs of other things than files
+_NO_ENCODING = ("idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape")
 
 
 def _known_encoding(name: str) -> str:

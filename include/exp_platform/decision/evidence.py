@@ -188,9 +188,8 @@ def is_practical(smallest: Effect | None, row: ResultRow) -> bool:
         return True
     if smallest.scale == "absolute":
         return abs(row.estimate) >= smallest.value
-    return (
-        row.relative is None or abs(row.relative) >= smallest.value
-    )  # nothing is small beside a control of zero
+    # Nothing is small beside a control of zero
+    return row.relative is None or abs(row.relative) >= smallest.value
 
 
 def excludes_mde(metric: Metric, row: ResultRow) -> bool:

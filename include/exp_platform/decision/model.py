@@ -48,9 +48,8 @@ class Adequacy:
     current_users: int
     planned_size_reached: bool
     daily_users: float | None  # new users a day, lately
-    days_remaining: (
-        int | None
-    )  # until the planned size, else until the planned decision date; None: not known
+    # Until the planned size, else until the planned decision date; None: not known
+    days_remaining: int | None
     mde: float | None = None  # on the metric's own scale
     baseline: float | None = None  # planned, else control's mean
     power: float | None = None  # with which so many users as now find the mde, at the fixed-horizon level

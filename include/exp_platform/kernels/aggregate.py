@@ -25,9 +25,8 @@ from exp_platform.stats.moments import Moments
 from exp_platform.stats.rounding import LARGEST
 
 BlockKey = tuple[str, str, str, str]  # metric, variant, segment, segment value
-TooLarge = dict[
-    tuple[Kind, str], float
-]  # kind of block, metric -> a user's value beyond LARGEST, the largest
+# Kind of block, metric -> a user's value beyond LARGEST, the largest
+TooLarge = dict[tuple[Kind, str], float]
 
 NO_CAPS: Caps = (None, None)
 COHORT_DAYS = 7

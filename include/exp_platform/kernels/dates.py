@@ -25,9 +25,8 @@ NO_DATE = np.iinfo(np.int32).min
 
 _HOUR = DAY // 24
 _QUARTER = _HOUR // 4  # every zone's days begin at whole quarters of an hour of UTC
-_YEARS = tuple(
-    instant(datetime(year, 1, 1, tzinfo=UTC)) for year in (1900, 3000)
-)  # what lies outside is no date
+# What lies outside is no date
+_YEARS = tuple(instant(datetime(year, 1, 1, tzinfo=UTC)) for year in (1900, 3000))
 
 
 @dataclass(frozen=True)
@@ -87,9 +86,8 @@ def _dates(column: Any, window: Window) -> _Times:
     values, position = np.unique(at[likely], return_inverse=True)
     found = np.array([_midnight_of(value, window) for value in values.tolist()], dtype=np.int32)[position]
     local[likely] = found != NO_DATE
-    dates[likely] = np.where(
-        (found == NO_DATE) & (at[likely] % DAY == 0), at[likely] // DAY, found
-    )  # of local dates both may be true: local ones win
+    # Of local dates both may be true: local ones win
+    dates[likely] = np.where((found == NO_DATE) & (at[likely] % DAY == 0), at[likely] // DAY, found)
     return _Times(at, dates, local)
 
 

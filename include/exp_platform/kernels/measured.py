@@ -27,9 +27,8 @@ class Measured:
     rows_in: Counts = field(default_factory=dict)  # table -> read
     rows_out: Counts = field(default_factory=dict)  # exposures, outcomes -> staged
     nulls: Counts = field(default_factory=dict)  # column -> missing values, malformed ones not among them
-    null_words: dict[str, Counts] = field(
-        default_factory=dict
-    )  # column -> word that stands for null -> rows of `nulls`
+    # Column -> word that stands for null -> rows of `nulls`
+    null_words: dict[str, Counts] = field(default_factory=dict)
     malformed: Counts = field(default_factory=dict)  # column -> values that cannot be read
     examples: dict[str, list[str]] = field(default_factory=dict)  # column -> some malformed values
     duplicates: Counts = field(default_factory=dict)  # table -> dropped
@@ -54,9 +53,8 @@ class Measured:
     strangers: Counts = field(default_factory=dict)
     # Variant -> event -> outcomes by time from first exposure; see `kernels.matching`
     around: dict[str, dict[str, Counts]] = field(default_factory=dict)
-    newest: dict[str, str] = field(
-        default_factory=dict
-    )  # table -> local date of its newest row, future ones left out
+    # Table -> local date of its newest row, future ones left out
+    newest: dict[str, str] = field(default_factory=dict)
 
     def merge(self, other: Measured) -> Measured:
         """What two disjoint sets of users give together."""

@@ -19,12 +19,8 @@ PLACEHOLDERS = (
     *("0" * n for n in range(1, 32)),
     *("-1", "-", "--", "?", "unknown", "anonymous", "anon", "guest", "default", "missing", "empty", "(none)"),
     *("not set", "(not set)", "unset"),
-    *(
-        "2147483647",
-        "-2147483648",
-        "9223372036854775807",
-        "-9223372036854775808",
-    ),  # what NaN becomes as an integer
+    # What NaN becomes as an integer:
+    *("2147483647", "-2147483648", "9223372036854775807", "-9223372036854775808"),
 )
 PLACEHOLDER_ROWS = 50  # of one table, and so many times the rows of an average user
 

@@ -38,9 +38,8 @@ class Pool:
     more: bool  # ... or more: some were not counted
 
 
-Pools = Mapping[
-    str, Mapping[str, Pool]
-]  # segment (or crossed strata) -> attribute that is pooled in it -> how
+# Segment (or crossed strata) -> attribute that is pooled in it -> how
+Pools = Mapping[str, Mapping[str, Pool]]
 
 
 @dataclass(frozen=True)

@@ -166,9 +166,8 @@ class StageOperator(OperatorUnderLease):
         began = datetime.now(UTC)
         with told_plainly():
             use_object_store(load_environment(run.environment), run.experiment)
-            lease = self.take_lease(
-                context
-            )  # the run's own, unless this task was cleared after the run had ended
+            # The run's own, unless this task was cleared after the run had ended
+            lease = self.take_lease(context)
             self._submit = Submit(
                 self.conn_id,
                 run.environment,

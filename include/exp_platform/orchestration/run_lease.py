@@ -50,9 +50,8 @@ def give_back(context: Context, experiment_id: str) -> None:
 
 def _left_behind(held: Held) -> bool:
     """Whether the holder is a DAG run of this Airflow that has ended, and no task of it still beats."""
-    from airflow.sdk.execution_time.task_runner import (
-        RuntimeTaskInstance,
-    )  # the supervisor's side, when it is there
+    # The supervisor's side, when it is there
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
     kind, _, run = held.holder.partition(" ")
     dag_id, _, run_id = run.partition(" ")

@@ -20,9 +20,8 @@ class ExperimentTimetable(CronTriggerTimetable):
     """
 
     def __init__(self, cron: str, *, timezone: str, first: datetime, last: datetime) -> None:
-        vars(self).update(
-            _cron_of(cron, timezone)
-        )  # as super().__init__ would; hundreds of DAGs share few crons
+        # As super().__init__ would; hundreds of DAGs share few crons
+        vars(self).update(_cron_of(cron, timezone))
         self._zone = timezone
         self._first = pendulum.instance(first)
         self._last = pendulum.instance(last)
@@ -47,9 +46,8 @@ class ExperimentTimetable(CronTriggerTimetable):
         return isinstance(other, ExperimentTimetable) and self._key == other._key
 
     def __hash__(self) -> int:
-        return hash(
-            self._key
-        )  # a DAG's hash, which Airflow asks for at every dependency, takes in its timetable's
+        # A DAG's hash, which Airflow asks for at every dependency, takes in its timetable's
+        return hash(self._key)
 
     @property
     def summary(self) -> str:

@@ -55,9 +55,8 @@ class StoredDecision:
     caps: dict[str, tuple[float | None, float | None]]  # winsorised metric -> lower, upper
     periods: dict[str, Arrivals]  # of a ramp: first day -> users who came in it; {} without one
     thresholds: dict[str, Threshold]  # behavioural segment -> where its top begins
-    pooled: dict[
-        str, dict[str, Pooled]
-    ]  # segment or crossed strata -> attribute -> which rarer values are one
+    # Segment or crossed strata -> attribute -> which rarer values are one
+    pooled: dict[str, dict[str, Pooled]]
     too_large: dict[Kind, dict[str, str]]  # kind of block -> metric without any -> its largest value
     rows: dict[str, RowAccount]  # table read -> what became of its rows; {} of a run by an older version
     result_rows: dict[str, int]  # result table -> rows of the day; {} of a run by an older version
@@ -101,9 +100,8 @@ class StoredDecision:
                 "caps": {metric: (low, high) for metric, (low, high) in json.loads(row["caps"]).items()},
                 "thresholds": {
                     segment: Threshold.from_json(found)
-                    for segment, found in json.loads(
-                        row["thresholds"] or "{}"
-                    ).items()  # older rows have none
+                    # Older rows have none
+                    for segment, found in json.loads(row["thresholds"] or "{}").items()
                 },
                 "pooled": pooled_from_json(json.loads(row["pooled"] or "{}")),  # older rows have none
                 "too_large": json.loads(row["too_large"] or "{}"),

@@ -146,9 +146,8 @@ def _carry_out(
 
     context = workers(f"ingest {experiment.id}", environment)
     tasks = min(len(plan.pieces), 4 * context.defaultParallelism)
-    spread = [
-        piece for task in range(tasks) for piece in numbered[task::tasks]
-    ]  # large and small tables alike
+    # Large and small tables alike
+    spread = [piece for task in range(tasks) for piece in numbered[task::tasks]]
     shards = context.parallelize(spread, tasks).mapPartitions(
         lambda pieces: read_and_split(pieces, buckets, show_ids)
     )

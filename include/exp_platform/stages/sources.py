@@ -175,9 +175,8 @@ def _files(reading: Reading, environment: Environment) -> Iterator[Piece | Probl
         yield Problem("source", f"{reading.table}: no {kind} file at {location}: {reading.remedy}")
     rules = environment.source_rules
     astray = [info for info in found.files if info.path.startswith("/") and not rules.allow(info.path)]
-    yield from (
-        Problem("source", f"{reading.table}: {info.path} {outside(rules)}") for info in astray
-    )  # by a link
+    # A link led out of the roots
+    yield from (Problem("source", f"{reading.table}: {info.path} {outside(rules)}") for info in astray)
     if not found.tables and not astray:
         yield from _pieces(reading, files, found.files)
 

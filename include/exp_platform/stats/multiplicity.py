@@ -40,18 +40,16 @@ def correct(
         adjusted, alphas = holm(p_values, m), _holm_alphas(p_values, alpha, m)
     else:
         passing = [rank for rank, p in enumerate(sorted(p_values), 1) if p < rank * alpha / m]
-        rejected = (
-            passing[-1] if passing else 0
-        )  # all up to the last that passes, whether or not those before it do
+        # All up to the last that passes, whether or not those before it do
+        rejected = passing[-1] if passing else 0
         adjusted, alphas = benjamini_hochberg(p_values, m), [max(rejected, 1) * alpha / m] * len(p_values)
     return [Corrected(*each) for each in zip(adjusted, alphas, strict=True)]
 
 
 def _holm_alphas(p_values: Sequence[float], alpha: float, m: int) -> list[float]:
     ordered = sorted(p_values)
-    first = {
-        p: rank for rank, p in reversed(list(enumerate(ordered)))
-    }  # rejected before it; equal ones share it
+    # p-value -> how many are rejected before it; equal ones share it
+    first = {p: rank for rank, p in reversed(list(enumerate(ordered)))}
     rejected = 0
     while rejected < len(ordered) and ordered[rejected] < alpha / (m - first[ordered[rejected]]):
         rejected += 1

@@ -138,9 +138,8 @@ def _most_difference(control: Count, treatment: Count, z: float) -> float:
         control, treatment = treatment.flipped, control.flipped  # small rates keep their digits
     found = difference_of(control, treatment)
 
-    def short(
-        step: float,
-    ) -> float:  # of z standard errors, by the variance where `found + step` is the truth
+    # What is missing to z standard errors, by the variance where `found + step` is the truth
+    def short(step: float) -> float:
         return step - z * math.sqrt(_variance_given_difference(control, treatment, found + step))
 
     return found + positive_root(short, _guess(control, treatment, z), 1 - found) if found < 1 else 1.0
@@ -213,9 +212,8 @@ def _most_relative(control: Count, treatment: Count, z: float) -> float:
         return math.inf
     share, rate = 1 + found, treatment.rate
 
-    def excess(
-        step: float,
-    ) -> float:  # without successes there is no ratio to step from: the step is the ratio itself
+    # Without successes there is no ratio to step from: the step is the ratio itself
+    def excess(step: float) -> float:
         return step - 1 if treatment.successes == 0 else found + share * math.expm1(step)
 
     def short(step: float) -> float:

@@ -59,9 +59,8 @@ def fieller(control: Arm, treatment: Arm, critical: float, covariance: float = 0
     itself, where c > 0 is the test of the difference, so set and test agree to the last bit.
     """
     _require_critical(critical)
-    if (
-        control.mean < 0
-    ):  # with both means' signs exchanged the effect is relative to the same, its sign the other
+    # With both means' signs exchanged the effect is relative to the same, its sign the other
+    if control.mean < 0:
         return fieller(_mirrored(control), _mirrored(treatment), critical, covariance).negated()
     k2 = critical**2
     v0, v1 = control.variance_of_mean, treatment.variance_of_mean

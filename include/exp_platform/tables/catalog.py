@@ -236,9 +236,8 @@ def refuse_lost(environment: Environment, missing: Iterable[str], catalog: Catal
 
 def has_content(environment: Environment, name: str) -> bool:
     """Whether a table has more than its first metadata file, which a killed creation may have left and names no data."""
-    from exp_platform.tables.folders import (
-        files_below,
-    )  # what reads files imports more than a reader's start can bear
+    # What reads files imports more than a reader's start can bear
+    from exp_platform.tables.folders import files_below
 
     files = (info.path for info in files_below(environment, table_location(environment, name)))
     return any("/metadata/00000-" not in path for path in files)

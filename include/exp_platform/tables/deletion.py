@@ -42,9 +42,8 @@ def delete_experiment(environment: Environment, experiment_id: str) -> list[str]
         if runs.is_dir():
             told.append(f"{sum(path.is_dir() for path in runs.iterdir())} runs in {runs}")
             shutil.rmtree(runs)
-        (last_runs(environment) / experiment_id).unlink(
-            missing_ok=True
-        )  # with it a DAG that its spec has left behind
+        # A DAG that its spec has left behind goes with it
+        (last_runs(environment) / experiment_id).unlink(missing_ok=True)
         told += _delete_memo(environment, experiment_id)
         if told:
             record(environment, "deleted", experiment_id=experiment_id, details={"what": told})
@@ -62,10 +61,8 @@ def _delete_rows(environment: Environment, experiment_id: str) -> list[str]:
     catalog = open_catalog(environment)
     where = selection({"experiment_id": experiment_id})
     told = []
-    for name in (
-        "decisions",
-        *(name for name in TABLES if name not in ("decisions", NAME)),
-    ):  # the forgotten stay so
+    # Not the list of the forgotten: they stay so
+    for name in ("decisions", *(name for name in TABLES if name not in ("decisions", NAME))):
         rows = sum(task.file.record_count for task in table(catalog, name).scan(where).plan_files())
         delete_rows(catalog, name, where, "delete")
         if rows:

@@ -108,9 +108,8 @@ def _rows(environment: Environment, experiment_ids: list[str] | None = None) -> 
         return []
     try:
         stored = table(catalog, NAME)
-    except (
-        NoSuchTableError
-    ):  # nothing has been run since the table came; or it was lost, and with it who is meant
+    except NoSuchTableError:
+        # Nothing has been run since the table came; or it was lost, and with it who is meant
         refuse_lost(environment, [NAME])
         return []
     scan = stored.scan(selection({"experiment_id": experiment_ids})) if experiment_ids else stored.scan()
@@ -124,9 +123,8 @@ def _require_newest(environment: Environment) -> None:
     if catalog is None or not catalog.table_exists((NAMESPACE, NAME)):
         return
     lying = files_below(environment, f"{table_location(environment, NAME)}/metadata")
-    entry = table(
-        catalog, NAME
-    ).metadata_location  # after the listing, so that what is committed meanwhile is in it
+    # After the listing, so that what is committed meanwhile is in it
+    entry = table(catalog, NAME).metadata_location
     # Of a commit that failed, or is under way, one more version may lie there, of an older catalog more.
     if max((version_of(info.path) for info in lying), default=-1) > version_of(entry) + 1:
         raise ConfigError(

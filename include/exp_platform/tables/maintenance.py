@@ -56,9 +56,8 @@ class Maintained:
     leftovers: int = 0  # files and folders that killed processes left half-written
     aged: tuple[str, ...] = ()  # experiments whose rows of single users went by the rule of retention
     busy: tuple[str, ...] = ()
-    damaged: tuple[
-        str, ...
-    ] = ()  # tables whose files were left alone; `exp doctor` says what is wrong with them
+    # Tables whose files were left alone; `exp doctor` says what is wrong with them
+    damaged: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -106,10 +106,8 @@ _REGISTRY = TableDefinition(
         ("edits", STRING),  # JSON: those of the spec since its first publication, by day
         ("run_id", STRING),
         ("published_at", INSTANT),
-        (
-            "pseudonym_key",
-            STRING,
-        ),  # the fingerprint of the key that user ids were replaced by; null: they were not
+        # The fingerprint of the key that user ids were replaced by; null: they were not
+        ("pseudonym_key", STRING),
         ("user_level_deleted_on", DATE),  # by the rule of retention; null: rows of single users are there
     ),
 )
@@ -205,12 +203,13 @@ def _of_rows(name: str, row_type: type, first: tuple[tuple[str, pa.DataType], ..
     return TableDefinition(name, (*first, *((f.name, _arrow_type(hints[f.name])) for f in fields(row_type))))
 
 
+# Their rows carry run_id and as_of_date, and count when `decisions` names that run for that date
 RESULT_TABLES: tuple[str, ...] = (
     *(str(row_type.TABLE) for row_type in ROW_TYPES),
     CheckResult.TABLE,
     _OVERALL.name,
     "metric_aggregates_daily",
-)  # rows carry run_id and as_of_date, and count when `decisions` names that run for that date
+)
 
 TABLES: dict[str, TableDefinition] = {
     definition.name: definition

@@ -49,9 +49,8 @@ def state_engine(environment: Environment) -> Engine:
 def _engine(uri: str) -> Engine:
     from sqlalchemy import NullPool, create_engine, inspect, text
 
-    engine = create_engine(
-        uri, poolclass=NullPool
-    )  # a beat in half a minute needs no pool, and a fork none to share
+    # A beat in half a minute needs no pool, and a fork none to share
+    engine = create_engine(uri, poolclass=NullPool)
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":  # two CREATE ... IF NOT EXISTS at once collide there
             connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('exp_leases'))"))

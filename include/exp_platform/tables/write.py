@@ -157,9 +157,8 @@ def _replace(
         # PyIceberg warns about a delete that matches nothing, and a first run has nothing to delete.
         if there:
             change.delete(where, snapshot_properties=properties)
-        change.add_files(
-            paths, snapshot_properties=properties, check_duplicate_files=False
-        )  # names are unique
+        # Nothing to look for: names are unique
+        change.add_files(paths, snapshot_properties=properties, check_duplicate_files=False)
     snapshot = target.current_snapshot()  # the delete and the addition are two; the last one stands for both
     assert snapshot is not None
     return snapshot.snapshot_id

@@ -45,9 +45,8 @@ METRICS = ("orders", "visits", "spend", "refunds")
 MOST = 2_000  # replicates: each is some ten readings of more than a millisecond
 _TABLE = TableSource("parquet", "nowhere", {})
 EVENTS = EventsSource(_TABLE, _TABLE, {}, "none")
-GROWING = UnitsSource(
-    _TABLE, {}, METRICS[:1], (), {}
-)  # no exposure times: every day counts all that is there
+# No exposure times: every day counts all that is there
+GROWING = UnitsSource(_TABLE, {}, METRICS[:1], (), {})
 _POPULATION = Normal.of(10.0, 3.0)
 
 

@@ -79,9 +79,8 @@ class Sensitivity:
     Judged: the interval at that m_bar holds the true effect, which is 0. Told: how often the one at m_bar 0 does.
     """
 
-    steps: tuple[
-        float, ...
-    ]  # of the gap from week to week before exposure, in standard deviations of a user's week
+    # Of the gap from week to week before exposure, in standard deviations of a user's week
+    steps: tuple[float, ...]
     m_bar: float
     users: tuple[int, int]
     after: int = 2

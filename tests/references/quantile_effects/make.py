@@ -36,9 +36,8 @@ def regression(control: np.ndarray, treated: np.ndarray, q: float) -> tuple[floa
 def arm(values: np.ndarray, q: float) -> dict[str, float]:
     n = len(values)
     interval = stats.quantile_test(values, p=q).confidence_interval(LEVEL)
-    below = int(
-        (values < interval.low).sum()
-    )  # users below the lower end, and at or below the upper one: no ties
+    # Users below the lower end, and at or below the upper one: no ties
+    below = int((values < interval.low).sum())
     through = int((values <= interval.high).sum())
     left = stats.binom.cdf(below, n, q), stats.binom.sf(through - 1, n, q)
     widths = -stats.norm.ppf(left[0]) - stats.norm.ppf(left[1])
