@@ -30,7 +30,7 @@ from exp_platform.stages.run import Run
 from exp_platform.stages.start import Started, as_of_days, default_as_of, start_run
 from exp_platform.tables.catalog import open_catalog, table
 from exp_platform.tables.selection import selection
-from exp_platform.tables.write import replace_rows
+from exp_platform.tables.write import delete_rows, replace_rows
 from stages.frozen_runs import D1, D2, D3, a_run, an_experiment, carry_out
 
 LONG_AFTER = datetime(2026, 1, 1, tzinfo=UTC)
@@ -176,6 +176,31 @@ def test_a_run_takes_other_days_along_that_are_not_stored_and_none_makes_a_run(
     assert "2 days" in first.message
     assert start_run(experiment, environment, as_of_dates=[D3], with_them=days).up_to_date
     assert start_run(experiment, environment, as_of_dates=[D1], with_them=days).up_to_date
+
+
+def test_a_run_on_tables_that_do_not_know_the_newest_decision_is_refused_until_forced(
+    environment: Environment, experiment: Experiment
+) -> None:
+    """As after the restore of an older backup: a test that was taken since would be taken again."""
+    store(environment, start_run(experiment, environment, as_of_dates=[D1]))
+    run = store(environment, start_run(experiment, environment, as_of_dates=[D2]))
+    delete_rows(open_catalog(environment), "decisions", selection({"run_id": run.run_id}), "an older catalog")
+    with pytest.raises(ConfigError, match=rf"run {run.run_id} has decided.*`exp repair --forward`.*force"):
+        start_run(experiment, environment, as_of_dates=[D2])
+    assert start_run(experiment, environment, as_of_dates=[D2], force=True).run is not None
+
+
+def test_what_was_decided_in_another_environment_is_not_looked_for(
+    environment: Environment, experiment: Experiment
+) -> None:
+    """A laptop's run folders lie beside those of runs on a cluster's tables."""
+    run = store(environment, start_run(experiment, environment, as_of_dates=[D1]))
+    delete_rows(open_catalog(environment), "decisions", selection({"run_id": run.run_id}), "another catalog")
+    frozen = run.path / "run.json"
+    frozen.write_text(
+        frozen.read_text().replace(f'"environment": "{environment.name}"', '"environment": "other"')
+    )
+    assert start_run(experiment, environment, as_of_dates=[D1]).run is not None
 
 
 def test_a_new_day_config_code_or_skipped_stage_is_run(

@@ -21,6 +21,7 @@ from exp_platform.results.memory import memory_of
 from exp_platform.results.reader import Results, StoredDecision
 from exp_platform.stages.fingerprint import input_fingerprint
 from exp_platform.stages.graph import stages_of
+from exp_platform.stages.older_state import refuse_older
 from exp_platform.stages.run import Run
 from exp_platform.tables.audit import What, person, record
 from exp_platform.tables.catalog import refuse_newer
@@ -58,8 +59,8 @@ def start_run(
     made takes the days `with_them` too that are not up to date. `force` runs all the same; `dry_run` writes nothing and
     returns no run.
     Raises ConfigError for a day before the window or not over yet, an experiment that has not begun, one whose stored
-    decisions spent alpha by another plan (`decision.sequential`), one whose rows of users the rule of retention deleted, or a
-    state that a newer version has written.
+    decisions spent alpha by another plan (`decision.sequential`), one whose rows of users the rule of retention deleted, a state
+    that a newer version has written, or, unless forced, tables that do not know its newest run.
     """
     environment = environment or load_environment()
     refuse_newer(environment)
@@ -68,6 +69,8 @@ def start_run(
         experiment, as_of_dates if as_of_dates is not None else [default_as_of(experiment, now)], now
     )
     stored = Results(environment).decisions(experiment.id)
+    if not force:
+        refuse_older(environment, experiment.id, stored)
     _require_one_plan(experiment, stored)
     require_shorter(experiment, environment)
     until = _generated_until(experiment, now)
