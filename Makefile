@@ -27,7 +27,7 @@ setup-dev:
 
 demo: setup ## one synthetic experiment through Airflow: decision, results, memo
 	@scripts/airflow-init.sh
-	@. scripts/airflow-env.sh && $(PY) -m exp_platform.orchestration.demo
+	@. scripts/airflow-env.sh && $(PY) -m exp_demo.laptop
 
 airflow: setup ## Airflow with the experiments' DAGs on http://127.0.0.1:8080, or at EXP_AIRFLOW_PORT (stop with Ctrl-C)
 	@. scripts/airflow-env.sh && scripts/airflow-port.sh
@@ -76,10 +76,10 @@ coverage: # the gate: at least 95 % of each of these, from the last test run
 	done
 
 validate: setup ## is every method as good as it says? about 20 minutes; writes docs/08_statistical_validation.md
-	@. scripts/airflow-env.sh && $(PY) -m exp_platform.validation $(VALIDATE_ARGS)
+	@. scripts/airflow-env.sh && $(PY) -m exp_validation $(VALIDATE_ARGS)
 
 scenarios: setup ## what the platform says in situations whose truth is known; writes docs/09_experiment_scenarios.md
-	@. scripts/airflow-env.sh && $(PY) -m exp_platform.scenarios
+	@. scripts/airflow-env.sh && $(PY) -m exp_scenarios
 
 lint: setup-dev ## style, types and import contracts only
 	@.venv/bin/ruff check .
@@ -110,7 +110,7 @@ stack: ## Airflow, Postgres, MinIO and a Spark cluster by docker compose; says w
 	@scripts/stack-up.sh
 
 stack-demo: ## two experiments at once through the running stack: decisions, memos
-	@scripts/compose.sh run --rm tools python -m exp_platform.orchestration.stack_demo $(EXPERIMENTS)
+	@scripts/compose.sh run --rm tools python -m exp_demo.stack $(EXPERIMENTS)
 
 stack-down: ## stop the stack; tables, memos, logs and history stay
 	@scripts/compose.sh --profile tools down

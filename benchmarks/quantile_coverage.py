@@ -2,7 +2,7 @@
 
     PYTHONPATH=include python benchmarks/quantile_coverage.py [replicates]
 
-Quantiles and their errors are drawn as those of users are (`validation/quantiles.py`) and compared as `ab` compares them, at
+Quantiles and their errors are drawn as those of users are (`tools/exp_validation/quantiles.py`) and compared as `ab` compares them, at
 95 %. The treatment is control scaled by 1.2 (whole numbers: moved by 1), so that the true effect is known and not zero.
 """
 
@@ -18,7 +18,7 @@ from scipy import special
 from exp_platform.stats.moments import Array
 from exp_platform.stats.quantile import arm_quantile, rank_interval
 from exp_platform.stats.welch import difference
-from exp_platform.validation.quantiles import quantiles_drawn
+from exp_validation.quantiles import quantiles_drawn
 
 LEVEL = 0.95
 MIN_USERS_ARM = 50

@@ -185,7 +185,7 @@ def test_nothing_stays_nothing() -> None:
 
 PACKAGE = Path(__file__).parents[1] / "include" / "exp_platform"
 # Their texts are the project's own; what runs before anything is installed can import nothing.
-OF_OURS_ONLY = ("validation", "scenarios", "jar_checksums.py")
+OF_OURS_ONLY = ("exp_validation", "exp_scenarios", "jar_checksums.py")
 ESCAPE = {"terminal", "json.dumps", "render", "Text", "Text.assemble"}  # `render` is the memo
 TABLES = {
     "decision_panel",
@@ -199,8 +199,9 @@ TABLES = {
 
 
 def printed() -> list[tuple[str, ast.expr]]:
-    """What stands in every `print(...)` of the package and its jobs: its place, and the argument."""
-    files = [*PACKAGE.rglob("*.py"), *PACKAGE.parents[1].glob("jobs/*.py")]
+    """What stands in every `print(...)` of the package, its jobs and tools: its place, and the argument."""
+    root = PACKAGE.parents[1]
+    files = [*PACKAGE.rglob("*.py"), *root.glob("jobs/*.py"), *root.glob("tools/**/*.py")]
     found = []
     for file in files:
         if not set(OF_OURS_ONLY) & set(file.parts):

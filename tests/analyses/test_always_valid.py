@@ -21,8 +21,8 @@ from exp_platform.config.experiment import Effect, Guardrail, MetricKind
 from exp_platform.stats.adjustment import adjust
 from exp_platform.stats.arms import Arms, arm_mean
 from exp_platform.stats.moments import Moments
-from exp_platform.validation.cells import cells
-from exp_platform.validation.sequences import confidence_sequence
+from exp_validation.cells import cells
+from exp_validation.sequences import confidence_sequence
 
 LEVEL, REPLICATES, LOOKS = 0.005, 300, 14
 TOO_MANY = 7  # of 300 at .005: more have a chance of 1 in 7,000

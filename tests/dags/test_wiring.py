@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from exp_demo.laptop import faults_of_run, what_is_left
 from exp_platform.config.environment import load_environment
 from exp_platform.config.loading import load_experiment
-from exp_platform.orchestration.demo import faults_of_run, what_is_left
 from exp_platform.stages.graph import stages_of
 from exp_platform.tables.audit import person
 from exp_platform.tables.lease import Held, Lease, holder_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from exp_platform.orchestration.stack_demo import applications
+from exp_demo.stack import applications
 from stack.running import FIRST, SECOND, Content, Stack, content
 
 SPARK_STAGES = ("ingest", "aggregates")

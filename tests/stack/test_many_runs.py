@@ -7,9 +7,9 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
+from exp_demo.stack import applications
 from exp_platform.orchestration.dag import dag_id_of
 from exp_platform.orchestration.operators import CHECK
-from exp_platform.orchestration.stack_demo import applications
 from stack.running import ROOT, RUNNING, Stack, until
 
 pytestmark = RUNNING

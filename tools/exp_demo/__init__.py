@@ -1,0 +1,1 @@
+"""The demos: experiments through Airflow, on this machine and through the compose stack."""
