@@ -19,22 +19,22 @@ export AIRFLOW__CORE__PARALLELISM="${AIRFLOW__CORE__PARALLELISM:-4}"
 export AIRFLOW__SCHEDULER__MAX_DAGRUNS_PER_LOOP_TO_SCHEDULE="${AIRFLOW__SCHEDULER__MAX_DAGRUNS_PER_LOOP_TO_SCHEDULE:-500}"
 export AIRFLOW__API__HOST="${AIRFLOW__API__HOST:-127.0.0.1}"  # the default is every interface
 # Every port follows from one, so that two Airflows may run on a machine. With 8080 they are Airflow's own defaults.
-if [ -n "${EXP_AIRFLOW_PORT:-}" ]; then  # it wins over what this script has set here for another port
-    unset AIRFLOW__API__PORT AIRFLOW__API__BASE_URL AIRFLOW__CORE__EXECUTION_API_SERVER_URL \
-        AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT \
-        AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_SERVER_PORT
-fi
 _port=${EXP_AIRFLOW_PORT:-${AIRFLOW__API__PORT:-8080}}
 if ! [[ $_port =~ ^[1-9][0-9]{3,4}$ ]] || ((_port < 1024 || _port > 64000)); then
     echo "EXP_AIRFLOW_PORT: found '$_port', allowed is a port from 1024 to 64000, such as 8090" >&2
     return 1
 fi
-export AIRFLOW__API__PORT="${AIRFLOW__API__PORT:-$_port}"
-export AIRFLOW__API__BASE_URL="${AIRFLOW__API__BASE_URL:-http://127.0.0.1:$_port}"
-export AIRFLOW__CORE__EXECUTION_API_SERVER_URL="${AIRFLOW__CORE__EXECUTION_API_SERVER_URL:-http://127.0.0.1:$_port/execution/}"
-export AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT="${AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT:-$((_port + 713))}"
-export AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT="${AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT:-$((_port + 714))}"
-export AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_SERVER_PORT="${AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_SERVER_PORT:-$((_port + 894))}"
+for _setting in \
+    AIRFLOW__API__PORT="$_port" \
+    AIRFLOW__API__BASE_URL="http://127.0.0.1:$_port" \
+    AIRFLOW__CORE__EXECUTION_API_SERVER_URL="http://127.0.0.1:$_port/execution/" \
+    AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT="$((_port + 713))" \
+    AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT="$((_port + 714))" \
+    AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_SERVER_PORT="$((_port + 894))"; do
+    _name=${_setting%%=*}
+    # EXP_AIRFLOW_PORT wins over what this script has set here for another port.
+    if [ -n "${EXP_AIRFLOW_PORT:-}" ] || [ -z "${!_name:-}" ]; then export "${_setting?}"; fi
+done
 export AIRFLOW__USAGE_DATA_COLLECTION__ENABLED="${AIRFLOW__USAGE_DATA_COLLECTION__ENABLED:-False}"
 # Where OpenTelemetry is on: each task is a process of its own, whose counters begin at nothing; and one of which a collector
 # that is down holds up no longer than this many seconds.
@@ -48,4 +48,4 @@ export AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL="${AIRFLOW__DAG_PROCESS
 if [ -z "${AIRFLOW_CONN_SPARK_DEFAULT:-}" ]; then
     export AIRFLOW_CONN_SPARK_DEFAULT='{"conn_type": "spark", "host": "local[*]", "extra": {"deploy-mode": "client"}}'
 fi
-unset _root _port
+unset _root _port _setting _name

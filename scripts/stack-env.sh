@@ -25,8 +25,8 @@ made=0
 keep() { # write what the command says into the file, unless there is one: keep FILE COMMAND...
     local file=$folder/$1
     if [ ! -e "$file" ]; then
-        "${@:2}" >"$file.new"
-        mv "$file.new" "$file"  # whole, or not there
+        "${@:2}" >"$file.$$.partial"
+        mv "$file.$$.partial" "$file"  # whole, or not there
         made=$((made + 1))
     fi
     chmod 640 "$file"
@@ -59,12 +59,12 @@ if [ ! -e "$settings" ]; then
 END
 fi
 sed -E '/^(AIRFLOW_(ADMIN_PASSWORD|DB_PASSWORD|FERNET_KEY|JWT_SECRET|API_SECRET_KEY)|EXP_CATALOG_PASSWORD|MINIO_ROOT_(USER|PASSWORD)|AWS_(ACCESS_KEY_ID|SECRET_ACCESS_KEY))=/d' \
-    "$settings" >"$settings.new"
-grep -q '^STACK_GID=' "$settings.new" || cat >>"$settings.new" <<END
+    "$settings" >"$settings.$$.partial"
+grep -q '^STACK_GID=' "$settings.$$.partial" || cat >>"$settings.$$.partial" <<END
 # The group of the secrets' files. Under a rootless engine, where this user is root: 0
 STACK_GID=$(id -g)
 END
-mv "$settings.new" "$settings"
+mv "$settings.$$.partial" "$settings"
 case $made in
     0) echo "$folder is complete and stays as it is" ;;
     *) echo "wrote $made secrets for this machine's stack into $folder" ;;

@@ -1,9 +1,10 @@
-"""Writing a JSON file whole."""
+"""Writing a file whole, JSON above all."""
 
 from __future__ import annotations
 
 import json
 import os
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ def write_whole(path: Path, text: str) -> Path:
     Later stages rest on what is written: it is on the disk, not only on its way there, when this returns.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(unfinished(f".{path.name}"))
     try:
         with partial.open("w") as stream:
             stream.write(text)
@@ -31,6 +32,14 @@ def write_whole(path: Path, text: str) -> Path:
         raise
     sync_folder(path.parent)
     return path
+
+
+def unfinished(name: str) -> str:
+    """A name for what is being written and will be renamed to `name`: no thread, process or container takes it too.
+
+    Where the writer is killed, maintenance removes the file; the process id says whose it was.
+    """
+    return f"{name}.{os.getpid()}-{secrets.token_hex(4)}.partial"
 
 
 def sync_folder(folder: Path) -> None:

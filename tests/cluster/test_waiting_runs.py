@@ -51,6 +51,15 @@ def _tries(airflow: StandingAirflow, run: str) -> dict[str, int]:
     return {task["task_id"]: task["try_number"] for task in airflow.api.tasks(DAG, run)}
 
 
+def _waiting_for_another(installation: Installation, started: StandingAirflow) -> tuple[Lease, str]:
+    """A lease that somebody else holds, and a run that waits for it."""
+    other = Lease(EXPERIMENT, "somebody else", installation.environment)
+    other.acquire()
+    run = started.api.trigger(DAG, {})
+    until(lambda: started.state(DAG, run, "check") == "deferred", 120, "the wait")
+    return other, run
+
+
 def test_a_backfill_is_green_with_one_computation(
     airflow: tuple[Installation, StandingAirflow],
 ) -> None:
@@ -92,10 +101,7 @@ def test_a_waiting_run_that_is_stopped_gives_up_its_place(
     airflow: tuple[Installation, StandingAirflow],
 ) -> None:
     installation, started = airflow
-    other = Lease(EXPERIMENT, "somebody else", installation.environment)
-    other.acquire()
-    run = started.api.trigger(DAG, {})
-    until(lambda: started.state(DAG, run, "check") == "deferred", 120, "the wait")
+    other, run = _waiting_for_another(installation, started)
     started.api.stop(DAG, run)
     until(lambda: started.state(DAG, run, "release") == "success", 120, "its release")
     held = holder_of(installation.environment, EXPERIMENT)
@@ -109,10 +115,7 @@ def test_a_run_that_was_timed_out_leaves_the_lease_to_the_next(
 ) -> None:
     """Airflow skips all that is left of such a run, `release` too."""
     installation, started = airflow
-    other = Lease(EXPERIMENT, "somebody else", installation.environment)
-    other.acquire()
-    late = started.api.trigger(DAG, {})
-    until(lambda: started.state(DAG, late, "check") == "deferred", 120, "the wait")
+    other, late = _waiting_for_another(installation, started)
     _execute(started.database, "UPDATE dag_run SET start_date = start_date - interval '25 hours'")
     until(lambda: started.api.run_state(DAG, late) == "failed", 120, "its timeout")
     assert started.state(DAG, late, "release") == "skipped"

@@ -198,21 +198,11 @@ class TestMessages:
     @pytest.mark.parametrize(
         ("value", "location", "said", "told"),
         [
-            (
-                "/srv/lake",
-                "${EXP_D}/x/*.csv",
-                "/srv/lake/x/a.csv cannot be read",
-                "${EXP_D}/x/a.csv cannot be read",
-            ),
+            ("/srv/lake", "${EXP_D}/x/*.csv", "/srv/lake/x/a.csv is gone", "${EXP_D}/x/a.csv is gone"),
             ("/srv/lake/", "${EXP_D}/x.csv", "open '/srv/lake/x.csv'", "open '${EXP_D}/x.csv'"),
             ("lake", "/srv/${EXP_D}/x", "/srv/lake/x is a lake", "/srv/${EXP_D}/x is a lake"),
             ("/srv", "${EXP_D}/x", "/srv2/x, /old/srv/x", "/srv2/x, /old/srv/x"),
-            (
-                "s3://lake/ads",
-                "${EXP_D}/x",
-                "no file at s3://lake/ads/x: lake/ads/x",
-                "no file at ${EXP_D}/x: ${EXP_D}/x",
-            ),
+            ("s3://lake/ads", "${EXP_D}/x", "no s3://lake/ads/x: lake/ads/x", "no ${EXP_D}/x: ${EXP_D}/x"),
             ("lake", "s3://${EXP_D}/x", "s3://lake/x is gone", "s3://${EXP_D}/x is gone"),
         ],
     )

@@ -30,7 +30,7 @@ def main() -> int:
         os.kill(os.getpid(), signal.SIGKILL)
     if what == "hang":
         child = subprocess.Popen(["sleep", "300"])
-        partial = plan_file.with_name("pids.partial")
+        partial = plan_file.with_name(f"pids.{os.getpid()}.partial")
         partial.write_text(f"{os.getpid()} {child.pid}")
         partial.rename(plan_file.with_name("pids"))
         time.sleep(300)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
+import yaml
 
 from exp_demo.stack import applications
 from exp_platform.orchestration.dag import dag_id_of
@@ -14,16 +15,7 @@ from stack.running import ROOT, RUNNING, Stack, until
 
 pytestmark = RUNNING
 
-EIGHT = (
-    "exp_checkout_button_001",
-    "exp_add_cart_002",
-    "exp_pricing_test_003",
-    "exp_aa_004",
-    "exp_underpowered_005",
-    "exp_heavy_tail_006",
-    "exp_srm_007",
-    "exp_pretrend_008",
-)
+EIGHT = tuple(yaml.safe_load((ROOT / "configs" / "dev.yaml").read_text())["experiments"])
 BACKFILLED = "stack_test_backfill"
 DAYS = 14
 FIRST_DAY = date(2026, 1, 5)

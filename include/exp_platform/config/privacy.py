@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from exp_platform.config.secret_values import secret
 from exp_platform.errors import ConfigError
+from exp_platform.json_file import unfinished
 
 SHORTEST_KEY = 32  # characters: of random hexadecimal digits 128 bits
 MOST_DAYS = 36_500
@@ -113,7 +114,7 @@ def _content(file: Path, used_for: str) -> str:
 def made_key(file: Path) -> None:
     """Make a key in a file of mode 600, unless there is one; of two that make it at once one wins."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f".{file.name}.{secrets.token_hex(4)}.partial")
+    partial = file.with_name(unfinished(f".{file.name}"))
     try:
         with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
             stream.write(secrets.token_hex(32) + "\n")

@@ -8,7 +8,6 @@ them forward.
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -16,7 +15,7 @@ from pathlib import Path
 
 from exp_platform.config.environment import Environment
 from exp_platform.errors import ConfigError
-from exp_platform.json_file import sync_folder
+from exp_platform.json_file import sync_folder, unfinished
 from exp_platform.tables import postgres_dump, sqlite_copy
 from exp_platform.tables.audit import Event, add, events
 from exp_platform.tables.repair import compared
@@ -91,7 +90,7 @@ def _restore_sqlite(environment: Environment, file: Path, kept: Path) -> list[st
         sqlite_copy.copy(place, kept)
         told.append(f"what the catalog was lies in {kept}")
     environment.prepare()
-    scratch = place.with_name(f".{place.name}.{secrets.token_hex(4)}.partial")
+    scratch = place.with_name(unfinished(f".{place.name}"))
     try:
         sqlite_copy.copy(file, scratch)
         if environment.lease_database == environment.catalog:
@@ -127,7 +126,7 @@ def _write(environment: Environment, file: Path) -> None:
 @contextmanager
 def _whole(file: Path) -> Iterator[Path]:
     """A file beside, which takes the name once it is whole and on the disk."""
-    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
+    partial = file.with_name(unfinished(f".{file.name}"))
     try:
         yield partial
         with partial.open("rb") as written:

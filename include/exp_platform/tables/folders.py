@@ -9,6 +9,7 @@ from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, LocalFileSy
 from pyiceberg.io.pyarrow import PyArrowFileIO
 
 from exp_platform.config.environment import Environment
+from exp_platform.json_file import unfinished
 
 
 def plain_path(location: str) -> str:
@@ -52,7 +53,7 @@ def write_file(environment: Environment, location: str, content: bytes) -> None:
     """Write a file so that a reader sees the old one or the whole new one."""
     files, path = _file_system(environment, location), plain_path(location)
     local = isinstance(files, LocalFileSystem)  # an object appears whole, when it is complete
-    partial = f"{path}.{os.getpid()}.partial" if local else path
+    partial = unfinished(path) if local else path
     if local:
         files.create_dir(os.path.dirname(path))
     about = None if local else {"Content-Type": _content_type(path)}
