@@ -14,11 +14,13 @@ from rich.table import Table
 
 from exp_platform.cli_privacy import commands as privacy_commands
 from exp_platform.cli_state import commands as state_commands
+from exp_platform.config.analyses import METHODS, UNADJUSTED
 from exp_platform.config.environment import load_environment
 from exp_platform.config.loading import load_all, load_experiment
 from exp_platform.errors import ConfigError, DataError
 from exp_platform.escaping import terminal
 from exp_platform.pipelines import run_end_to_end as end_to_end
+from exp_platform.pipelines.skipping import with_skip_flags
 
 if TYPE_CHECKING:
     from exp_platform.config.experiment import Experiment
@@ -32,17 +34,6 @@ app = typer.Typer(
     help="A/B experiments from raw data to decision. Start with: exp list",
 )
 console = Console(markup=False, emoji=False)  # brackets and colons in what users wrote mean themselves
-
-METHODS = (
-    "ab",
-    "cuped",
-    "post_stratified",
-    "cuped_post_stratified",
-    "segments",
-    "stability",
-    "guardrails",
-    "bayes",
-)
 
 ExperimentId = Annotated[
     str, typer.Argument(metavar="EXPERIMENT_ID", help="The experiment's id; see exp list.")
@@ -102,6 +93,7 @@ def list_experiments() -> None:
 
 
 @app.command()
+@with_skip_flags
 def run(
     experiment_id: ExperimentId,
     config: end_to_end.ConfigOption = None,
@@ -120,12 +112,7 @@ def run(
     ] = True,
     force: end_to_end.ForceOption = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run; write nothing.")] = False,
-    skip_dq: end_to_end.SkipDq = False,
-    skip_metrics: end_to_end.SkipMetrics = False,
-    skip_ab: end_to_end.SkipAb = False,
-    skip_cuped: end_to_end.SkipCuped = False,
-    skip_did: end_to_end.SkipDid = False,
-    skip_pretrends: end_to_end.SkipPretrends = False,
+    skipped: tuple[str, ...] = (),
 ) -> None:
     """Run an experiment here, without Airflow: the same stages in one Spark session."""
     outcome = end_to_end.run_and_report(
@@ -133,14 +120,12 @@ def run(
         config,
         _days(as_of, first, last),
         force=force,
-        skipped=end_to_end.skipped_stages(
-            skip_dq, skip_metrics, skip_ab, skip_cuped, skip_did, skip_pretrends
-        ),
+        skipped=skipped,
         generate_synth=synth,
         dry_run=dry_run,
     )
     if outcome is not None:
-        _show(experiment_id, None, "ab", config)
+        _show(experiment_id, None, UNADJUSTED, config)
 
 
 def _days(as_of: datetime | None, first: datetime | None, last: datetime | None) -> list[date] | None:
@@ -159,7 +144,7 @@ def _days(as_of: datetime | None, first: datetime | None, last: datetime | None)
 def results(
     experiment_id: ExperimentId,
     as_of: end_to_end.AsOfOption = None,
-    method: Annotated[str, typer.Option(help=", ".join(METHODS))] = "ab",
+    method: Annotated[str, typer.Option(help=", ".join(METHODS))] = UNADJUSTED,
     as_json: Annotated[bool, typer.Option("--json", help="Print the memo's JSON twin.")] = False,
 ) -> None:
     """Show the decision and a table of results."""

@@ -15,7 +15,7 @@ from analyses.simulated import aggregates, block, experiment, metric
 from decision.cases import PASSED, codes
 from exp_platform.aggregates import ALL, Aggregates, Block
 from exp_platform.analyses import ab, cuped, guardrails, segments
-from exp_platform.analyses.registry import ANALYSES
+from exp_platform.analyses.registry import analyse_all
 from exp_platform.analyses.rows import ResultRow, Row, Status
 from exp_platform.config.experiment import (
     AnalysisPlan,
@@ -163,7 +163,7 @@ def test_no_decision_follows_the_choice(direction: int, mde: float, excluded: bo
 
 
 def decided(spec: Experiment, day: Aggregates) -> object:
-    return decide(spec, day, [row for analyse in ANALYSES.values() for row in analyse(spec, day)], [PASSED])
+    return decide(spec, day, analyse_all(spec, day), [PASSED])
 
 
 def test_a_log_of_two_signs_is_undefined_and_a_test_of_counts_keeps_its_own() -> None:

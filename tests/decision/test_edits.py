@@ -13,7 +13,7 @@ from analyses.simulated import BEFORE_END, END, aggregates, block, experiment, m
 from decision.cases import PASSED, codes
 from decision.test_readings import CONTROL, LARGE, NOTHING, SMALL, SPEC, users
 from exp_platform.analyses.readings import remembering
-from exp_platform.analyses.registry import ANALYSES
+from exp_platform.analyses.registry import analyse_all
 from exp_platform.config.edits import edits_since
 from exp_platform.config.experiment import DecisionPlan, Effect, Experiment, Guardrail, Role, Window
 from exp_platform.config.readings import Memory
@@ -50,7 +50,7 @@ class Runs:
             )
         ]
         day = aggregates(blocks, as_of=as_of)
-        rows = [row for analyse in ANALYSES.values() for row in analyse(seen, day)]
+        rows = analyse_all(seen, day)
         decision = decide(
             seen, day, rows, [replace(PASSED, as_of_date=as_of, status="failed" if failed else "passed")]
         )

@@ -15,7 +15,7 @@ from scipy import stats
 from analyses.simulated import BEFORE_END, END, START, UNITS, aggregates, block, experiment, metric
 from decision.cases import PASSED, codes
 from exp_platform.analyses.readings import remembering
-from exp_platform.analyses.registry import ANALYSES
+from exp_platform.analyses.registry import analyse_all
 from exp_platform.checks import CheckResult
 from exp_platform.config.experiment import (
     DecisionPlan,
@@ -63,7 +63,7 @@ class Diary:
         seen = remembering(spec, self.memory, data, self.on)
         blocks = [block(m.id, v, x) for m in spec.metrics for v, x in (("control", CONTROL), ("t1", treated))]
         day = aggregates(blocks, as_of=as_of)
-        rows = [row for analyse in ANALYSES.values() for row in analyse(seen, day)]
+        rows = analyse_all(seen, day)
         check = replace(PASSED, as_of_date=as_of, status="failed" if failed else "passed")
         decision = decide(seen, day, rows, [check])
         self.memory = Decision.from_json(decision.to_json()).memory

@@ -11,7 +11,7 @@ import pytest
 from analyses.simulated import BEFORE_END, END, aggregates, block, experiment, metric
 from decision.cases import PASSED, codes
 from exp_platform.aggregates import Aggregates
-from exp_platform.analyses.registry import ANALYSES
+from exp_platform.analyses.registry import analyse_all
 from exp_platform.config.experiment import DecisionPlan, Effect, Experiment, Guardrail, MetricKind, Role
 from exp_platform.config.readings import Earlier, Memory, Reading
 from exp_platform.decision import Decision, decide
@@ -25,7 +25,7 @@ READ_BEFORE = Earlier(
 
 
 def through(spec: Experiment, day: Aggregates) -> Decision:
-    return decide(spec, day, [row for analyse in ANALYSES.values() for row in analyse(spec, day)], [PASSED])
+    return decide(spec, day, analyse_all(spec, day), [PASSED])
 
 
 def conversions(n: int, rate: float) -> np.ndarray:

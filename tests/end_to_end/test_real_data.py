@@ -18,7 +18,7 @@ from end_to_end.airflow_runs import DagRun, DagTest
 from end_to_end.installation import CONFIGS, DATA, Installation, open_files
 from end_to_end.references import agree, cuped, described, fieller, split, welch
 from exp_platform.analyses.rows import ResultRow, Status
-from exp_platform.stages.graph import ANALYSES
+from exp_platform.config.analyses import NAMES
 from exp_platform.tables.schemas import RESULT_TABLES
 from orchestration.receivers import Posted, StatsD, http_receiver, statsd
 
@@ -142,10 +142,10 @@ def test_every_task_succeeds_with_one_submit_and_one_manifest_a_stage(
     dag_runs: dict[str, DagRun], experiment_id: str, idle: set[str]
 ) -> None:
     run = dag_runs[experiment_id]
-    stages = {*STAGES, *ANALYSES} - idle
+    stages = {*STAGES, *NAMES} - idle
 
     assert run.tasks == dict.fromkeys(stages | {"check", "release"}, "success"), run.log[-4000:]
-    assert len(run.tasks) == len(STAGES) + len(ANALYSES) - len(idle) + 2
+    assert len(run.tasks) == len(STAGES) + len(NAMES) - len(idle) + 2
     assert run.code == 0
     assert set(run.tries.values()) == {1}
     submitted = [call[call.index("--stage") + 1] for call in run.submits]

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from exp_platform.aggregates import Aggregates, read_aggregates, write_aggregates
-from exp_platform.analyses.registry import ANALYSES
+from exp_platform.analyses.registry import analyse
 from exp_platform.analyses.rows import DidRow, ResultRow, Row, Status, write_rows
+from exp_platform.config.analyses import NAMES
 from exp_platform.config.experiment import Experiment
 from kernels.cases import Data, Outcome, aggregates_of, events_experiment
 from kernels.test_merge import random_data
@@ -46,8 +47,8 @@ def rows_of(day: Aggregates, folder: Path, spec: Experiment = SPEC) -> list[Row]
     (handed,) = read_aggregates(folder / "aggregates.json")
     assert handed.too_large == day.too_large
     rows: list[Row] = []
-    for name, analyse in ANALYSES.items():
-        found = analyse(spec, handed)
+    for name in NAMES:
+        found = analyse(name, spec, handed)
         write_rows(folder / f"{name}.json", found)
         rows += found
     return rows

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from config.test_awaited import events, experiment, table
+from exp_platform.config.analyses import NAMES
 from exp_platform.config.experiment import EventsSource
 from exp_platform.orchestration.lineage import READS, WRITES, lineage_of
-from exp_platform.stages.graph import ANALYSES, STAGES
+from exp_platform.stages.graph import STAGES
 from exp_platform.stages.run import Manifest, Run
 
 
@@ -28,7 +29,7 @@ def names(datasets: list) -> list[tuple[str, str]]:
 
 
 def test_every_stage_but_the_analyses_and_the_judge_says_what_it_reads_or_writes() -> None:
-    assert {*READS, *WRITES} == {stage.name for stage in STAGES} - {*ANALYSES, "quality"}
+    assert {*READS, *WRITES} == {stage.name for stage in STAGES} - {*NAMES, "quality"}
 
 
 @pytest.mark.parametrize(

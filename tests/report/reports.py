@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from analyses.simulated import END, aggregates, block, experiment, metric
-from exp_platform.analyses.registry import ANALYSES
+from exp_platform.analyses.registry import analyse_all
 from exp_platform.analyses.rows import (
     DidRow,
     DidSensitivityRow,
@@ -82,7 +82,7 @@ def report(
 
 def _rows(plan: Experiment, blocks: list[Any], day: date) -> list[Any]:
     made = aggregates(blocks, as_of=day)
-    return [row for analyse in ANALYSES.values() for row in analyse(plan, made)]
+    return analyse_all(plan, made)
 
 
 def _stored(decision: Any, made: Any, skipped: tuple[str, ...]) -> StoredDecision:

@@ -15,7 +15,7 @@ from report.reports import report
 
 
 def test_an_unknown_method_is_refused_instead_of_an_empty_table() -> None:
-    with pytest.raises(ConfigError, match="found 'zzz'; allowed are ab, cuped, post_stratified, "):
+    with pytest.raises(ConfigError, match="found 'zzz'; allowed are srm, ab, cuped, post_stratified, "):
         cli.results("any", None, "zzz", False)
 
 

@@ -16,12 +16,12 @@ from pyiceberg.io import FileIO
 from pyiceberg.table import DataScan, FileScanTask
 
 from exp_platform.aggregates import read_aggregates
+from exp_platform.config.analyses import NAMES
 from exp_platform.config.environment import Environment
 from exp_platform.decision import Decision
 from exp_platform.errors import DataError
 from exp_platform.results import reader
 from exp_platform.results.reader import Results
-from exp_platform.stages.graph import ANALYSES
 from exp_platform.tables.catalog import open_catalog, table
 from exp_platform.tables.write import delete_superseded, replace_rows
 from stages.frozen_runs import D1, D2, D3, a_run, an_experiment, carry_out
@@ -242,7 +242,7 @@ def test_a_run_that_decides_reads_no_earlier_decision_but_which_run_made_it(
 ) -> None:
     carry_out(a_run(environment, "r1", (D1,)))
     run = a_run(environment, "r2", (D2,))
-    carry_out(run, "publish", *ANALYSES)
+    carry_out(run, "publish", *NAMES)
     opened.columns.clear()
     carry_out(run, "decision")
     assert opened.columns == {"as_of_date", "run_id"}

@@ -12,12 +12,12 @@ import pyarrow as pa
 from analyses.simulated import aggregates, block, daily_block, experiment, metric
 from exp_platform.aggregates import Aggregates, DailyRow, Pooled, write_aggregates
 from exp_platform.checks import CheckResult
+from exp_platform.config.analyses import NAMES
 from exp_platform.config.environment import Environment
 from exp_platform.config.experiment import Experiment, MetricKind
 from exp_platform.config.hashing import config_hash
 from exp_platform.json_file import write_json
 from exp_platform.stages.execute import execute
-from exp_platform.stages.graph import ANALYSES
 from exp_platform.stages.run import Manifest, Run
 from exp_platform.tables.files import task_writer
 
@@ -123,7 +123,7 @@ def stage_outcomes(environment: Environment, run: Run, users: list[str]) -> str:
 
 def carry_out(run: Run, *stages: str) -> Manifest:
     """Execute these stages, or all from publish to decision, and return the last manifest. Each must succeed."""
-    for stage in stages or ("publish", *ANALYSES, "decision"):
+    for stage in stages or ("publish", *NAMES, "decision"):
         manifest = execute(run, stage, 1)
         assert manifest.status == "success", f"{stage}: {manifest.error}"
     return manifest

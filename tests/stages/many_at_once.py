@@ -12,10 +12,10 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
+from exp_platform.config.analyses import NAMES
 from exp_platform.config.environment import load_environment
 from exp_platform.report.content import load_report
 from exp_platform.results.reader import Results
-from exp_platform.stages.graph import ANALYSES
 from exp_platform.stages.run import Run
 from exp_platform.tables import maintenance
 from exp_platform.tables.lease import Lease
@@ -42,7 +42,7 @@ def run(experiment_id: str, rounds: int) -> None:
         if seed in analysed:
             shutil.copytree(analysed[seed].path / "rows", held.path / "rows")
         else:
-            carry_out(held, *ANALYSES)
+            carry_out(held, *NAMES)
             analysed[seed] = held
         carry_out(held, "decision")
         lease.release()

@@ -7,11 +7,11 @@ from dataclasses import asdict
 from datetime import date
 
 from exp_platform.analyses.rows import read_rows
+from exp_platform.config.analyses import NAMES
 from exp_platform.config.environment import Environment
 from exp_platform.results.reader import Results
 from exp_platform.stages.analyse import rows_path
 from exp_platform.stages.execute import execute
-from exp_platform.stages.graph import ANALYSES
 from exp_platform.stages.run import Run
 from exp_platform.tables.catalog import open_catalog, table
 from exp_platform.tables.schemas import RESULT_TABLES
@@ -34,7 +34,7 @@ def content(environment: Environment, name: str, experiment_id: str = "exp_a") -
 
 def prepared(environment: Environment, run_id: str, days: tuple[date, ...], seed: int = 1) -> Run:
     run = a_run(environment, run_id, days, seed=seed)
-    carry_out(run, "publish", *ANALYSES)
+    carry_out(run, "publish", *NAMES)
     return run
 
 
@@ -42,7 +42,7 @@ def test_every_row_that_the_analyses_left_is_stored_with_its_run(environment: En
     run = prepared(environment, "r1", (D1, D3))
     manifest = carry_out(run, "decision")
     results = Results(environment)
-    left = [row for stage in ANALYSES for row in read_rows(rows_path(run, stage))]
+    left = [row for stage in NAMES for row in read_rows(rows_path(run, stage))]
     stored = [
         *results.analysis_rows("exp_a"),
         *results.did_rows("exp_a"),

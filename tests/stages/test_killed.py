@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 
+from exp_platform.config.analyses import NAMES
 from exp_platform.config.environment import Environment, load_environment
 from exp_platform.results.reader import Results
 from exp_platform.stages.execute import execute
-from exp_platform.stages.graph import ANALYSES
 from exp_platform.stages.run import Run
 from exp_platform.tables.catalog import open_catalog, table
 from exp_platform.tables.files import plan_buckets
@@ -126,7 +126,7 @@ def test_a_stage_killed_after_any_commit_is_never_half_visible_and_a_retry_compl
     carry_out(a_run(environment, "r1", (D1, D3), seed=1))
     old = seen_by_readers(environment)
     run = a_run(environment, "r2", (D3,), seed=2)
-    before = {"publish": (), "decision": ("publish", *ANALYSES)}[stage]
+    before = {"publish": (), "decision": ("publish", *NAMES)}[stage]
     if before:
         carry_out(run, *before)
 
@@ -140,7 +140,7 @@ def test_a_stage_killed_after_any_commit_is_never_half_visible_and_a_retry_compl
     shown = [[old, new].index(view) for view in views]  # raises for half a run
     assert shown == sorted(shown)
     if stage == "publish":
-        carry_out(run, *ANALYSES, "decision")
+        carry_out(run, *NAMES, "decision")
     found = stored(environment)
     monkeypatch.setenv("EXP_STATE_DIR", str(tmp_path_factory.mktemp("undisturbed")))
     undisturbed = load_environment("embedded")
@@ -153,7 +153,7 @@ def test_the_next_run_clears_what_a_killed_one_left(
     environment: Environment, commits_left: list[int]
 ) -> None:
     killed = a_run(environment, "killed", (D3,))
-    carry_out(killed, "publish", *ANALYSES)
+    carry_out(killed, "publish", *NAMES)
     commits_left[:] = [4]
     with pytest.raises(Killed):
         execute(killed, "decision", 1)

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 
+from exp_platform.config.analyses import NAMES
 from exp_platform.config.environment import Environment, load_environment
 from exp_platform.report.content import load_report
 from exp_platform.results.reader import Results
 from exp_platform.stages.execute import execute
-from exp_platform.stages.graph import ANALYSES
 from exp_platform.stages.run import Manifest, Run
 from exp_platform.tables.catalog import open_catalog, table
 from exp_platform.tables.lease import Lease, force_release
@@ -27,7 +27,7 @@ from stages.test_killed import stored
 
 pytestmark = pytest.mark.e2e  # with real commits, or Airflow's own tasks: longer than a unit test may take
 
-BEFORE = {"publish": (), "decision": ("publish", *ANALYSES)}
+BEFORE = {"publish": (), "decision": ("publish", *NAMES)}
 EVERY = {"publish": 1, "decision": 4}  # commits between two pauses: those of result tables are made alike
 PAUSES = {"publish": 3, "decision": 3}  # at least
 
@@ -82,7 +82,7 @@ def up_to(run: Run, stage: str) -> None:
 def rest_of(run: Run, stage: str) -> None:
     """What comes after it."""
     if stage == "publish":
-        carry_out(run, *ANALYSES, "decision")
+        carry_out(run, *NAMES, "decision")
 
 
 def undisturbed(monkeypatch: pytest.MonkeyPatch, folder: Any, *runs: tuple[str, int]) -> dict[str, list[str]]:

@@ -10,6 +10,7 @@ import pytest
 from pyiceberg import manifest as iceberg_manifest
 from pyiceberg.table import Table
 
+from exp_platform.config.analyses import NAMES
 from exp_platform.config.environment import Environment, load_environment
 from exp_platform.escaping import markdown
 from exp_platform.json_file import write_json
@@ -17,7 +18,6 @@ from exp_platform.report.content import load_report
 from exp_platform.report.memo import as_json, render
 from exp_platform.results.reader import Results
 from exp_platform.stages.execute import execute
-from exp_platform.stages.graph import ANALYSES
 from exp_platform.tables.catalog import open_catalog, table
 from exp_platform.tables.damage import DamagedTableError
 from exp_platform.tables.files import plan_buckets
@@ -123,7 +123,7 @@ def test_a_run_that_meets_damage_tells_it_in_one_line_and_the_last_results_stay(
     run = a_run(environment, "r3", (D3,), seed=3)
     if stage == "decision":
         write_json(run.path / "publish.json", {"snapshots": {"exposures": 1, "outcomes": 1}})
-        carry_out(run, *ANALYSES)
+        carry_out(run, *NAMES)
     with damaged(environment, name, kind, how) as path:
         manifest = execute(run, stage, 1)
         assert [decision.document for decision in Results(environment).decisions("exp_a")] == before

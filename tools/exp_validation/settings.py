@@ -13,7 +13,7 @@ from io import StringIO
 from typing import Literal
 
 from exp_platform.aggregates import REPLICATE, Aggregates
-from exp_platform.analyses.registry import ANALYSES
+from exp_platform.analyses.registry import analyse_all
 from exp_platform.checks import CheckResult
 from exp_platform.config.environment import load_environment, temporary_state
 from exp_platform.config.experiment import (
@@ -181,6 +181,6 @@ def _look(
     checks = [c for c in judged if c.as_of_date == day.as_of_date]
     found = []
     for part in replicates_of(day):
-        rows = [row for name in analyses for row in ANALYSES[name](experiment, part)]
+        rows = analyse_all(experiment, part, analyses)
         found.append(Replicate(rows, decide(experiment, part, rows, checks)))
     return found

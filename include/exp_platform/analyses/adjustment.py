@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import Any
 
 from exp_platform.aggregates import ALL, Aggregates
 from exp_platform.analyses.comparison import (
@@ -24,6 +24,7 @@ from exp_platform.analyses.planned import Expected, planned_size, recent_users
 from exp_platform.analyses.rows import ResultRow, Status
 from exp_platform.analyses.sizes import MIN_USERS_ARM
 from exp_platform.config.allocation import CROSS, PERIOD, in_period
+from exp_platform.config.analyses import METHODS, Method
 from exp_platform.config.experiment import Experiment, Metric, MetricKind
 from exp_platform.stats.adjustment import Adjusted, adjust
 from exp_platform.stats.arms import Arms
@@ -31,20 +32,6 @@ from exp_platform.stats.moments import Moments
 from exp_platform.stats.strata import LEAST_USERS, Strata, merge_small
 
 MOST_NAMED = 8  # merged strata that a message names
-
-
-class By(NamedTuple):
-    """What a method adjusts by."""
-
-    covariates: bool
-    strata: bool
-
-
-ADJUSTED = {
-    "cuped": By(True, False),
-    "post_stratified": By(False, True),
-    "cuped_post_stratified": By(True, True),
-}
 
 
 @dataclass(frozen=True)
@@ -76,7 +63,7 @@ class Adjustment:
 
 def why_not(experiment: Experiment, metric: Metric, method: str) -> str | None:
     """Why a metric cannot be adjusted whatever the data, or None where it can."""
-    by = ADJUSTED[method]
+    by = METHODS[method]
     if metric.kind is MetricKind.QUANTILE:
         return "quantile metrics are not adjusted"
     if by.covariates and not metric.covariates:
@@ -95,9 +82,9 @@ def adjustment(
     blocks = {v.id: aggregates.block(metric.id, v.id) for v in experiment.variants}
     large = {v: b for v, b in blocks.items() if b is not None and b.moments.n >= MIN_USERS_ARM}
     periods = periods_of(aggregates, metric.id, ALL, ALL, "total")
-    if method not in ADJUSTED or why_not(experiment, metric, method) is not None or not large:
+    if not METHODS[method].adjusts or why_not(experiment, metric, method) is not None or not large:
         return None
-    by, first = ADJUSTED[method], 2 if metric.kind is MetricKind.RATIO else 1
+    by, first = METHODS[method], 2 if metric.kind is MetricKind.RATIO else 1
     names = next(iter(large.values())).columns[first:] if by.covariates else ()
     whole = [[b.moments] for b in large.values()] if periods is None else periods.cells
     starts = (None,) if periods is None else periods.starts
@@ -179,17 +166,15 @@ def adjusted_outcomes(
             outcomes.append(compare(c, pair, arms, **_columns(experiment, aggregates, found, pair, arms)))
         else:  # too few users or a constant outcome, as the plain comparison says, or else nothing to adjust by
             plain = compare(c, pair)
-            useless = c.row(Status.NOT_APPLICABLE, message=_USELESS[ADJUSTED[method]], **pair.counts)
+            useless = c.row(Status.NOT_APPLICABLE, message=_useless(METHODS[method]), **pair.counts)
             outcomes.append(useless if isinstance(plain, Compared) else plain)
     return outcomes
 
 
-_FEW = f"fewer than two strata have {LEAST_USERS} users in every arm"
-_USELESS = {
-    By(True, False): "no covariate varies",
-    By(False, True): _FEW,
-    By(True, True): f"no covariate varies, or {_FEW}",
-}
+def _useless(by: Method) -> str:
+    """Why nothing could be taken out of the variance."""
+    few = f"fewer than two strata have {LEAST_USERS} users in every arm"
+    return ", or ".join(["no covariate varies"] * by.covariates + [few] * by.strata)
 
 
 def _columns(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from exp_platform.aggregates import Aggregates
-from exp_platform.analyses.adjustment import ADJUSTED, adjusted_outcomes
+from exp_platform.analyses.adjustment import adjusted_outcomes
 from exp_platform.analyses.correction import corrected
 from exp_platform.analyses.family import close_gate
 from exp_platform.analyses.rows import Row
+from exp_platform.config.analyses import ADJUSTED
 from exp_platform.config.experiment import Experiment
 
 METHOD = "cuped"
@@ -19,7 +20,7 @@ def analyse(experiment: Experiment, aggregates: Aggregates) -> list[Row]:
     mean is the same against every treatment. Metrics with nothing to adjust by are NOT_APPLICABLE. Source: Deng, Xu,
     Kohavi and Walker 2013; Lin 2013; Miratrix, Sekhon and Yu 2013.
     """
-    methods = [m for m, by in ADJUSTED.items() if experiment.analyses.strata or not by.strata]
+    methods = [m.name for m in ADJUSTED.values() if experiment.analyses.strata or not m.strata]
     rows: list[Row] = []
     for method in methods:
         outcomes = [

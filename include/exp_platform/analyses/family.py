@@ -8,12 +8,13 @@ from datetime import date
 from enum import StrEnum
 
 from exp_platform.analyses.rows import ResultRow
+from exp_platform.config import analyses
 from exp_platform.config.experiment import Experiment, Metric, Role
 from exp_platform.config.readings import Reading
 from exp_platform.stats.multiplicity import Correction
 
 DECIDING = "decision"  # what the primary metrics claim, by the estimate that decides
-GUARDING = "guardrails"  # what a guardrail claims: +1 non_inferior, -1 proven_breach
+GUARDING = analyses.GUARDING  # what a guardrail claims: +1 non_inferior, -1 proven_breach
 
 
 class Coverage(StrEnum):

@@ -10,14 +10,13 @@ from typing import Any
 
 from exp_platform.analyses.family import level_of
 from exp_platform.analyses.planned import tuned_size
-from exp_platform.config.experiment import Effect, Estimate, Experiment, Guardrail, Metric, Role
+from exp_platform.config.analyses import METHODS
+from exp_platform.config.experiment import Effect, Experiment, Guardrail, Metric, Role
 from exp_platform.config.readings import Change, Earlier, Edit, FirstLook, Memory
 
 Plan = dict[str, Any]  # plain JSON
 
 _SHARING = (Role.PRIMARY, Role.SECONDARY)  # the roles that share alpha
-_BY_COVARIATES: tuple[Estimate, ...] = ("cuped", "cuped_post_stratified")
-_BY_STRATA: tuple[Estimate, ...] = ("post_stratified", "cuped_post_stratified")
 _NO_PART_OF_A_DEFINITION = ("id", "role", "mde", "baseline", "guardrail", "min_practical_effect")
 
 
@@ -61,13 +60,13 @@ def _compared(spec: Experiment) -> Plan:
         "decision.estimate": by,
         "analyses.crossovers": spec.analyses.crossovers,
     }
-    if by in _BY_COVARIATES:
+    if METHODS[by].covariates:
         compared |= {
             "analyses.slopes": spec.analyses.slopes,
             "analyses.pre_period_days": spec.analyses.pre_period_days,
             "analyses.anchor": spec.analyses.anchor,
         }
-    return compared | ({"analyses.strata": spec.analyses.strata} if by in _BY_STRATA else {})
+    return compared | ({"analyses.strata": spec.analyses.strata} if METHODS[by].strata else {})
 
 
 def _end(spec: Experiment) -> Plan:
@@ -84,7 +83,7 @@ def _end(spec: Experiment) -> Plan:
 
 def _metric(spec: Experiment, metric: Metric) -> Plan:
     left_out = set(_NO_PART_OF_A_DEFINITION)
-    if spec.decision.estimate not in _BY_COVARIATES:
+    if not METHODS[spec.decision.estimate].covariates:
         left_out.add("covariates")
     shares = metric.role in _SHARING
     return {

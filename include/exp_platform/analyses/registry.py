@@ -1,29 +1,38 @@
-"""The analyses by name: what the stages of these names call."""
+"""The analyses by name: each is `analyse` of the module of its name, imported where it is asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from exp_platform.aggregates import Aggregates, Kind
-from exp_platform.analyses import ab, bayes, cuped, did, guardrails, pretrends, segments, srm, stability
+from exp_platform.aggregates import Aggregates
 from exp_platform.analyses.rows import EventStudyRow, PretrendDeltaRow, Row, Status
+from exp_platform.config import analyses
 from exp_platform.config.experiment import Experiment
 
 Analyse = Callable[[Experiment, Aggregates], list[Row]]
 
 
-def _reading(analyse: Analyse, *kinds: Kind) -> Analyse:
-    """The analysis of blocks of these kinds, whose rows say so where a metric has none because a value is too large."""
+def analyse(name: str, experiment: Experiment, aggregates: Aggregates) -> list[Row]:
+    """The rows of one analysis; where a metric has no block of a kind it reads, because a value is too large, they say so.
 
-    def read(experiment: Experiment, aggregates: Aggregates) -> list[Row]:
-        largest: dict[str, str] = {}
-        for kind in kinds:
-            largest |= aggregates.too_large.get(kind, {})
-        rows = analyse(experiment, aggregates)
-        return [_told(row, largest[row.metric_id]) if row.metric_id in largest else row for row in rows]
+    Raises KeyError for an analysis that `config.analyses` does not declare.
+    """
+    declared = analyses.analysis(name)
+    found: Analyse = importlib.import_module(f"exp_platform.analyses.{name}").analyse
+    largest: dict[str, str] = {}
+    for kind in declared.reads:
+        largest |= aggregates.too_large.get(kind, {})
+    rows = found(experiment, aggregates)
+    return [_told(row, largest[row.metric_id]) if row.metric_id in largest else row for row in rows]
 
-    return read
+
+def analyse_all(
+    experiment: Experiment, aggregates: Aggregates, names: Iterable[str] = analyses.NAMES
+) -> list[Row]:
+    """The rows of these analyses, by default of all, one analysis after the other."""
+    return [row for name in names for row in analyse(name, experiment, aggregates)]
 
 
 def _told(row: Row, largest: str) -> Row:
@@ -36,16 +45,3 @@ def _told(row: Row, largest: str) -> Row:
         "correct it at its source (a mean or a count may be winsorised instead)"
     )
     return replace(row, status=Status.DEGENERATE, message=message)
-
-
-ANALYSES: dict[str, Analyse] = {
-    "srm": _reading(srm.analyse, "total"),
-    "ab": _reading(ab.analyse, "total"),
-    "cuped": _reading(cuped.analyse, "total"),
-    "did": _reading(did.analyse, "daily"),
-    "pretrends": _reading(pretrends.analyse, "daily"),
-    "segments": _reading(segments.analyse, "total"),
-    "stability": _reading(stability.analyse, "daily", "cohort"),
-    "guardrails": _reading(guardrails.analyse, "total"),
-    "bayes": _reading(bayes.analyse, "total"),
-}

@@ -9,11 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from zoneinfo import ZoneInfo
 
 from exp_platform.config.allocation import CROSS, Allocation
+from exp_platform.config.analyses import ANALYSES, UNADJUSTED, Estimate, read_by
 from exp_platform.config.readings import Earlier
+
+if TYPE_CHECKING:
+    from exp_platform.aggregates import Kind
 
 # Days that data and windows may have. Beyond them are no users, but what stands for "never" (1970-01-01, year 1 or 9999).
 FIRST_DAY, LAST_DAY = date(1990, 1, 1), date(2199, 12, 31)
@@ -39,7 +43,6 @@ class Role(StrEnum):
     INFORMATIONAL = "informational"
 
 
-Estimate = Literal["ab", "cuped", "post_stratified", "cuped_post_stratified"]
 Sequential = Literal["always_valid", "group_sequential"]
 RelativeMethod = Literal["fieller", "delta", "log"]
 
@@ -286,16 +289,7 @@ class QualityThresholds:
 class AnalysisPlan:
     """Which analyses run, and their windows in days."""
 
-    enabled: tuple[str, ...] = (
-        "srm",
-        "ab",
-        "cuped",
-        "did",
-        "pretrends",
-        "segments",
-        "stability",
-        "guardrails",
-    )
+    enabled: tuple[str, ...] = tuple(a.name for a in ANALYSES if not a.options)
     pre_period_days: int = 14
     anchor: Literal["experiment_start", "first_exposure"] = "experiment_start"
     did_days: int = 7  # whole days after first exposure that the daily analyses read
@@ -308,6 +302,10 @@ class AnalysisPlan:
     strata: tuple[str, ...] = ()
     relative_interval: RelativeMethod = "fieller"  # delta and log are approximate: shown, never decided by
     bayes_prior_sd: Effect | None = None  # of a normal prior around no effect; None: no Bayesian reading
+
+    def read(self, kind: Kind) -> bool:
+        """Whether any analysis that runs reads blocks of that kind."""
+        return read_by(self.enabled, kind)
 
     @property
     def strata_segment(self) -> str:
@@ -327,7 +325,7 @@ class DecisionPlan:
     alpha: float = 0.05
     sequential_share: float = 0.1  # of alpha, spent on always-valid evidence before the planned end
     power: float = 0.8
-    estimate: Estimate = "ab"
+    estimate: Estimate = UNADJUSTED
     family: Literal["all", "primary_first"] = "all"
     required_sample_size: int | None = None  # users in all arms together
     daily_users: float | None = None

@@ -13,6 +13,7 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 from exp_platform.config.allocation import Allocation, effective_shares, planned_shares
+from exp_platform.config.analyses import ANALYSES
 from exp_platform.config.experiment import (
     Behaviour,
     Covariate,
@@ -137,16 +138,7 @@ class ExperimentSpec(Spec):
 
     def idle_analyses(self) -> Iterator[str]:
         """The analyses that this spec gives nothing to do."""
-        if not self.segments:
-            yield "segments"
-        if not self.guardrails:
-            yield "guardrails"
-        if isinstance(self.source, UnitsSpec):
-            yield "stability"
-        if self.analyses.pre_period_days == 0:
-            yield from ("did", "pretrends")
-            if not self.analyses.strata:
-                yield "cuped"
+        return (a.name for a in ANALYSES if a.idle(self) is not None)
 
     @cached_property
     def _measured(self) -> dict[str, MetricSpec]:

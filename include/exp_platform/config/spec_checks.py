@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from exp_platform.config.allocation import CROSS
+from exp_platform.config.analyses import ANALYSES, METHODS
 from exp_platform.config.asset import results_of
 from exp_platform.config.faults import NOTHING, Fault, Words, suggest
 from exp_platform.config.spec import ExperimentSpec, repeated
@@ -189,22 +190,16 @@ def _behaviour(spec: ExperimentSpec, segment: SegmentSpec, by: str) -> Iterator[
 
 
 def _analyses(spec: ExperimentSpec) -> Iterator[Fault]:
-    analyses = spec.analyses
-    needs = {
-        "segments": "name some under segments",
-        "guardrails": "name some under guardrails",
-        "stability": "a units source has no days after exposure",
-    }
-    for name in spec.idle_analyses():
-        if getattr(analyses, name):
-            remedy = f"there is nothing for it to do: {needs.get(name, 'it needs pre_period_days above 0')}"
-            yield Fault(("analyses", name), True, remedy)
-    if spec.guardrails and analyses.guardrails is False:
-        yield Fault(
-            ("analyses", "guardrails"), False, "the spec has guardrails, and the decision rests on them"
-        )
-    if analyses.ab is False and spec.decision.estimate == "ab":
-        yield Fault(("analyses", "ab"), False, "decision.estimate is ab: it cannot be switched off")
+    estimate = spec.decision.estimate
+    for analysis in ANALYSES:
+        said, key = getattr(spec.analyses, analysis.name), ("analyses", analysis.name)
+        idle, needed = analysis.idle(spec), analysis.needed(spec)
+        if said and idle is not None:
+            yield Fault(key, True, f"there is nothing for it to do: {idle}")
+        if said is False and needed is not None:
+            yield Fault(key, False, needed)
+        if said is False and analysis.estimates(estimate):
+            yield Fault(key, False, f"decision.estimate is {estimate}: it cannot be switched off")
     yield from _did_days(spec)
     yield from _strata(spec)
     yield from _estimate(spec)
@@ -217,22 +212,16 @@ def _strata(spec: ExperimentSpec) -> Iterator[Fault]:
             remedy = f"a stratum is a value of a segment: {suggest(name, segments)}"
             yield Fault(("analyses", "strata", position), name, remedy)
     yield from _under(("analyses", "strata"), repeated(strata))
-    if strata and spec.analyses.cuped is False:
-        yield Fault(("analyses", "cuped"), False, "post-stratification by analyses.strata is part of it")
 
 
 def _estimate(spec: ExperimentSpec) -> Iterator[Fault]:
     """What the adjusted estimate that decides needs."""
     estimate = spec.decision.estimate
-    if estimate == "ab":
-        return
-    if spec.analyses.cuped is False:
-        remedy = f"decision.estimate is {estimate}: it cannot be switched off"
-        yield Fault(("analyses", "cuped"), False, remedy)
-    if "post_stratified" in estimate and not spec.analyses.strata:
+    method = METHODS[estimate]
+    if method.strata and not spec.analyses.strata:
         yield Fault(("analyses", "strata"), NOTHING, f"decision.estimate is {estimate}: name segments here")
     for position, metric in enumerate(spec.metrics):
-        if estimate.startswith("cuped") and metric.role == "primary" and not _has_covariates(spec, metric):
+        if method.covariates and metric.role == "primary" and not _has_covariates(spec, metric):
             remedy = f"decision.estimate is {estimate}, so the primary metric {metric.id} needs covariates"
             yield Fault(("metrics", position, "covariates"), NOTHING, remedy)
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from datetime import date, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, create_model, model_validator
 
+from exp_platform.config.analyses import ANALYSES, Analysis, Estimate
 from exp_platform.config.asset import asset_fault
 from exp_platform.config.cron import PRESETS, cron_fault
 from exp_platform.config.experiment import (
     AnalysisPlan,
     DecisionPlan,
-    Estimate,
+    Effect,
     QualityThresholds,
     RelativeMethod,
     Schedule,
@@ -140,24 +141,23 @@ class QualitySpec(Spec):
         return QualityThresholds(**self.model_dump())
 
 
-class BayesSpec(Spec):
-    """A Bayesian reading beside the test: `prior_sd` is the standard deviation of a normal prior around no effect."""
+def _switch(analysis: Analysis) -> Any:
+    """What the spec may say under an analysis's name: yes or no, or its options, typed as AnalysisPlan has them."""
+    if not analysis.options:
+        return (bool | None, None)
+    types = {name: _PLAN_TYPES[f"{analysis.name}_{name}"] for name in analysis.options}
+    options: dict[str, Any] = {name: (_WRITTEN.get(of, of), ...) for name, of in types.items()}
+    return (create_model(f"{analysis.name}_options", __base__=Spec, **options) | None, None)
 
-    prior_sd: EffectSize
+
+_PLAN_TYPES = get_type_hints(AnalysisPlan)
+_WRITTEN: dict[Any, Any] = {Effect | None: EffectSize}
+_SWITCHES: dict[str, Any] = {analysis.name: _switch(analysis) for analysis in ANALYSES}
 
 
-class AnalysesSpec(Spec):
+class AnalysesSpec(create_model("Switches", __base__=Spec, **_SWITCHES)):  # type: ignore[misc]
     """Which analyses run (absent: those with something to do), and their windows in days."""
 
-    srm: bool | None = None
-    ab: bool | None = None
-    cuped: bool | None = None
-    did: bool | None = None
-    pretrends: bool | None = None
-    segments: bool | None = None
-    stability: bool | None = None
-    guardrails: bool | None = None
-    bayes: BayesSpec | None = None
     pre_period_days: int = Field(default=_ANALYSES.pre_period_days, ge=0, le=365)
     anchor: Literal["experiment_start", "first_exposure"] = _ANALYSES.anchor
     did_days: int | None = Field(default=None, ge=1, le=LONGEST_WINDOW)
@@ -175,13 +175,13 @@ class AnalysesSpec(Spec):
     def resolve(self, idle: Iterable[str], window_days: int) -> AnalysisPlan:
         """`idle` analyses have nothing to do: they run only where the spec says so."""
         nothing_to_do = set(idle)
-        enabled = tuple(
-            name
-            for name in _ANALYSES.enabled
-            if (getattr(self, name) if getattr(self, name) is not None else name not in nothing_to_do)
-        )
+        said = {analysis: getattr(self, analysis.name) for analysis in ANALYSES}
+        runs = {
+            a: bool(word) if word is not None else not a.options and a.name not in nothing_to_do
+            for a, word in said.items()
+        }
         return AnalysisPlan(
-            enabled=(*enabled, *(("bayes",) if self.bayes else ())),
+            enabled=tuple(a.name for a in ANALYSES if runs[a]),
             pre_period_days=self.pre_period_days,
             anchor=self.anchor,
             did_days=self.days_of_did(window_days),
@@ -190,7 +190,12 @@ class AnalysesSpec(Spec):
             slopes=self.slopes,
             strata=self.strata,
             relative_interval=self.relative_interval,
-            bayes_prior_sd=self.bayes.prior_sd if self.bayes else None,
+            **{
+                f"{a.name}_{option}": getattr(said[a], option)
+                for a in ANALYSES
+                for option in a.options
+                if runs[a]
+            },
         )
 
 

@@ -17,6 +17,7 @@ from exp_platform.analyses.family import (
     may_find,
 )
 from exp_platform.analyses.rows import ResultRow, Row, Status
+from exp_platform.config.analyses import UNADJUSTED
 from exp_platform.config.experiment import Effect, Experiment, Metric, Role
 from exp_platform.config.readings import Claim, Reading
 from exp_platform.decision.model import Outcome
@@ -89,7 +90,7 @@ class Case:
         """The row that decides: of the declared method, or the unadjusted one where nothing can adjust it."""
         row = self.row(self.experiment.decision.estimate, metric.id, treatment_id)
         if row is not None and row.status is Status.NOT_APPLICABLE:
-            row = self.row("ab", metric.id, treatment_id)
+            row = self.row(UNADJUSTED, metric.id, treatment_id)
             return None if row is None else self._standing_in(metric, row)
         return row
 

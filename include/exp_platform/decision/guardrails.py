@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from exp_platform.analyses.readings import guardrail_of
 from exp_platform.analyses.rows import ResultRow, Status
+from exp_platform.config.analyses import GUARDING
 from exp_platform.decision.evidence import Case
 from exp_platform.decision.model import Reason
 
@@ -38,7 +39,7 @@ def guardrails(case: Case) -> Guardrails:
         if guardrail is None:
             continue
         for treatment in case.experiment.treatments:
-            row = case.row("guardrails", metric.id, treatment.id)
+            row = case.row(GUARDING, metric.id, treatment.id)
             if row is None:
                 untested.append(_untested(metric.id, treatment.id))
                 continue

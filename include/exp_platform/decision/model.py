@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import date
 from typing import Any, Literal
 
-from exp_platform.config.experiment import Estimate, Sequential
+from exp_platform.config.analyses import Estimate
+from exp_platform.config.experiment import Sequential
 from exp_platform.config.readings import Memory
 
 Winner = Literal["treatment", "control", "inconclusive", "guardrail-violated"]

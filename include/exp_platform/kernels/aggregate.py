@@ -223,7 +223,7 @@ def _cohorts(now: Snapshot) -> Iterator[_Group]:
     A ramp's allocations begin cohorts of their own, so that each has one allocation.
     """
     experiment = now.experiment
-    if "stability" not in experiment.analyses.enabled or now.is_units:
+    if not experiment.analyses.read("cohort") or now.is_units:
         return
     window = experiment.window
     days = (window.end - window.start).days + 1

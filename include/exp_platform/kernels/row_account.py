@@ -190,7 +190,7 @@ def _daily_readers(now: Snapshot, metric: Metric) -> Iterator[_Reader]:
         users = now.mature(plan.did_days)
         yield _Reader(event, Counted.BEFORE, lambda r: (r.day >= -plan.days_before) & (r.day < 0), users)
         yield _Reader(event, Counted.DAILY, lambda r: (r.day >= 0) & (r.day < plan.did_days), users)
-    if "stability" in plan.enabled and metric.q is None:
+    if plan.read("cohort") and metric.q is None:
         cohort = now.as_cohort(metric)
         for measure in (cohort.numerator, cohort.denominator):
             if measure is not None:

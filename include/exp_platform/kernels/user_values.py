@@ -20,8 +20,8 @@ WITH_DAILY_BLOCK = (MetricKind.PROPORTION, MetricKind.COUNT, MetricKind.MEAN)
 
 def has_daily_block(metric: Metric, experiment: Experiment) -> bool:
     """Whether any analysis reads the metric day by day."""
-    wanted = {"did", "pretrends", "stability"} & set(experiment.analyses.enabled)
-    return bool(wanted) and experiment.source.kind != "units" and metric.kind in WITH_DAILY_BLOCK
+    wanted = experiment.analyses.read("daily")
+    return wanted and experiment.source.kind != "units" and metric.kind in WITH_DAILY_BLOCK
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,6 +9,7 @@ import attrs
 from airflow.sdk import DAG, Asset, BaseOperator, TriggerRule, WeightRule
 from airflow.sdk.definitions.param import ParamsDict
 
+from exp_platform.config.analyses import NAMES
 from exp_platform.config.asset import results_of
 from exp_platform.config.awaited import Awaited, awaited
 from exp_platform.config.experiment import Experiment
@@ -31,7 +32,7 @@ from exp_platform.orchestration.operators import (
     StageOperator,
 )
 from exp_platform.orchestration.timetable import timetable_of
-from exp_platform.stages.graph import ANALYSES, Stage, stages_of
+from exp_platform.stages.graph import Stage, stages_of
 
 DAG_PREFIX = "exp__"
 SPARK_POOL = "spark"
@@ -122,7 +123,7 @@ def build_dag(experiment: Experiment, rules: SourceRules | None = None, *, sched
         for stage in stages:
             ([tasks[name] for name in stage.needs] or check) >> tasks[stage.name]
         # Of the analyses too: `decision` gives up as soon as one has failed, while others still run under the lease.
-        [task for name, task in tasks.items() if name in (*ANALYSES, stages[-1].name)] >> release
+        [task for name, task in tasks.items() if name in (*NAMES, stages[-1].name)] >> release
     # Last, because Airflow copies a DAG's params deeply for each operator that it makes; and unchecked, because these
     # are the same for every DAG. Both count with hundreds of experiments.
     with attrs.validators.disabled():

@@ -17,6 +17,7 @@ from exp_platform.errors import ConfigError
 from exp_platform.escaping import terminal
 from exp_platform.pipelines.progress import Stopwatch, console_observer
 from exp_platform.pipelines.runner import Outcome, run_experiment
+from exp_platform.pipelines.skipping import with_skip_flags
 from exp_platform.private_files import keep_private
 from exp_platform.stages.graph import stages_of
 from exp_platform.stages.start import start_run
@@ -31,39 +32,6 @@ AsOfOption = Annotated[
     ),
 ]
 ForceOption = Annotated[bool, typer.Option("--force", help="Run although the stored results are up to date.")]
-SkipDq = Annotated[
-    bool,
-    typer.Option(
-        "--skip-dq", help="Do not judge the data: it is published as it is and no decision is trusted."
-    ),
-]
-SkipMetrics = Annotated[
-    bool, typer.Option("--skip-metrics", help="Use the stored metric_aggregates_overall of this as_of date.")
-]
-SkipAb = Annotated[bool, typer.Option("--skip-ab", help="Use the stored analysis_results rows of method ab.")]
-SkipCuped = Annotated[
-    bool, typer.Option("--skip-cuped", help="Use the stored analysis_results rows of method cuped.")
-]
-SkipDid = Annotated[bool, typer.Option("--skip-did", help="Use the stored did_results rows.")]
-SkipPretrends = Annotated[
-    bool,
-    typer.Option("--skip-pretrends", help="Use the stored did_pretrend_delta and did_pretrend_tests rows."),
-]
-
-
-def skipped_stages(
-    dq: bool, metrics: bool, ab: bool, cuped: bool, did: bool, pretrends: bool
-) -> tuple[str, ...]:
-    """The stages that the `--skip-*` flags name."""
-    flags = {
-        "quality": dq,
-        "aggregates": metrics,
-        "ab": ab,
-        "cuped": cuped,
-        "did": did,
-        "pretrends": pretrends,
-    }
-    return tuple(stage for stage, skip in flags.items() if skip)
 
 
 def run_and_report(
@@ -117,6 +85,7 @@ def run_and_report(
     return outcome
 
 
+@with_skip_flags
 def command(
     experiment_id: Annotated[
         str, typer.Option("--experiment-id", help="The experiment's id in the configs.")
@@ -131,12 +100,7 @@ def command(
     as_of: AsOfOption = None,
     force: ForceOption = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run; write nothing.")] = False,
-    skip_dq: SkipDq = False,
-    skip_metrics: SkipMetrics = False,
-    skip_ab: SkipAb = False,
-    skip_cuped: SkipCuped = False,
-    skip_did: SkipDid = False,
-    skip_pretrends: SkipPretrends = False,
+    skipped: tuple[str, ...] = (),
 ) -> None:
     """Run one experiment from raw data to memo, all stages in one Spark session."""
     if generate_synth and load_experiment(experiment_id, config).source.kind != "synthetic":
@@ -148,7 +112,7 @@ def command(
         config,
         [as_of.date()] if as_of else None,
         force=force,
-        skipped=skipped_stages(skip_dq, skip_metrics, skip_ab, skip_cuped, skip_did, skip_pretrends),
+        skipped=skipped,
         generate_synth=generate_synth,
         dry_run=dry_run,
     )

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pyarrow import csv, parquet
 
 from exp_platform.analyses.planned import PROPORTIONS
+from exp_platform.config.analyses import BY_COVARIATES
 from exp_platform.config.experiment import Experiment, Metric, MetricKind
 from exp_platform.errors import DataError
 from exp_platform.kernels.conform import number
@@ -92,9 +93,9 @@ def known_in(experiment: Experiment, metric: Metric, table: pa.Table, source: st
         past = np.column_stack([np.nan_to_num(past), flags])[users]
         _require_measurable("covariates", past)
     except DataError as error:
-        told = f"{source}: what cuped gains is not known: {error}"
+        told = f"{source}: what {BY_COVARIATES} gains is not known: {error}"
         return Known(arm.mean, arm.sd, gains, source, (told,))
-    gains["cuped"] = _gain(metric, values, past)
+    gains[BY_COVARIATES] = _gain(metric, values, past)
     return Known(arm.mean, arm.sd, gains, source)
 
 

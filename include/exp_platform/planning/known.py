@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from exp_platform.analyses.adjustment import ADJUSTED
 from exp_platform.analyses.rows import ResultRow, Status
+from exp_platform.config.analyses import ADJUSTED, UNADJUSTED
 from exp_platform.config.experiment import Metric
 from exp_platform.planning.arrivals import Arrivals
 
@@ -46,7 +46,7 @@ def known_of(metric: Metric, rows: Sequence[ResultRow], source: str) -> Known | 
     that cannot be read it is told why.
     """
     of_metric = [r for r in rows if (r.metric_id, r.metric_kind) == (metric.id, str(metric.kind))]
-    compared = [r for r in of_metric if r.method == "ab"]
+    compared = [r for r in of_metric if r.method == UNADJUSTED]
     plain = next((r for r in compared if r.mean_control is not None), None)
     if plain is None:
         return Known.nothing(source, _why_unreadable(compared[0])) if compared else None

@@ -24,6 +24,7 @@ from exp_platform.analyses.planned import (
     users_for,
 )
 from exp_platform.analyses.sizes import START_OUTCOMES
+from exp_platform.config.analyses import BY_COVARIATES, UNADJUSTED
 from exp_platform.config.experiment import Experiment, Metric, MetricKind, Role
 from exp_platform.planning.arrivals import Arrivals
 from exp_platform.planning.known import Known
@@ -144,10 +145,10 @@ def _expectations(
     estimate = experiment.decision.estimate
     gains = {m: gain for m, gain in known.gains.items() if why_not(experiment, metric, m) is None}
     if given.variance_reduction is not None:
-        gains["cuped" if estimate == "ab" else estimate] = given.variance_reduction
+        gains[BY_COVARIATES if estimate == UNADJUSTED else estimate] = given.variance_reduction
     mean = next((m for m in (given.mean, metric.baseline, known.mean) if m is not None), None)
     sd = known.sd if given.sd is None else given.sd
-    adjusts = estimate != "ab" and why_not(experiment, metric, estimate) is None
+    adjusts = estimate != UNADJUSTED and why_not(experiment, metric, estimate) is None
     return Expected(mean, sd, gains.get(estimate, 0.0) if adjusts else None), gains
 
 
@@ -162,7 +163,7 @@ def _target(
 def _by_estimate(
     experiment: Experiment, metric: Metric, expected: Expected, gains: dict[str, float]
 ) -> Iterator[tuple[str, int]]:
-    for method, gain in (("ab", None), *gains.items()):
+    for method, gain in ((UNADJUSTED, None), *gains.items()):
         needed = required_users(experiment, metric, expected._replace(variance_reduction=gain))
         if needed is not None:
             yield method, needed

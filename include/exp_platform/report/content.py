@@ -16,6 +16,7 @@ from exp_platform.analyses.rows import (
     Status,
 )
 from exp_platform.checks import CheckResult
+from exp_platform.config.analyses import UNADJUSTED
 from exp_platform.config.experiment import Experiment
 from exp_platform.decision import Decision
 from exp_platform.errors import DataError, ExpPlatformError
@@ -116,11 +117,13 @@ def deciding(experiment: Experiment, rows: Sequence[ResultRow]) -> list[ResultRo
     """Of each comparison and day the row of the estimate that decides: the unadjusted one where nothing can be adjusted."""
     found: dict[tuple[date, str, str], ResultRow] = {}
     for method in _decisive(experiment):
-        of_method = [r for r in rows if r.method == method and (method == "ab" or r.status is Status.OK)]
+        of_method = [
+            r for r in rows if r.method == method and (method == UNADJUSTED or r.status is Status.OK)
+        ]
         found |= {(r.as_of_date, r.metric_id, r.treatment_id): r for r in of_method}
     return [found[key] for key in sorted(found)]
 
 
 def _decisive(experiment: Experiment) -> tuple[str, ...]:
     """Methods whose rows may decide, the one that takes precedence last."""
-    return tuple(dict.fromkeys(("ab", experiment.decision.estimate)))
+    return tuple(dict.fromkeys((UNADJUSTED, experiment.decision.estimate)))

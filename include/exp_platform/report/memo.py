@@ -10,9 +10,9 @@ from typing import Any
 import jinja2
 
 from exp_platform.aggregates import pooled_to_json
-from exp_platform.analyses.adjustment import ADJUSTED
 from exp_platform.analyses.interaction import TEST as INTERACTION
 from exp_platform.analyses.rows import ResultRow, Status
+from exp_platform.config.analyses import ADJUSTED, METHODS
 from exp_platform.config.environment import Environment
 from exp_platform.config.experiment import Role
 from exp_platform.errors import shortened
@@ -58,7 +58,7 @@ def render(report: Report, drawn: dict[str, str] | None = None) -> str:
         "ramp": wording.ramp(report.experiment),
         "why": wording.why(report),
         "adequacy": wording.adequacy(decision),
-        "method_name": wording.METHODS[report.experiment.decision.estimate],
+        "method_name": METHODS[report.experiment.decision.estimate].called,
         "users": {v.id: 0 for v in report.experiment.variants} | dict(stored.users),
         "skipped": [f"{s}: {skip_note(s)}" for s in stored.skipped],
         "deletion": report.deletion,

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from exp_platform.analyses.rows import ResultRow
+from exp_platform.config.analyses import UNADJUSTED
 from exp_platform.errors import shortened
 from exp_platform.escaping import terminal
 from exp_platform.report import numbers
@@ -36,7 +37,7 @@ def decision_panel(report: Report) -> Panel:
     )
 
 
-def results_table(report: Report, method: str = "ab", *, width: int = 80) -> Table:
+def results_table(report: Report, method: str = UNADJUSTED, *, width: int = 80) -> Table:
     """One row for each metric and treatment of a method; below 120 columns without absolute effects and raw p.
 
     Of more rows than a person reads the clearest; the caption says so, and which values of segments are pooled.

@@ -11,6 +11,7 @@ from exp_platform.analyses.rows import DidSensitivityRow, PretrendTestRow, Resul
 from exp_platform.analyses.srm import WITH_VALUE
 from exp_platform.analyses.stability import TREND
 from exp_platform.checks import CheckResult
+from exp_platform.config.analyses import METHODS, UNADJUSTED
 from exp_platform.config.experiment import Experiment
 from exp_platform.decision import Decision, Reason
 from exp_platform.errors import shortened
@@ -24,13 +25,6 @@ _ACTIONS = {
     "stop": "stop",
     "extend": "keep running",
     "investigate": "investigate before deciding",
-}
-
-METHODS = {  # as the memo calls what decides, and the rows of adjusted effects
-    "ab": "unadjusted",
-    "cuped": "CUPED-adjusted",
-    "post_stratified": "post-stratified",
-    "cuped_post_stratified": "post-stratified and CUPED-adjusted",
 }
 
 _CORRECTIONS = {
@@ -107,7 +101,11 @@ def decisive_row(report: Report) -> ResultRow | None:
         if r.metric_id == decision.decisive_metric and r.segment == ALL and r.status == Status.OK
     }
     reported = decision.reported_variant
-    return None if reported is None else rows.get((decision.estimate, reported)) or rows.get(("ab", reported))
+    return (
+        None
+        if reported is None
+        else rows.get((decision.estimate, reported)) or rows.get((UNADJUSTED, reported))
+    )
 
 
 def effect(row: ResultRow | None) -> str:
@@ -123,7 +121,7 @@ def adjusted_by(row: ResultRow) -> str:
     own = ", slopes per arm" if row.slopes == "per_arm" else ""
     strata = f"{row.strata} strata of {row.stratified_by}" if row.strata else None
     used = [f"{row.covariates}{own}" if row.covariates else None, strata]
-    return "; ".join(u for u in used if u) or METHODS.get(row.method, row.method)
+    return "; ".join(u for u in used if u) or METHODS[row.method].called
 
 
 def relative(row: ResultRow) -> str:
@@ -224,7 +222,7 @@ def significance(report: Report) -> str:
     experiment = report.experiment
     size = len(experiment.family) * len(experiment.treatments)
     levels = sorted(
-        {r.ci_level for r in report.of_method("ab") if r.ci_level is not None and r.role != "guardrail"}
+        {r.ci_level for r in report.of_method(UNADJUSTED) if r.ci_level is not None and r.role != "guardrail"}
     )
     shown = " and ".join(f"{level:.2%}" for level in levels)
     if len(levels) > 2:
@@ -256,7 +254,9 @@ def significance(report: Report) -> str:
 def _counted(report: Report) -> str:
     """Which rows are tested on counts; empty where all are Welch's."""
     names = {"score": "by the score test", "exact": "exactly, for want of outcomes"}
-    found = {name: sorted({r.metric_id for r in report.of_method("ab") if r.test == name}) for name in names}
+    found = {
+        name: sorted({r.metric_id for r in report.of_method(UNADJUSTED) if r.test == name}) for name in names
+    }
     told = [f"{', '.join(metrics)} {names[name]}" for name, metrics in found.items() if metrics]
     return f" Tested on counts: {'; '.join(told)}." if told else ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from exp_platform.config.analyses import UNADJUSTED
 from exp_platform.config.experiment import Experiment, Metric
 from exp_platform.errors import DataError
 from exp_platform.planning.arrivals import arrivals_of
@@ -28,7 +29,7 @@ def earlier_results(results: Results, experiment: Experiment, like: Experiment |
     elif any(found.values()):
         metrics = {m.id: found[m.id] or Known.nothing(source, _why_absent(m)) for m in experiment.metrics}
     else:
-        stored = sorted({r.metric_id for r in rows if r.method == "ab"})
+        stored = sorted({r.metric_id for r in rows if r.method == UNADJUSTED})
         raise DataError(
             f"--like {like.id} has results of {', '.join(stored)}: none is of the id and type of a metric of "
             f"{experiment.id} ({', '.join(m.id for m in experiment.metrics)})"

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from exp_platform.aggregates import read_aggregates
-from exp_platform.analyses.registry import ANALYSES
+from exp_platform.analyses.registry import analyse
 from exp_platform.analyses.rows import Row, write_rows
 from exp_platform.stages.run import Run, StageResult
 
@@ -14,7 +14,7 @@ from exp_platform.stages.run import Run, StageResult
 def run_analysis(run: Run, stage: str) -> StageResult:
     """Run one analysis for every as_of date of the run, and leave its rows in the run folder."""
     days = read_aggregates(run.path / "aggregates.json")
-    rows = [row for day in days for row in ANALYSES[stage](run.experiment, day)]
+    rows = [row for day in days for row in analyse(stage, run.experiment, day)]
     return leave_rows(run, stage, rows, rows_in=sum(len(day.blocks) for day in days))
 
 

@@ -20,13 +20,14 @@ from exp_platform.aggregates import Aggregates, Block, pooled_to_json, read_aggr
 from exp_platform.analyses.readings import remembering
 from exp_platform.analyses.rows import Row, read_rows, row_dict
 from exp_platform.checks import CheckResult
+from exp_platform.config.analyses import NAMES
 from exp_platform.config.environment import load_environment
 from exp_platform.decision import Decision, decide
 from exp_platform.errors import DataError
 from exp_platform.json_file import write_json
 from exp_platform.results.reader import Results
 from exp_platform.stages.analyse import rows_path
-from exp_platform.stages.graph import ANALYSES, stages_of
+from exp_platform.stages.graph import stages_of
 from exp_platform.stages.quality import read_checks
 from exp_platform.stages.run import Run, StageResult
 from exp_platform.tables.audit import record
@@ -92,7 +93,7 @@ def _analysed(run: Run) -> tuple[list[Row], list[str]]:
     rows: list[Row] = []
     warnings = []
     for stage in stages_of(run.experiment):
-        if stage.name not in ANALYSES:
+        if stage.name not in NAMES:
             continue
         path = rows_path(run, stage.name)
         if path.is_file():

@@ -9,12 +9,13 @@ import traceback
 from datetime import UTC, datetime
 from typing import Any
 
+from exp_platform.config.analyses import NAMES
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.locations import without_values
 from exp_platform.diagnosis import told
 from exp_platform.errors import ConfigError, DataError, bounded
 from exp_platform.private_files import keep_private
-from exp_platform.stages.graph import ANALYSES, COMMITTING
+from exp_platform.stages.graph import COMMITTING
 from exp_platform.stages.run import Manifest, Run, StageResult
 
 log = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ def _run(run: Run, stage: str) -> StageResult:
 
         with fenced(Lease(run.experiment.id, run.holder, load_environment(run.environment))):
             return _module(stage).run(run)  # type: ignore[no-any-return]
-    if stage in ANALYSES:
+    if stage in NAMES:
         from exp_platform.stages.analyse import run_analysis
 
         return run_analysis(run, stage)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from exp_platform.config.analyses import ANALYSES, NAMES, analysis
 from exp_platform.config.experiment import Experiment
-
-ANALYSES = ("srm", "ab", "cuped", "did", "pretrends", "segments", "stability", "guardrails", "bayes")
 
 # What commits to tables or replaces the memo; no two of these ever run at once, so the newest one alone may.
 COMMITTING = ("quality", "publish", "aggregates", "decision", "memo")
@@ -39,35 +38,8 @@ STAGES: tuple[Stage, ...] = (
         doc="Replaces the experiment's exposures and outcomes, then its registry row.",
     ),
     Stage("aggregates", ("publish",), spark_session=True, doc="One pass: per-user days and Moments."),
-    Stage("srm", ("aggregates",), doc="Sample ratio mismatch: were users split as planned?"),
-    Stage("ab", ("aggregates",), doc="Welch's t test for every metric."),
-    Stage(
-        "cuped",
-        ("aggregates",),
-        required=False,
-        doc="The same with variance reduced by pre-period covariates and by strata.",
-    ),
-    Stage(
-        "did",
-        ("aggregates",),
-        required=False,
-        doc="Difference in differences, post minus pre a user and day.",
-    ),
-    Stage(
-        "pretrends", ("aggregates",), required=False, doc="Were both arms on parallel trends before exposure?"
-    ),
-    Stage(
-        "segments", ("aggregates",), required=False, doc="Exploratory effects within pre-exposure segments."
-    ),
-    Stage(
-        "stability",
-        ("aggregates",),
-        required=False,
-        doc="Does the effect last, and is it the same for all exposure cohorts?",
-    ),
-    Stage("guardrails", ("aggregates",), doc="Non-inferiority of the metrics that must not get worse."),
-    Stage("bayes", ("aggregates",), required=False, doc="Chance to beat control; shown, never deciding."),
-    Stage("decision", ANALYSES, doc="Winner, action and reasons; commits the run's results."),
+    *(Stage(a.name, ("aggregates",), required=a.required, doc=a.doc) for a in ANALYSES),
+    Stage("decision", NAMES, doc="Winner, action and reasons; commits the run's results."),
     Stage("memo", ("decision",), doc="The one-page memo and its JSON twin."),
 )
 
@@ -78,13 +50,13 @@ def stages_of(experiment: Experiment) -> tuple[Stage, ...]:
     def applies(stage: Stage) -> bool:
         if stage.name == "synth":
             return experiment.source.kind == "synthetic"
-        if stage.name in ANALYSES:
+        if stage.name in NAMES:
             return stage.name in experiment.analyses.enabled
         return True
 
     def is_required(stage: Stage) -> bool:
-        adjusts = stage.name == "cuped" and experiment.decision.estimate != "ab"
-        return stage.required or adjusts
+        decides = stage.name in NAMES and analysis(stage.name).estimates(experiment.decision.estimate)
+        return stage.required or decides
 
     present = [s for s in STAGES if applies(s)]
     names = {s.name for s in present}

@@ -7,19 +7,17 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from exp_platform.aggregates import write_aggregates
-from exp_platform.analyses import cuped
-from exp_platform.analyses.adjustment import ADJUSTED
+from exp_platform.config.analyses import NAMES, analysis
 from exp_platform.errors import ConfigError
 from exp_platform.json_file import write_json
 from exp_platform.stages.analyse import leave_rows
-from exp_platform.stages.graph import ANALYSES
 from exp_platform.stages.run import Run, StageResult
 
 if TYPE_CHECKING:
     from exp_platform.analyses.rows import Row
     from exp_platform.results.reader import Results
 
-SKIPPABLE = ("quality", "aggregates", *ANALYSES)
+SKIPPABLE = ("quality", "aggregates", *NAMES)
 
 
 def use_stored(run: Run, stage: str) -> StageResult:
@@ -62,5 +60,8 @@ def _rows(results: Results, experiment_id: str, stage: str, day: date) -> list[R
         ]
     if stage == "pretrends":
         return [*results.pretrend_deltas(experiment_id, day), *results.pretrend_tests(experiment_id, day)]
-    methods = tuple(ADJUSTED) if stage == cuped.METHOD else (stage,)
-    return [row for method in methods for row in results.analysis_rows(experiment_id, day, method=method)]
+    return [
+        row
+        for method in analysis(stage).kinds_of_rows
+        for row in results.analysis_rows(experiment_id, day, method=method.name)
+    ]
