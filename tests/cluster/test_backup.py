@@ -13,7 +13,8 @@ from sqlalchemy.exc import InternalError
 
 from cluster import postgres
 from cluster.postgres import Postgres
-from exp_platform.config.environment import CatalogSettings, Environment
+from exp_platform.config.database import CatalogSettings
+from exp_platform.config.environment import Environment
 from exp_platform.doctor import stored
 from exp_platform.errors import ConfigError, LeaseError
 from exp_platform.tables.backup import backup, restore

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from exp_platform.config.environment import Database
+from exp_platform.config.database import Database
 from exp_platform.config.secret_values import secret
 from exp_platform.errors import ConfigError
 

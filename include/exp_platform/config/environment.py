@@ -21,31 +21,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError
 
+from exp_platform.config.database import LOGIN, SQLITE_WAIT_SECONDS, CatalogSettings, Database
 from exp_platform.config.faults import one_line, render_found, render_key
 from exp_platform.config.privacy import KeySource, Pseudonyms, Retention
-from exp_platform.config.secret_values import secret
 from exp_platform.config.source_rules import Root, SourceRules, VariableName, declared_secrets, secrets_of
 from exp_platform.config.spark_settings import SparkSettings
 from exp_platform.config.variables import filled
 from exp_platform.config.yaml_file import Document, read_bounded
 from exp_platform.errors import ConfigError
 
-CATALOG = (
-    "iceberg"  # the catalog's name in Spark and in PyIceberg: a shared SQL catalog keys its tables by it
-)
+# The catalog's name in Spark and in PyIceberg: a shared SQL catalog keys its tables by it
+CATALOG = "iceberg"
 DEFAULT_ENVIRONMENT = "embedded"
 
 # What ends a path, or is dropped from it, where libraries read a location as a URL: files would land in another folder.
 _NOT_IN_PATHS = re.compile(r"[#?\x00-\x1f\x7f]")
 _NAME = re.compile(r"[a-z0-9_]{1,64}")
 _URI = re.compile(r"[a-z][a-z0-9+.-]*://")
-_SQLITE_WAIT_SECONDS = 30  # how long a writer waits for another one's lock
-_POSTGRES_CONNECT_SECONDS = 10
 _S3_VARIABLES = {  # property of the catalog, for Spark and PyIceberg alike <- the variables that may hold it
     "s3.access-key-id": ("AWS_ACCESS_KEY_ID",),
     "s3.secret-access-key": ("AWS_SECRET_ACCESS_KEY",),
@@ -54,72 +51,17 @@ _S3_VARIABLES = {  # property of the catalog, for Spark and PyIceberg alike <- t
     "s3.region": ("AWS_REGION", "AWS_DEFAULT_REGION"),  # PyIceberg's name for it
     "client.region": ("AWS_REGION", "AWS_DEFAULT_REGION"),  # and Iceberg's
 }
-SECRET = (
-    "(?i)secret|password|token|credential|access.?key"  # names of properties whose values nobody may read
-)
+# Names of properties whose values nobody may read
+SECRET = "(?i)secret|password|token|credential|access.?key"
 
 
 KeyT = TypeVar("KeyT", bound=KeySource | None)
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-_LOGIN = re.compile(r"(?<=://)[^/@]*@")
-
-
-class Database(_Frozen):
-    """A SQL database: a file for SQLite, else `postgresql://host:port/name`."""
-
-    uri: str = Field(min_length=1)
-    user: str | None = None
-    password_env: str | None = None  # the name of the variable that holds the password, never the password
-
-    @field_validator("uri")
-    @classmethod
-    def _without_login(cls, uri: str) -> str:
-        if _LOGIN.search(uri):  # messages name the database by its URI
-            raise ValueError("a URI holds no user and password: name them by `user` and `password_env`")
-        return uri
-
-    @property
-    def password(self) -> str | None:
-        """The password of the variable that `password_env` names, or of its file; None when it names none."""
-        return None if self.password_env is None else secret(self.password_env, "password_env")
-
-    @property
-    def sqlalchemy_uri(self) -> str:
-        """The database as SQLAlchemy opens it, with user and password."""
-        if "://" not in self.uri:
-            from sqlalchemy import (
-                URL,  # which knows how it reads what it writes: that is not the same in all versions
-            )
-
-            wait = {"timeout": str(_SQLITE_WAIT_SECONDS)}
-            return URL.create("sqlite", database=self.uri, query=wait).render_as_string(hide_password=False)
-        from urllib.parse import quote
-
-        address = self.uri.removeprefix("postgresql://")
-        login = quote(self.user or "", safe="")
-        if self.password is not None:
-            login += ":" + quote(self.password, safe="")
-        return (
-            f"postgresql+psycopg2://{login}{'@' if login else ''}{address}"
-            f"?connect_timeout={_POSTGRES_CONNECT_SECONDS}"
-        )
-
-
-class CatalogSettings(Database):
-    """The Iceberg catalog: `uri` is a file for sqlite, `postgresql://host/db` for postgres, `http(s)://` for rest."""
-
-    kind: Literal["sqlite", "postgres", "rest"]
-    # Further catalog properties, the same for Spark and PyIceberg; an empty one counts as absent.
-    properties: dict[str, str] = {}
-
-
-class Environment(_Frozen):
+class Environment(BaseModel):
     """Where the platform runs. Paths are absolute; `raw_dir`, `warehouse` and `memos_dir` may be URIs (`s3://...`)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     raw_dir: str
@@ -127,9 +69,8 @@ class Environment(_Frozen):
     runs_dir: Path
     memos_dir: str
     catalog: CatalogSettings
-    leases: Database | None = (
-        None  # None: in the catalog's database; with a rest catalog, in a file of this machine
-    )
+    # None: in the catalog's database; with a rest catalog, in a file of this machine
+    leases: Database | None = None
     spark: SparkSettings = SparkSettings()
     variables: tuple[VariableName, ...] = ()  # that locations of specs may name, beside EXP_ ones
     source_roots: tuple[Root, ...] | None = None  # under which the files of specs must lie; None: anywhere
@@ -220,7 +161,7 @@ class Environment(_Frozen):
         else:
             settings |= {"type": "jdbc", "jdbc.schema-version": "V1"}
             if catalog.kind == "sqlite":
-                options = f"journal_mode=WAL&busy_timeout={_SQLITE_WAIT_SECONDS * 1000}"
+                options = f"journal_mode=WAL&busy_timeout={SQLITE_WAIT_SECONDS * 1000}"
                 settings["uri"] = f"jdbc:sqlite:file:{quote(catalog.uri)}?{options}"
             else:
                 settings["uri"] = f"jdbc:{catalog.uri}"
@@ -350,7 +291,7 @@ def _validated(path: Path, content: dict[str, Any]) -> Environment:
     except ValidationError as error:
         faults = [
             f"{path}: {render_key(fault['loc'])}: {fault['msg']} "
-            f"(found {_LOGIN.sub('...@', render_found(_as_written(content, fault['loc'])))})"
+            f"(found {LOGIN.sub('...@', render_found(_as_written(content, fault['loc'])))})"
             for fault in error.errors()
         ]
         raise ConfigError("\n".join(faults)) from None

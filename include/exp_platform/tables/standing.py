@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from exp_platform.config.environment import CATALOG, Database, Environment
+from exp_platform.config.database import Database
+from exp_platform.config.environment import CATALOG, Environment
 from exp_platform.errors import LeaseError
 from exp_platform.tables.catalog import existing_catalog, table
 from exp_platform.tables.holders import has_ended
