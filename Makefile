@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev demo airflow test test-unit test-processors test-e2e test-cluster test-simulations test-all \
-	test-stack durations fuzz validate scenarios lint coverage audit lock lock-jars jars-cluster clean env stack stack-demo stack-down stack-destroy
+	test-stack durations fuzz validate scenarios docs hooks lint coverage audit lock lock-jars jars-cluster clean env stack stack-demo stack-down stack-destroy
 
 PY := .venv/bin/python
 GATED := stats analyses decision config
@@ -81,11 +81,19 @@ validate: setup ## is every method as good as it says? about 20 minutes; writes 
 scenarios: setup ## what the platform says in situations whose truth is known; writes docs/09_experiment_scenarios.md
 	@. scripts/airflow-env.sh && $(PY) -m exp_scenarios
 
-lint: setup-dev ## style, types and import contracts only
+docs: setup-dev ## the pages of docs/ as a site in site/, without the network; a link that leads nowhere fails it
+	@.venv/bin/mkdocs build --quiet
+	@echo "==> site/index.html; with search: $(PY) -m http.server --directory site --bind 127.0.0.1 8000"
+
+hooks: setup-dev ## lint before each commit, with the tools of .venv
+	@.venv/bin/pre-commit install
+
+lint: setup-dev ## style, types, spelling and import contracts only
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
+	@.venv/bin/codespell
 
 lock: ## pin every version anew, with the hashes of its files: *requirements*.in -> .txt
 	@[ -x .venv/bin/uv ] || scripts/setup.sh dev
@@ -119,5 +127,5 @@ stack-destroy: ## stop the stack and remove everything that it holds
 	@scripts/compose.sh --profile tools down --volumes
 
 clean: ## remove everything that was made here: environment, jars, data, Airflow's database
-	rm -rf .venv .airflow data .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.* htmlcov
+	rm -rf .venv .airflow data site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.* htmlcov
 	rm -rf jars/*.jar jars/*.jsa jars/cluster jars/conf jars/.stamp*

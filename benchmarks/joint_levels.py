@@ -2,7 +2,7 @@
 
 Run with `.venv/bin/python benchmarks/joint_levels.py`; a minute. 20,000 draws a setting at a level of 5 %, of normal users:
 contrasts of days before exposure (their covariance does not matter, both tests are affine invariant), and effects in
-twenty values of a segment. docs/06_methods.md quotes it.
+twenty values of a segment. docs/06_methods/segments.md quotes it.
 """
 
 from __future__ import annotations

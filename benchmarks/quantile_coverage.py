@@ -1,4 +1,4 @@
-"""How often the interval of a quantile effect holds the truth, by simulation: the table of docs/06_methods.md.
+"""How often the interval of a quantile effect holds the truth, by simulation: the table of docs/06_methods/quantiles.md.
 
     PYTHONPATH=include python benchmarks/quantile_coverage.py [replicates]
 

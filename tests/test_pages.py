@@ -13,7 +13,11 @@ from exp_platform.cli import app
 from exp_platform.config.environment import project_root
 
 ROOT = project_root()
-PAGES = ["README.md", *sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/*.md"))]
+PAGES = sorted(
+    path.relative_to(ROOT).as_posix()
+    for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"))
+    if path.name != "CHANGELOG.md"
+)
 OF_A_READER = re.compile(r"configs/(experiments|environments)/\w+\.yaml")  # which a page lets them write
 ROOMS = "configs|dags|deploy|docker|include|jars|jobs|plugins|scripts|tests"
 
@@ -56,6 +60,45 @@ def test_every_file_that_a_page_names_is_there(page: str) -> None:
         if not any((place / name).exists() for place in places) and not OF_A_READER.fullmatch(name)
     ]
     assert not absent
+
+
+def prose(page: str) -> str:
+    return re.sub(r"^```.*?^```|`[^`\n]*`", "", (ROOT / page).read_text(), flags=re.DOTALL | re.MULTILINE)
+
+
+def anchors(page: Path) -> set[str]:
+    """The names that a code host gives a page's headings."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    headings = (
+        re.sub(r"[`*]", "", heading).lower() for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    )
+    return {re.sub(r"[^\w -]", "", heading).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", [*PAGES, "CHANGELOG.md"])
+def test_every_link_leads_to_a_page_and_to_a_heading_of_it(page: str) -> None:
+    """`make docs` says so of docs/ and MkDocs' own anchors; here of all pages, and as the code host shows them."""
+    astray = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        place, _, anchor = link.partition("#")
+        target = (ROOT / page).parent / place if place else ROOT / page
+        if "://" not in link and (not target.exists() or (anchor and anchor not in anchors(target))):
+            astray.append(link)
+    assert not astray
+
+
+def test_every_decision_has_its_date_and_parts_and_its_line_in_the_list() -> None:
+    listed = (ROOT / "docs" / "decisions" / "README.md").read_text()
+    records = sorted((ROOT / "docs" / "decisions").glob("0*.md"))
+    assert len(records) == len(re.findall(r"^\| \[\d{4}\]", listed, re.MULTILINE))
+    for number, record in enumerate(records, 1):
+        head, *rest = record.read_text().split("\n## ")
+        title, told = re.fullmatch(
+            r"# (\d{4} .+)\n\n(\d{4}-\d\d-\d\d) · (?:accepted|superseded by .+)\n", head
+        ).groups()  # type: ignore[union-attr]
+        assert [part.split("\n")[0] for part in rest] == ["Context", "Decision", "Consequences"]
+        assert title[:4] == f"{number:04d}" == record.name[:4]
+        assert f"| [{title[:4]}]({record.name}) | {title[5:]} | {told} |" in listed
 
 
 def test_githubs_workflow_runs_what_make_test_all_does() -> None:

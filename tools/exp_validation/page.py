@@ -151,7 +151,7 @@ def _misses(found: Findings) -> list[str]:
 _MISSES = (
     "*Too narrow* is the direction that does harm: a test finds too much, an interval misses too often. *Too wide* costs users",
     "and nothing else. Where the platform can tell from the data that a row lies in such a region it says so in the row's",
-    "`caution` ([06_methods.md](06_methods.md#cautions)); *warned* is how often it did. Power beside the plan is no error: with",
+    "`caution` ([06_methods.md](06_methods/trust.md#cautions)); *warned* is how often it did. Power beside the plan is no error: with",
     "skewed values in unequal arms an increase is found more often than planned, and a decrease less. A post-stratified row",
     "names in its `message` the strata that were merged because an arm has too few users in them: what is skewed in those stays",
     "in the estimate.",

@@ -106,7 +106,7 @@ def widened(n: int, q: float, quantile: Floats, smooth: Floats, values: Floats, 
     the distance that m users span varies by 1 / sqrt(m) of itself. Never less than `smooth`, so tests only get larger p;
     0 where that is 0, as a rank interval within a tie has nothing to test with.
     Raises ValueError where n users have no rank interval. Source: rank intervals as in David and Nagaraja 2003, section
-    7.1, at every level; NOISE, MOST and FAR by simulation (docs/06_methods.md).
+    7.1, at every level; NOISE, MOST and FAR by simulation (docs/06_methods/quantiles.md).
     """
     interval = rank_interval(n, q)
     if interval is None:

@@ -6,7 +6,7 @@
 The effect is the coefficient of a quantile regression, solved exactly as a linear program (Koenker and Bassett 1978); each
 arm's interval is that of `scipy.stats.quantile_test`; the standard error is the outer-confidence-interval one of Deng,
 Knoblich and Lu 2018 with the tails that the binomial really leaves, and where a distance from the quantile is steeper than twice
-the noise allows, the least error that no rank interval reaches beyond (docs/06_methods.md). (n - 1) q is a whole number in every arm, where linear
+the noise allows, the least error that no rank interval reaches beyond (docs/06_methods/quantiles.md). (n - 1) q is a whole number in every arm, where linear
 interpolation and quantile regression agree on the quantile.
 """
 
