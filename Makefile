@@ -41,7 +41,7 @@ test: lint test-unit ## everything that a change must pass: lint, unit tests wit
 	@echo "    simulations (make test-simulations), other processors (make test-processors); make test-all runs them all."
 	@echo "    The compose stack's have a target of their own: make test-stack."
 
-test-unit: setup-dev ## the unit tests, a worker a core, and the coverage that the gated rooms must have
+test-unit: setup-dev ## the unit tests, a worker per core, and the coverage that the gated rooms must have
 	@$(PYTEST) -m unit $(WORKERS) --cov --cov-report= $(PYTEST_ARGS) </dev/null
 	@$(MAKE) --no-print-directory coverage
 

@@ -1,4 +1,4 @@
-"""Aggregates: what the kernels hand to the analyses. One file a run, and the rows of `metric_aggregates_*`."""
+"""Aggregates: what the kernels hand to the analyses. One file per run, and the rows of `metric_aggregates_*`."""
 
 from __future__ import annotations
 

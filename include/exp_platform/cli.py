@@ -200,7 +200,7 @@ def plan(
             min=0.001,
             max=1e15,
             callback=_finite,
-            help="New users a day; by default stored ones, or the spec's.",
+            help="New users per day; by default stored ones, or the spec's.",
         ),
     ] = None,
     baseline: Annotated[

@@ -66,7 +66,7 @@ def block(
     segment_value: str = ALL,
     **more: Any,
 ) -> Block:
-    """A `total` block of an array with a row a user and a column for each name."""
+    """A `total` block of an array with a row per user and a column for each name."""
     values = np.asarray(values, dtype=float)
     first = values if values.ndim == 1 else values[:, 0]
     return Block(
@@ -83,7 +83,7 @@ def block(
 
 
 def daily_block(metric_id: str, variant_id: str, values: np.ndarray) -> Block:
-    """A `daily` block of an array with a row a user and 2 N columns, day -N to day N - 1."""
+    """A `daily` block of an array with a row per user and 2 N columns, day -N to day N - 1."""
     days = values.shape[1] // 2
     return block(metric_id, variant_id, values, [f"day{d}" for d in range(-days, days)], kind="daily")
 

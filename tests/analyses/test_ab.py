@@ -252,7 +252,7 @@ def test_confidence_sequence_is_that_of_its_paper(
 
 
 def test_confidence_sequence_is_tuned_to_the_plan_of_a_proportion(rng: np.random.Generator) -> None:
-    """10 % to 12 % at alpha .045 and power .8: 3,964 users an arm by the classical formula."""
+    """10 % to 12 % at alpha .045 and power .8: 3,964 users per arm by the classical formula."""
     m = metric("buys", MetricKind.PROPORTION, baseline=0.10, mde=Effect(0.2, "relative"))
     control, treated = (rng.random(2000) < p for p in (0.1, 0.14))
     row = two_arms(m, control.astype(float), treated.astype(float), BEFORE_END)

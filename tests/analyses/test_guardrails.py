@@ -215,7 +215,7 @@ def test_the_declared_estimate_judges_guardrails_too() -> None:
 
 
 def crashes(control: int, treated: int, margin: Effect, as_of: date = END, **decision: object) -> ResultRow:
-    """Crashes of 3,000 users an arm, of which fewer are better."""
+    """Crashes of 3,000 users per arm, of which fewer are better."""
     guard = Guardrail(margin, "critical")
     m = metric("crash", MetricKind.PROPORTION, role=Role.GUARDRAIL, direction=-1, guardrail=guard)
     spec = experiment(metric("orders"), m, decision=DecisionPlan(**decision))  # type: ignore[arg-type]

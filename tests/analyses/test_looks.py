@@ -44,7 +44,7 @@ def plan(*metrics: Any, **more: Any) -> Experiment:
 
 
 def day_of(spec: Experiment, as_of: date, daily: int = 500, lift: float = 0.0, days: int = 14) -> Aggregates:
-    """`daily` users an arm on each of the first `days` days, and everybody's outcome."""
+    """`daily` users per arm on each of the first `days` days, and everybody's outcome."""
     rng = np.random.default_rng(1)
     dates = [START + timedelta(days=i) for i in range(days)]
     n = daily * len([d for d in dates if d <= as_of])

@@ -208,7 +208,7 @@ def test_what_takes_means_apart_does_not_apply_to_quantiles() -> None:
 
 
 def test_a_plan_rests_on_the_spread_that_the_interval_found() -> None:
-    """The spread a user is that of the linearised quantile, so that standard error = spread / sqrt(n)."""
+    """The spread per user is that of the linearised quantile, so that standard error = spread / sqrt(n)."""
     control, treated = (np.array(values) for values in REFERENCE["arms"].values())
     metric = quantile(0.5, mde=Effect(0.05, "relative"))
     spec, day = experiment(metric), aggregates(control, treated, 0.5)

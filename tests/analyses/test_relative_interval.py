@@ -65,7 +65,7 @@ def exactly(mean: float, sd: float, n: int = 1000) -> np.ndarray:
 def test_each_method_gives_its_numbers(by: RelativeMethod, low: float, high: float, kind: str) -> None:
     """Means 50 and 55 with variances .25 and .30, computed outside this project with the normal critical value.
 
-    At a thousand million users an arm the t distribution is the normal one to the digits shown.
+    At a thousand million users per arm the t distribution is the normal one to the digits shown.
     """
     n = 10**9
     arms = (of_moments("control", n, 50.0, 0.25 * n * (n - 1)), of_moments("t1", n, 55.0, 0.30 * n * (n - 1)))

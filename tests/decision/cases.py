@@ -99,7 +99,7 @@ def split(verdict: str = "ok", as_of: date = END, users: str = "assigned") -> Re
 def users(
     arms: Sequence[str] = ("control", "t1"), n: int = 5000, mean: float = 10.0
 ) -> dict[str, np.ndarray]:
-    """n values an arm around control's mean, the same in every arm."""
+    """n values per arm around control's mean, the same in every arm."""
     values = mean + 5.0 * np.linspace(-1.7, 1.7, n)
     return dict.fromkeys(arms, values)
 

@@ -26,7 +26,7 @@ from exp_platform.decision import Adequacy
 
 
 def of(spec: Experiment, n: int = 500, as_of: date = BEFORE_END, **more: object) -> Adequacy:
-    """Adequacy with n users an arm observed in the first metric."""
+    """Adequacy with n users per arm observed in the first metric."""
     blocks = [block("orders", v.id, np.linspace(0, 1, n)) for v in spec.variants]
     day = aggregates(blocks, as_of, **more)
     row = nothing() if as_of == END else early(nothing())

@@ -185,7 +185,7 @@ class TestNoEffect:
     """Rules 6, 7 and 8."""
 
     def test_stop_at_the_end_and_the_mde_is_excluded(self) -> None:
-        spec = experiment(metric("orders", mde=Effect(0.5, "absolute")))  # 3,144 users an arm of sd 5
+        spec = experiment(metric("orders", mde=Effect(0.5, "absolute")))  # 3,144 users per arm of sd 5
         d = Given([nothing(estimate=0.1)], spec).decide()
         assert outcome(d) == ("inconclusive", "stop", None)
         assert codes(d) == ["NOT_SIGNIFICANT", "NO_EFFECT_OF_MDE", "PLANNED_SIZE_REACHED"]

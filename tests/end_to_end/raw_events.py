@@ -66,7 +66,7 @@ class Raw:
         return rows[(at >= self.plan.midnight(-self.plan.pre_period_days)) & (at < self.plan.midnight(0))]
 
     def per_user(self, rows: pd.DataFrame, how: str) -> pd.Series:
-        """One number a user, 0 without outcomes: sum of values, count of rows, or whether there are any."""
+        """One number per user, 0 without outcomes: sum of values, count of rows, or whether there are any."""
         grouped = rows.groupby("user_id").value
         values = grouped.sum() if how == "sum" else grouped.count()
         values = values.reindex(self.users.index, fill_value=0).astype(float)

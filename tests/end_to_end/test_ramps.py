@@ -60,7 +60,7 @@ def ramp(tmp_path_factory: pytest.TempPathFactory) -> Installation:
 
 @pytest.fixture(scope="module")
 def users(ramp: Installation) -> pd.DataFrame:
-    """One row a user by pandas: arm, period of the first exposure, and whether there was an order after it."""
+    """One row per user by pandas: arm, period of the first exposure, and whether there was an order after it."""
     folder = ramp.state / "raw" / "exp_platform" / "ramp"
     exposures, outcomes = pd.read_parquet(folder / "exposures"), pd.read_parquet(folder / "outcomes")
     first = exposures.set_index("user_id")

@@ -19,7 +19,7 @@ from exp_platform.analyses.rows import ResultRow, Status
 FIXED_ALPHA = 0.05 * 0.9  # a tenth is spent on always-valid evidence
 FAMILY = 4  # conversion, revenue, orders, order_value; pageviews is a guardrail
 LEVEL = 1 - FIXED_ALPHA / FAMILY
-# metric -> event, and how its outcomes make one number a user
+# metric -> event, and how its outcomes make one number per user
 MEASURED = {
     "conversion": ("purchase", "any"),
     "revenue": ("purchase", "sum"),

@@ -34,7 +34,7 @@ DAYS = [SPEC.window.start + timedelta(days=day) for day in range(9)]
 
 
 def random_data(users: int, seed: int = 5) -> Data:
-    """Staggered exposures, a few crossovers, and several outcomes a user before and after."""
+    """Staggered exposures, a few crossovers, and several outcomes per user before and after."""
     rng = random.Random(seed)
     data = Data()
     for i in range(users):

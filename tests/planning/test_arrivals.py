@@ -14,7 +14,7 @@ SPEC = experiment(metric("orders"), metric("visits"))
 
 
 def day_with(new_users: list[int]) -> list[DailyRow]:
-    """So many new users an arm on each of the first days; both metrics repeat them."""
+    """So many new users per arm on each of the first days; both metrics repeat them."""
     return [
         DailyRow(START + timedelta(days=i), variant, m, n, 0, 0.0)
         for i, n in enumerate(new_users)

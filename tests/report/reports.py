@@ -45,7 +45,7 @@ def report(
     days: int = 1,
     relative_interval: RelativeMethod = "fieller",
 ) -> Report:
-    """A report on 4,000 users an arm of which a tenth buys in control and `lift` more in treatment."""
+    """A report on 4,000 users per arm of which a tenth buys in control and `lift` more in treatment."""
     plan = spec()
     plan = replace(plan, analyses=replace(plan.analyses, relative_interval=relative_interval))
     rng = np.random.default_rng(5)

@@ -75,7 +75,7 @@ def test_what_adjusting_gains_and_looking_costs_stands_below() -> None:
         in lines
     )
     assert any("always-valid evidence alone would need" in line for line in lines)
-    assert any(line.startswith("buys_in_a_week: users an arm: control ") for line in lines)
+    assert any(line.startswith("buys_in_a_week: users per arm: control ") for line in lines)
     holm = replace(SPEC, decision=DecisionPlan(correction="holm"))
     assert "Planned at Bonferroni's levels: holm finds as much or more." in plan_lines(holm, [])
 

@@ -31,7 +31,7 @@ def an_experiment(experiment_id: str = "exp_a") -> Experiment:
 
 
 def an_aggregate(as_of: date, seed: int = 1, users: int = 400) -> Aggregates:
-    """Everything that aggregates can hold, from 400 users an arm."""
+    """Everything that aggregates can hold, from 400 users per arm."""
     rng = np.random.default_rng(seed)
     blocks = []
     for variant_id in ("control", "t1"):

@@ -45,7 +45,7 @@ OUTCOME_COLUMNS = {
 
 
 def exposures(users: int = USERS) -> Rows:
-    """One exposure a user, spread over the window; arms alternate; times are instants."""
+    """One exposure per user, spread over the window; arms alternate; times are instants."""
     first = datetime(2025, 3, 23, 23, tzinfo=UTC)  # midnight in Berlin
     return {
         "uid": [f"user {i}" for i in range(users)],
@@ -57,7 +57,7 @@ def exposures(users: int = USERS) -> Rows:
 
 
 def outcomes(users: int = USERS) -> Rows:
-    """An order and a view a user after exposure, and a view on the last day of the window."""
+    """An order and a view per user after exposure, and a view on the last day of the window."""
     seen = exposures(users)["seen"]
     last = datetime(2025, 4, 6, 12, tzinfo=UTC)
     rows = [
@@ -79,7 +79,7 @@ def outcomes(users: int = USERS) -> Rows:
 
 
 def units(users: int = USERS) -> Rows:
-    """One row a user; a tenth are equal to others."""
+    """One row per user; a tenth are equal to others."""
     return {
         "arm": [("A", "B")[i % 2] for i in range(users)],
         "visited": [("TRUE", "FALSE")[i % 5 == 0] for i in range(users)],

@@ -280,7 +280,7 @@ def test_srm_asks_for_more_evidence_while_users_arrive() -> None:
 
 
 UNIT_FAULTS: list[tuple[str, dict[str, Any], str]] = [
-    ("duplicates", {"duplicates": {"units": 1}}, "repeat a user_id, allowed 0.00%: deliver one row a user"),
+    ("duplicates", {"duplicates": {"units": 1}}, "repeat a user_id, allowed 0.00%: deliver one row per user"),
     ("missing_values", {"nulls": {"units.visited": 1}}, "1 rows of units.visited (0.10%) are null"),
     ("nulls", {"nulls": {"units.user_id": 1}}, "units.user_id"),
     ("empty", {"rows_in": {"units": 0}}, "no rows in units"),

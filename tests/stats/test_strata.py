@@ -13,7 +13,7 @@ from exp_platform.stats.strata import equal_shares, merge_small, standardised
 
 
 def arms(*sizes: int, level: float = 0.0) -> list[Moments]:
-    """A stratum with so many users an arm, whose values tell them from others."""
+    """A stratum with so many users per arm, whose values tell them from others."""
     return [Moments.of(level + np.arange(n, dtype=float)) if n else Moments.empty(1) for n in sizes]
 
 

@@ -64,7 +64,7 @@ def raw(experiment: Experiment) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def users(exposures: pd.DataFrame, outcomes: pd.DataFrame) -> pd.DataFrame:
-    """One row a user: variant, and orders, revenue and views in the pre-period and from exposure on."""
+    """One row per user: variant, and orders, revenue and views in the pre-period and from exposure on."""
     first = exposures.sort_values("exposed_at").drop_duplicates("user_id").set_index("user_id")
     rows = outcomes.join(first.exposed_at, on="user_id")
     start = pd.Timestamp(START, tz="UTC")

@@ -1,1 +1,1 @@
-"""Experiment + Aggregates -> result rows; one file an analysis, one registry."""
+"""Experiment + Aggregates -> result rows; one file per analysis, one registry."""

@@ -147,7 +147,7 @@ def _strata(
 def adjusted_outcomes(
     experiment: Experiment, aggregates: Aggregates, metric: Metric, method: str
 ) -> list[Compared | ResultRow]:
-    """One outcome a treatment: Welch's test of the adjusted arms beside the plain means."""
+    """One outcome per treatment: Welch's test of the adjusted arms beside the plain means."""
     reason = why_not(experiment, metric, method)
     found = adjustment(experiment, aggregates, metric, method)
     control_id, level = experiment.control.id, level_of(experiment, metric)

@@ -18,9 +18,9 @@ from exp_platform.stats.skewness import ENOUGH, Spread, of_ratio, of_standardise
 WINSORISE = "winsorise"
 RATIO_REMEDY = "test the numerator per user as a metric of its own, which can be winsorised"
 
-FEW_OUTCOMES = 10  # successes and failures an arm, of a proportion
+FEW_OUTCOMES = 10  # successes and failures per arm, of a proportion
 FEW_NONZERO = 50  # users with a value other than 0 an arm, else
-# Skewness of the difference: what 355 users a unit of squared skewness leave of one mean
+# Skewness of the difference: what 355 users per unit of squared skewness leave of one mean
 SKEWED = 1 / math.sqrt(ENOUGH)
 
 

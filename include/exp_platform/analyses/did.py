@@ -90,7 +90,7 @@ def _row(experiment: Experiment, aggregates: Aggregates, metric: Metric, treatme
 
 
 def _periods(moments: Moments, columns: tuple[str, ...], days_before: int, days_after: int) -> Moments:
-    """Moments of three columns a user: mean a day before, mean a day after, and their difference."""
+    """Moments of three columns per user: mean per day before, mean per day after, and their difference."""
     before = day_weights(columns, range(-days_before, 0))
     after = day_weights(columns, range(days_after))
     return moments.linear(np.stack([before, after, after - before]))

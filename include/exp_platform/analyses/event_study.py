@@ -47,7 +47,7 @@ def rows(experiment: Experiment, as_of_date: date, metric: Metric, pair: Pair) -
 def _study(
     experiment: Experiment, as_of_date: date, metric: Metric, pair: Pair, periods: list[range], before: int
 ) -> list[EventStudyRow]:
-    """One row a period; the reference is the last of those `before` exposure."""
+    """One row per period; the reference is the last of those `before` exposure."""
     weights = np.stack([day_weights(pair.control.columns, period) for period in periods])
     reference, level = periods[before - 1], 1 - experiment.decision.alpha
     control, treatment = (block.moments.linear(weights - weights[before - 1]) for block in pair)

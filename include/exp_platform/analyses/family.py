@@ -52,7 +52,7 @@ class Level:
 
     `family_alpha` is spent on the fixed-horizon test at the planned end, `sequential_alpha` on always-valid
     evidence at any time; 0 of the latter means that none is asked for. Comparisons of one `family` are corrected
-    together, "" for one that stands alone. Where a family is in `parts`, one a treatment, each has its share of alpha.
+    together, "" for one that stands alone. Where a family is in `parts`, one per treatment, each has its share of alpha.
     """
 
     size: int

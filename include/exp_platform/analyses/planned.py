@@ -305,7 +305,7 @@ def planned_size(experiment: Experiment, metric: Metric, expected: Expected) -> 
 
 
 def recent_users(experiment: Experiment, aggregates: Aggregates) -> float | None:
-    """New users a day over the last 7 days on which users could arrive, else the spec's `daily_users`."""
+    """New users per day over the last 7 days on which users could arrive, else the spec's `daily_users`."""
     last = min(aggregates.as_of_date, experiment.window.end)
     first = max(last - timedelta(days=RECENT_DAYS - 1), experiment.window.start)
     arrived = {

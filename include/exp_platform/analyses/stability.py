@@ -78,7 +78,7 @@ def _direction(slope: float, level: float) -> str:
 def _cohorts(
     experiment: Experiment, aggregates: Aggregates, metric: Metric, treatment_id: str, row: partial[ResultRow]
 ) -> list[Row]:
-    """A row a cohort, and the joint test that all of them have the same effect."""
+    """A row per cohort, and the joint test that all of them have the same effect."""
     test = partial(row, segment=COHORT, segment_value=ALL)
     if experiment.source.kind == "units" or metric.kind is MetricKind.QUANTILE:
         reason = "a quantile has no cohorts" if metric.q is not None else "a source of one row per user"

@@ -125,7 +125,7 @@ ANALYSES: tuple[Analysis, ...] = (
     ),
     Analysis(
         "did",
-        "Difference in differences, post minus pre a user and day.",
+        "Difference in differences, post minus pre per user and day.",
         reads=("daily",),
         methods=(
             Method("did", table="did_results"),

@@ -24,14 +24,14 @@ FIRST_DAY, LAST_DAY = date(1990, 1, 1), date(2199, 12, 31)
 
 
 class MetricKind(StrEnum):
-    """How a metric is reduced to one number a user (two for a ratio)."""
+    """How a metric is reduced to one number per user (two for a ratio)."""
 
     PROPORTION = "proportion"  # share of users with at least one event
     RETENTION = "retention"  # a proportion over a window of days after exposure
-    COUNT = "count"  # events a user
-    MEAN = "mean"  # sum of values a user
+    COUNT = "count"  # events per user
+    MEAN = "mean"  # sum of values per user
     RATIO = "ratio"  # sum of numerators over sum of denominators (delta method)
-    QUANTILE = "quantile"  # quantile over users of the sum of values a user
+    QUANTILE = "quantile"  # quantile over users of the sum of values per user
 
 
 class Role(StrEnum):
@@ -70,7 +70,7 @@ class DayWindow:
 
 @dataclass(frozen=True)
 class Measure:
-    """One number a user: `sum` of the event's values, `count` of its rows, or `any` (0 or 1)."""
+    """One number per user: `sum` of the event's values, `count` of its rows, or `any` (0 or 1)."""
 
     event: str
     agg: Literal["sum", "count", "any"]
@@ -220,8 +220,8 @@ class SyntheticSource:
     pre_period_days: int
     exposure_rate: float
     base_conversion: float
-    effect_lift_conversion: tuple[float, ...]  # absolute, one a treatment
-    effect_lift_revenue: tuple[float, ...]  # relative change of order value, one a treatment
+    effect_lift_conversion: tuple[float, ...]  # absolute, one per treatment
+    effect_lift_revenue: tuple[float, ...]  # relative change of order value, one per treatment
     revenue_mean: float
     revenue_sd: float
     revenue_tail: Literal["normal", "lognormal"] = "normal"
@@ -232,7 +232,7 @@ class SyntheticSource:
     late_share: float = 0.0
     crossover_share: float = 0.0
     actual_shares: tuple[float, ...] | None = None  # a broken split: the shares really used
-    pre_trend: float = 0.0  # relative drift a day of treated users' activity before exposure
+    pre_trend: float = 0.0  # relative drift per day of treated users' activity before exposure
     conversion_trend: float = (
         0.0  # change of all arms' conversion rates from the window's first users to its last
     )

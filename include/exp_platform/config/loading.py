@@ -1,7 +1,7 @@
 """Reads every spec of a folder of configs and tells all faults of all files at once.
 
 A folder holds `dev.yaml` (an environment's name and entries under `experiments:`) and `experiments/*.yaml` (one full
-spec a file). A broken entry never hurts another one. Imports neither NumPy nor Arrow: Airflow parses DAGs with it.
+spec per file). A broken entry never hurts another one. Imports neither NumPy nor Arrow: Airflow parses DAGs with it.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ def _measures(spec: ExperimentSpec) -> Iterator[Fault]:
 
 def _units_metric(metric: MetricSpec) -> Iterator[Fault]:
     if metric.type in ("count", "retention") or any(measure.agg == "count" for measure in metric.measures):
-        remedy = "a units source has one row a user: allowed are mean, quantile, proportion and ratios of sum or any"
+        remedy = "a units source has one row per user: allowed are mean, quantile, proportion and ratios of sum or any"
         yield Fault(("type",), Words("a count of rows") if metric.type == "ratio" else metric.type, remedy)
     if metric.window is not None and metric.type != "retention":
         yield Fault(("window",), Words("a window"), "a units source has no days after exposure: leave it out")

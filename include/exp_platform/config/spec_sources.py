@@ -105,7 +105,7 @@ class TableSpec(Spec):
 
 
 class EventsSpec(Spec):
-    """Exposures and outcomes as two tables with a row an event."""
+    """Exposures and outcomes as two tables with a row per event."""
 
     kind: Literal["events"]
     exposures: TableSpec
@@ -148,7 +148,7 @@ class EventsSpec(Spec):
 
 
 class UnitsSpec(TableSpec):
-    """One table with a row a user: its variant, outcomes, covariates and attributes."""
+    """One table with a row per user: its variant, outcomes, covariates and attributes."""
 
     kind: Literal["units"]
     attributes: dict[str, Text] = Field(default_factory=dict)  # a segment's column, where its name is another
@@ -197,7 +197,7 @@ class SyntheticSettings(Spec):
     duplicate_share: Share = 0.0
     late_share: Share = 0.0
     crossover_share: Share = 0.0
-    pre_trend: float = 0.0  # relative drift a day of treated users' activity before exposure
+    pre_trend: float = 0.0  # relative drift per day of treated users' activity before exposure
     conversion_trend: float = (
         0.0  # change of all arms' conversion rates from the window's first users to its last
     )
@@ -207,8 +207,8 @@ class SyntheticSpec(SyntheticSettings):
     """Generated data; days, shares and pre-period are those of window, variants and analyses."""
 
     kind: Literal["synthetic"]
-    effect_lift_conversion: Lifts = (0.0,)  # absolute; one number, or one a treatment
-    effect_lift_revenue: Lifts = (0.0,)  # relative, of the order's value; one number, or one a treatment
+    effect_lift_conversion: Lifts = (0.0,)  # absolute; one number, or one per treatment
+    effect_lift_revenue: Lifts = (0.0,)  # relative, of the order's value; one number, or one per treatment
     actual_shares: Items[float] | None = None  # a broken split: one share a variant, in the spec's order
 
     def faults(self, variants: int) -> Iterator[Fault]:
@@ -243,7 +243,7 @@ class SyntheticSpec(SyntheticSettings):
             yield Fault(
                 ("actual_shares",),
                 list(self.actual_shares),
-                f"allowed: {variants} shares, one a variant, that add up to 1",
+                f"allowed: {variants} shares, one per variant, that add up to 1",
             )
 
     def resolve(self, days: int, pre_period_days: int, order: tuple[int, ...]) -> SyntheticSource:

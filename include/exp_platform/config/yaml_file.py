@@ -66,7 +66,7 @@ class Document:
     def __init__(self, text: bytes) -> None:
         """Raises yaml.YAMLError; flaws are told, not raised, so that further checks go on."""
         if len(text) > LARGEST_FILE:
-            allowed = f"allowed: {LARGEST_FILE >> 20} MB; one file an experiment keeps each small"
+            allowed = f"allowed: {LARGEST_FILE >> 20} MB; one file per experiment keeps each small"
             raise RefusedError(f"a file of more than {LARGEST_FILE >> 20} MB", allowed)
         if text.count(b"\n%") + text.startswith(b"%") > MOST_DIRECTIVES:
             raise RefusedError(f"more than {MOST_DIRECTIVES} lines that begin with %", "a spec needs none")

@@ -48,7 +48,7 @@ class Adequacy:
     required_users: int | None
     current_users: int
     planned_size_reached: bool
-    daily_users: float | None  # new users a day, lately
+    daily_users: float | None  # new users per day, lately
     # Until the planned size, else until the planned decision date; None: not known
     days_remaining: int | None
     mde: float | None = None  # on the metric's own scale

@@ -39,7 +39,7 @@ class Marks:
 
     @staticmethod
     def of(values: Floats) -> Marks:
-        """The marks of one value a user."""
+        """The marks of one value per user."""
         n = len(values)
         ranks = np.linspace(0, n - 1, min(n, MARKS)).astype(np.int64)
         return Marks(n, np.sort(values)[ranks], ranks)

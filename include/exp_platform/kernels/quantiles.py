@@ -24,7 +24,7 @@ class Distribution:
 
     @staticmethod
     def of(values: Floats) -> Distribution:
-        """The distribution of one value a user."""
+        """The distribution of one value per user."""
         others = values[values != 0]  # most users have none: sort only the rest
         distinct, counts = np.unique(others, return_counts=True)
         zeros = len(values) - len(others)

@@ -24,7 +24,7 @@ def query(sql: str, table: pa.Table) -> pa.Table:
 
 @lru_cache(maxsize=1)
 def _connection(_pid: int) -> DuckDBPyConnection:
-    """One connection a process: to open one costs 30 ms, and it does not survive a fork."""
+    """One connection per process: to open one costs 30 ms, and it does not survive a fork."""
     import duckdb
 
     return duckdb.connect(config={"threads": 1})

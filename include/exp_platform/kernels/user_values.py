@@ -1,4 +1,4 @@
-"""One number a user: metrics and covariates of the users assigned by one as_of date."""
+"""One number per user: metrics and covariates of the users assigned by one as_of date."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ class Snapshot:
 
 
 def per_user(rows: EventDays, measure: Measure, users: int) -> Floats:
-    """Reduce rows to one number a user, shape (users,); 0 where there is no row."""
+    """Reduce rows to one number per user, shape (users,); 0 where there is no row."""
     if measure.agg == "any":
         return _seen(rows, users)
     addends: Floats = rows.value if measure.agg == "sum" else rows.n.astype(np.float64)

@@ -1,4 +1,4 @@
-"""The one place that turns an experiment into an Airflow DAG: a task a stage, in the order of the list of stages."""
+"""The one place that turns an experiment into an Airflow DAG: a task per stage, in the order of the list of stages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a file of earlier users says of the metrics: one row a user, a column for each metric and covariate."""
+"""What a file of earlier users says of the metrics: one row per user, a column for each metric and covariate."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def read_history(path: Path) -> pa.Table:
     """The table of a Parquet or CSV file; raises DataError where it is neither or cannot be read."""
     readers = {".parquet": parquet.read_table, ".csv": csv.read_csv}
     if path.suffix not in readers:
-        raise DataError(f"--history {path}: allowed are files .parquet and .csv, one row a user")
+        raise DataError(f"--history {path}: allowed are files .parquet and .csv, one row per user")
     try:
         table: pa.Table = readers[path.suffix](path)
         columns = Counter(table.column_names)

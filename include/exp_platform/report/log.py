@@ -1,4 +1,4 @@
-"""The audit on a terminal: a line an event."""
+"""The audit on a terminal: a line per event."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ def _costs(experiment: Experiment, plan: MetricPlan) -> list[str]:
     lines = []
     if len(experiment.variants) > 2 or len({v.share for v in experiment.variants}) > 1:
         arms = ", ".join(f"{v} {n:,}" for v, n in plan.required_by_variant.items())
-        lines += [f"users an arm: {arms}"] if arms else []
+        lines += [f"users per arm: {arms}"] if arms else []
     for method, gain in plan.gains.items():
         needed = plan.required_by_estimate.get(method)
         users = "" if needed is None else f", so {needed:,} users are needed where it decides"

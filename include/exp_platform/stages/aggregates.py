@@ -1,4 +1,4 @@
-"""Stage aggregates: one pass over the published exposures and outcomes, a bucket of users a task.
+"""Stage aggregates: one pass over the published exposures and outcomes, a bucket of users per task.
 
 Each task reads its bucket as Arrow, writes its unit days and returns small aggregates, which are merged here. Winsorised
 and quantile metrics take a second pass over the buckets, because caps and quantiles are those of all users together. So do
@@ -40,7 +40,7 @@ from exp_platform.tables.schemas import arrow_schema
 
 EXPOSURE_COLUMNS = ("user_id", "variant_id", "exposed_at")
 OUTCOME_COLUMNS = ("user_id", "event", "occurred_at", "value")
-ROWS_THAT_FILL_A_BUCKET = 1000  # with so many rows a bucket on average, none is empty by chance
+ROWS_THAT_FILL_A_BUCKET = 1000  # with so many rows per bucket on average, none is empty by chance
 
 R = TypeVar("R")
 

@@ -40,7 +40,7 @@ TableRows = dict[str, list[dict[str, Any]]]
 
 
 def run(run: Run) -> StageResult:
-    """Decide, commit, and leave `decision.json` in the run folder, one entry an as_of date.
+    """Decide, commit, and leave `decision.json` in the run folder, one entry per as_of date.
 
     Raises DataError when a required analysis left no rows file; a best-effort one is a warning.
     """

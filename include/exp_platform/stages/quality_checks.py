@@ -76,7 +76,7 @@ def _malformed(e: Evidence) -> Iterator[CheckResult]:
 
 def _duplicates(e: Evidence) -> Iterator[CheckResult]:
     if e.is_units:
-        remedy = "deliver one row a user"
+        remedy = "deliver one row per user"
         yield worst_share(e, "duplicates", e.measured.duplicates, 0.0, "repeat a user_id", remedy)
     else:
         remedy = "repair the delivery, or raise quality.max_duplicate_share; they are dropped and count once"
@@ -127,7 +127,7 @@ def _crossovers(e: Evidence) -> Iterator[CheckResult]:
 
 def _dominant_user(e: Evidence) -> Iterator[CheckResult]:
     if e.is_units:
-        yield e.skipped("dominant_user", "a units source has one row a user", "warning")
+        yield e.skipped("dominant_user", "a units source has one row per user", "warning")
         return
     told, largest = [], 0.0
     for table, users in e.measured.heaviest.items():

@@ -28,7 +28,7 @@ class Evidence:
 
     @property
     def is_units(self) -> bool:
-        """Whether the source has one row a user."""
+        """Whether the source has one row per user."""
         return isinstance(self.experiment.source, UnitsSource)
 
     def result(

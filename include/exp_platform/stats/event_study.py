@@ -22,7 +22,7 @@ class Gaps:
 
 
 def gaps(control: Moments, treatment: Moments) -> Gaps:
-    """The arms' differences in every column, a column a period of the same users; ValueError below two users an arm.
+    """The arms' differences in every column, a column per period of the same users; ValueError below two users per arm.
 
     The covariance is S_0 / n_0 + S_1 / n_1 with the arms' sample covariances: that of a regression on arm, period and
     their products with errors clustered by user, each arm's part times n / (n - 1) as in HC2 (Bell and McCaffrey 2002;

@@ -143,7 +143,7 @@ def scaled(variances: Variances, control: float, treatment: float) -> Variances:
 def power(effect: float, design: Design, n_control: float, n_treatment: float, alpha: float) -> float:
     """The chance that a two-sided test of level alpha rejects, either way, at this absolute effect.
 
-    Raises ValueError below two users an arm or alpha outside (0, 1).
+    Raises ValueError below two users per arm or alpha outside (0, 1).
     """
     _require_users(n_control, n_treatment)
     return design.power(effect, n_control, n_treatment, alpha)
@@ -185,7 +185,7 @@ def mde(
 ) -> float:
     """The smallest absolute effect found with this power, in the metric's unit.
 
-    `sign` -1 is for a decrease, given as a negative number. Raises ValueError below two users an arm, alpha
+    `sign` -1 is for a decrease, given as a negative number. Raises ValueError below two users per arm, alpha
     or power out of range, or where no effect that the metric allows is found.
     """
     _require_planned(alpha, power)

@@ -225,7 +225,7 @@ def _order_values(source: SyntheticSource, lift: Floats, rng: np.random.Generato
 def _with_trend(
     source: SyntheticSource, users: _Users, times: _Times, events: _Events, rng: np.random.Generator
 ) -> _Events:
-    """Thin treated users' events before exposure: activity drifts by `pre_trend` of its full level a day.
+    """Thin treated users' events before exposure: activity drifts by `pre_trend` of its full level per day.
 
     A rising trend reaches the full level at exposure, a falling one leaves it when the history begins.
     """

@@ -1,4 +1,4 @@
-"""Who did what, when, with which spec and code: a row an event in `exp_audit`, which nothing but a restored backup removes.
+"""Who did what, when, with which spec and code: a row per event in `exp_audit`, which nothing but a restored backup removes.
 
 It lies beside the leases in SQL and not among the Iceberg tables: an event costs a millisecond, two at once are no
 conflict, and the database's own rights can make the table one that is only added to.

@@ -1,6 +1,6 @@
 """A catalog whose entries were lost: each table's newest metadata file is registered again.
 
-The catalog holds one line a table, the name of its newest metadata file; everything else lies in the table's folder.
+The catalog holds one line per table, the name of its newest metadata file; everything else lies in the table's folder.
 """
 
 from __future__ import annotations

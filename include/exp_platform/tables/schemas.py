@@ -71,7 +71,7 @@ _OUTCOMES = TableDefinition(
     ),
     _BY_BUCKET,
 )
-# One row a user, local date, day since first exposure and event; and one event `exposure` a user, on its day 0.
+# One row per user, local date, day since first exposure and event; and one event `exposure` per user, on its day 0.
 _UNIT_DAYS = TableDefinition(
     "unit_days",
     (
@@ -124,7 +124,7 @@ _FORGOTTEN = TableDefinition(
         ("note", STRING),  # what copies outside the platform still hold
     ),
 )
-# One row an as_of date. A result row counts only when it carries the run_id that stands here.
+# One row per as_of date. A result row counts only when it carries the run_id that stands here.
 _DECISIONS = TableDefinition(
     "decisions",
     (
@@ -169,7 +169,7 @@ _OVERALL = TableDefinition(
         ("segment_value", STRING),
         ("columns", pa.list_(STRING)),
         ("n", LONG),
-        ("mean", pa.list_(DOUBLE)),  # one a column
+        ("mean", pa.list_(DOUBLE)),  # one per column
         ("m2", pa.list_(DOUBLE)),  # centred co-moments, row by row
         ("successes", LONG),
         ("median", DOUBLE),
