@@ -1,17 +1,19 @@
-"""A real Airflow: a backfill is one computation, and runs that meet a held lease wait without spending tries."""
+"""A real Airflow: a backfill is one computation, runs that meet a held lease wait without spending tries, an asset starts one."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, text
 
 from cluster.cluster import USER, Cluster
 from cluster.standing_airflow import StandingAirflow, standing_airflow, until
-from end_to_end.installation import Installation
+from end_to_end.installation import ROOT, Installation
 from exp_platform.orchestration.rest import AirflowError
 from exp_platform.tables.lease import Lease, holder_of
 
@@ -19,6 +21,14 @@ EXPERIMENT = "signup_test"
 DAG = f"exp__{EXPERIMENT}"
 SMALL = {"days": 14, "n_users": 600, "start_date": "2026-03-02", "schedule": {"retries": 1}}
 DAYS = 4  # of the backfill; fourteen are the compose stack's test
+
+AFTER = "after_the_lake"
+# Somebody else's DAG, in a bundle of its own.
+LOADER = """
+from airflow.sdk import DAG, Asset, task
+with DAG("load_the_lake", schedule=None):
+    task(lambda: None, task_id="load", outlets=[Asset("the lake")])()
+"""
 
 # A process that holds the lease as `exp run` does, for days if nobody ends it.
 HOLDER = f"""
@@ -38,13 +48,27 @@ def airflow(
 ) -> Iterator[tuple[Installation, StandingAirflow]]:
     """Airflow's own database is on Postgres; the experiment's tables are files, and its stages start no Spark."""
     installation = Installation(tmp_path_factory.mktemp("backfill"))
-    installation.entries(**{EXPERIMENT: SMALL})
+    began = datetime.now(UTC).date() - timedelta(days=3)
+    lake = {**SMALL, "start_date": str(began), "schedule": {"cron": None, "after": "the lake"}}
+    installation.entries(**{EXPERIMENT: SMALL, AFTER: lake})
+    others = installation.folder / "others"
+    others.mkdir()
+    (others / "load_the_lake.py").write_text(LOADER)
     cluster.postgres.make_database("airflow", USER)
     database = f"postgresql+psycopg2://{USER}:{cluster.password}@{cluster.postgres.address}/airflow"
-    with standing_airflow(installation, database) as started:
+    with standing_airflow(installation, database, **bundles(ours=ROOT / "dags", others=others)) as started:
         until(lambda: started.knows(DAG), 120, "the DAG")
         started.api.unpause(DAG)
         yield installation, started
+
+
+def bundles(**folders: Path) -> dict[str, str]:
+    """The setting by which Airflow reads DAGs in several folders."""
+    local = "airflow.dag_processing.bundles.local.LocalDagBundle"
+    listed = [
+        {"name": name, "classpath": local, "kwargs": {"path": str(path)}} for name, path in folders.items()
+    ]
+    return {"AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(listed)}
 
 
 def _tries(airflow: StandingAirflow, run: str) -> dict[str, int]:
@@ -145,3 +169,21 @@ def test_an_unknown_key_of_a_run_s_conf_is_named(airflow: tuple[Installation, St
     )
     with pytest.raises(AirflowError, match="400"):  # Airflow's own answer to a value of another type
         started.api.trigger(DAG, {"force": "yes"})
+
+
+def test_an_update_of_somebody_else_s_asset_starts_a_run_of_the_last_complete_day(
+    airflow: tuple[Installation, StandingAirflow],
+) -> None:
+    installation, started = airflow
+    dag = f"exp__{AFTER}"
+    until(lambda: started.knows("load_the_lake") and started.knows(dag), 120, "both DAGs")
+    started.api.unpause(dag)
+    assert started.api.run_ids(dag) == []
+    started.api.unpause("load_the_lake")
+    started.api.trigger("load_the_lake", {})
+    until(lambda: started.api.run_ids(dag), 300, "the run that the update starts")
+    until(lambda: started.all_ended(dag), 300, "its end")
+    (run,) = started.api.run_ids(dag)
+    assert (started.api.run_state(dag, run), run.split("__")[0]) == ("success", "asset_triggered")
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    assert [row["as_of_date"] for row in installation.rows("decisions", AFTER)] == [yesterday]

@@ -226,7 +226,11 @@ def marked(deployment: Deployment, s3: FakeS3) -> SourceSensor:
 CONTEXT: Any = {
     "params": {},
     "dag_run": SimpleNamespace(
-        logical_date=datetime(2026, 1, 8, tzinfo=UTC), run_after=None, triggering_user_name=None, conf={}
+        logical_date=datetime(2026, 1, 8, tzinfo=UTC),
+        run_after=None,
+        triggering_user_name=None,
+        run_type="manual",
+        conf={},
     ),
 }
 

@@ -9,14 +9,14 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from exp_platform.errors import ConfigError
-from exp_platform.orchestration.asked import PARAMS, refuse_unknown
+from exp_platform.orchestration.asked import ON_BEHALF_OF, PARAMS, refuse_unknown, started_by
 from exp_platform.orchestration.maintenance import MaintenanceOperator
 from exp_platform.orchestration.operators import CheckOperator
 from exp_platform.orchestration.trigger import RunExperimentOperator
 
 
-def _asked(conf: Any, dag_id: str = "exp__x") -> Any:
-    run = SimpleNamespace(dag_id=dag_id, conf=conf, triggering_user_name=None)
+def _asked(conf: Any, dag_id: str = "exp__x", run_type: str = "manual", user: str | None = None) -> Any:
+    run = SimpleNamespace(dag_id=dag_id, conf=conf, run_type=run_type, run_id="r1", triggering_user_name=user)
     return {"params": conf, "dag_run": run, "ti": SimpleNamespace(try_number=1)}
 
 
@@ -65,3 +65,19 @@ def test_every_dag_refuses_before_it_does_anything() -> None:
         with pytest.raises(AirflowFailException) as told:  # which is not retried
             operator.execute(_asked(conf, dag_id))
         assert words in str(told.value)
+
+
+def test_the_audit_names_who_asked_for_the_run_that_another_dag_started() -> None:
+    conf = {"as_of": None, ON_BEHALF_OF: "ada"}
+    child = _asked(conf, run_type="operator_triggered")
+    refuse_unknown(child, PARAMS)
+    assert started_by(child) == "ada by Airflow, r1"
+    assert started_by(_asked({}, run_type="operator_triggered")) == "operator_triggered by Airflow, r1"
+    assert started_by(_asked(None, run_type="scheduled")) == "scheduled by Airflow, r1"
+
+
+def test_nobody_names_another_as_who_asked() -> None:
+    forged = _asked({ON_BEHALF_OF: "ada"}, user="eve")
+    assert started_by(forged) == "eve by Airflow, r1"
+    with pytest.raises(ConfigError, match="unknown key 'on_behalf_of'"):
+        refuse_unknown(forged, PARAMS)

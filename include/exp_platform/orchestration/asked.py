@@ -28,9 +28,16 @@ PARAMS = {
 }
 
 
+# For whom another DAG's operator makes a run, of which Airflow itself knows the operator only.
+ON_BEHALF_OF = "on_behalf_of"
+_BY_AN_OPERATOR: str = "operator_triggered"  # the type of such runs
+
+
 def refuse_unknown(context: Context, known: Collection[str]) -> None:
     """Raise ConfigError for a key of the run's conf that is none of the `known`: Airflow would take it and do without."""
-    unknown = [key for key in context["dag_run"].conf or {} if key not in known]
+    run = context["dag_run"]
+    by_us = (ON_BEHALF_OF,) if run.run_type == _BY_AN_OPERATOR else ()
+    unknown = [key for key in run.conf or {} if key not in (*known, *by_us)]
     if unknown:
         remedy = suggest(unknown[0], known) if known else "allowed: none, this DAG takes no conf"
         named = ", ".join(f"'{one_line(str(key), 60)}'" for key in unknown[:5])
@@ -40,6 +47,18 @@ def refuse_unknown(context: Context, known: Collection[str]) -> None:
 def under_dags_test(context: Context) -> bool:
     """Whether this is a run of `airflow dags test`, which has no scheduler and runs one task after another."""
     return context["dag_run"].triggering_user_name == "dag_test"
+
+
+def started_by(context: Context) -> str:
+    """Whom the audit names: the user who triggered the run, else why Airflow made it; and which run it is."""
+    run = context["dag_run"]
+    if under_dags_test(context):
+        from exp_platform.tables.audit import person
+
+        return f"{person()} by airflow dags test, {run.run_id}"
+    # Nobody but an operator makes a run of that type, so no person can name another one.
+    asked = (run.conf or {}).get(ON_BEHALF_OF) if run.run_type == _BY_AN_OPERATOR else None
+    return f"{asked or run.triggering_user_name or run.run_type} by Airflow, {run.run_id}"
 
 
 def as_of_dates(context: Context, experiment: Experiment) -> tuple[date, ...]:

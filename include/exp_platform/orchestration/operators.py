@@ -25,7 +25,7 @@ from exp_platform.config.experiment import Experiment
 from exp_platform.config.loading import load_experiment
 from exp_platform.orchestration import metrics
 from exp_platform.orchestration.after_asset import out_of_season
-from exp_platform.orchestration.asked import PARAMS, as_of_dates, refuse_unknown, under_dags_test
+from exp_platform.orchestration.asked import PARAMS, as_of_dates, refuse_unknown, started_by, under_dags_test
 from exp_platform.orchestration.backfill import other_days
 from exp_platform.orchestration.connections import told_plainly, use_object_store
 from exp_platform.orchestration.lease_wait import OperatorUnderLease
@@ -44,16 +44,6 @@ SPARK_CONNECTION = "spark_default"
 RUN_JSON = f"{{{{ ti.xcom_pull(task_ids='{CHECK}')['run_path'] }}}}"
 
 _MANIFEST = TypeAdapter(Manifest)
-
-
-def _started_by(context: Context) -> str:
-    """Whom the audit names: the user who triggered the run, else why Airflow made it; and which run it is."""
-    run = context["dag_run"]
-    if under_dags_test(context):
-        from exp_platform.tables.audit import person
-
-        return f"{person()} by airflow dags test, {run.run_id}"
-    return f"{run.triggering_user_name or run.run_type} by Airflow, {run.run_id}"
 
 
 class RetryAtOnceUnderTest(RetryPolicy):
@@ -129,7 +119,7 @@ class CheckOperator(OperatorUnderLease, SkipMixin):
             with_them=other_days(context, experiment),
             force=bool(params.get("force")),
             holder=holder,
-            started_by=_started_by(context),
+            started_by=started_by(context),
         )
         how = 'To run it all the same, trigger it with {"force": true}.'
         return started.run, f"{started.message} {how}" if started.run is None else started.message

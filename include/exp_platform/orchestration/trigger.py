@@ -13,7 +13,7 @@ from airflow.triggers.base import BaseTrigger
 from exp_platform.config.awaited import awaited
 from exp_platform.config.loading import load_experiment
 from exp_platform.config.locations import current_rules
-from exp_platform.orchestration.asked import PARAMS, refuse_unknown, under_dags_test
+from exp_platform.orchestration.asked import ON_BEHALF_OF, PARAMS, refuse_unknown, under_dags_test
 from exp_platform.orchestration.connections import told_plainly
 from exp_platform.orchestration.dag import dag_id_of
 from exp_platform.orchestration.limits import hours, run_timeout
@@ -57,6 +57,8 @@ class RunExperimentOperator(TriggerDagRunOperator):
                 f"`airflow dags unpause {self.trigger_dag_id}`, or set `active: true` in its spec's schedule"
             )
         self.conf = {"as_of": params.get("as_of"), "force": bool(params.get("force"))}
+        if user := context["dag_run"].triggering_user_name:
+            self.conf[ON_BEHALF_OF] = user
         return super().execute(context)
 
     def defer(
