@@ -49,7 +49,7 @@ def airflow(
     """Airflow's own database is on Postgres; the experiment's tables are files, and its stages start no Spark."""
     installation = Installation(tmp_path_factory.mktemp("backfill"))
     began = datetime.now(UTC).date() - timedelta(days=3)
-    lake = {**SMALL, "start_date": str(began), "schedule": {"cron": None, "after": "the lake"}}
+    lake = {**SMALL, "start_date": str(began), "schedule": {"after": "the lake"}}
     installation.entries(**{EXPERIMENT: SMALL, AFTER: lake})
     others = installation.folder / "others"
     others.mkdir()
