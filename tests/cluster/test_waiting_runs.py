@@ -182,7 +182,7 @@ def test_an_update_of_somebody_else_s_asset_starts_a_run_of_the_last_complete_da
     started.api.unpause("load_the_lake")
     started.api.trigger("load_the_lake", {})
     until(lambda: started.api.run_ids(dag), 300, "the run that the update starts")
-    until(lambda: started.all_ended(dag), 300, "its end")
+    until(lambda: started.all_ended(dag), 600, "its end")
     (run,) = started.api.run_ids(dag)
     assert (started.api.run_state(dag, run), run.split("__")[0]) == ("success", "asset_triggered")
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
