@@ -42,22 +42,31 @@ test: lint test-unit ## everything that a change must pass: lint, unit tests wit
 	@echo "    The compose stack's have a target of their own: make test-stack."
 
 test-unit: setup-dev ## the unit tests, a worker per core, and the coverage that the gated rooms must have
+	@echo "==> $@"
 	@$(PYTEST) -m unit $(WORKERS) --cov --cov-report= $(PYTEST_ARGS) </dev/null
 	@$(MAKE) --no-print-directory coverage
 
 test-processors: setup-dev ## the numerical rooms' tests once more, as on other processors
+	@echo "==> $@"
 	@. scripts/airflow-env.sh && $(PY) scripts/test_processors.py $(WORKERS) $(PYTEST_ARGS)
 
 test-e2e: setup-dev ## whole runs on this machine: Airflow, Spark, the commands
+	@echo "==> $@"
 	@$(PYTEST) -m e2e $(PARALLEL) $(PYTEST_ARGS) </dev/null
 
 test-cluster: setup-dev jars-cluster ## whole runs on Postgres, an S3 server and a Spark cluster of the tests' own; needs Postgres
+	@echo "==> $@"
 	@$(PYTEST) -m cluster $(PYTEST_ARGS) </dev/null
 
 test-simulations: setup-dev ## error rates counted on simulated data, the situations of docs/09, the notebooks
+	@echo "==> $@"
 	@$(PYTEST) -m simulations $(PARALLEL) $(PYTEST_ARGS) </dev/null
 
-test-all: lint test-unit test-processors test-e2e test-cluster test-simulations ## all of these, without the compose stack's
+# The cluster's tests mostly wait for servers, so they go on beside the others; what a tier says is printed as it ends.
+test-all: lint jars-cluster ## all of these, without the compose stack's
+	@began=$$SECONDS; $(MAKE) --no-print-directory -j2 $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) \
+		test-cluster test-unit test-processors test-e2e test-simulations; \
+	echo "==> all tiers in $$(((SECONDS - began + 30) / 60)) minutes"
 
 durations: setup-dev ## what each tier takes: runs them all, or reads LOG, and writes the table of docs/13_tests.md
 	@$(PY) scripts/test_durations.py $(LOG)

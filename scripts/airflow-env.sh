@@ -6,6 +6,7 @@ umask "$(printf %04o $(($(umask) | 027)))"  # logs, databases and the password f
 export AIRFLOW__LOGGING__FILE_TASK_HANDLER_NEW_FOLDER_PERMISSIONS="${AIRFLOW__LOGGING__FILE_TASK_HANDLER_NEW_FOLDER_PERMISSIONS:-0o750}"
 export AIRFLOW__LOGGING__FILE_TASK_HANDLER_NEW_FILE_PERMISSIONS="${AIRFLOW__LOGGING__FILE_TASK_HANDLER_NEW_FILE_PERMISSIONS:-0o640}"
 
+unset PYTHONDONTWRITEBYTECODE  # with it each of a run's processes would compile all that it imports anew
 export PATH="$_root/.venv/bin:$PATH"  # spark-submit and its Python are found by PATH
 export PYSPARK_PYTHON="${PYSPARK_PYTHON:-$_root/.venv/bin/python}"
 export SPARK_CONF_DIR="${SPARK_CONF_DIR:-$_root/jars/conf}"  # empty: no machine's own spark-defaults

@@ -65,6 +65,7 @@ if ! current "$stamp" "$wanted"; then
     printf '%s' "$wanted" >"$stamp"
     [ "$stamp" = .venv/.stamp-run ] || made_from requirements.txt >.venv/.stamp-run
 fi
+"$python" -m compileall -q dags include jobs plugins  # what is compiled already is passed over
 
 # --- jars: those whose checksums are in jars/SHA256SUMS, whoever put them there
 complete() {  # folder, part: whether all of it is there; a jar that is another file ends the set-up

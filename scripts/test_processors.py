@@ -1,8 +1,8 @@
 """Run the numerical rooms' unit tests as on other processors: `scripts/test_processors.py [pytest's options]`.
 
 Sums are made by OpenBLAS and NumPy with the widest instructions that a processor has, so their last bits differ from one
-processor to another. Here both are told to use fewer. What this processor cannot run, and what it uses by itself (so that
-`make test` has run it already), is passed over with a word.
+processor to another. Here both are told to use fewer. What this processor cannot run is passed over with a word, and so is what gives the
+very bits of a run before it or of `make test`: of the widest instructions several processors have the same kernels.
 """
 
 from __future__ import annotations
@@ -33,18 +33,43 @@ def flags() -> set[str]:
     return next((set(line.split()) for line in lines if line.startswith("flags")), set())
 
 
-def kernels(coretype: str) -> str:
-    """Of which processor OpenBLAS takes its kernels when it is told `coretype`; empty: by its own choice."""
-    told = {"OPENBLAS_CORETYPE": coretype} if coretype else {}
-    code = "import numpy, scipy.linalg"
+# What the rooms are made of, at sizes that fill and overhang every width of instructions; printed: one hash of all bits.
+PROBE = """
+import hashlib
+import numpy as np
+from scipy import special
+drawn, bits = np.random.default_rng(1), hashlib.sha256()
+for n in (*range(1, 18), 31, 33, 64, 100, 129, 500, 1000, 5001):
+    a, b = drawn.normal(size=n), 1e3 * drawn.normal(size=n)
+    c, p = np.abs(a), np.abs(a) / 9
+    found = [a @ b, a.sum(), a.mean(), a.var(), a.std(), np.cumsum(a), np.cumprod(a), np.sort(a), np.argsort(a)]
+    found += [np.quantile(a, 0.3), np.exp(a), np.expm1(a), np.log(c), np.log1p(c), np.sqrt(c), c**1.7, b / a, np.diff(a)]
+    found += [special.ndtr(a), special.log_ndtr(a), special.ndtri(p), special.erfcx(c), special.gammaln(c), special.logsumexp(a)]
+    found += [special.stdtr(7, a), special.stdtrit(9, p), special.betainc(2, 3, p), special.betaincinv(2, 3, p), special.chdtrc(3, c)]
+    for one in found:
+        bits.update(np.ascontiguousarray(one).tobytes())
+for n in (*range(1, 18), 31, 40, 100):
+    m = drawn.normal(size=(n + 50, n))
+    s = m.T @ m
+    found = [s, m @ s, s @ m[0], np.outer(m[0], m[0]), np.einsum("ij,jk->ik", m, s), np.einsum("ij,ik,jk->i", m, m, s)]
+    found += [np.linalg.solve(s, m[0]), np.linalg.inv(s), np.linalg.cholesky(s), *np.linalg.eigh(s), *np.linalg.qr(m)]
+    found += [np.linalg.pinv(s), *np.linalg.svd(m), *np.linalg.slogdet(s), np.linalg.lstsq(m, m[:, 0])[0]]
+    for one in found:
+        bits.update(np.ascontiguousarray(one).tobytes())
+print(bits.hexdigest())
+"""
+
+
+def bits(**told: str) -> str:
+    """What the arithmetic of the rooms gives to the bit when OpenBLAS and NumPy are told so; nothing told: by their own choice."""
     asked = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, **told, "OPENBLAS_VERBOSE": "2"},
+        [sys.executable, "-c", PROBE],
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1", **told},
         capture_output=True,
         text=True,
         check=True,
     )
-    return " ".join(line for line in (asked.stdout + asked.stderr).splitlines() if line.startswith("Core:"))
+    return asked.stdout.strip()
 
 
 def known_to_numpy(features: tuple[str, ...]) -> str:
@@ -58,27 +83,29 @@ def main() -> int:
     if platform.machine() not in ("x86_64", "AMD64") or not flags():
         print("==> passed over: the processors that can be named here are x86-64 ones under Linux")
         return 0
-    used = {(kernels(""), "")}
+    computed = {bits()}
     failed = []
     for coretype, (needed, absent) in PROCESSORS.items():
         if not needed <= flags():
             print(f"==> {coretype}: passed over, this processor lacks {', '.join(sorted(needed - flags()))}")
             continue
-        run = (kernels(coretype), known_to_numpy(absent))
-        if run in used:
-            print(f"==> {coretype}: passed over, computes as a run before it or as `make test` does")
+        told = {"OPENBLAS_CORETYPE": coretype, "NPY_DISABLE_CPU_FEATURES": known_to_numpy(absent)}
+        found = bits(**told)
+        if found in computed:
+            print(
+                f"==> {coretype}: passed over, computes to the bit as a run before it or as `make test` does"
+            )
             continue
-        used.add(run)
+        computed.add(found)
         print(f"==> {', '.join(ROOMS)} as on {coretype}", flush=True)
-        told = {
-            "OPENBLAS_CORETYPE": coretype,
-            "NPY_DISABLE_CPU_FEATURES": run[1],
-            "OPENBLAS_NUM_THREADS": "1",
-        }
         command = [sys.executable, "-m", "pytest", "-q", "-m", "unit", *sys.argv[1:]]
         rooms = [f"tests/{room}" for room in ROOMS]
         if subprocess.run(
-            [*command, *rooms], cwd=ROOT, env=os.environ | told, stdin=subprocess.DEVNULL, check=False
+            [*command, *rooms],
+            cwd=ROOT,
+            env=os.environ | {"OPENBLAS_NUM_THREADS": "1"} | told,
+            stdin=subprocess.DEVNULL,
+            check=False,
         ).returncode:
             failed.append(coretype)
     if failed:
