@@ -54,6 +54,10 @@ REFUSED = {
 def test_names_and_uris_of_assets_are_taken(asset: str) -> None:
     assert asset_fault(asset) is None
     assert ScheduleSpec(after=asset).resolve() == Schedule(cron=None, after=asset)
+    said = ScheduleSpec(after=asset, cron=None, wait_for=None)
+    assert said.resolve() == Schedule(cron=None, after=asset), (
+        "what is said to be absent is not there beside it"
+    )
     assert is_uri(asset) is ("://" in asset)
 
 

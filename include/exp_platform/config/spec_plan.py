@@ -245,7 +245,8 @@ class ScheduleSpec(Spec):
             remedy = (
                 "a run begins as soon as the asset named by `after` is updated: leave this out, or `after`"
             )
-            others = [key for key in ("cron", "wait_for", "wait_hours") if key in self.model_fields_set]
+            beside = ("cron", "wait_for", "wait_hours")
+            others = [k for k in beside if k in self.model_fields_set and getattr(self, k) is not None]
             refuse([Fault((key,), Words(f"`{key}` beside `after`"), remedy) for key in others])
         return self
 
