@@ -11,15 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.api as sm
-from google.protobuf.json_format import MessageToDict
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from end_to_end.airflow_runs import DagRun, DagTest
 from end_to_end.installation import CONFIGS, DATA, Installation, open_files
 from end_to_end.references import agree, cuped, described, fieller, split, welch
+from end_to_end.telemetry import heard_by_openlineage, heard_by_opentelemetry, heard_by_statsd
 from exp_platform.analyses.rows import ResultRow, Status
 from exp_platform.config.analyses import NAMES
-from exp_platform.tables.schemas import RESULT_TABLES
 from orchestration.receivers import Posted, StatsD, http_receiver, statsd
 
 HILLSTROM, COOKIE_CATS = DATA / "hillstrom.csv.gz", DATA / "cookie_cats.csv.gz"
@@ -380,88 +378,17 @@ def test_cookie_cats_finds_the_later_gate_worse_on_seventh_day_retention(
 def test_statsd_hears_of_every_stage_and_of_the_decision(
     statsd_server: StatsD, dag_runs: dict[str, DagRun], installation: Installation
 ) -> None:
-    for stage, manifest in dag_runs["hillstrom"].xcoms.items():
-        assert statsd_server.of(f"exp.stage.tries.{stage}.success") == [(1, "c")]
-        ((milliseconds, kind),) = statsd_server.of(f"exp.stage.duration.{stage}.success")
-        assert (kind, milliseconds) == ("ms", pytest.approx(1000 * manifest["seconds"]))
-        rows = manifest["rows_out"]
-        assert statsd_server.of(f"exp.stage.rows_out.{stage}") == ([(rows, "c")] if rows else [])
-    assert statsd_server.of("exp.refreshes.computed") == [(1, "c")]
-    action = installation.decision("hillstrom")["action"]
-    assert statsd_server.of(f"exp.decisions.{action}") == [(1, "c")]
+    heard_by_statsd(statsd_server, dag_runs["hillstrom"], installation.decision("hillstrom")["action"])
 
 
 def test_opentelemetry_hears_the_same_with_tags_and_each_process_its_own_part(
     collector: Posted, dag_runs: dict[str, DagRun], installation: Installation
 ) -> None:
-    points = [
-        (metric["name"].removeprefix("airflow."), point, metric)
-        for body in collector.to("/v1/metrics")
-        for resource in MessageToDict(ExportMetricsServiceRequest.FromString(body))["resourceMetrics"]
-        for scope in resource["scopeMetrics"]
-        for metric in scope["metrics"]
-        for point in next(
-            metric[kind]["dataPoints"] for kind in ("sum", "gauge", "exponentialHistogram") if kind in metric
-        )
-        if metric["name"].startswith("airflow.exp.")
-    ]
-    tags = [
-        (name, {tag["key"]: tag["value"]["stringValue"] for tag in point["attributes"]})
-        for name, point, _ in points
-    ]
     action = installation.decision("cookie_cats")["action"]
-    assert ("exp.decisions", {"action": action, "experiment_id": "cookie_cats"}) in tags
-    told = {of["stage"] for name, of in tags if name == "exp.stage.duration"}
-    assert told == set(dag_runs["cookie_cats"].xcoms)
-    (ingest,) = [
-        point
-        for (name, point, _), (_, of) in zip(points, tags, strict=True)
-        if name == "exp.stage.rows_in" and of["stage"] == "ingest"
-    ]
-    assert int(ingest["asInt"]) == dag_runs["cookie_cats"].xcoms["ingest"]["rows_in"]
-    kinds = {metric["sum"]["aggregationTemporality"] for _, _, metric in points if "sum" in metric}
-    assert kinds == {"AGGREGATION_TEMPORALITY_DELTA"}
+    heard_by_opentelemetry(collector, dag_runs["cookie_cats"], "cookie_cats", action)
 
 
 def test_openlineage_hears_which_datasets_each_stage_read_and_wrote(
     collector: Posted, dag_runs: dict[str, DagRun], installation: Installation
 ) -> None:
-    events = [json.loads(body) for body in collector.to("/api/v1/lineage")]
-    ended = {
-        event["job"]["name"].removeprefix("exp__hillstrom."): event
-        for event in events
-        if event["eventType"] == "COMPLETE"
-    }
-    assert set(STAGES) <= set(ended)
-    assert {event["job"]["namespace"] for event in events} == {"lake"}
-    warehouse = f"{installation.state}/warehouse"
-
-    def at(name: str) -> tuple[str, str]:
-        return "file", f"{warehouse}/exp/{name}"
-
-    raw, memo = ("file", str(HILLSTROM)), ("file", f"{installation.state}/memos/hillstrom.md")
-    results = {at(name) for name in (*RESULT_TABLES, "decisions")}
-    published = {at("exposures"), at("outcomes")}
-    for stage, inputs, outputs in (
-        ("ingest", {raw}, set()),
-        ("publish", {raw}, published | {at("experiment_registry")}),
-        ("aggregates", published, {at("unit_days")}),
-        ("ab", set(), set()),
-        ("decision", published, results),
-        ("memo", results, {memo}),
-    ):
-        of = ended[stage]
-        assert {(d["namespace"], d["name"]) for d in of["inputs"]} == inputs, stage
-        assert {(d["namespace"], d["name"]) for d in of["outputs"]} == outputs, stage
-
-    (unit_days,) = ended["aggregates"]["outputs"]
-    snapshots = dag_runs["hillstrom"].xcoms["aggregates"]["snapshots"]
-    assert unit_days["facets"]["version"]["datasetVersion"] == str(snapshots["unit_days"])
-    (symlink,) = unit_days["facets"]["symlinks"]["identifiers"]
-    assert symlink == {"namespace": f"file://{warehouse}", "name": "exp.unit_days", "type": "TABLE"}
-    started = [
-        e for e in events if e["eventType"] == "START" and e["job"]["name"] == "exp__hillstrom.publish"
-    ]
-    assert {d["name"] for d in started[0]["outputs"]} == {
-        name for _, name in published | {at("experiment_registry")}
-    }
+    heard_by_openlineage(collector, dag_runs["hillstrom"], installation, HILLSTROM, STAGES)

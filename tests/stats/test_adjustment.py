@@ -9,30 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import statsmodels.api as sm
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy import stats
 
-from exp_platform.stats.adjustment import Adjusted, adjust
+from exp_platform.stats.adjustment import adjust
 from exp_platform.stats.arms import Arms, arm_mean, arm_ratio, linearised
 from exp_platform.stats.moments import Moments
 from exp_platform.stats.relative import Kind, fieller
 from exp_platform.stats.welch import difference
+from stats.adjusted_users import cuped, users
 
 REFERENCES = Path(__file__).parents[1] / "references" / "variance_reduction"
 VALUES = json.loads((REFERENCES / "values.json").read_text())
 COVARIATES = {"none": (), "one": ("x1",), "three": ("x1", "x2", "x3")}
-
-PROPERTY = settings(max_examples=60)
-
-
-def users(seed: int, n: int, effect: float, covariates: int = 1, strength: float = 1.5) -> np.ndarray:
-    """Columns: outcome, then covariates of unlike scale, the first two of which are correlated."""
-    rng = np.random.default_rng(seed)
-    latent = rng.normal(size=n)
-    x = np.column_stack([latent + rng.normal(size=n) * (j + 0.5) for j in range(covariates)])
-    y = 10 + effect + strength * latent + rng.normal(size=n)
-    return np.column_stack([y, x * 10.0 ** np.arange(0, 3 * covariates, 3) + 5])
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +36,6 @@ def least_squares(arms: list[np.ndarray], covariates: list[int]) -> tuple[np.nda
     x = np.vstack([a[:, covariates] for a in arms])
     full, plain = sm.OLS(y, np.column_stack([x, dummies])).fit(), sm.OLS(y, dummies).fit()
     return full.params[: len(covariates)], 1 - full.ssr / plain.ssr
-
-
-def cuped(arms: list[np.ndarray], covariates: list[int], slopes: str = "pooled") -> Adjusted:
-    return adjust([[Moments.of(a)] for a in arms], 0, covariates, slopes)  # type: ignore[arg-type]
 
 
 def plain(control: np.ndarray, treatment: np.ndarray) -> Arms:
@@ -285,101 +269,6 @@ def test_the_linearised_value_is_the_ratio_and_its_delta_method() -> None:
     )
     with pytest.raises(ValueError, match="mean zero"):
         linearised(Moments.of(values * [1, 0, 1]))
-
-
-# ---- properties
-
-
-def cells_of(seed: int, k: int = 2) -> list[list[np.ndarray]]:
-    """Three arms in two strata of 40 to 90 users with k covariates."""
-    rng = np.random.default_rng(seed)
-    return [
-        [users(int(rng.integers(10**6)), int(rng.integers(40, 90)), arm + 3.0 * s, k) for s in range(2)]
-        for arm in range(3)
-    ]
-
-
-def adjusted(cells: list[list[np.ndarray]], slopes: str, k: int = 2) -> Adjusted:
-    return adjust([[Moments.of(c) for c in arm] for arm in cells], 0, range(1, k + 1), slopes)  # type: ignore[arg-type]
-
-
-SEEDS, SLOPES = st.integers(0, 10**6), st.sampled_from(["pooled", "per_arm"])
-
-
-@PROPERTY
-@given(SEEDS, SLOPES, st.floats(-50, 50), st.floats(0.01, 1000), st.floats(-50, 50), st.floats(0.01, 1000))
-def test_units_of_covariate_and_outcome_do_not_matter(
-    seed: int, slopes: str, shift: float, scale: float, up: float, factor: float
-) -> None:
-    cells = cells_of(seed)
-    moved = [[c * [factor, scale, 1] + [up, shift, 0] for c in arm] for arm in cells]
-    was, now = adjusted(cells, slopes), adjusted(moved, slopes)
-    assert now.rho == pytest.approx(was.rho, rel=1e-8, abs=1e-10)
-    np.testing.assert_allclose(now.theta[:, 0] * scale / factor, was.theta[:, 0], rtol=1e-7, atol=1e-9)
-    np.testing.assert_allclose(now.mean, was.mean * factor + up, rtol=1e-8, atol=1e-8)
-    np.testing.assert_allclose(now.covariance, was.covariance * factor**2, rtol=1e-7, atol=0)
-    assert now.pair(0, 2).df == pytest.approx(was.pair(0, 2).df, rel=1e-7, abs=0)
-
-
-@PROPERTY
-@given(SEEDS, SLOPES, st.permutations(range(3)), st.permutations(range(2)))
-def test_names_of_arms_and_strata_do_not_matter(
-    seed: int, slopes: str, arms: list[int], strata: list[int]
-) -> None:
-    cells = cells_of(seed)
-    was, now = adjusted(cells, slopes), adjusted([[cells[a][s] for s in strata] for a in arms], slopes)
-    np.testing.assert_allclose(now.mean, was.mean[arms], rtol=1e-11)
-    np.testing.assert_allclose(now.covariance, was.covariance[np.ix_(arms, arms)], rtol=1e-9, atol=1e-15)
-    there, back = was.pair(0, 1), was.pair(1, 0)
-    assert there.variance_of_difference == back.variance_of_difference
-    assert there.df == pytest.approx(back.df, rel=1e-14, abs=0)
-
-
-@PROPERTY
-@given(SEEDS, SLOPES, st.floats(-1e6, 1e6), st.integers(0, 2))
-def test_a_constant_or_repeated_covariate_changes_nothing(
-    seed: int, slopes: str, constant: float, position: int
-) -> None:
-    cells = cells_of(seed)
-    was = adjusted(cells, slopes)
-    for column in (lambda c: np.full(len(c), constant), lambda c: 7 - 3 * c[:, 1]):
-        more = [[np.column_stack([c, column(c)]) for c in arm] for arm in cells]
-        now = adjusted(more, slopes, 3)
-        assert now.dropped == (3,)
-        np.testing.assert_allclose(now.mean, was.mean, rtol=1e-12)
-        np.testing.assert_allclose(now.covariance, was.covariance, rtol=1e-10)
-
-
-@PROPERTY
-@given(SEEDS, SLOPES, st.integers(1, 39))
-def test_moments_merged_over_disjoint_users_adjust_as_those_of_one_pass(
-    seed: int, slopes: str, cut: int
-) -> None:
-    cells = cells_of(seed)
-    halves = [[Moments.of(c[:cut]).merge(Moments.of(c[cut:])) for c in arm] for arm in cells]
-    was, now = adjusted(cells, slopes), adjust(halves, 0, (1, 2), slopes)  # type: ignore[arg-type]
-    np.testing.assert_allclose(now.mean, was.mean, rtol=1e-11)
-    np.testing.assert_allclose(now.covariance, was.covariance, rtol=1e-9)
-
-
-@PROPERTY
-@given(SEEDS, SLOPES, st.floats(0, 1e9), st.sampled_from([0.0, 1e-9, 1.0, 1e9]))
-def test_nothing_is_nan_and_no_variance_is_negative(
-    seed: int, slopes: str, level: float, spread: float
-) -> None:
-    cells = [[c * [spread, 1, 1] + [level, 0, 0] for c in arm] for arm in cells_of(seed)]
-    try:
-        found = adjusted(cells, slopes)
-    except ValueError:  # the outcome is constant: its spread is lost in the level's rounding
-        assert spread <= 1e-12 * level
-        return
-    for i, j in ((0, 1), (2, 1)):
-        pair = found.pair(i, j)
-        numbers = [*pair.control[:3], *pair.treatment[:3], pair.covariance, pair.variance_of_difference]
-        assert np.isfinite(numbers).all()
-        assert pair.variance_of_difference >= 0
-        if pair.variance_of_difference > 0:
-            assert np.isfinite(difference(*pair)[:6]).all()
 
 
 def test_what_cannot_be_adjusted_raises() -> None:
