@@ -54,7 +54,7 @@ Day = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"])]
 
 @app.command()
 def validate() -> None:
-    """Check every config file and tell all errors of all files at once."""
+    """Check every config file and list all errors at once."""
     loaded = load_all()
     for error in loaded.errors:
         console.print(terminal(str(error)), highlight=False, soft_wrap=True)
@@ -180,7 +180,7 @@ def _report(experiment_id: str, as_of: date | None, config: Path | None = None) 
 
 @app.command()
 def memo(experiment_id: ExperimentId, as_of: end_to_end.AsOfOption = None) -> None:
-    """Print the memo, made afresh from the stored results."""
+    """Print the memo, built from the stored results."""
     from exp_platform.report.memo import render
 
     print(render(_report(experiment_id, as_of.date() if as_of else None)))
@@ -208,7 +208,7 @@ def plan(
     ] = None,
     sd: Annotated[
         float | None,
-        typer.Option(min=0, callback=_finite, help="Standard deviation a user (with --metric)."),
+        typer.Option(min=0, callback=_finite, help="Standard deviation per user (with --metric)."),
     ] = None,
     variance_reduction: Annotated[
         float | None,
@@ -228,7 +228,7 @@ def plan(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
 ) -> None:
-    """Plan: users and days for each metric's mde, and what given users or days would find."""
+    """Say how many users and days each metric's mde needs, and which effect given users or days would find."""
     from exp_platform.analyses.planned import Expected
     from exp_platform.planning.arrivals import Arrivals
     from exp_platform.planning.metric_plan import plan_metric

@@ -31,7 +31,7 @@ def forget(
     ] = 60.0,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Remove a person from every table, snapshot, file and message, and keep him out of later runs."""
+    """Remove a person from every table, snapshot, file and message, and keep them out of later runs."""
     from exp_platform.tables.forget import COPIES, find
     from exp_platform.tables.forget import forget as forgotten
 

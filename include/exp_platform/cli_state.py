@@ -40,7 +40,7 @@ def repair(
         ),
     ] = False,
 ) -> None:
-    """Register the tables that lie in the warehouse and that the catalog has lost."""
+    """Register tables that are in the warehouse and missing from the catalog."""
     from exp_platform.tables.repair import repair as repaired
 
     for line in repaired(load_environment(), forward):
@@ -51,7 +51,7 @@ def repair(
 def backup(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A new file; runs may go on meanwhile.")],
 ) -> None:
-    """Write the catalog and the leases, as they are at one moment, into a file."""
+    """Save the catalog and the leases, as of one moment, to a file."""
     from exp_platform.tables.backup import backup as backed_up
 
     for line in backed_up(load_environment(), file):
@@ -63,7 +63,7 @@ def restore(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="What `exp backup` wrote.")],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Make the catalog what it was when a backup was made, and say which tables have gone on since."""
+    """Restore the catalog from a backup, and say which tables have changed since."""
     from exp_platform.tables.backup import restore as restored
 
     if not yes:
@@ -76,7 +76,7 @@ def restore(
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
-    """Examine the installation and the stored state, write nothing, and say what to do; exit code 1 on a fault."""
+    """Check the installation and the stored state, write nothing, and say what to do; exit code 1 on a fault."""
     from exp_platform.doctor.examine import examine
 
     findings = examine()

@@ -31,7 +31,7 @@ AsOfOption = Annotated[
         "--as-of", formats=["%Y-%m-%d"], help="Count what happened up to the end of this local day."
     ),
 ]
-ForceOption = Annotated[bool, typer.Option("--force", help="Run although the stored results are up to date.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Run even if the stored results are up to date.")]
 
 
 def run_and_report(

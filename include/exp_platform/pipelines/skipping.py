@@ -38,7 +38,7 @@ def with_skip_flags(command: Callable[..., None]) -> Callable[..., None]:
 
 def _flags() -> Iterator[tuple[str, str, str]]:
     """Each flag's name, the stage it skips, and what it does; the first two are called as in the original platform."""
-    yield "dq", "quality", "Do not judge the data: it is published as it is and no decision is trusted."
+    yield "dq", "quality", "Publish the data unchecked; no decision is then trusted."
     yield "metrics", "aggregates", "Use the stored metric_aggregates_overall of this as_of date."
     for analysis in ANALYSES:
         yield analysis.name.replace("_", "-"), analysis.name, f"Use the stored {_rows(analysis)}."

@@ -31,11 +31,11 @@ _CORRECTIONS = {
     "bonferroni": ("Bonferroni", ""),
     "holm": (
         "Holm",
-        "An interval excludes no effect where Holm rejects it; together they may miss more often. ",
+        "An interval excludes zero exactly where Holm rejects; all of them together may miss more often. ",
     ),
     "bh": (
         "Benjamini and Hochberg",
-        "Of what is significant that share at most is expected to be false, and of its intervals to miss. ",
+        "At most that share of the significant results is expected to be false, and of their intervals to miss. ",
     ),
 }
 
