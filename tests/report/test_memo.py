@@ -118,7 +118,7 @@ def test_tests_on_counts_are_named_and_welch_needs_no_word() -> None:
 
 @pytest.mark.parametrize(
     ("correction", "told"),
-    [("holm", "(Holm)"), ("bh", "that share at most is expected to be false")],
+    [("holm", "(Holm)"), ("bh", "At most that share of the significant results is expected to be false")],
 )
 def test_the_correction_is_named_with_what_it_promises(correction: str, told: str) -> None:
     made = report()
