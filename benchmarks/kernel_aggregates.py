@@ -23,7 +23,6 @@ from exp_platform.config.experiment import (
     Experiment,
     Measure,
     Metric,
-    MetricKind,
     Role,
     SyntheticSource,
     Variant,
@@ -42,7 +41,7 @@ EVENTS = ("conversion", "order", "pageview", "purchase")
 def experiment() -> Experiment:
     """Four metrics with covariates, two segments, 14 days."""
 
-    def metric(name: str, kind: MetricKind, numerator: Measure, denominator: Measure | None = None) -> Metric:
+    def metric(name: str, kind: str, numerator: Measure, denominator: Measure | None = None) -> Metric:
         covariates = () if denominator else (Covariate(f"pre_{name}", numerator),)
         return Metric(name, kind, Role.SECONDARY, 1, numerator, denominator, covariates=covariates)
 
@@ -55,10 +54,10 @@ def experiment() -> Experiment:
         window=WINDOW,
         source=SyntheticSource(0, 0, 14, 14, 1.0, 0.1, (0.0,), (0.0,), 10.0, 1.0),
         metrics=(
-            metric("conversion", MetricKind.PROPORTION, Measure("conversion", "any")),
-            metric("pageviews", MetricKind.COUNT, Measure("pageview", "count")),
-            metric("revenue", MetricKind.MEAN, revenue),
-            metric("order_value", MetricKind.RATIO, revenue, orders),
+            metric("conversion", "proportion", Measure("conversion", "any")),
+            metric("pageviews", "count", Measure("pageview", "count")),
+            metric("revenue", "mean", revenue),
+            metric("order_value", "ratio", revenue, orders),
         ),
         segments=("device_type", "subscription_tier"),
     )

@@ -15,7 +15,7 @@ from analyses.simulated import aggregates, block, experiment, metric
 from exp_platform.aggregates import Aggregates, Block
 from exp_platform.analyses import ab, cuped, did, guardrails, pretrends, segments, stability
 from exp_platform.analyses.rows import Row
-from exp_platform.config.experiment import AnalysisPlan, Effect, Experiment, Guardrail, MetricKind, Role
+from exp_platform.config.experiment import AnalysisPlan, Effect, Experiment, Guardrail, Role
 from exp_platform.stats.moments import Moments
 
 CONSTANTS = (0.1, 1 / 3, 1e15 + 0.1, -7.7e-9, 1e8 + 1 / 3, 0.0)
@@ -58,7 +58,7 @@ def case(seed: int) -> tuple[Experiment, Aggregates]:
     guard = Guardrail(Effect(0.01, str(rng.choice(["relative", "absolute"]))), "critical")  # type: ignore[arg-type]
     metrics = [
         metric("m", covariates=["x", "z"], guardrail=guard),
-        metric("r", MetricKind.RATIO, role=Role.SECONDARY),
+        metric("r", "ratio", role=Role.SECONDARY),
         metric("d", role=Role.SECONDARY),
     ]
     drawn = {"m": _outcomes(rng, n), "r": _outcomes(rng, n)[:, :2], "days": _days(rng, n)}

@@ -18,7 +18,6 @@ from exp_platform.config.experiment import (
     Guardrail,
     Measure,
     Metric,
-    MetricKind,
     Role,
     TableSource,
     UnitsSource,
@@ -34,9 +33,7 @@ EVENTS = EventsSource(TABLE, TABLE, {}, "none")
 UNITS = UnitsSource(TABLE, {}, (), (), {})
 
 
-def metric(
-    id: str = "orders", kind: MetricKind = MetricKind.MEAN, role: Role = Role.PRIMARY, **more: Any
-) -> Metric:
+def metric(id: str = "orders", kind: str = "mean", role: Role = Role.PRIMARY, **more: Any) -> Metric:
     covariates = tuple(Covariate(c, Measure(c, "sum")) for c in more.pop("covariates", ()))
     direction = more.pop("direction", 1)
     return Metric(id, kind, role, direction, Measure(id, "sum"), covariates=covariates, **more)

@@ -17,7 +17,7 @@ from analyses.simulated import BEFORE_END, aggregates, block, experiment, metric
 from exp_platform.analyses import ab, guardrails
 from exp_platform.analyses.comparison import arms_of, pair_of
 from exp_platform.analyses.rows import ResultRow, Status
-from exp_platform.config.experiment import Effect, Guardrail, MetricKind
+from exp_platform.config.experiment import Effect, Guardrail
 from exp_platform.stats.adjustment import adjust
 from exp_platform.stats.arms import Arms, arm_mean
 from exp_platform.stats.moments import Moments
@@ -187,7 +187,7 @@ def test_a_small_arm_that_has_seen_no_large_value_yet_decides_nothing() -> None:
 def test_an_effect_is_found_as_soon_in_unequal_arms_of_mild_values() -> None:
     """Normal values, 180 and 20 a day, 6 % more: the median look is that of the arms' own variances, to a look."""
     rng = np.random.default_rng(9)
-    spec, first = experiment(metric(kind=MetricKind.MEAN), shares=(0.9, 0.1)), []
+    spec, first = experiment(metric(kind="mean"), shares=(0.9, 0.1)), []
     for _ in range(60):
         c, t = rng.normal(10, 3, 180 * 28), rng.normal(10.8, 3, 20 * 28)
         for own in (False, True):

@@ -15,7 +15,7 @@ from exp_platform.analyses import ab, bayes, cuped
 from exp_platform.analyses.registry import analyse_all
 from exp_platform.analyses.rows import ResultRow, Status
 from exp_platform.checks import CheckResult
-from exp_platform.config.experiment import AnalysisPlan, DecisionPlan, Effect, Experiment, MetricKind
+from exp_platform.config.experiment import AnalysisPlan, DecisionPlan, Effect, Experiment
 from exp_platform.decision import decide
 from exp_platform.stats.bayes import posterior
 
@@ -112,19 +112,19 @@ def test_what_cannot_be_compared_is_a_status_here_too() -> None:
 
 def test_a_relative_prior_says_nothing_where_control_is_zero() -> None:
     arms = {"control": np.zeros(500), "t1": np.repeat([1.0, 0.0], [20, 480])}
-    spec = asked(metrics=(metric(kind=MetricKind.PROPORTION),))
+    spec = asked(metrics=(metric(kind="proportion"),))
     row = only(bayes.analyse(spec, aggregates(blocks_of(arms))))
     assert (row.status, row.message) == (
         Status.DEGENERATE,
         "control is zero, so the prior relative to it says nothing",
     )
-    absolute = asked(0.05, "absolute", metrics=(metric(kind=MetricKind.PROPORTION),))
+    absolute = asked(0.05, "absolute", metrics=(metric(kind="proportion"),))
     assert only(bayes.analyse(absolute, aggregates(blocks_of(arms)))).status is Status.OK
 
 
 def test_a_proportion_tested_on_its_counts_has_the_error_at_its_estimate() -> None:
     """The score test's error is that of no effect; a likelihood is not. With a few outcomes it is not normal either."""
-    buys = metric(kind=MetricKind.PROPORTION, test="score")
+    buys = metric(kind="proportion", test="score")
     arms = {"control": np.repeat([1.0, 0.0], [100, 900]), "t1": np.repeat([1.0, 0.0], [160, 840])}
     row = only(bayes.analyse(asked(metrics=(buys,)), aggregates(blocks_of(arms))))
     error = np.sqrt(0.1 * 0.9 / 999 + 0.16 * 0.84 / 999)

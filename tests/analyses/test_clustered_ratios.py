@@ -17,7 +17,6 @@ from exp_platform.config.experiment import (
     Experiment,
     Guardrail,
     Measure,
-    MetricKind,
     Variant,
 )
 from kernels.cases import Data, Exposure, Outcome, aggregates_of, events_experiment, local, metric
@@ -30,7 +29,7 @@ def spec(agg: str = "count") -> Experiment:
     """The value of an order (or of a buying household), randomised by household: one look, so plain intervals."""
     value = metric(
         "order_value",
-        MetricKind.RATIO,
+        "ratio",
         Measure("order", "sum"),
         denominator=Measure("order", agg),  # type: ignore[arg-type]
         guardrail=Guardrail(Effect(0.05, "relative"), "warning"),

@@ -15,7 +15,7 @@ from exp_platform.aggregates import DailyRow
 from exp_platform.analyses import ab, cuped
 from exp_platform.analyses.planned import Expected, required_users
 from exp_platform.analyses.rows import ResultRow, Status
-from exp_platform.config.experiment import AnalysisPlan, DecisionPlan, Effect, Experiment, MetricKind
+from exp_platform.config.experiment import AnalysisPlan, DecisionPlan, Effect, Experiment
 
 ARMS = {"control": 800, "t1": 600, "t2": 500}
 
@@ -141,7 +141,7 @@ def test_a_ratio_is_adjusted_by_its_linearised_value(rng: np.random.Generator) -
         x = rng.gamma(2.0, 2.0, (n, 2))
         visits = rng.poisson(2 + x[:, 0]) + 1.0
         users[variant] = np.column_stack([visits * (3 + 0.2 * x[:, 1]) + rng.normal(0, 2, n), visits, x])
-    spec = experiment(metric(kind=MetricKind.RATIO, covariates=["num", "den"]), shares=(0.4, 0.3, 0.3))
+    spec = experiment(metric(kind="ratio", covariates=["num", "den"]), shares=(0.4, 0.3, 0.3))
     day = aggregates(block("orders", v, a, ("value", "denominator", "num", "den")) for v, a in users.items())
     rows = [r for r in cuped.analyse(spec, day) if isinstance(r, ResultRow)]
     linear = {}

@@ -13,7 +13,7 @@ from analyses.simulated import BEFORE_END, END, aggregates, block, experiment, m
 from analyses.test_ab import reference_half_width
 from exp_platform.analyses import guardrails
 from exp_platform.analyses.rows import ResultRow, Status
-from exp_platform.config.experiment import DecisionPlan, Effect, Guardrail, MetricKind, Role
+from exp_platform.config.experiment import DecisionPlan, Effect, Guardrail, Role
 
 
 def analyse(
@@ -178,7 +178,7 @@ def test_one_row_for_each_guardrail_and_treatment_whatever_the_role() -> None:
 def test_ratio_guardrails_are_judged_on_their_ratio() -> None:
     rng = np.random.default_rng(2)
     guard = Guardrail(Effect(0.05, "relative"), "critical")
-    m = metric("aov", MetricKind.RATIO, role=Role.GUARDRAIL, guardrail=guard)
+    m = metric("aov", "ratio", role=Role.GUARDRAIL, guardrail=guard)
     orders = rng.poisson(2, 5000)
     arms = [
         np.column_stack([orders * price, orders])
@@ -217,7 +217,7 @@ def test_the_declared_estimate_judges_guardrails_too() -> None:
 def crashes(control: int, treated: int, margin: Effect, as_of: date = END, **decision: object) -> ResultRow:
     """Crashes of 3,000 users per arm, of which fewer are better."""
     guard = Guardrail(margin, "critical")
-    m = metric("crash", MetricKind.PROPORTION, role=Role.GUARDRAIL, direction=-1, guardrail=guard)
+    m = metric("crash", "proportion", role=Role.GUARDRAIL, direction=-1, guardrail=guard)
     spec = experiment(metric("orders"), m, decision=DecisionPlan(**decision))  # type: ignore[arg-type]
     users = [np.arange(3000) < n for n in (control, treated)]
     blocks = [block("crash", v, x) for v, x in zip(("control", "t1"), users, strict=True)]

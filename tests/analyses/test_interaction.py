@@ -13,7 +13,7 @@ from analyses.simulated import BEFORE_END, END, aggregates, block, experiment, m
 from exp_platform.aggregates import ALL, Aggregates, Block
 from exp_platform.analyses import segments
 from exp_platform.analyses.rows import ResultRow, Status
-from exp_platform.config.experiment import DecisionPlan, Experiment, MetricKind
+from exp_platform.config.experiment import DecisionPlan, Experiment
 
 # Made by tests/references/interaction/make.py: statsmodels' regression with treatment x segment and HC2 errors.
 VALUES: dict[str, Any] = json.loads(
@@ -21,7 +21,7 @@ VALUES: dict[str, Any] = json.loads(
 )
 SPEC = experiment(
     metric("minutes"),
-    metric("bought", MetricKind.PROPORTION),
+    metric("bought", "proportion"),
     segments=("device",),
     decision=DecisionPlan(correction="holm"),
 )
@@ -120,15 +120,15 @@ def test_few_outcomes_are_a_caution(rng: np.random.Generator) -> None:
 
     good, few = [bought(30), bought(40)], [bought(3), bought(9)]
     day = aggregates(of_users({"minutes": {"a": good, "b": good, "c": few}}))
-    (row,) = joint_rows(experiment(metric("minutes", MetricKind.PROPORTION), segments=("device",)), day)
+    (row,) = joint_rows(experiment(metric("minutes", "proportion"), segments=("device",)), day)
     assert row.caution == "the arms of c have few or skewed outcomes: it may be found different too often"
     day = aggregates(of_users({"minutes": {"a": good, "b": good}}))
-    (row,) = joint_rows(experiment(metric("minutes", MetricKind.PROPORTION), segments=("device",)), day)
+    (row,) = joint_rows(experiment(metric("minutes", "proportion"), segments=("device",)), day)
     assert row.caution is None
 
 
 def test_quantiles_and_ratios_are_tested_too(rng: np.random.Generator) -> None:
-    spec = experiment(metric("wait", MetricKind.QUANTILE, q=0.5), segments=("device",))
+    spec = experiment(metric("wait", "quantile", q=0.5), segments=("device",))
     found = [
         block(
             "wait", v, np.ones(400), segment="device", segment_value=name, quantile=q, quantile_error=1.0,
@@ -140,7 +140,7 @@ def test_quantiles_and_ratios_are_tested_too(rng: np.random.Generator) -> None:
     (row,) = joint_rows(spec, aggregates(found))
     assert row.statistic == pytest.approx(25.0)  # ten over the root of four
     assert row.verdict == "different"
-    ratio = experiment(metric("a_visit", MetricKind.RATIO), segments=("device",))
+    ratio = experiment(metric("a_visit", "ratio"), segments=("device",))
     cells = [
         block("a_visit", v, rng.poisson([3, 2], (300, 2)), ("value", "denominator"), "device", name)
         for name in "ab"

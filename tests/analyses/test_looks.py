@@ -22,7 +22,6 @@ from exp_platform.config.experiment import (
     Effect,
     Experiment,
     Guardrail,
-    MetricKind,
     Role,
 )
 from exp_platform.config.readings import Earlier, Memory, Reading
@@ -178,7 +177,7 @@ def test_cuped_rows_and_guardrails_have_the_look_of_their_own_level() -> None:
 
 def test_looking_costs_users() -> None:
     effect = Effect(0.02, "absolute")
-    m = metric(kind=MetricKind.PROPORTION, mde=effect, window=DayWindow(0, 1))
+    m = metric(kind="proportion", mde=effect, window=DayWindow(0, 1))
     looked, once = plan(m), plan(m, decision={"looks": ()})
     more, fewer = (required_users(x, m, Expected(0.1)) for x in (looked, once))
     assert more is not None

@@ -7,9 +7,9 @@ from statsmodels.stats.power import TTestIndPower
 
 from analyses.simulated import experiment, metric
 from exp_platform.analyses.planned import Expected, absolute, required_users, tuned_size
-from exp_platform.config.experiment import DecisionPlan, Effect, MetricKind, Role
+from exp_platform.config.experiment import DecisionPlan, Effect, Role
 
-BUYS = metric("buys", MetricKind.PROPORTION, baseline=0.1, mde=Effect(0.02, "absolute"))
+BUYS = metric("buys", "proportion", baseline=0.1, mde=Effect(0.02, "absolute"))
 ORDERS = metric("orders", mde=Effect(0.1, "relative"))
 
 
@@ -48,7 +48,7 @@ def test_variance_that_cuped_takes_needs_no_users() -> None:
         (ORDERS, None, 2.0),
         (ORDERS, 3.0, None),
         (ORDERS, 0.0, 2.0),  # a share of nothing
-        (metric("buys", MetricKind.PROPORTION, mde=Effect(0.5, "absolute")), 0.7, None),  # beyond 1
+        (metric("buys", "proportion", mde=Effect(0.5, "absolute")), 0.7, None),  # beyond 1
     ],
 )
 def test_what_cannot_be_planned_is_none(m: object, baseline: float | None, sd: float | None) -> None:
@@ -66,6 +66,6 @@ def test_confidence_sequences_are_tuned_to_the_pair_of_arms() -> None:
 
 def test_they_are_tuned_to_five_thousand_where_nothing_is_planned() -> None:
     # Its baseline would be data
-    unplanned = metric("buys", MetricKind.PROPORTION, mde=Effect(0.02, "absolute"))
+    unplanned = metric("buys", "proportion", mde=Effect(0.02, "absolute"))
     assert tuned_size(experiment(unplanned), unplanned, "t1") == 5000
     assert tuned_size(experiment(ORDERS), ORDERS, "t1") == 5000

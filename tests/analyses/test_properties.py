@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from analyses.simulated import aggregates, block, experiment, metric
 from exp_platform.analyses import ab
 from exp_platform.analyses.rows import ResultRow, Status
-from exp_platform.config.experiment import DecisionPlan, MetricKind
+from exp_platform.config.experiment import DecisionPlan
 
 PROPERTY = settings(max_examples=60)
 
@@ -21,7 +21,7 @@ PROPERTY = settings(max_examples=60)
 def row_of(
     control: np.ndarray, treatment: np.ndarray, test: str = "welch", level: float = 0.955
 ) -> ResultRow:
-    kind = MetricKind.PROPORTION if test == "score" else MetricKind.MEAN
+    kind = "proportion" if test == "score" else "mean"
     decision = DecisionPlan(alpha=1 - level, sequential_share=0.0)
     spec = experiment(metric("m", kind, test=test), decision=decision)
     (row,) = ab.analyse(spec, aggregates([block("m", "control", control), block("m", "t1", treatment)]))

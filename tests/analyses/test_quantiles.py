@@ -12,7 +12,7 @@ from scipy import stats
 from analyses.simulated import BEFORE_END, END, experiment
 from exp_platform.aggregates import ALL, Aggregates, Block
 from exp_platform.analyses import ab, cuped, did, guardrails, pretrends, segments
-from exp_platform.analyses.comparison import arm_of
+from exp_platform.analyses.estimators import estimator_of
 from exp_platform.analyses.rows import ResultRow, Status
 from exp_platform.config.experiment import (
     DecisionPlan,
@@ -21,7 +21,6 @@ from exp_platform.config.experiment import (
     Guardrail,
     Measure,
     Metric,
-    MetricKind,
     Role,
 )
 from exp_platform.kernels.order_statistics import Bracket, Bracketed, quantile_numbers
@@ -34,7 +33,7 @@ ONE_LOOK = DecisionPlan(sequential_share=0)
 
 
 def quantile(q: float, **more: object) -> Metric:
-    return Metric("wait", MetricKind.QUANTILE, Role.PRIMARY, -1, Measure("wait", "sum"), q=q, **more)  # type: ignore[arg-type]
+    return Metric("wait", "quantile", Role.PRIMARY, -1, Measure("wait", "sum"), q=q, **more)  # type: ignore[arg-type]
 
 
 def block(variant: str, values: np.ndarray, q: float, segment: str = ALL, value: str = ALL) -> Block:
@@ -213,7 +212,7 @@ def test_a_plan_rests_on_the_spread_that_the_interval_found() -> None:
     metric = quantile(0.5, mde=Effect(0.05, "relative"))
     spec, day = experiment(metric), aggregates(control, treated, 0.5)
     plan = plan_metric(spec, metric, known=known_of(metric, ab.analyse(spec, day), "results"))
-    arm = arm_of(metric, day.blocks[0])
+    arm = estimator_of(metric).arm(day.blocks[0])
     assert (plan.expected.mean, plan.expected.sd) == (arm.mean, arm.sd)
     assert plan.expected.sd == pytest.approx(np.sqrt(arm.variance_of_mean * 401), rel=1e-12)
     assert plan.required_users is not None

@@ -27,7 +27,6 @@ from exp_platform.config.experiment import (
     DecisionPlan,
     Effect,
     Guardrail,
-    MetricKind,
     Variant,
 )
 from exp_platform.decision.evidence import Case, findings
@@ -141,7 +140,7 @@ def test_one_allocation_throughout_has_the_variance_of_welch_up_to_what_days_exp
 
 def test_a_ratio_is_that_of_standardised_numerator_and_denominator() -> None:
     frame = users_of(4, (4000, 5000), RAMP, FALLING)
-    m = metric("aov", MetricKind.RATIO)
+    m = metric("aov", "ratio")
     row = only(
         ab.analyse(ramped(m, shares=RAMP), day_of(frame, "aov", ["y", "den"], ["value", "denominator"]))
     )
@@ -302,7 +301,7 @@ def drawn(rng: np.random.Generator, shares: Any, users: int) -> tuple[np.ndarray
 
 def test_without_an_effect_five_in_a_hundred_are_significant() -> None:
     rng = np.random.default_rng(11)
-    buys = metric("buys", MetricKind.PROPORTION)
+    buys = metric("buys", "proportion")
     spec = ramped(buys, shares=RAMP, decision=DecisionPlan(sequential_share=0.0))
     wrong = pooled = 0
     for _ in range(1000):
@@ -319,7 +318,7 @@ def test_always_valid_evidence_holds_while_a_third_arm_takes_other_shares() -> N
     rng = np.random.default_rng(12)
     shares = ((0.8, 0.1, 0.1), (0.2, 0.2, 0.6))
     spec = ramped(
-        metric("buys", MetricKind.PROPORTION),
+        metric("buys", "proportion"),
         shares=shares,
         decision=DecisionPlan(sequential_share=0.999, required_sample_size=12_000),
     )
@@ -346,7 +345,7 @@ def test_always_valid_evidence_holds_while_a_third_arm_takes_other_shares() -> N
 
 def test_looks_are_correlated_by_what_their_users_add_to_the_variance() -> None:
     """800 and 200 users, then 500 and 500: at the first look 6.25 million of 6.25 + 4 have been seen, not half."""
-    m = metric("buys", MetricKind.PROPORTION, window=DayWindow(0, 3))
+    m = metric("buys", "proportion", window=DayWindow(0, 3))
     looks = (date(2025, 3, 5),)
     plan = DecisionPlan(
         sequential="group_sequential", sequential_share=0.0, looks=looks, required_sample_size=2000
@@ -369,7 +368,7 @@ def test_looks_are_correlated_by_what_their_users_add_to_the_variance() -> None:
 
 def test_planning_counts_with_what_early_small_shares_cost() -> None:
     """Standardised, the arm's variance is sum f / e of a constant share's: the harmonic mean of the shares stands in."""
-    m = metric("buys", MetricKind.PROPORTION, mde=Effect(0.02, "absolute"))
+    m = metric("buys", "proportion", mde=Effect(0.02, "absolute"))
     spec = ramped(m, shares=RAMP)
     days, shares = np.array([5, 9]) / 14, np.array(RAMP).T
     worth = [v.effective_share for v in spec.variants]

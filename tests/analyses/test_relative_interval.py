@@ -24,7 +24,6 @@ from exp_platform.config.experiment import (
     Experiment,
     Guardrail,
     Metric,
-    MetricKind,
     RelativeMethod,
     Role,
 )
@@ -173,7 +172,7 @@ def test_a_log_of_two_signs_is_undefined_and_a_test_of_counts_keeps_its_own() ->
     assert (row.status, row.relative_kind, row.significant) == (Status.OK, "UNDEFINED", True)
     assert (row.relative, row.relative_low, row.relative_high) == (pytest.approx(-2.0), None, None)
     assert row.fieller_low is not None
-    m = metric("buys", MetricKind.PROPORTION, Role.PRIMARY, test="score")
+    m = metric("buys", "proportion", Role.PRIMARY, test="score")
     counts = aggregates(
         block("buys", v, np.repeat([1.0, 0.0], [k, 1000 - k])) for v, k in (("control", 90), ("t1", 120))
     )

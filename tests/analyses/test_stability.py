@@ -13,7 +13,7 @@ from analyses.simulated import START, UNITS, aggregates, block, experiment, metr
 from exp_platform.aggregates import ALL, COHORT, Aggregates, Block
 from exp_platform.analyses import stability
 from exp_platform.analyses.rows import ResultRow, Status
-from exp_platform.config.experiment import AnalysisPlan, MetricKind
+from exp_platform.config.experiment import AnalysisPlan
 
 
 def near(value: float) -> object:
@@ -133,7 +133,7 @@ def test_a_ratio_has_cohorts_and_no_days(rng: np.random.Generator) -> None:
         for i in range(2)
         for v in ("control", "t1")
     ]
-    rows = analyse(aggregates(blocks), kind=MetricKind.RATIO)
+    rows = analyse(aggregates(blocks), kind="ratio")
     assert of(rows, stability.DAY)["trend"].status is Status.NOT_APPLICABLE
     assert of(rows, COHORT)[ALL].status is Status.OK
 

@@ -20,7 +20,6 @@ from exp_platform.config.experiment import (
     DecisionPlan,
     Experiment,
     Measure,
-    MetricKind,
     Variant,
     Winsorise,
 )
@@ -34,7 +33,7 @@ def winsorised(winsorise: Winsorise, *arms: str) -> Experiment:
     """One metric, one look at its end, so that intervals have the plain level."""
     spend = metric(
         "spend",
-        MetricKind.MEAN,
+        "mean",
         Measure("spend", "sum"),
         winsorise=winsorise,
         covariates=(Covariate("pre_spend", Measure("spend", "sum")),),

@@ -15,16 +15,13 @@ from exp_platform.config.experiment import (
     Guardrail,
     Measure,
     Metric,
-    MetricKind,
     Role,
     SyntheticSource,
     Variant,
     Window,
 )
 
-PRIMARY = Metric(
-    "kept", MetricKind.PROPORTION, Role.PRIMARY, 1, Measure("visit", "any"), window=DayWindow(0, 7)
-)
+PRIMARY = Metric("kept", "proportion", Role.PRIMARY, 1, Measure("visit", "any"), window=DayWindow(0, 7))
 SHOWN = replace(PRIMARY, id="shown", role=Role.INFORMATIONAL, window=DayWindow(0, 10))
 EXPERIMENT = Experiment(
     id="x",

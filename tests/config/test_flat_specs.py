@@ -13,7 +13,6 @@ from exp_platform.config.experiment import (
     Experiment,
     Guardrail,
     Measure,
-    MetricKind,
     Role,
     Schedule,
     SyntheticSource,
@@ -72,11 +71,11 @@ def test_metrics_are_those_that_the_generated_events_have(tmp_path: Path) -> Non
     }
     value, orders = Measure("purchase", "sum"), Measure("purchase", "count")
     assert described == {
-        "conversion": (MetricKind.PROPORTION, Role.PRIMARY, Measure("purchase", "any"), None),
-        "revenue": (MetricKind.MEAN, Role.SECONDARY, value, None),
-        "orders": (MetricKind.COUNT, Role.SECONDARY, orders, None),
-        "order_value": (MetricKind.RATIO, Role.SECONDARY, value, orders),
-        "pageviews": (MetricKind.COUNT, Role.GUARDRAIL, Measure("pageview", "count"), None),
+        "conversion": ("proportion", Role.PRIMARY, Measure("purchase", "any"), None),
+        "revenue": ("mean", Role.SECONDARY, value, None),
+        "orders": ("count", Role.SECONDARY, orders, None),
+        "order_value": ("ratio", Role.SECONDARY, value, orders),
+        "pageviews": ("count", Role.GUARDRAIL, Measure("pageview", "count"), None),
     }
     conversion = experiment.metric("conversion")
     assert (conversion.mde, conversion.baseline) == (Effect(0.2, "relative"), 0.2)

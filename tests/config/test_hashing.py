@@ -24,7 +24,6 @@ from exp_platform.config.experiment import (
     Experiment,
     Measure,
     Metric,
-    MetricKind,
     QualityThresholds,
     Role,
     Schedule,
@@ -36,7 +35,7 @@ from exp_platform.config.experiment import (
 from exp_platform.config.hashing import NOT_HASHED, config_hash
 from exp_platform.config.readings import Earlier
 
-METRIC = Metric("kept", MetricKind.PROPORTION, Role.PRIMARY, 1, Measure("kept", "any"))
+METRIC = Metric("kept", "proportion", Role.PRIMARY, 1, Measure("kept", "any"))
 SOURCE = UnitsSource(
     TableSource("csv", "u.csv", {"variant_id": "arm"}), {"a": "a", "b": "b"}, ("kept",), (), {}
 )

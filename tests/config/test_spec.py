@@ -22,7 +22,6 @@ from exp_platform.config.experiment import (
     Guardrail,
     Measure,
     Metric,
-    MetricKind,
     QualityThresholds,
     Role,
     Schedule,
@@ -55,7 +54,7 @@ def test_a_first_spec_needs_thirteen_lines_and_gets_the_documented_defaults(tmp_
     assert experiment.metrics == (
         Metric(
             id="signup",
-            kind=MetricKind.PROPORTION,
+            kind="proportion",
             role=Role.PRIMARY,
             direction=1,
             numerator=Measure("signup", "any"),
@@ -152,7 +151,7 @@ def test_metrics_of_events_resolve_to_measures_windows_and_covariates(tmp_path: 
 
     assert experiment.metric("conversion") == Metric(
         id="conversion",
-        kind=MetricKind.PROPORTION,
+        kind="proportion",
         role=Role.PRIMARY,
         direction=1,
         numerator=Measure("purchase", "any"),
@@ -163,7 +162,7 @@ def test_metrics_of_events_resolve_to_measures_windows_and_covariates(tmp_path: 
     )
     assert experiment.metric("revenue") == Metric(
         id="revenue",
-        kind=MetricKind.MEAN,
+        kind="mean",
         role=Role.SECONDARY,
         direction=1,
         numerator=revenue,

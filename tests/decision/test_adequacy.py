@@ -20,7 +20,6 @@ from exp_platform.config.experiment import (
     DecisionPlan,
     Effect,
     Experiment,
-    MetricKind,
 )
 from exp_platform.decision import Adequacy
 
@@ -60,7 +59,7 @@ def test_the_planned_baseline_comes_first() -> None:
 
 
 def test_a_planned_proportion_needs_no_data() -> None:
-    m = metric("orders", MetricKind.PROPORTION, mde=Effect(0.02, "absolute"), baseline=0.1)
+    m = metric("orders", "proportion", mde=Effect(0.02, "absolute"), baseline=0.1)
     row = early(unread(Status.INSUFFICIENT_DATA))
     a = Given([row], experiment(m), as_of=BEFORE_END).decide().adequacy
     assert a.basis == "mde"
@@ -78,7 +77,7 @@ def test_cuped_needs_fewer_users() -> None:
 
 def test_the_score_test_at_unequal_arms_needs_what_it_needs() -> None:
     """statsmodels' power of the pooled z at 9 to 1; Welch's formula would ask for a fifth more."""
-    m = metric("orders", MetricKind.PROPORTION, mde=Effect(0.02, "absolute"), baseline=0.1, test="score")
+    m = metric("orders", "proportion", mde=Effect(0.02, "absolute"), baseline=0.1, test="score")
     row = early(unread(Status.INSUFFICIENT_DATA))
     unequal = experiment(m, shares=(0.9, 0.1))
     a = Given([row], unequal, as_of=BEFORE_END).decide().adequacy
@@ -91,15 +90,13 @@ def test_the_score_test_at_unequal_arms_needs_what_it_needs() -> None:
 
 def test_a_ratio_needs_users_by_its_linearised_spread() -> None:
     """Control's ratio is 10 and the linearised value's standard deviation 5, as the rows have it."""
-    m = metric("orders", MetricKind.RATIO, mde=Effect(0.05, "relative"))
-    assert of(experiment(m)).required_users == of(experiment(replace(m, kind=MetricKind.MEAN))).required_users
+    m = metric("orders", "ratio", mde=Effect(0.05, "relative"))
+    assert of(experiment(m)).required_users == of(experiment(replace(m, kind="mean"))).required_users
 
 
 def test_a_quantiles_ranks_cost_users() -> None:
-    m = metric("orders", MetricKind.QUANTILE, mde=Effect(0.05, "relative"), q=0.9)
-    of_quantile, of_mean = (
-        of(experiment(x)).required_users for x in (m, replace(m, kind=MetricKind.MEAN, q=None))
-    )
+    m = metric("orders", "quantile", mde=Effect(0.05, "relative"), q=0.9)
+    of_quantile, of_mean = (of(experiment(x)).required_users for x in (m, replace(m, kind="mean", q=None)))
     assert of_quantile is not None
     assert of_mean is not None
     assert of_mean < of_quantile < 1.1 * of_mean
@@ -120,7 +117,7 @@ def test_strata_that_decide_need_fewer_users_too() -> None:
 
 
 def test_looks_cost_users() -> None:
-    m = metric("orders", MetricKind.PROPORTION, mde=Effect(0.02, "absolute"), baseline=0.1)
+    m = metric("orders", "proportion", mde=Effect(0.02, "absolute"), baseline=0.1)
     m = replace(m, window=DayWindow(0, 1))
     looks = tuple(date(2025, 3, 3 * i) for i in (1, 2, 3, 4))
     plans = (

@@ -12,7 +12,7 @@ from analyses.simulated import BEFORE_END, END, aggregates, block, experiment, m
 from decision.cases import PASSED, codes
 from exp_platform.aggregates import Aggregates
 from exp_platform.analyses.registry import analyse_all
-from exp_platform.config.experiment import DecisionPlan, Effect, Experiment, Guardrail, MetricKind, Role
+from exp_platform.config.experiment import DecisionPlan, Effect, Experiment, Guardrail, Role
 from exp_platform.config.readings import Earlier, Memory, Reading
 from exp_platform.decision import Decision, decide
 
@@ -33,7 +33,7 @@ def conversions(n: int, rate: float) -> np.ndarray:
 
 
 def test_the_better_of_two_treatments_is_shipped_with_its_own_lift() -> None:
-    spec = experiment(metric("buys", MetricKind.PROPORTION), shares=(0.4, 0.3, 0.3))
+    spec = experiment(metric("buys", "proportion"), shares=(0.4, 0.3, 0.3))
     arms = {"control": (8000, 0.10), "t1": (6000, 0.12), "t2": (6000, 0.14)}
     d = through(spec, aggregates(block("buys", v, conversions(*arm)) for v, arm in arms.items()))
     assert (d.winner, d.action, d.winning_variant) == ("treatment", "ship", "t2")
@@ -72,7 +72,7 @@ def test_cuped_finds_what_the_plain_test_does_not_and_compares_treatments_likewi
 
 def test_a_gain_that_ruins_the_guardrail_is_stopped() -> None:
     spec = experiment(
-        metric("buys", MetricKind.PROPORTION),
+        metric("buys", "proportion"),
         metric("errors", role=Role.GUARDRAIL, direction=-1, guardrail=GUARD),
     )
     noise = np.tile([0.0, 1.0, 2.0, 1.0], 1250)
@@ -89,7 +89,7 @@ def test_a_gain_that_ruins_the_guardrail_is_stopped() -> None:
 
 
 def test_a_broken_split_is_investigated_whatever_the_effect() -> None:
-    spec = experiment(metric("buys", MetricKind.PROPORTION))
+    spec = experiment(metric("buys", "proportion"))
     d = through(
         spec,
         aggregates(
@@ -100,9 +100,7 @@ def test_a_broken_split_is_investigated_whatever_the_effect() -> None:
 
 
 def test_no_conversion_anywhere_is_no_error() -> None:
-    spec = experiment(
-        metric("buys", MetricKind.PROPORTION), metric("errors", role=Role.GUARDRAIL, guardrail=GUARD)
-    )
+    spec = experiment(metric("buys", "proportion"), metric("errors", role=Role.GUARDRAIL, guardrail=GUARD))
     d = through(
         spec, aggregates(block(m, v, np.zeros(500)) for m in ("buys", "errors") for v in ("control", "t1"))
     )
@@ -116,7 +114,7 @@ def test_nobody_at_all_is_no_error() -> None:
 
 def test_a_significant_p_after_the_end_was_moved_does_not_ship() -> None:
     """An effect of p = .01 ships at the planned end, and not where that test had been read before the end was moved."""
-    spec = experiment(metric("buys", MetricKind.PROPORTION))
+    spec = experiment(metric("buys", "proportion"))
     day = aggregates(block("buys", v, conversions(5000, p)) for v, p in (("control", 0.100), ("t1", 0.1155)))
     assert through(spec, day).action == "ship"
     moved = through(replace(spec, earlier=READ_BEFORE), day)
@@ -130,7 +128,7 @@ def test_an_interim_look_ships_what_another_day_only_shows() -> None:
     plan = DecisionPlan(
         sequential="group_sequential", sequential_share=0.0, looks=(BEFORE_END,), required_sample_size=20_000
     )
-    spec = experiment(metric("buys", MetricKind.PROPORTION), decision=plan)
+    spec = experiment(metric("buys", "proportion"), decision=plan)
     blocks = [block("buys", v, conversions(5000, p)) for v, p in (("control", 0.10), ("t1", 0.137))]
     at, between, last = (
         through(spec, aggregates(blocks, as_of=day)) for day in (BEFORE_END, date(2025, 3, 11), END)

@@ -17,7 +17,6 @@ from exp_platform.config.experiment import (
     Experiment,
     Measure,
     Metric,
-    MetricKind,
     Role,
     TableSource,
     Variant,
@@ -34,7 +33,7 @@ EXPERIMENT = Experiment(
     variants=(Variant("control", 0.5), Variant("treatment", 0.5)),
     window=Window(date(2026, 1, 5), date(2026, 1, 18)),
     source=EventsSource(TABLE, TABLE, {}, "none"),
-    metrics=(Metric("orders", MetricKind.COUNT, Role.PRIMARY, 1, Measure("order", "count")),),
+    metrics=(Metric("orders", "count", Role.PRIMARY, 1, Measure("order", "count")),),
     analyses=AnalysisPlan(did_days=DAYS),
 )
 

@@ -20,7 +20,6 @@ from exp_platform.config.experiment import (
     Experiment,
     Measure,
     Metric,
-    MetricKind,
     Role,
     TableSource,
     UnitsSource,
@@ -110,7 +109,7 @@ def aggregates_of(
     return merged
 
 
-def metric(name: str, kind: MetricKind, numerator: Measure, **rest: Any) -> Metric:
+def metric(name: str, kind: str, numerator: Measure, **rest: Any) -> Metric:
     return Metric(name, kind, Role.SECONDARY, 1, numerator, **rest)
 
 
@@ -119,20 +118,20 @@ REVENUE = Measure("purchase", "sum")
 ANY_VIEW = Measure("view", "any")
 
 EVENT_METRICS = (
-    metric("converted", MetricKind.PROPORTION, ANY_VIEW, covariates=(Covariate("pre_converted", ANY_VIEW),)),
+    metric("converted", "proportion", ANY_VIEW, covariates=(Covariate("pre_converted", ANY_VIEW),)),
     metric(
         "orders",
-        MetricKind.COUNT,
+        "count",
         ORDERS,
         window=DayWindow(0, 3),
         covariates=(Covariate("pre_orders", ORDERS),),
     ),
-    metric("revenue", MetricKind.MEAN, REVENUE, covariates=(Covariate("pre_revenue", REVENUE),)),
-    metric("returned", MetricKind.RETENTION, ANY_VIEW, window=DayWindow(1, 3)),
-    metric("late_view", MetricKind.PROPORTION, ANY_VIEW, window=DayWindow(2)),
+    metric("revenue", "mean", REVENUE, covariates=(Covariate("pre_revenue", REVENUE),)),
+    metric("returned", "retention", ANY_VIEW, window=DayWindow(1, 3)),
+    metric("late_view", "proportion", ANY_VIEW, window=DayWindow(2)),
     metric(
         "order_value",
-        MetricKind.RATIO,
+        "ratio",
         REVENUE,
         denominator=ORDERS,
         window=DayWindow(0, 2),
@@ -141,7 +140,7 @@ EVENT_METRICS = (
             Covariate("pre_order_value.denominator", ORDERS),
         ),
     ),
-    metric("capped", MetricKind.MEAN, REVENUE, winsorise=Winsorise(0.3, 0.7)),
+    metric("capped", "mean", REVENUE, winsorise=Winsorise(0.3, 0.7)),
 )
 
 
@@ -172,15 +171,15 @@ def units_experiment(missing: str) -> Experiment:
         metrics=(
             metric(
                 "visit",
-                MetricKind.PROPORTION,
+                "proportion",
                 Measure("visit", "any"),
                 missing=missing,
                 covariates=covariates,
             ),
-            metric("spend", MetricKind.MEAN, Measure("spend", "sum"), missing=missing, covariates=covariates),
+            metric("spend", "mean", Measure("spend", "sum"), missing=missing, covariates=covariates),
             metric(
                 "spend_a_visit",
-                MetricKind.RATIO,
+                "ratio",
                 Measure("spend", "sum"),
                 denominator=Measure("visit", "sum"),
                 missing=missing,

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from exp_platform.aggregates import Aggregates, write_aggregates
-from exp_platform.config.experiment import AnalysisPlan, DayWindow, Experiment, Measure, MetricKind, Winsorise
+from exp_platform.config.experiment import AnalysisPlan, DayWindow, Experiment, Measure, Winsorise
 from exp_platform.kernels.aggregate import aggregate
 from exp_platform.kernels.merge import merge_aggregates
 from exp_platform.kernels.unit_days import unit_days
@@ -105,7 +105,7 @@ def test_the_daily_series_adds_up_to_the_totals_of_the_same_users() -> None:
     """One definition of a window: what the series sums is what the analyses are given."""
     metrics = tuple(m for m in SPEC.metrics if m.window == DayWindow() and m.winsorise is None)
     (day,) = aggregates_of(DATA, replace(SPEC, metrics=metrics), [DAYS[5]])
-    assert {m.kind for m in metrics} == {MetricKind.PROPORTION, MetricKind.MEAN}
+    assert {m.kind for m in metrics} == {"proportion", "mean"}
     for m in metrics:
         for variant in SPEC.variants:
             block = day.block(m.id, variant.id)
@@ -118,7 +118,7 @@ def test_the_daily_series_adds_up_to_the_totals_of_the_same_users() -> None:
 
 
 def winsorised(winsorise: Winsorise | None) -> Experiment:
-    capped = metric("m", MetricKind.MEAN, Measure("purchase", "sum"), winsorise=winsorise)
+    capped = metric("m", "mean", Measure("purchase", "sum"), winsorise=winsorise)
     return replace(SPEC, metrics=(capped,), segments=("device",), analyses=AnalysisPlan(enabled=("ab",)))
 
 

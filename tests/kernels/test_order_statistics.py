@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from exp_platform.aggregates import ALL
-from exp_platform.config.experiment import AnalysisPlan, Experiment, Measure, MetricKind
+from exp_platform.config.experiment import AnalysisPlan, Experiment, Measure
 from exp_platform.kernels import order_statistics
 from exp_platform.kernels.order_statistics import (
     Bracket,
@@ -120,7 +120,7 @@ def test_a_mass_of_equal_values_beside_the_quantile_widens_the_error_to_the_next
 
 
 def quantile_experiment(q: float = 0.75) -> Experiment:
-    spent = metric("spent", MetricKind.QUANTILE, Measure("purchase", "sum"), q=q)
+    spent = metric("spent", "quantile", Measure("purchase", "sum"), q=q)
     return replace(
         events_experiment(), metrics=(spent,), segments=("device",), analyses=AnalysisPlan(enabled=("ab",))
     )

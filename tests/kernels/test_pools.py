@@ -15,7 +15,7 @@ import pytest
 
 from exp_platform.aggregates import REPLICATE, Aggregates, write_aggregates
 from exp_platform.config.allocation import Allocation
-from exp_platform.config.experiment import AnalysisPlan, Behaviour, Experiment, MetricKind, SyntheticSource
+from exp_platform.config.experiment import AnalysisPlan, Behaviour, Experiment, SyntheticSource
 from exp_platform.kernels import pools
 from exp_platform.kernels.aggregate import aggregate
 from exp_platform.kernels.pools import MOST_STRATA, MOST_VALUES, RARER, ValueCounts, pools_of
@@ -36,7 +36,7 @@ from kernels.cases import (
 from kernels.naive import Naive
 from kernels.test_merge import random_data
 
-MEDIAN = metric("median_spend", MetricKind.QUANTILE, REVENUE, q=0.5)
+MEDIAN = metric("median_spend", "quantile", REVENUE, q=0.5)
 SPEC = events_experiment(metrics=(*EVENT_METRICS, MEDIAN))
 RAMP = replace(
     SPEC,

@@ -19,7 +19,6 @@ from exp_platform.config.experiment import (
     Experiment,
     Measure,
     Metric,
-    MetricKind,
     UnitsSource,
 )
 from exp_platform.kernels.aggregate import aggregate
@@ -49,7 +48,7 @@ SPEC = replace(
     source=replace(EVENTS, dedupe="event_id"),
     metrics=(
         *[m for m in events_experiment().metrics if m.winsorise is None],
-        metric("spend_late", MetricKind.MEAN, REVENUE, window=DayWindow(2, 4)),
+        metric("spend_late", "mean", REVENUE, window=DayWindow(2, 4)),
     ),
     segments=(),
 )
@@ -296,8 +295,8 @@ def test_rows_of_a_units_table_outside_the_window_are_told_of() -> None:
         units_experiment("exclude"),
         source=UnitsSource(TABLE, {"A": "control", "B": "blue"}, ("visit", "spend"), (), {}),
         metrics=(
-            metric("visit", MetricKind.PROPORTION, Measure("visit", "any"), missing="exclude"),
-            metric("spend", MetricKind.MEAN, Measure("spend", "sum"), missing="exclude"),
+            metric("visit", "proportion", Measure("visit", "any"), missing="exclude"),
+            metric("spend", "mean", Measure("spend", "sum"), missing="exclude"),
         ),
     )
     rows = [

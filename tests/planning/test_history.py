@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 
 from analyses.simulated import UNITS, experiment, metric
 from exp_platform import cli
-from exp_platform.config.experiment import Effect, MetricKind, Role, Winsorise
+from exp_platform.config.experiment import Effect, Role, Winsorise
 from exp_platform.errors import DataError
 from exp_platform.planning.history import earlier_users
 from exp_platform.planning.known import Known
@@ -60,7 +60,7 @@ def test_the_gain_is_what_a_regression_on_the_past_leaves_less(tmp_path: Path) -
 def test_a_ratio_has_the_spread_of_the_delta_method(tmp_path: Path) -> None:
     top, bottom = SPEND * VISITS, VISITS
     ratio = top.mean() / bottom.mean()
-    found = known(tmp_path, metric("value", MetricKind.RATIO, covariates=["before"]))
+    found = known(tmp_path, metric("value", "ratio", covariates=["before"]))
     assert found.mean == pytest.approx(ratio, rel=1e-12)
     linear = (top - ratio * bottom) / bottom.mean()
     assert found.sd == pytest.approx(linear.std(ddof=1), rel=1e-9)
@@ -69,7 +69,7 @@ def test_a_ratio_has_the_spread_of_the_delta_method(tmp_path: Path) -> None:
 
 
 def test_a_proportion_is_a_share_of_users(tmp_path: Path) -> None:
-    found = known(tmp_path, metric("bought", MetricKind.PROPORTION))
+    found = known(tmp_path, metric("bought", "proportion"))
     assert found.mean == pytest.approx((SPEND > 8).mean(), rel=1e-12)
 
 
@@ -82,7 +82,7 @@ def test_capped_values_have_the_spread_that_is_compared(tmp_path: Path) -> None:
 def test_a_quantiles_spread_is_its_standard_error_times_the_root_of_n(tmp_path: Path) -> None:
     """Against the density there: sqrt(q (1 - q)) / f, of the normal law that the values have."""
     values = np.random.default_rng(1).normal(10.0, 3.0, 200_000)
-    found = known(tmp_path, metric("wait", MetricKind.QUANTILE, q=0.5), {"wait": values})
+    found = known(tmp_path, metric("wait", "quantile", q=0.5), {"wait": values})
     assert found.mean == pytest.approx(10.0, abs=0.05)
     assert found.sd == pytest.approx(3.0 * np.sqrt(np.pi / 2), rel=0.05)
 
@@ -108,7 +108,7 @@ def test_of_a_table_of_users_a_missing_covariate_has_a_flag(tmp_path: Path) -> N
 def test_csv_is_read_too(tmp_path: Path) -> None:
     path = tmp_path / "users.csv"
     csv.write_csv(pa.table({"spend": SPEND, "bought": SPEND > 8}), path)
-    found = earlier_users(experiment(metric("spend"), metric("bought", MetricKind.PROPORTION)), path)
+    found = earlier_users(experiment(metric("spend"), metric("bought", "proportion")), path)
     assert set(found.metrics) == {"spend", "bought"}
     assert found.metrics["spend"].mean == pytest.approx(SPEND.mean(), rel=1e-12)
     assert found.arrivals is None
@@ -137,7 +137,7 @@ def test_a_file_that_says_nothing_of_any_metric_is_refused(
         earlier_users(experiment(metric("spend")), path)
 
 
-WAIT, VALUE = metric("x", MetricKind.QUANTILE, q=0.9), metric("x", MetricKind.RATIO)
+WAIT, VALUE = metric("x", "quantile", q=0.9), metric("x", "ratio")
 FLAT = np.zeros(N)
 SILENT = {  # why a metric's history gives no plan -> the metric, its columns, what is told
     "a quantile within a tie": (WAIT, {"x": FLAT}, "lies within a tie at 0 .*: choose another q"),
@@ -153,7 +153,7 @@ SILENT = {  # why a metric's history gives no plan -> the metric, its columns, w
         {"x": np.where(np.arange(N) < 9, 1.0, 0.0)},
         "does not vary .*: choose caps closer to 0 and 1",
     ),
-    "nobody does it": (metric("x", MetricKind.PROPORTION), {"x": FLAT}, "between 0 and 1, not 0: give one that"),
+    "nobody does it": (metric("x", "proportion"), {"x": FLAT}, "between 0 and 1, not 0: give one that"),
     "a ratio to nothing": (
         VALUE,
         {"x.numerator": SPEND, "x.denominator": FLAT},
@@ -231,7 +231,7 @@ class TestCommand:
     """`exp plan --history`, without a platform around it."""
 
     SPEC = experiment(
-        metric("wait", MetricKind.QUANTILE, q=0.9, mde=Effect(0.05, "relative")),
+        metric("wait", "quantile", q=0.9, mde=Effect(0.05, "relative")),
         metric("spend", mde=Effect(0.05, "relative")),
     )
 

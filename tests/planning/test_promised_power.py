@@ -16,7 +16,7 @@ from scipy import stats as scipy_stats
 from analyses.simulated import aggregates, block, experiment, metric
 from exp_platform.analyses import guardrails
 from exp_platform.analyses.planned import Expected, required_always_valid
-from exp_platform.config.experiment import DecisionPlan, Effect, Guardrail, MetricKind, Role
+from exp_platform.config.experiment import DecisionPlan, Effect, Guardrail, Role
 from exp_platform.kernels.order_statistics import Bracket, Bracketed, quantile_numbers
 from exp_platform.planning.metric_plan import plan_metric
 from exp_platform.stats.adjustment import adjust
@@ -82,28 +82,28 @@ WAIT = scipy_stats.norm(10.0, 3.0)
 WAIT_SD = np.sqrt(0.8 * 0.2) / WAIT.pdf(WAIT.ppf(0.8))
 CAPPED = np.minimum(np.random.default_rng(0).gamma(2.0, 2.0, 1_000_000), 10.0)
 
-CASES: dict[str, tuple[MetricKind, dict[str, object], Expected, float, Draw, P, tuple[float, float]]] = {
-    "proportion": (MetricKind.PROPORTION, {}, Expected(0.2), 0.05,
+CASES: dict[str, tuple[str, dict[str, object], Expected, float, Draw, P, tuple[float, float]]] = {
+    "proportion": ("proportion", {}, Expected(0.2), 0.05,
                    lambda rng, n, e: (rng.random(n) < 0.2 + e).astype(float), welch, (0.5, 0.5)),
     "retention by the score test, 90 / 10": (
-        MetricKind.RETENTION, {"test": "score"}, Expected(0.1), 0.04,
+        "retention", {"test": "score"}, Expected(0.1), 0.04,
         lambda rng, n, e: (rng.random(n) < 0.1 + e).astype(float), score, (0.9, 0.1)),
     "fewer, by the score test, 90 / 10": (
-        MetricKind.PROPORTION, {"test": "score", "direction": -1}, Expected(0.2), 0.05,
+        "proportion", {"test": "score", "direction": -1}, Expected(0.2), 0.05,
         lambda rng, n, e: (rng.random(n) < 0.2 + e).astype(float), score, (0.9, 0.1)),
     "score test, 10 / 90": (
-        MetricKind.PROPORTION, {"test": "score"}, Expected(0.1), 0.04,
+        "proportion", {"test": "score"}, Expected(0.1), 0.04,
         lambda rng, n, e: (rng.random(n) < 0.1 + e).astype(float), score, (0.1, 0.9)),
-    "count": (MetricKind.COUNT, {}, Expected(3.0, np.sqrt(3.0)), 0.2,
+    "count": ("count", {}, Expected(3.0, np.sqrt(3.0)), 0.2,
               lambda rng, n, e: rng.poisson(3.0 + e, n).astype(float), welch, (0.5, 0.5)),
-    "mean, 80 / 20": (MetricKind.MEAN, {}, Expected(10.0, 3.0), 0.4,
+    "mean, 80 / 20": ("mean", {}, Expected(10.0, 3.0), 0.4,
                       lambda rng, n, e: rng.normal(10.0 + e, 3.0, n), welch, (0.8, 0.2)),
-    "winsorised mean": (MetricKind.MEAN, {}, Expected(float(CAPPED.mean()), float(CAPPED.std())), 0.25,
+    "winsorised mean": ("mean", {}, Expected(float(CAPPED.mean()), float(CAPPED.std())), 0.25,
                         capped, welch, (0.5, 0.5)),
-    "ratio": (MetricKind.RATIO, {}, Expected(0.3, float(RATIO_SD)), 0.03, orders_a_visit, ratio, (0.5, 0.5)),
-    "quantile": (MetricKind.QUANTILE, {"q": 0.8}, Expected(float(WAIT.ppf(0.8)), float(WAIT_SD)), 0.5,
+    "ratio": ("ratio", {}, Expected(0.3, float(RATIO_SD)), 0.03, orders_a_visit, ratio, (0.5, 0.5)),
+    "quantile": ("quantile", {"q": 0.8}, Expected(float(WAIT.ppf(0.8)), float(WAIT_SD)), 0.5,
                  lambda rng, n, e: rng.normal(10.0 + e, 3.0, n), quantile, (0.5, 0.5)),
-    "CUPED": (MetricKind.MEAN, {"covariates": ["past"]}, Expected(10.0, 1.0, 0.64), 0.08,
+    "CUPED": ("mean", {"covariates": ["past"]}, Expected(10.0, 1.0, 0.64), 0.08,
               with_past, cuped, (0.5, 0.5)),
 }  # fmt: skip
 

@@ -19,7 +19,7 @@ from exp_platform.analyses.rows import (
     ResultRow,
 )
 from exp_platform.checks import CheckResult
-from exp_platform.config.experiment import Effect, Experiment, Guardrail, MetricKind, RelativeMethod, Role
+from exp_platform.config.experiment import Effect, Experiment, Guardrail, RelativeMethod, Role
 from exp_platform.decision import decide
 from exp_platform.report.content import Report
 from exp_platform.results.stored import StoredDecision
@@ -30,7 +30,7 @@ PASSED = CheckResult(END, "schema", "error", "passed", 0.0, 0.0, "all columns ar
 def spec(**more: Any) -> Experiment:
     """A proportion that decides, a mean with a covariate, a guardrail and a segment."""
     return experiment(
-        metric("buys", MetricKind.PROPORTION, mde=Effect(0.2, "relative")),
+        metric("buys", "proportion", mde=Effect(0.2, "relative")),
         metric("spend", role=Role.SECONDARY, covariates=("before",)),
         metric("visits", role=Role.GUARDRAIL, guardrail=Guardrail(Effect(0.1, "relative"), "warning")),
         segments=("device",),

@@ -9,14 +9,14 @@ from dataclasses import replace
 from rich.console import Console
 
 from analyses.simulated import experiment, metric
-from exp_platform.config.experiment import DayWindow, DecisionPlan, Effect, Guardrail, MetricKind, Role
+from exp_platform.config.experiment import DayWindow, DecisionPlan, Effect, Guardrail, Role
 from exp_platform.planning.arrivals import Arrivals
 from exp_platform.planning.known import Known
 from exp_platform.planning.metric_plan import MetricPlan, plan_metric
 from exp_platform.report.plan import durations_table, plan_json, plan_lines, plan_table
 
 BUYS = metric(
-    "buys_in_a_week", MetricKind.PROPORTION, baseline=0.1, mde=Effect(0.1, "relative"), covariates=["x"],
+    "buys_in_a_week", "proportion", baseline=0.1, mde=Effect(0.1, "relative"), covariates=["x"],
     window=DayWindow(0, 7),
 )  # fmt: skip
 GUARD = metric("minutes", role=Role.GUARDRAIL, guardrail=Guardrail(Effect(0.05, "relative"), "critical"))

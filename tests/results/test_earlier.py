@@ -9,7 +9,6 @@ import pytest
 
 from analyses.simulated import experiment, metric
 from exp_platform.config.environment import Environment
-from exp_platform.config.experiment import MetricKind
 from exp_platform.errors import DataError
 from exp_platform.planning.known import Earlier
 from exp_platform.results.earlier import earlier_results
@@ -50,7 +49,7 @@ def test_a_metric_that_another_experiment_has_no_result_of_is_told(environment: 
 def test_results_that_say_nothing_of_the_metrics_are_refused(environment: Environment) -> None:
     carry_out(a_run(environment, "r1", (D3,)))
     results = Results(environment)
-    counted = experiment(metric("orders", MetricKind.COUNT), metric("visits"))
+    counted = experiment(metric("orders", "count"), metric("visits"))
     with pytest.raises(
         DataError, match=r"--like exp_a has results of buys, orders: none .* \(orders, visits\)"
     ):

@@ -14,7 +14,7 @@ from exp_platform.aggregates import Aggregates, DailyRow, Pooled, write_aggregat
 from exp_platform.checks import CheckResult
 from exp_platform.config.analyses import NAMES
 from exp_platform.config.environment import Environment
-from exp_platform.config.experiment import Experiment, MetricKind
+from exp_platform.config.experiment import Experiment
 from exp_platform.config.hashing import config_hash
 from exp_platform.json_file import write_json
 from exp_platform.stages.execute import execute
@@ -26,7 +26,7 @@ D1, D2, D3 = date(2025, 3, 12), date(2025, 3, 13), date(2025, 3, 14)
 
 def an_experiment(experiment_id: str = "exp_a") -> Experiment:
     """Two metrics, two arms, 1 to 14 March 2025."""
-    buys = metric("buys", MetricKind.PROPORTION)
+    buys = metric("buys", "proportion")
     return replace(experiment(metric("orders"), buys), id=experiment_id)
 
 

@@ -18,7 +18,6 @@ from exp_platform.config.experiment import (
     Experiment,
     Measure,
     Metric,
-    MetricKind,
     Role,
     TableSource,
     UnitsSource,
@@ -119,7 +118,7 @@ def write_csv(path: Path, rows: Rows, zone: str | None = None) -> Path:
     return path
 
 
-def metric(metric_id: str, kind: MetricKind, measure: Measure, **rest: Any) -> Metric:
+def metric(metric_id: str, kind: str, measure: Measure, **rest: Any) -> Metric:
     return Metric(metric_id, kind, Role.PRIMARY, 1, measure, **rest)
 
 
@@ -139,8 +138,8 @@ def events_experiment(folder: Path, kind: Any = "parquet", **rest: Any) -> Exper
         window=BERLIN,
         source=source,
         metrics=(
-            metric("converted", MetricKind.PROPORTION, Measure("order", "any")),
-            metric("revenue", MetricKind.MEAN, Measure("order", "sum")),
+            metric("converted", "proportion", Measure("order", "any")),
+            metric("revenue", "mean", Measure("order", "sum")),
         ),
         segments=("device",),
     )
@@ -160,8 +159,8 @@ def units_experiment(location: Path, kind: Any = "csv", columns: dict[str, str] 
         id="mailing",
         source=source,
         metrics=(
-            metric("visited", MetricKind.PROPORTION, Measure("visited", "any"), missing="error"),
-            metric("spent", MetricKind.MEAN, Measure("spent", "sum"), missing="exclude"),
+            metric("visited", "proportion", Measure("visited", "any"), missing="error"),
+            metric("spent", "mean", Measure("spent", "sum"), missing="exclude"),
         ),
         segments=("channel",),
     )

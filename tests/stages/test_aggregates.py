@@ -13,7 +13,6 @@ import pytest
 
 from exp_platform.aggregates import Aggregates, read_aggregates
 from exp_platform.config.environment import Environment
-from exp_platform.config.experiment import MetricKind
 from exp_platform.errors import DataError, ExpPlatformError
 from exp_platform.json_file import write_json
 from exp_platform.kernels.pools import MOST_VALUES
@@ -38,7 +37,7 @@ from kernels.cases import (
 
 pytestmark = pytest.mark.e2e  # commit after commit, or Spark: longer than a unit test may take
 
-MEDIAN = metric("median_spend", MetricKind.QUANTILE, REVENUE, q=0.5)
+MEDIAN = metric("median_spend", "quantile", REVENUE, q=0.5)
 SPEC = events_experiment(metrics=(*EVENT_METRICS, MEDIAN))
 DAYS = [SPEC.window.start + timedelta(days=day) for day in (2, 5)]
 

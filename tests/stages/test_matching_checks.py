@@ -16,7 +16,7 @@ import pytest
 
 from exp_platform.checks import CheckResult
 from exp_platform.config.allocation import Allocation
-from exp_platform.config.experiment import EventsSource, Experiment, Measure, MetricKind, QualityThresholds
+from exp_platform.config.experiment import EventsSource, Experiment, Measure, QualityThresholds
 from exp_platform.kernels.clean import clean_bucket
 from exp_platform.kernels.measured import Measured
 from exp_platform.stages.quality_checks import judge
@@ -104,9 +104,9 @@ class World:
 SPEC = events_experiment(
     Path("unused"),
     metrics=(
-        metric("converted", MetricKind.PROPORTION, Measure("order", "any")),
-        metric("revenue", MetricKind.MEAN, Measure("order", "sum")),
-        metric("views", MetricKind.COUNT, Measure("view", "count")),
+        metric("converted", "proportion", Measure("order", "any")),
+        metric("revenue", "mean", Measure("order", "sum")),
+        metric("views", "count", Measure("view", "count")),
     ),
     segments=(),
 )

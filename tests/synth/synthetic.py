@@ -12,7 +12,6 @@ from exp_platform.config.experiment import (
     Experiment,
     Measure,
     Metric,
-    MetricKind,
     Role,
     SyntheticSource,
     Variant,
@@ -37,7 +36,7 @@ def synthetic(n_users: int, arms: int = 2, experiment_id: str = "exp_synth", **s
     }
     source = SyntheticSource(n_users=n_users, days=DAYS, **{**defaults, **settings})
     names = ("control", *(f"t{i}" for i in range(1, arms)))
-    conversion = Metric("conversion", MetricKind.PROPORTION, Role.PRIMARY, 1, Measure("purchase", "any"))
+    conversion = Metric("conversion", "proportion", Role.PRIMARY, 1, Measure("purchase", "any"))
     return Experiment(
         id=experiment_id,
         owner="nobody",
@@ -47,7 +46,7 @@ def synthetic(n_users: int, arms: int = 2, experiment_id: str = "exp_synth", **s
         source=source,
         metrics=(
             conversion,
-            replace(conversion, id="revenue", kind=MetricKind.MEAN, numerator=Measure("purchase", "sum")),
+            replace(conversion, id="revenue", kind="mean", numerator=Measure("purchase", "sum")),
         ),
     )
 

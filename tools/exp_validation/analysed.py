@@ -22,7 +22,6 @@ from exp_platform.config.experiment import (
     Guardrail,
     Measure,
     Metric,
-    MetricKind,
     Role,
     TableSource,
     Variant,
@@ -54,7 +53,7 @@ def _experiment(decision: DecisionPlan, *metrics: Metric, segments: tuple[str, .
 
 
 def _metric(id: str, population: Population, role: Role, guardrail: Guardrail | None = None) -> Metric:
-    kind = MetricKind.PROPORTION if isinstance(population, Discrete) else MetricKind.MEAN
+    kind = "proportion" if isinstance(population, Discrete) else "mean"
     return Metric(id, kind, role, 1, Measure(id, "any"), guardrail=guardrail)
 
 

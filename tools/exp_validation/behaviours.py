@@ -23,7 +23,6 @@ from exp_platform.config.experiment import (
     Experiment,
     Measure,
     Metric,
-    MetricKind,
     QualityThresholds,
     Role,
     TableSource,
@@ -95,7 +94,7 @@ def plan(source: EventsSource | UnitsSource = EVENTS, **decision: object) -> Exp
         window=Window(START, END),
         source=source,
         metrics=tuple(
-            Metric(id, MetricKind.MEAN, Role.INFORMATIONAL if i else Role.PRIMARY, 1, Measure(id, "sum"))
+            Metric(id, "mean", Role.INFORMATIONAL if i else Role.PRIMARY, 1, Measure(id, "sum"))
             for i, id in enumerate(METRICS)
         ),
         decision=DecisionPlan(**decision),  # type: ignore[arg-type]

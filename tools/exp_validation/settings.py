@@ -26,7 +26,6 @@ from exp_platform.config.experiment import (
     Guardrail,
     Measure,
     Metric,
-    MetricKind,
     Role,
     SyntheticSource,
     Variant,
@@ -155,11 +154,11 @@ def settings() -> list[Setting]:
 _ORDER, _VIEW = Measure("purchase", "any"), Measure("pageview", "count")
 _REVENUE = Measure("purchase", "sum")
 _METRICS = (
-    Metric("conversion", MetricKind.PROPORTION, Role.PRIMARY, 1, _ORDER, baseline=BASELINE, mde=Effect(0.1, "absolute"),
+    Metric("conversion", "proportion", Role.PRIMARY, 1, _ORDER, baseline=BASELINE, mde=Effect(0.1, "absolute"),
            covariates=(Covariate("pre_conversion", _ORDER),)),
-    Metric("conversion_3_days", MetricKind.PROPORTION, Role.INFORMATIONAL, 1, _ORDER, window=DayWindow(0, 3)),
-    Metric("revenue", MetricKind.MEAN, Role.INFORMATIONAL, 1, _REVENUE, covariates=(Covariate("pre_revenue", _REVENUE),)),
-    Metric("pageviews", MetricKind.COUNT, Role.GUARDRAIL, 1, _VIEW, covariates=(Covariate("pre_pageviews", _VIEW),),
+    Metric("conversion_3_days", "proportion", Role.INFORMATIONAL, 1, _ORDER, window=DayWindow(0, 3)),
+    Metric("revenue", "mean", Role.INFORMATIONAL, 1, _REVENUE, covariates=(Covariate("pre_revenue", _REVENUE),)),
+    Metric("pageviews", "count", Role.GUARDRAIL, 1, _VIEW, covariates=(Covariate("pre_pageviews", _VIEW),),
            guardrail=Guardrail(Effect(0.05, "relative"), "warning")),
 )  # fmt: skip
 

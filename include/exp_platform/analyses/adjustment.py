@@ -16,16 +16,17 @@ from exp_platform.analyses.comparison import (
     compare,
     pair_of,
 )
+from exp_platform.analyses.estimators import estimator_of
 from exp_platform.analyses.family import is_final, level_of, may_find
 from exp_platform.analyses.health import Cells, health
 from exp_platform.analyses.looks import at_look
-from exp_platform.analyses.periods import of_value, periods_of
+from exp_platform.analyses.periods import periods_of
 from exp_platform.analyses.planned import Expected, planned_size, recent_users
 from exp_platform.analyses.rows import ResultRow, Status
 from exp_platform.analyses.sizes import MIN_USERS_ARM
 from exp_platform.config.allocation import CROSS, PERIOD, in_period
 from exp_platform.config.analyses import METHODS, Method
-from exp_platform.config.experiment import Experiment, Metric, MetricKind
+from exp_platform.config.experiment import Experiment, Metric
 from exp_platform.stats.adjustment import Adjusted, adjust
 from exp_platform.stats.arms import Arms
 from exp_platform.stats.moments import Moments
@@ -64,8 +65,8 @@ class Adjustment:
 def why_not(experiment: Experiment, metric: Metric, method: str) -> str | None:
     """Why a metric cannot be adjusted whatever the data, or None where it can."""
     by = METHODS[method]
-    if metric.kind is MetricKind.QUANTILE:
-        return "quantile metrics are not adjusted"
+    if not metric.traits.adjusted:
+        return f"{metric.kind} metrics are not adjusted"
     if by.covariates and not metric.covariates:
         return "the metric has no covariates"
     return "the spec names no strata" if by.strata and not experiment.analyses.strata else None
@@ -84,15 +85,15 @@ def adjustment(
     periods = periods_of(aggregates, metric.id, ALL, ALL, "total")
     if not METHODS[method].adjusts or why_not(experiment, metric, method) is not None or not large:
         return None
-    by, first = METHODS[method], 2 if metric.kind is MetricKind.RATIO else 1
-    names = next(iter(large.values())).columns[first:] if by.covariates else ()
+    by = METHODS[method]
+    names = next(iter(large.values())).columns[len(metric.traits.columns) :] if by.covariates else ()
     whole = [[b.moments] for b in large.values()] if periods is None else periods.cells
     starts = (None,) if periods is None else periods.starts
     try:
         strata = _strata(
             experiment, aggregates, metric, tuple(large), starts, whole if not by.strata else None
         )
-        cells = of_value(metric, strata.cells, whole)
+        cells = estimator_of(metric).linearise(strata.cells, whole)
         adjusted = adjust(cells, 0, range(1, 1 + len(names)), experiment.analyses.slopes)
     except ValueError:
         return None

@@ -10,10 +10,8 @@ import math
 from collections.abc import Sequence
 
 from exp_platform.aggregates import Block
-from exp_platform.analyses.planned import PROPORTIONS
-from exp_platform.config.experiment import Metric, MetricKind
 from exp_platform.stats.quantile import jumps
-from exp_platform.stats.skewness import ENOUGH, Spread, of_ratio, of_standardised, users_needed
+from exp_platform.stats.skewness import ENOUGH, Spread, of_standardised, users_needed
 
 WINSORISE = "winsorise"
 RATIO_REMEDY = "test the numerator per user as a metric of its own, which can be winsorised"
@@ -24,23 +22,6 @@ FEW_NONZERO = 50  # users with a value other than 0 an arm, else
 SKEWED = 1 / math.sqrt(ENOUGH)
 
 
-def caution(
-    metric: Metric, control: Block, treatment: Block, periods: Sequence[tuple[float, Block, Block]] = ()
-) -> str | None:
-    """Why a row's numbers may be off, or None. A ratio is judged as the mean of its denominator's units.
-
-    Under a ramp `periods` are weights with both arms' blocks: means are as skewed as those make them.
-    """
-    if metric.q is not None:  # its interval is made of ranks, which know no tail
-        return _jumping(metric.q, control, treatment)
-    if control.successes is None or treatment.successes is None:
-        return None
-    arms = [_spread(metric, block) for block in (control, treatment)]
-    strata = [(w, _spread(metric, c), _spread(metric, t)) for w, c, t in periods]
-    remedy = RATIO_REMEDY if metric.kind is MetricKind.RATIO else WINSORISE
-    return caution_of(arms[0], arms[1], proportion=metric.kind in PROPORTIONS, strata=strata, remedy=remedy)
-
-
 def caution_of(
     control: Spread,
     treatment: Spread,
@@ -49,7 +30,10 @@ def caution_of(
     strata: Sequence[tuple[float, Spread, Spread]] = (),
     remedy: str = WINSORISE,
 ) -> str | None:
-    """The same from what it rests on; the direction that does harm is told first. `remedy` is that of a heavy tail."""
+    """Why the numbers of two arms may be off, or None; the direction that does harm is told first.
+
+    `strata` are the periods of a ramp with their weights, `remedy` that of a heavy tail.
+    """
     listed = list(strata) or [(1.0, control, treatment)]
     if not proportion:
         listed = [(w, c.as_spread_as(t), t.as_spread_as(c)) for w, c, t in listed]
@@ -79,7 +63,7 @@ def few(control: Spread, treatment: Spread, *, proportion: bool) -> str | None:
     return f"an arm has {least} users with a value other than 0, fewer than {FEW_NONZERO}: p and interval are rough"
 
 
-def _jumping(q: float, control: Block, treatment: Block) -> str | None:
+def jumping(q: float, control: Block, treatment: Block) -> str | None:
     """Values beside a quantile that jump keep p and interval honest by a wide error, so that little is found."""
     for arm in (control, treatment):
         low, high, error = arm.quantile_low, arm.quantile_high, arm.quantile_error
@@ -102,12 +86,3 @@ def _heavy_tail(control: Spread, treatment: Spread, remedy: str) -> str | None:
                 f"{needed:,.0f}: p and interval are rough; {remedy}"
             )
     return None
-
-
-def _spread(metric: Metric, block: Block) -> Spread:
-    moments, nonzero = block.moments, block.successes or 0
-    if metric.kind is MetricKind.RATIO:
-        return of_ratio(
-            moments, nonzero, counted=metric.denominator is not None and metric.denominator.agg != "sum"
-        )
-    return Spread(moments.n, float(moments.mean[0]), moments.variance(0), nonzero)

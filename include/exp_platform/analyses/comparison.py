@@ -9,32 +9,24 @@ from functools import cached_property
 from typing import Any, Literal
 
 from exp_platform.aggregates import ALL, Aggregates, Block
-from exp_platform.analyses.caution import caution
+from exp_platform.analyses.estimators import Test, estimator_of
 from exp_platform.analyses.family import Level
 from exp_platform.analyses.periods import Periods, periods_of
-from exp_platform.analyses.planned import PROPORTIONS, tuned_size
+from exp_platform.analyses.planned import tuned_size
 from exp_platform.analyses.relative import relative_columns
 from exp_platform.analyses.rows import ResultRow, Status
 from exp_platform.analyses.sizes import (
     MIN_USERS,
     MIN_USERS_ARM,
-    START_BEYOND,
-    START_NONZERO,
-    START_OUTCOMES,
     START_USERS_ARM,
 )
 from exp_platform.config.allocation import PERIOD
-from exp_platform.config.experiment import Experiment, Metric, MetricKind, RelativeMethod
-from exp_platform.stats.arms import Arm, Arms, arm_mean, arm_ratio
-from exp_platform.stats.exact import Exact, proportions
+from exp_platform.config.experiment import Experiment, Metric, RelativeMethod
+from exp_platform.stats.arms import Arm, Arms
 from exp_platform.stats.moments import Moments
 from exp_platform.stats.multiplicity import Corrected
-from exp_platform.stats.proportions import Count, Score
-from exp_platform.stats.quantile import arm_quantile, fewest_users, rank_interval
 from exp_platform.stats.sequential import half_width, rho
-from exp_platform.stats.welch import Difference, difference, mean_interval
-
-Test = Difference | Score | Exact
+from exp_platform.stats.welch import Difference
 
 
 @dataclass(frozen=True)
@@ -66,7 +58,7 @@ class Comparison:
             as_of_date=self.as_of_date,
             method=self.method,
             metric_id=self.metric.id,
-            metric_kind=str(self.metric.kind),
+            metric_kind=self.metric.kind,
             role=str(self.metric.role),
             treatment_id=self.treatment_id,
             control_id=self.experiment.control.id,
@@ -141,52 +133,15 @@ def too_small(n_control: int, n_treatment: int) -> str | None:
 
 def too_small_for(metric: Metric, n_control: int, n_treatment: int) -> str | None:
     """Why two arms are too small to compare on this metric, or None where they are not."""
-    small = too_small(n_control, n_treatment)
-    if (
-        small is None
-        and metric.q is not None
-        and rank_interval(min(n_control, n_treatment), metric.q) is None
-    ):
-        return (
-            f"{n_control} users in control and {n_treatment} in treatment: an interval of the {metric.q:g} quantile "
-            f"needs {fewest_users(metric.q)} an arm"
-        )
-    return small
-
-
-def arm_of(metric: Metric, block: Block) -> Arm:
-    """The arm's mean, for a ratio the ratio of means by the delta method, for a quantile that quantile.
-
-    Raises ValueError where a ratio divides by zero, or a quantile has too few users or lies within a tie.
-    """
-    if metric.q is not None:
-        if block.quantile is None or block.quantile_error is None:
-            raise ValueError(f"the aggregates hold no {metric.q:g} quantile: run again without skipping them")
-        return arm_quantile(block.moments.n, metric.q, block.quantile, block.quantile_error)
-    return arm_ratio(block.moments) if metric.kind is MetricKind.RATIO else arm_mean(block.moments)
+    return too_small(n_control, n_treatment) or estimator_of(metric).too_few(n_control, n_treatment)
 
 
 def arms_of(metric: Metric, pair: Pair) -> Arms:
-    """Both arms, control first, under a ramp standardised over its periods; raises as `arm_of` does."""
+    """Both arms, control first, under a ramp standardised over its periods; ValueError where one cannot be estimated."""
     if pair.periods is not None:
         return pair.periods.arms(metric, pair.control.variant_id, pair.treatment.variant_id)
-    return Arms(arm_of(metric, pair.control), arm_of(metric, pair.treatment))
-
-
-def effect_test(metric: Metric, pair: Pair, arms: Arms, *, adjusted: bool) -> Test:
-    """The metric's test of `treatment - control`: of its counts where it asks for the score test, else Welch's.
-
-    `arms` are those of the pair; where they are adjusted they are no counts, so they are tested by Welch. Nobody in one arm
-    and everybody in the other has no variance for Welch, and nothing to adjust, but is the clearest difference that counts
-    can show: they are tested as counts. Raises ValueError where nothing varies.
-    """
-    if metric.kind in PROPORTIONS:
-        counts = [Count(block.successes or 0, block.moments.n) for block in pair]
-        if {(c.successes == 0, c.failures == 0) for c in counts} == {(True, False), (False, True)}:
-            return proportions(*counts)
-        if metric.test == "score" and not adjusted:
-            return proportions(*counts)
-    return difference(*arms)
+    estimator = estimator_of(metric)
+    return Arms(estimator.arm(pair.control), estimator.arm(pair.treatment))
 
 
 @dataclass(frozen=True)
@@ -206,12 +161,13 @@ class Compared:
 
         Under a ramp skewed means are so within the periods: there arms are unequal.
         """
+        estimator = estimator_of(self.comparison.metric)
         periods, control, treatment = self.pair.periods, self.pair.control, self.pair.treatment
         if periods is None:
-            return caution(self.comparison.metric, control, treatment)
+            return estimator.caution(control, treatment)
         sides = (periods.blocks[block.variant_id] for block in self.pair)
         strata = list(zip(periods.weights.tolist(), *sides, strict=True))
-        return caution(self.comparison.metric, control, treatment, strata)
+        return estimator.caution(control, treatment, strata)
 
     def row(
         self,
@@ -247,12 +203,7 @@ class Compared:
     def _description(self, side: int, name: str, level: float) -> dict[str, Any]:
         """One arm's own numbers: of the metric as it is, never adjusted. A quantile has its rank interval."""
         block, arm = tuple(self.pair)[side], self.plain[:2][side]
-        if self.comparison.metric.q is not None:
-            low, high = block.quantile_low, block.quantile_high
-        elif isinstance(self.test, Difference):
-            low, high = mean_interval(arm, level)
-        else:
-            low, high = self.test.rate_interval((self.test.control, self.test.treatment)[side], level)
+        low, high = estimator_of(self.comparison.metric).own_interval(block, arm, self.test, level)
         return {
             f"mean_{name}": arm.mean,
             f"mean_{name}_low": low,
@@ -301,7 +252,7 @@ def compare(c: Comparison, pair: Pair, arms: Arms | None = None, **also: Any) ->
     except ValueError as error:
         return c.row(Status.DEGENERATE, message=str(error), **counts)
     try:
-        test = effect_test(c.metric, pair, arms or plain, adjusted=arms is not None)
+        test = estimator_of(c.metric).test(tuple(pair), arms or plain, adjusted=arms is not None)
     except ValueError:
         return c.row(Status.DEGENERATE, message=_why_constant(c.metric, *(arms or plain)[:2]), **counts)
     return Compared(c, pair, plain, arms or plain, test, also)
@@ -352,18 +303,9 @@ def sequence_status(c: Comparison, pair: Pair) -> Status:
     """Whether always-valid evidence is asked for and has started: every arm has enough users and outcomes."""
     if c.level.sequential_alpha <= 0:
         return Status.NOT_APPLICABLE
-    return Status.OK if all(_has_started(c.metric, block) for block in pair) else Status.NOT_YET
-
-
-def _has_started(metric: Metric, block: Block) -> bool:
-    n, nonzero = block.moments.n, block.successes or 0
-    if n < START_USERS_ARM:
-        return False
-    if metric.kind in PROPORTIONS:
-        return min(nonzero, n - nonzero) >= START_OUTCOMES
-    if metric.q is not None:
-        return n * min(metric.q, 1 - metric.q) >= START_BEYOND
-    return nonzero >= START_NONZERO
+    estimator = estimator_of(c.metric)
+    started = all(block.moments.n >= START_USERS_ARM and estimator.has_started(block) for block in pair)
+    return Status.OK if started else Status.NOT_YET
 
 
 def sequence_half_width(c: Comparison, pair: Pair, arms: Arms, *, one_sided: bool = False) -> float:

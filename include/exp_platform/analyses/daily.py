@@ -8,7 +8,7 @@ import numpy as np
 
 from exp_platform.aggregates import Block
 from exp_platform.analyses.comparison import Pair
-from exp_platform.config.experiment import Experiment, Metric, MetricKind
+from exp_platform.config.experiment import Experiment, Metric
 from exp_platform.stats.moments import Array
 
 
@@ -16,11 +16,7 @@ def why_not(experiment: Experiment, metric: Metric) -> str | None:
     """Why a metric has no daily series whatever the data, or None where it has one."""
     if experiment.source.kind == "units":
         return "a source of one row per user has no days before first exposure"
-    if metric.kind in (MetricKind.RATIO, MetricKind.RETENTION):
-        return f"a {metric.kind} has no value per user and day"
-    if metric.kind is MetricKind.QUANTILE:
-        return "a quantile of users' differences is not a difference of their quantiles"
-    return None
+    return metric.traits.not_daily or None
 
 
 def day_weights(columns: tuple[str, ...], days: Iterable[int]) -> Array:

@@ -9,15 +9,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from exp_platform.aggregates import Aggregates, Block
+from exp_platform.analyses.estimators import Cells, estimator_of
 from exp_platform.analyses.sizes import MIN_USERS_ARM
 from exp_platform.config.allocation import in_period
-from exp_platform.config.experiment import Metric, MetricKind
+from exp_platform.config.experiment import Metric
 from exp_platform.stats.adjustment import adjust
-from exp_platform.stats.arms import Arm, Arms, arm_mean, linearised
+from exp_platform.stats.arms import Arm, Arms, arm_mean
 from exp_platform.stats.moments import Array, Moments
 from exp_platform.stats.strata import standardised
-
-Cells = list[list[Moments]]  # by arm, then by period
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ class Periods:
         Their variance has both parts of post-stratification, that within periods and that of the periods' shares, so that
         with one allocation throughout it is nearly Welch's, whose users came on all days too.
         """
-        cells = of_value(metric, self.cells, self.cells)
+        cells = estimator_of(metric).linearise(self.cells, self.cells)
         names = list(self.blocks)
         control, treatment = names.index(control_id), names.index(treatment_id)
         try:
@@ -128,18 +127,3 @@ def periods_of(aggregates: Aggregates, metric_id: str, segment: str, value: str,
 
 def _users(block: Block | None) -> int:
     return 0 if block is None else block.moments.n
-
-
-def of_value(metric: Metric, cells: Cells, periods: Cells) -> Cells:
-    """Cells with the metric's value in the first column, then the covariates.
-
-    A ratio's is linearised at the ratio of its arm's standardised means, so that its standardised mean is that ratio;
-    `periods` are the arms' Moments that are standardised, one each where there is no ramp. Raises ValueError where that
-    divides by zero.
-    """
-    if metric.kind is not MetricKind.RATIO:
-        return cells
-    return [
-        [linearised(cell, of=whole) for cell in arm]
-        for arm, whole in zip(cells, standardised(periods), strict=True)
-    ]

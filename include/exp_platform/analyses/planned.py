@@ -10,10 +10,11 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from exp_platform.aggregates import Aggregates
+from exp_platform.analyses.estimators import estimator_of
 from exp_platform.analyses.family import level_of, uncorrected
 from exp_platform.analyses.rows import ResultRow
-from exp_platform.analyses.sizes import MIN_USERS, START_USERS_ARM, fewest_an_arm
-from exp_platform.config.experiment import Effect, Experiment, Metric, MetricKind, Variant
+from exp_platform.analyses.sizes import MIN_USERS, START_USERS_ARM
+from exp_platform.config.experiment import Effect, Experiment, Metric, Variant
 from exp_platform.stats.group_sequential import bounds, crossing, inflation, separate_bounds, spent
 from exp_platform.stats.intervals import normal_critical, normal_quantile
 from exp_platform.stats.power import (
@@ -21,21 +22,15 @@ from exp_platform.stats.power import (
     SequenceDesign,
     WelchDesign,
     mde,
-    of_means,
     of_proportions,
-    of_quantile,
-    of_scores,
     power,
     required_per_arm,
-    scaled,
 )
 from exp_platform.stats.rounding import LARGEST, SMALLEST
 from exp_platform.stats.sequential import rho
 
 TUNED_USERS = 5000  # where confidence sequences are narrowest when no size was planned
 RECENT_DAYS = 7
-
-PROPORTIONS = (MetricKind.PROPORTION, MetricKind.RETENTION)
 
 
 class Expected(NamedTuple):
@@ -66,26 +61,14 @@ def absolute(effect: Effect, control_mean: float) -> float:
 
 @lru_cache(maxsize=1024)
 def design_of(metric: Metric, expected: Expected) -> Design | None:
-    """The metric's test as planning sees it; None where a number that it needs is missing or out of range.
-
-    The score test is of counts: adjusted proportions are planned, as they are tested, by Welch.
-    """
+    """The metric's test as planning sees it; None where a number that it needs is missing or out of range."""
     mean, sd, reduction = expected
     if not all(abs(x) <= LARGEST for x in (mean, sd) if x is not None) or (
         sd is not None and 0 < sd < SMALLEST
     ):
         return None
-    left = 1 - (reduction or 0.0)
     try:
-        if metric.kind in PROPORTIONS:
-            if mean is None:
-                return None
-            if metric.test == "score" and reduction is None:
-                return of_scores(mean)
-            return WelchDesign(scaled(of_proportions(mean).variances, left, left))
-        if sd is None:
-            return None
-        return of_means(sd * math.sqrt(left)) if metric.q is None else of_quantile(sd, metric.q)
+        return estimator_of(metric).design(mean, sd, reduction)
     except ValueError:  # a share that is not between 0 and 1, a spread that is not positive
         return None
 
@@ -141,7 +124,7 @@ def users_for(experiment: Experiment, metric: Metric, target: Target) -> int | N
     except ValueError:  # a zero effect, or one that takes a proportion out of [0, 1]
         return None
     needed = in_control * _looks_cost(experiment, metric, target.alpha) / experiment.control.effective_share
-    fewest = fewest_an_arm(metric) / min(v.share for v in experiment.variants)
+    fewest = estimator_of(metric).fewest / min(v.share for v in experiment.variants)
     return math.ceil(max(needed, fewest, MIN_USERS))
 
 
@@ -232,7 +215,8 @@ def _control_users(effect: float, design: Design, alpha: float, power: float, ra
 
 def _enough(experiment: Experiment, metric: Metric, users: float) -> bool:
     """Whether so many users would be compared at all."""
-    return users >= MIN_USERS and users * min(v.share for v in experiment.variants) >= fewest_an_arm(metric)
+    smallest = users * min(v.share for v in experiment.variants)
+    return users >= MIN_USERS and smallest >= estimator_of(metric).fewest
 
 
 def _largest(
@@ -325,7 +309,7 @@ def tuned_size(experiment: Experiment, metric: Metric, treatment_id: str) -> flo
     if first is not None:
         return first
     total = experiment.decision.required_sample_size
-    if total is None and metric.kind in PROPORTIONS:
+    if total is None:
         total = required_users(experiment, metric, Expected(metric.baseline))
     if total is None:
         return TUNED_USERS

@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-from exp_platform.config.experiment import Metric
-from exp_platform.stats.quantile import fewest_users
-
 MIN_USERS = 100  # in both arms together
 MIN_USERS_ARM = 50
 START_USERS_ARM = 100  # always-valid evidence starts where an arm has these ...
 START_OUTCOMES = 10  # ... and so many successes and failures (proportions)
 START_NONZERO = 50  # ... or so many users with a value other than 0 (other kinds)
 START_BEYOND = 50  # ... or, for a quantile, so many users on each side of it
-
-
-def fewest_an_arm(metric: Metric) -> int:
-    """The fewest users of an arm that a comparison on this metric needs."""
-    return max(MIN_USERS_ARM, 0 if metric.q is None else fewest_users(metric.q))

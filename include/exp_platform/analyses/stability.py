@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from exp_platform.aggregates import ALL, COHORT, Aggregates, Block
-from exp_platform.analyses.comparison import pair_of, too_small
+from exp_platform.aggregates import ALL, COHORT, Aggregates
+from exp_platform.analyses.comparison import arms_of, pair_of, too_small
 from exp_platform.analyses.daily import day_weights, why_not
 from exp_platform.analyses.equality import equality
 from exp_platform.analyses.rows import ResultRow, Row, Status
-from exp_platform.config.experiment import Experiment, Metric, MetricKind
-from exp_platform.stats.arms import Arm, Arms, arm_mean, arm_ratio
+from exp_platform.config.experiment import Experiment, Metric
+from exp_platform.stats.arms import Arm, Arms, arm_mean
 from exp_platform.stats.welch import difference
 
 METHOD = "stability"
@@ -80,8 +80,9 @@ def _cohorts(
 ) -> list[Row]:
     """A row per cohort, and the joint test that all of them have the same effect."""
     test = partial(row, segment=COHORT, segment_value=ALL)
-    if experiment.source.kind == "units" or metric.kind is MetricKind.QUANTILE:
-        reason = "a quantile has no cohorts" if metric.q is not None else "a source of one row per user"
+    by_cohort = metric.traits.by_cohort
+    if experiment.source.kind == "units" or not by_cohort:
+        reason = "a source of one row per user" if by_cohort else f"a {metric.kind} has no cohorts"
         return [test(status=Status.NOT_APPLICABLE, message=reason)]
     rows: list[ResultRow] = []
     compared: list[Arms] = []
@@ -93,7 +94,7 @@ def _cohorts(
             rows.append(of_cohort(status=Status.INSUFFICIENT_DATA, message=message))
             continue
         try:
-            arms = Arms(_arm(metric, pair.control), _arm(metric, pair.treatment))
+            arms = arms_of(metric, pair)
         except ValueError as error:  # a ratio divides by zero
             rows.append(of_cohort(status=Status.DEGENERATE, message=str(error)))
             continue
@@ -111,10 +112,6 @@ def _of_cohorts(compared: Sequence[Arms], alpha: float) -> dict[str, Any]:
     found = equality(compared)
     verdict = "equal" if found["p_value"] >= alpha else "different"
     return {**found, "status": Status.OK, "alpha": alpha, "verdict": verdict}
-
-
-def _arm(metric: Metric, block: Block) -> Arm:
-    return arm_ratio(block.moments) if metric.kind is MetricKind.RATIO else arm_mean(block.moments)
 
 
 def _effect(control: Arm, treatment: Arm, alpha: float) -> dict[str, Any]:
@@ -147,7 +144,7 @@ def _row(
         as_of_date=aggregates.as_of_date,
         method=METHOD,
         metric_id=metric.id,
-        metric_kind=str(metric.kind),
+        metric_kind=metric.kind,
         role=str(metric.role),
         treatment_id=treatment_id,
         control_id=experiment.control.id,

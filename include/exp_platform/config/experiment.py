@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 from exp_platform.config.allocation import CROSS, Allocation
 from exp_platform.config.analyses import ANALYSES, UNADJUSTED, Estimate, read_by
+from exp_platform.config.kinds import KINDS, Agg, MetricKind, Test
 from exp_platform.config.readings import Earlier
 
 if TYPE_CHECKING:
@@ -21,17 +22,6 @@ if TYPE_CHECKING:
 
 # Days that data and windows may have. Beyond them are no users, but what stands for "never" (1970-01-01, year 1 or 9999).
 FIRST_DAY, LAST_DAY = date(1990, 1, 1), date(2199, 12, 31)
-
-
-class MetricKind(StrEnum):
-    """How a metric is reduced to one number per user (two for a ratio)."""
-
-    PROPORTION = "proportion"  # share of users with at least one event
-    RETENTION = "retention"  # a proportion over a window of days after exposure
-    COUNT = "count"  # events per user
-    MEAN = "mean"  # sum of values per user
-    RATIO = "ratio"  # sum of numerators over sum of denominators (delta method)
-    QUANTILE = "quantile"  # quantile over users of the sum of values per user
 
 
 class Role(StrEnum):
@@ -73,7 +63,7 @@ class Measure:
     """One number per user: `sum` of the event's values, `count` of its rows, or `any` (0 or 1)."""
 
     event: str
-    agg: Literal["sum", "count", "any"]
+    agg: Agg
 
 
 @dataclass(frozen=True)
@@ -125,7 +115,7 @@ class Metric:
     """One metric. `direction` is +1 where an increase is good and -1 where a decrease is."""
 
     id: str
-    kind: MetricKind
+    kind: str  # its name in `KINDS`
     role: Role
     direction: Literal[1, -1]
     numerator: Measure
@@ -139,7 +129,21 @@ class Metric:
     baseline: float | None = None
     guardrail: Guardrail | None = None
     q: float | None = None  # of a quantile: the share of users at or below it
-    test: Literal["welch", "score"] = "welch"  # score: proportions only; exact where outcomes are few
+    test: Test = "welch"  # score: shares only; exact where outcomes are few
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"{self.kind!r} is no kind of metric: {', '.join(KINDS)}")
+
+    @property
+    def traits(self) -> MetricKind:
+        """What follows from the metric's kind."""
+        return KINDS[self.kind]
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """Its numerator and, where it has one, its denominator."""
+        return (self.numerator,) if self.denominator is None else (self.numerator, self.denominator)
 
 
 @dataclass(frozen=True)

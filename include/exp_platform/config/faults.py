@@ -98,6 +98,12 @@ def suggest(found: str, known: Iterable[str]) -> str:
     return f"{f'did you mean {near[0]}? ' if near else ''}allowed: {listed}{more}"
 
 
+def one_of(names: Iterable[str]) -> str:
+    """Alternatives as people list them: `a, b or c`."""
+    *others, last = names
+    return f"{', '.join(others)} or {last}" if others else last
+
+
 def one_line(text: str, longest: int = LONGEST) -> str:
     """A text for one line: cut where it is longer, and whatever is no visible character written out."""
     text = text if len(text) <= longest else text[: longest - 3] + "..."

@@ -151,12 +151,12 @@ class ExperimentSpec(Spec):
         """
         if isinstance(self.source, UnitsSpec):
             return tuple(Covariate(c.name, Measure(c.name, "sum"), c.until) for c in metric.covariates or ())
-        if metric.type == "quantile" or self.analyses.pre_period_days == 0:
+        if not metric.traits.adjusted or self.analyses.pre_period_days == 0:
             return ()
         measured = self._measured
         names = (metric.id,) if metric.covariates is None else tuple(c.name for c in metric.covariates)
         return tuple(
-            Covariate(f"pre_{name}.{side}" if measured[name].type == "ratio" else f"pre_{name}", measure)
+            Covariate(f"pre_{name}.{side}" if measured[name].traits.agg is None else f"pre_{name}", measure)
             for name in names
             for side, measure in zip(measured[name].measure_keys, measured[name].measures, strict=True)
         )

@@ -8,6 +8,7 @@ from exp_platform.config.allocation import CROSS
 from exp_platform.config.analyses import ANALYSES, METHODS
 from exp_platform.config.asset import results_of
 from exp_platform.config.faults import NOTHING, Fault, Words, suggest
+from exp_platform.config.kinds import IN_UNITS, OF_ONE_USER
 from exp_platform.config.spec import ExperimentSpec, repeated
 from exp_platform.config.spec_metrics import RESERVED_EVENT, CovariateSpec, MetricSpec
 from exp_platform.config.spec_ramp import ramp_faults
@@ -64,13 +65,14 @@ def _measures(spec: ExperimentSpec) -> Iterator[Fault]:
     wanted, other = ("column", "event") if units else ("event", "column")
     for position, metric in enumerate(spec.metrics):
         key = ("metrics", position)
-        if metric.type != "ratio" and getattr(metric, other) is not None:
+        takes = metric.traits.keys
+        if other in takes and getattr(metric, other) is not None:
             yield Fault(
                 (*key, other),
                 getattr(metric, other),
                 f"the {spec.source.kind} source takes `{wanted}` instead",
             )
-        elif metric.type != "ratio" and getattr(metric, wanted) is None:
+        elif wanted in takes and getattr(metric, wanted) is None:
             yield Fault((*key, wanted), NOTHING, "this key is required: what the metric measures")
         for side, measure in zip(metric.measure_keys, metric.measures, strict=True):
             if measure.event == RESERVED_EVENT:
@@ -87,10 +89,12 @@ def _measures(spec: ExperimentSpec) -> Iterator[Fault]:
 
 
 def _units_metric(metric: MetricSpec) -> Iterator[Fault]:
-    if metric.type in ("count", "retention") or any(measure.agg == "count" for measure in metric.measures):
-        remedy = "a units source has one row per user: allowed are mean, quantile, proportion and ratios of sum or any"
-        yield Fault(("type",), Words("a count of rows") if metric.type == "ratio" else metric.type, remedy)
-    if metric.window is not None and metric.type != "retention":
+    kind = metric.traits
+    of_days = "window" in kind.requires
+    if of_days or "count" in (kind.agg, *(measure.agg for measure in metric.measures)):
+        found = Words("a count of rows") if kind.agg is None else metric.type
+        yield Fault(("type",), found, f"a units source has one row per user: {IN_UNITS}")
+    if metric.window is not None and not of_days:
         yield Fault(("window",), Words("a window"), "a units source has no days after exposure: leave it out")
 
 
@@ -178,12 +182,11 @@ def _behaviour(spec: ExperimentSpec, segment: SegmentSpec, by: str) -> Iterator[
         elif by in _BLOCK_COLUMNS:
             yield Fault(("by",), by, "this name is taken: rename the column")
         return
-    known = {metric.id: metric.type for metric in spec.metrics}
+    known = {metric.id: metric.traits for metric in spec.metrics}
     if by not in known:
         yield Fault(("by",), by, f"the pre-period value of a metric; {suggest(by, list(known))}")
-    elif known[by] == "ratio":
-        remedy = "a ratio has no value of one user: name a count, a mean or a proportion"
-        yield Fault(("by",), by, remedy)
+    elif known[by].agg is None:
+        yield Fault(("by",), by, f"a {known[by].name} has no value of one user: {OF_ONE_USER}")
     if spec.analyses.pre_period_days == 0:
         remedy = "there is no pre-period to sort users by: set analyses.pre_period_days"
         yield Fault(("by",), by, remedy)
@@ -229,7 +232,7 @@ def _estimate(spec: ExperimentSpec) -> Iterator[Fault]:
 def _has_covariates(spec: ExperimentSpec, metric: MetricSpec) -> bool:
     if isinstance(spec.source, UnitsSpec):
         return bool(metric.covariates)
-    return metric.type != "quantile" and metric.covariates != () and spec.analyses.pre_period_days > 0
+    return metric.traits.adjusted and metric.covariates != () and spec.analyses.pre_period_days > 0
 
 
 def _did_days(spec: ExperimentSpec) -> Iterator[Fault]:

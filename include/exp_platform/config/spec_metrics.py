@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PlainValidator, model_validator
 
 from exp_platform.config.experiment import (
     Covariate,
@@ -13,25 +13,23 @@ from exp_platform.config.experiment import (
     Guardrail,
     Measure,
     Metric,
-    MetricKind,
     Role,
     Winsorise,
 )
-from exp_platform.config.faults import NOTHING, Fault, Words, refuse
+from exp_platform.config.faults import NOTHING, Fault, Words, one_of, refuse
+from exp_platform.config.kinds import KINDS, REFUSED, MetricKind, Test
 from exp_platform.config.spec_base import Day, EffectSize, Id, Items, Spec, Text
 
-Agg = Literal["sum", "count", "any"]
 Missing = Literal["error", "zero", "exclude"]
 Quantile = Annotated[float, Field(gt=0, lt=1)]
 
 RESERVED_EVENT = "exposure"  # `unit_days` counts each user's exposure under this name
-_AGG_OF_KIND: dict[str, Agg] = {
-    "proportion": "any",
-    "retention": "any",
-    "count": "count",
-    "mean": "sum",
-    "quantile": "sum",
-}
+
+
+def _known_kind(found: Any) -> str:
+    if not isinstance(found, str) or found not in KINDS:
+        refuse([Fault((), found, f"allowed: {one_of(repr(name) for name in KINDS)}")])
+    return str(found)
 
 
 class MeasureSpec(Spec):
@@ -117,7 +115,7 @@ class MetricSpec(Spec):
     """One metric: what is measured (an `event`, or a `column` of a `units` source), and what it is for."""
 
     id: Id
-    type: Literal["proportion", "retention", "count", "mean", "ratio", "quantile"]
+    type: Annotated[str, PlainValidator(_known_kind)]
     event: Text | None = None
     column: Text | None = None
     numerator: MeasureSpec | None = None
@@ -132,78 +130,62 @@ class MetricSpec(Spec):
     mde: EffectSize | None = None
     min_practical_effect: EffectSize | None = None
     baseline: float | None = None
-    test: Literal["welch", "score"] = "welch"
+    test: Test = "welch"
 
     @model_validator(mode="after")
     def _check(self) -> MetricSpec:
-        refuse([*self._measure_faults(), *self._kind_faults()])
+        refuse([*self._key_faults(), *self._size_faults()])
         return self
 
-    def _measure_faults(self) -> Iterator[Fault]:
-        if self.type == "ratio":
-            for side in ("numerator", "denominator"):
-                if getattr(self, side) is None:
-                    yield Fault(
-                        (side,), NOTHING, "a ratio requires it, such as {sum: purchase} or {count: purchase}"
-                    )
-            for key in ("event", "column"):
-                if getattr(self, key) is not None:
-                    yield Fault(
-                        (key,), getattr(self, key), "a ratio is made of numerator and denominator instead"
-                    )
-            return
-        for side in ("numerator", "denominator"):
-            if getattr(self, side) is not None:
-                yield Fault(
-                    (side,), Words("a measure"), f"only a ratio has one, and this metric is a {self.type}"
-                )
-        if self.event is not None and self.column is not None:
-            yield Fault(("column",), self.column, "allowed: event or column, not both")
+    @property
+    def traits(self) -> MetricKind:
+        """What follows from the metric's kind."""
+        return KINDS[self.type]
 
-    def _kind_faults(self) -> Iterator[Fault]:
-        if self.type == "retention" and self.window is None:
-            yield Fault(
-                ("window",), NOTHING, "a retention requires its days, such as {from_day: 7, to_day: 8}"
-            )
-        if (self.q is None) == (self.type == "quantile"):
-            remedy = "a quantile requires it, such as q: 0.9" if self.q is None else "only a quantile has one"
-            yield Fault(("q",), NOTHING if self.q is None else self.q, remedy)
-        if self.winsorise is not None and self.type not in ("mean", "count"):
-            yield Fault(
-                ("winsorise",), Words("a cap"), f"only a mean or a count is winsorised, never a {self.type}"
-            )
-        if self.type == "quantile" and self.covariates:
-            remedy = "CUPED does not adjust a quantile: leave the covariates out"
-            yield Fault(("covariates",), Words("covariates"), remedy)
-        if self.test == "score" and self.type not in ("proportion", "retention"):
-            remedy = f"only a proportion or a retention takes the score test: a {self.type} takes welch"
+    def _key_faults(self) -> Iterator[Fault]:
+        """Keys that the kind requires and that are not there, and those that it does not take."""
+        kind = self.traits
+        if "event" in kind.keys and self.event is not None and self.column is not None:
+            yield Fault(("column",), self.column, "allowed: event or column, not both")
+        for key, what in kind.requires.items():
+            if getattr(self, key) is None:
+                yield Fault((key,), NOTHING, f"a {kind.name} requires {what}")
+        for key, (found, why) in REFUSED.items():
+            written = getattr(self, key)
+            if written and key not in kind.keys:
+                yield Fault((key,), Words(found) if found else written, why.format(kind=kind.name))
+        if self.test not in kind.tests:
+            takers = one_of(f"a {other.name}" for other in KINDS.values() if self.test in other.tests)
+            remedy = f"only {takers} takes the {self.test} test: a {kind.name} takes {one_of(kind.tests)}"
             yield Fault(("test",), self.test, remedy)
-        if self.type in ("proportion", "retention"):
-            if self.baseline is not None and not 0 < self.baseline < 1:
-                yield Fault(("baseline",), self.baseline, "allowed: a share between 0 and 1")
-            for key in ("mde", "min_practical_effect"):
-                size = getattr(self, key)
-                if size is not None and size.scale == "absolute" and size.value >= 1:
-                    yield Fault(
-                        (key,),
-                        size.value,
-                        f"allowed: less than 1, as a {self.type} is a share (0.01 is 1 point)",
-                    )
+
+    def _size_faults(self) -> Iterator[Fault]:
+        """Sizes that a share cannot have."""
+        if not self.traits.share:
+            return
+        if self.baseline is not None and not 0 < self.baseline < 1:
+            yield Fault(("baseline",), self.baseline, "allowed: a share between 0 and 1")
+        for key in ("mde", "min_practical_effect"):
+            size = getattr(self, key)
+            if size is not None and size.scale == "absolute" and size.value >= 1:
+                remedy = f"allowed: less than 1, as a {self.type} is a share (0.01 is 1 point)"
+                yield Fault((key,), size.value, remedy)
 
     @property
     def measure_keys(self) -> tuple[str, ...]:
         """The keys that `measures` are written under."""
-        if self.type == "ratio":
+        if self.traits.agg is None:
             return ("numerator", "denominator")
         return tuple(key for key in ("event", "column") if getattr(self, key) is not None)
 
     @property
     def measures(self) -> tuple[Measure, ...]:
         """Numerator and, for a ratio, denominator; empty where the metric names neither event nor column."""
-        if self.type == "ratio":
+        agg = self.traits.agg
+        if agg is None:
             return tuple(side.resolve() for side in (self.numerator, self.denominator) if side is not None)
         name = self.event or self.column
-        return (Measure(name, _AGG_OF_KIND[self.type]),) if name else ()
+        return (Measure(name, agg),) if name else ()
 
     def resolve(
         self,
@@ -215,11 +197,11 @@ class MetricSpec(Spec):
         measures = self.measures
         return Metric(
             id=self.id,
-            kind=MetricKind(self.type),
+            kind=self.type,
             role=Role(self.role),
             direction=1 if self.direction == "increase" else -1,
             numerator=measures[0],
-            denominator=measures[1] if self.type == "ratio" else None,
+            denominator=measures[1] if len(measures) > 1 else None,
             window=self.window.resolve() if self.window else DayWindow(),
             winsorise=self.winsorise.resolve() if self.winsorise else None,
             missing=missing,

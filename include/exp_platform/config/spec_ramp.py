@@ -85,12 +85,8 @@ def _not_combined(spec: ExperimentSpec) -> Iterator[Fault]:
         remedy = "a ramp needs to know when each user was first exposed: name exposed_at under columns"
         yield Fault(("source", "columns", "exposed_at"), NOTHING, remedy)
     for position, metric in enumerate(spec.metrics):
-        if metric.type == "quantile":
-            remedy = (
-                "a quantile of users of several allocations is not made of the periods' quantiles: take a mean, winsorised "
-                "where tails are heavy, or the proportion beyond a limit"
-            )
-            yield Fault(("metrics", position, "type"), metric.type, remedy)
+        if metric.traits.not_ramped:
+            yield Fault(("metrics", position, "type"), metric.type, metric.traits.not_ramped)
         elif metric.test == "score":
             remedy = (
                 "its counts would be pooled over allocations: leave it out, and the means standardised over the periods "

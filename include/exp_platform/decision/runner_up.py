@@ -8,12 +8,12 @@ from exp_platform.analyses.adjustment import adjustment
 from exp_platform.analyses.comparison import (
     Comparison,
     arms_of,
-    effect_test,
     pair_of,
     sequence_half_width,
     sequence_status,
     too_small,
 )
+from exp_platform.analyses.estimators import estimator_of
 from exp_platform.analyses.family import level_of
 from exp_platform.analyses.looks import at_look
 from exp_platform.analyses.rows import Status
@@ -55,7 +55,7 @@ def _is_ahead(case: Case, winner: Finding, second: Finding) -> bool:
     adjusted = _adjusted(case, winner, second)
     try:
         arms = adjusted or arms_of(metric, pair)
-        test = effect_test(metric, pair, arms, adjusted=adjusted is not None)
+        test = estimator_of(metric).test(tuple(pair), arms, adjusted=adjusted is not None)
     except ValueError:  # neither arm varies
         return False
     ahead = metric.direction * test.estimate

@@ -11,7 +11,7 @@ import numpy as np
 
 from exp_platform.aggregates import ALL, COHORT, REPLICATE, Aggregates, Arrivals, Block, Kind
 from exp_platform.config.allocation import in_period
-from exp_platform.config.experiment import Experiment, Metric, MetricKind
+from exp_platform.config.experiment import Experiment, Metric
 from exp_platform.kernels.daily import daily_rows
 from exp_platform.kernels.local_days import date_number
 from exp_platform.kernels.order_statistics import Bracket, Bracketed, Marks
@@ -110,7 +110,7 @@ def aggregate(
             blocks.add_totals(metric, values, groups, cohorts)
         if metric.q is not None:
             marks |= {_key(metric, g): Marks.of(_of_group(values, g)) for g in groups}
-        elif metric.kind is not MetricKind.RATIO:
+        elif metric.traits.agg is not None:
             distributions |= {
                 (metric.id, g.variant): Distribution.of(_of_group(values, g))
                 for g in groups
@@ -265,7 +265,7 @@ class _Blocks:
     ) -> None:
         """A metric's `total` and `cohort` blocks; the caps of both are those of the totals."""
         self.add("total", metric, values, groups, caps)
-        if cohorts and metric.q is None:
+        if cohorts and metric.traits.by_cohort:
             self.add("cohort", metric, self._now.cohort(metric), cohorts, caps)
 
     def add(

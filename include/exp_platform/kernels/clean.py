@@ -248,7 +248,7 @@ def _count_missing_values(name: str, table: pa.Table, experiment: Experiment, ta
     """A null `value` is a fault only where a metric or covariate sums that event's values."""
     if name != "outcomes" or "value" not in table.column_names or not table["value"].null_count:
         return
-    measures = [m for metric in experiment.metrics for m in (metric.numerator, metric.denominator) if m]
+    measures = [m for metric in experiment.metrics for m in metric.measures]
     summed = pa.array(sorted({m.event for m in measures if m.agg == "sum"}), pa.string())
     missing = pc.and_(table["value"].is_null(), pc.is_in(table["event"], value_set=summed))
     malformed = tally.malformed.get("outcomes.value", 0)

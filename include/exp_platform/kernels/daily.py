@@ -10,7 +10,7 @@ from exp_platform.aggregates import DailyRow
 from exp_platform.config.experiment import Measure
 from exp_platform.kernels.local_days import Dates, date_number, date_of
 from exp_platform.kernels.unit_days import EventDays, Floats
-from exp_platform.kernels.user_values import Snapshot
+from exp_platform.kernels.user_values import ADDENDS, Snapshot
 from exp_platform.kernels.users import Codes
 
 _DATE_BITS = 20  # a date's number is far below
@@ -25,13 +25,9 @@ def daily_rows(now: Snapshot) -> Iterator[DailyRow]:
     first = date_number(now.experiment.window.start)
     new_users = _by_date(now, np.arange(now.n), now.users.exposed_on[: now.n])
     for metric in now.experiment.metrics:
-        rows = now.in_window(metric.numerator, metric.window)
-        value = _sums(now, rows, metric.numerator)
-        active, base = _pairs(rows), None
-        if metric.denominator is not None:
-            others = now.in_window(metric.denominator, metric.window)
-            base = _sums(now, others, metric.denominator)
-            active = np.sort(np.concatenate([active, _pairs(others)]))
+        rows = [now.in_window(measure, metric.window) for measure in metric.measures]
+        sums = [_sums(now, r, measure) for r, measure in zip(rows, metric.measures, strict=True)]
+        active = np.sort(np.concatenate([_pairs(r) for r in rows]))
         active = active[np.flatnonzero(np.diff(active, prepend=-1))]
         active_users = _by_date(now, active >> _DATE_BITS, active & ((1 << _DATE_BITS) - 1))
         for (v, day), new in np.ndenumerate(new_users):
@@ -41,16 +37,13 @@ def daily_rows(now: Snapshot) -> Iterator[DailyRow]:
                 metric_id=metric.id,
                 new_users=int(new),
                 active_users=int(active_users[v, day]),
-                value_sum=float(value[v, day]),
-                denominator_sum=None if base is None else float(base[v, day]),
+                value_sum=float(sums[0][v, day]),
+                denominator_sum=float(sums[1][v, day]) if len(sums) > 1 else None,
             )
 
 
 def _sums(now: Snapshot, rows: EventDays, measure: Measure) -> Floats:
-    if measure.agg == "any":
-        firsts = np.flatnonzero(np.diff(rows.user, prepend=-1))
-        return _by_date(now, rows.user[firsts], rows.date[firsts])
-    return _by_date(now, rows.user, rows.date, rows.value if measure.agg == "sum" else rows.n)
+    return _by_date(now, rows.user, rows.date, ADDENDS[measure.agg](rows))
 
 
 def _pairs(rows: EventDays) -> Codes:

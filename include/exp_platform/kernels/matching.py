@@ -91,8 +91,8 @@ def conversions(experiment: Experiment) -> list[str]:
         m
         for metric in experiment.metrics
         if metric.window.start == 0
-        for m in (metric.numerator, metric.denominator)
-        if m is not None and m.agg != "count"
+        for m in metric.measures
+        if m.agg != "count"
     ]
     return sorted({m.event for m in measures})
 

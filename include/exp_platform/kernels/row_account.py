@@ -172,10 +172,9 @@ def _readers(now: Snapshot) -> list[_Reader]:
     everybody = np.ones(now.n, dtype=np.bool_)
     for metric in experiment.metrics:
         users = now.population(metric)
-        for measure in (metric.numerator, metric.denominator):
-            if measure is not None:
-                inside = partial(now.is_inside, window=metric.window)
-                found.append(_Reader(measure.event, Counted.METRIC, inside, users))
+        for measure in metric.measures:
+            inside = partial(now.is_inside, window=metric.window)
+            found.append(_Reader(measure.event, Counted.METRIC, inside, users))
         found += [_Reader(c.measure.event, Counted.BEFORE, now.is_before, users) for c in metric.covariates]
         found += _daily_readers(now, metric)
     found += [
@@ -190,12 +189,11 @@ def _daily_readers(now: Snapshot, metric: Metric) -> Iterator[_Reader]:
         users = now.mature(plan.did_days)
         yield _Reader(event, Counted.BEFORE, lambda r: (r.day >= -plan.days_before) & (r.day < 0), users)
         yield _Reader(event, Counted.DAILY, lambda r: (r.day >= 0) & (r.day < plan.did_days), users)
-    if plan.read("cohort") and metric.q is None:
+    if plan.read("cohort") and metric.traits.by_cohort:
         cohort = now.as_cohort(metric)
-        for measure in (cohort.numerator, cohort.denominator):
-            if measure is not None:
-                inside = partial(now.is_inside, window=cohort.window)
-                yield _Reader(measure.event, Counted.DAILY, inside, now.population(cohort))
+        for measure in cohort.measures:
+            inside = partial(now.is_inside, window=cohort.window)
+            yield _Reader(measure.event, Counted.DAILY, inside, now.population(cohort))
 
 
 def _of_event(now: Snapshot, rows: EventDays, readers: list[_Reader]) -> Counter[Counted | LeftOut]:

@@ -125,9 +125,7 @@ def unit_day_rows(users: Users, days: UnitDays, experiment: Experiment) -> pa.Ta
 
 def events_read(experiment: Experiment) -> list[str]:
     """The events that a metric, covariate or behavioural segment reads, sorted."""
-    measures = [
-        m for metric in experiment.metrics for m in (metric.numerator, metric.denominator) if m is not None
-    ]
+    measures = [m for metric in experiment.metrics for m in metric.measures]
     measures += [c.measure for metric in experiment.metrics for c in metric.covariates]
     measures += [b.measure for b in experiment.behaviours]
     return sorted({m.event for m in measures})

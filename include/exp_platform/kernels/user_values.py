@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date
 
 import numpy as np
 from numpy.typing import NDArray
 
-from exp_platform.config.experiment import Covariate, DayWindow, Experiment, Measure, Metric, MetricKind
+from exp_platform.config.experiment import Covariate, DayWindow, Experiment, Measure, Metric
 from exp_platform.kernels.local_days import DAY, date_number, instant
 from exp_platform.kernels.unit_days import EventDays, Floats, UnitDays
 from exp_platform.kernels.users import Users
 
 Mask = NDArray[np.bool_]
 
-WITH_DAILY_BLOCK = (MetricKind.PROPORTION, MetricKind.COUNT, MetricKind.MEAN)
-
 
 def has_daily_block(metric: Metric, experiment: Experiment) -> bool:
     """Whether any analysis reads the metric day by day."""
     wanted = experiment.analyses.read("daily")
-    return wanted and experiment.source.kind != "units" and metric.kind in WITH_DAILY_BLOCK
+    return wanted and experiment.source.kind != "units" and not metric.traits.not_daily
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,9 +95,8 @@ class Snapshot:
     def values(self, metric: Metric) -> MetricValues:
         """A metric's columns as `Block` names them, not capped, and its population; crossovers are not judged here."""
         columns: dict[str, Floats] = {}
-        for name, measure in (("value", metric.numerator), ("denominator", metric.denominator)):
-            if measure is not None:
-                columns[name] = per_user(self.in_window(measure, metric.window), measure, self.n)
+        for name, measure in zip(metric.traits.columns, metric.measures, strict=True):
+            columns[name] = per_user(self.in_window(measure, metric.window), measure, self.n)
         for covariate in metric.covariates:
             columns |= self._covariate(covariate)
         return MetricValues(tuple(columns), tuple(columns.values()), self.population(metric))
@@ -109,8 +107,8 @@ class Snapshot:
         In a units table, users without a value are outside it, unless the metric takes missing for zero.
         """
         population = self.observed(metric.window)
-        for measure in (metric.numerator, metric.denominator):
-            if measure is not None and self.is_units and metric.missing != "zero":
+        if self.is_units and metric.missing != "zero":
+            for measure in metric.measures:
                 population &= self._present(measure, metric.window)
         return population
 
@@ -150,11 +148,22 @@ class Snapshot:
         return _seen(self.in_window(Measure(measure.event, "count"), window), self.n) > 0
 
 
+def _first_of_user(rows: EventDays) -> Floats:
+    """1 for the first row of each user, 0 for the others; a user's rows stand together, the earliest first."""
+    return np.asarray(np.diff(rows.user, prepend=-1) != 0, dtype=np.float64)
+
+
+# What each row adds to its user's number, shape (rows,): all that `Measure.agg` can be.
+ADDENDS: dict[str, Callable[[EventDays], Floats]] = {
+    "sum": lambda rows: rows.value,
+    "count": lambda rows: rows.n.astype(np.float64),
+    "any": _first_of_user,
+}
+
+
 def per_user(rows: EventDays, measure: Measure, users: int) -> Floats:
     """Reduce rows to one number per user, shape (users,); 0 where there is no row."""
-    if measure.agg == "any":
-        return _seen(rows, users)
-    addends: Floats = rows.value if measure.agg == "sum" else rows.n.astype(np.float64)
+    addends = ADDENDS[measure.agg](rows)
     return np.asarray(np.bincount(rows.user, weights=addends, minlength=users), dtype=np.float64)
 
 

@@ -99,7 +99,7 @@ def _metrics(experiment: Experiment) -> list[tuple[str, ...]]:
         (
             m.id,
             _role(m),
-            m.kind.value,
+            m.kind,
             _measured_by(m),
             "more" if m.direction > 0 else "less",
             _effect(m.min_practical_effect),
@@ -115,10 +115,7 @@ def _role(metric: Metric) -> str:
 
 
 def _measured_by(metric: Metric) -> str:
-    numerator, denominator = metric.numerator, metric.denominator
-    measured = (
-        _measure(numerator) if denominator is None else f"{_measure(numerator)} / {_measure(denominator)}"
-    )
+    measured = " / ".join(_measure(measure) for measure in metric.measures)
     return measured + _days(metric.window)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import csv, parquet
 
-from exp_platform.analyses.planned import PROPORTIONS
+from exp_platform.aggregates import ALL, Block
+from exp_platform.analyses.estimators import estimator_of
 from exp_platform.config.analyses import BY_COVARIATES
-from exp_platform.config.experiment import Experiment, Metric, MetricKind
+from exp_platform.config.experiment import Experiment, Metric
 from exp_platform.errors import DataError
 from exp_platform.kernels.conform import number
 from exp_platform.kernels.order_statistics import Bracket, Bracketed, quantile_numbers
@@ -21,9 +23,9 @@ from exp_platform.kernels.quantiles import Distribution
 from exp_platform.kernels.unit_days import Floats
 from exp_platform.planning.known import Earlier, Known
 from exp_platform.stats.adjustment import adjust
-from exp_platform.stats.arms import Arm, arm_mean, arm_ratio, linearised
+from exp_platform.stats.arms import Arm
 from exp_platform.stats.moments import Moments
-from exp_platform.stats.quantile import arm_quantile, fewest_users
+from exp_platform.stats.quantile import fewest_users
 from exp_platform.stats.rounding import LARGEST, SMALLEST
 
 ANYBODY = Bracket(-math.inf, math.inf)
@@ -66,9 +68,9 @@ def earlier_users(experiment: Experiment, path: Path) -> Earlier:
 
 def columns_of(metric: Metric) -> tuple[str, ...]:
     """The columns that hold the metric: its id, of a ratio `<id>.numerator` and `<id>.denominator`."""
-    if metric.kind is MetricKind.RATIO:
-        return f"{metric.id}.numerator", f"{metric.id}.denominator"
-    return (metric.id,)
+    if metric.traits.agg is not None:
+        return (metric.id,)
+    return f"{metric.id}.numerator", f"{metric.id}.denominator"
 
 
 def known_in(experiment: Experiment, metric: Metric, table: pa.Table, source: str) -> Known:
@@ -85,7 +87,7 @@ def known_in(experiment: Experiment, metric: Metric, table: pa.Table, source: st
     except (DataError, ValueError) as error:
         return Known.nothing(source, error)
     gains: dict[str, float] = {}
-    if not metric.covariates or metric.kind is MetricKind.QUANTILE or not arm.sd > 0:
+    if not metric.covariates or not metric.traits.adjusted or not arm.sd > 0:
         return Known(arm.mean, arm.sd, gains, source)
     try:
         past = np.column_stack([_column(table, c.id) for c in metric.covariates])
@@ -132,35 +134,33 @@ def _as_measured(metric: Metric, values: Floats) -> Floats:
     if metric.winsorise is not None:
         low, high = Distribution.of(values[:, 0]).caps(metric.winsorise)
         return np.clip(values, low, high)
-    return (values != 0).astype(np.float64) if metric.kind in PROPORTIONS else values
+    return (values != 0).astype(np.float64) if metric.traits.share else values
 
 
 def _arm(metric: Metric, values: Floats) -> Arm:
     """What an arm of these users would be compared by. Raises DataError or ValueError with the reason where it cannot be."""
     if len(values) < 2:
         raise DataError(f"{len(values) or 'no'} users have a value; give more, or other days")
-    winsorised = metric.kind in (MetricKind.MEAN, MetricKind.COUNT)
-    _require_measurable("values", values, ", or winsorise the metric" if winsorised else "")
+    _require_measurable("values", values, ", or winsorise the metric" if metric.traits.winsorised else "")
+    block = Block("total", metric.id, "", ALL, ALL, (), Moments.of(values))
     if metric.q is not None:
-        return _quantile_arm(values[:, 0], metric.q)
-    moments = Moments.of(values)
-    if metric.kind is not MetricKind.RATIO:
-        return arm_mean(moments)
+        block = _with_quantile(block, values[:, 0], metric.q)
     try:
-        arm = arm_ratio(moments)
+        arm = estimator_of(metric).arm(block)
     except ValueError as error:
         raise DataError(f"{error}; give users or days in which it is not") from error
-    _require_measurable("ratios", np.array([arm.mean, arm.sd]))
+    if metric.traits.agg is None:
+        _require_measurable("ratios", np.array([arm.mean, arm.sd]))
     return arm
 
 
-def _quantile_arm(values: Floats, q: float) -> Arm:
+def _with_quantile(block: Block, values: Floats, q: float) -> Block:
     found = quantile_numbers(Bracketed.of(values, ANYBODY), len(values), q)
     if found is None:
         raise DataError(
             f"{len(values)} users are too few for an interval of the {q:g} quantile: give at least {fewest_users(q)}"
         )
-    return arm_quantile(len(values), q, found.quantile, found.quantile_error)
+    return replace(block, **found._asdict())
 
 
 def _require_measurable(what: str, values: Floats, remedy: str = "") -> None:
@@ -177,8 +177,7 @@ def _require_measurable(what: str, values: Floats, remedy: str = "") -> None:
 def _gain(metric: Metric, values: Floats, past: Floats) -> float:
     """What the covariates take off the variance of the mean; 0 where none varies."""
     moments = Moments.of(np.column_stack([values, past]))
-    if metric.kind is MetricKind.RATIO:
-        moments = linearised(moments)
+    ((moments,),) = estimator_of(metric).linearise([[moments]], [[moments]])
     plain = float(moments.covariance()[0, 0]) / moments.n
     try:
         adjusted = adjust([[moments]], 0, range(1, len(moments.mean)))

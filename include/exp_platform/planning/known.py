@@ -45,7 +45,7 @@ def known_of(metric: Metric, rows: Sequence[ResultRow], source: str) -> Known | 
     Of several treatments the smallest gain counts. A metric of the same id and another kind is another metric. Of results
     that cannot be read it is told why.
     """
-    of_metric = [r for r in rows if (r.metric_id, r.metric_kind) == (metric.id, str(metric.kind))]
+    of_metric = [r for r in rows if (r.metric_id, r.metric_kind) == (metric.id, metric.kind)]
     compared = [r for r in of_metric if r.method == UNADJUSTED]
     plain = next((r for r in compared if r.mean_control is not None), None)
     if plain is None:

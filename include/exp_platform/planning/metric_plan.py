@@ -8,9 +8,9 @@ from datetime import date, timedelta
 from typing import Literal, NamedTuple
 
 from exp_platform.analyses.adjustment import why_not
+from exp_platform.analyses.estimators import estimator_of
 from exp_platform.analyses.family import level_of
 from exp_platform.analyses.planned import (
-    PROPORTIONS,
     Expected,
     Target,
     design_of,
@@ -25,7 +25,7 @@ from exp_platform.analyses.planned import (
 )
 from exp_platform.analyses.sizes import START_OUTCOMES
 from exp_platform.config.analyses import BY_COVARIATES, UNADJUSTED
-from exp_platform.config.experiment import Experiment, Metric, MetricKind, Role
+from exp_platform.config.experiment import Experiment, Metric, Role
 from exp_platform.planning.arrivals import Arrivals
 from exp_platform.planning.known import Known
 from exp_platform.stats.power import MOST_USERS
@@ -203,14 +203,8 @@ def _duration(
 def _source(metric: Metric, known: Known | None, given: Expected) -> str:
     found = known.source if known else ""
     mean = "given" if given.mean is not None else "spec" if metric.baseline is not None else found
-    spread = mean if metric.kind in PROPORTIONS else "given" if given.sd is not None else found
+    spread = mean if metric.traits.share else "given" if given.sd is not None else found
     return ", ".join(dict.fromkeys(word for word in (mean, spread) if word))
-
-
-_SPREAD = {
-    MetricKind.RATIO: "of its linearised value",
-    MetricKind.QUANTILE: "its standard error times the root of n",
-}
 
 
 def _notes(
@@ -224,7 +218,7 @@ def _notes(
 ) -> Iterator[str]:
     """What is missing and how to give it, and what the numbers leave out; `told` is what earlier users do not say."""
     yield from told
-    unknown = expected.mean is None or (expected.sd is None and metric.kind not in PROPORTIONS)
+    unknown = expected.mean is None or (expected.sd is None and not metric.traits.share)
     if not (told and unknown):
         yield from _no_design(metric, expected)
     target = _target(experiment, metric, expected)[1]
@@ -250,14 +244,14 @@ def _no_design(metric: Metric, expected: Expected) -> Iterator[str]:
     results = "the results of a run, --like or --history"
     if mean is None:
         yield f"no baseline: give `baseline` in the spec, --baseline, {results}"
-    elif metric.kind in PROPORTIONS and not 0 < mean < 1:
+    elif metric.traits.share and not 0 < mean < 1:
         yield f"the baseline of a {metric.kind} must lie between 0 and 1, not {mean:g}: give one that users can have"
     elif not abs(mean) <= LARGEST:
         yield f"a baseline of {mean:g} is too large for arithmetic: choose a larger unit"
-    if metric.kind in PROPORTIONS:
+    if metric.traits.share:
         return
     if sd is None:
-        what = _SPREAD.get(metric.kind, "of the capped values" if metric.winsorise else "of a user")
+        what = estimator_of(metric).deviation_of
         yield f"no standard deviation ({what}): give --sd, {results}"
     elif sd < SMALLEST:
         remedy = (
@@ -287,7 +281,7 @@ def _few_outcomes(
     experiment: Experiment, metric: Metric, expected: Expected, users: float | None
 ) -> Iterator[str]:
     """Fewer outcomes than the plan's normal law needs, in the smallest arm."""
-    if metric.kind not in PROPORTIONS or expected.mean is None or users is None:
+    if not metric.traits.share or expected.mean is None or users is None:
         return
     arm = users * min(v.share for v in experiment.variants)
     outcomes = arm * min(expected.mean, 1 - expected.mean)

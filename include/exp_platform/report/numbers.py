@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from exp_platform.config.experiment import MetricKind
+from exp_platform.config.kinds import KINDS
 
 DASH = "–"
-_SHARES = {MetricKind.PROPORTION, MetricKind.RETENTION}
+
+
+def _is_share(kind: str) -> bool:
+    return kind in KINDS and KINDS[kind].share
 
 
 def level(value: float | None, kind: str) -> str:
     """A mean on the metric's scale: per cent for proportions, four significant digits otherwise."""
     if value is None:
         return DASH
-    return f"{value:.2%}" if kind in _SHARES else f"{value:,.4g}"
+    return f"{value:.2%}" if _is_share(kind) else f"{value:,.4g}"
 
 
 def change(value: float | None, kind: str) -> str:
     """An absolute effect with its sign: percentage points for proportions."""
     if value is None:
         return DASH
-    return f"{100 * value:+.2f} pp" if kind in _SHARES else f"{value:+,.4g}"
+    return f"{100 * value:+.2f} pp" if _is_share(kind) else f"{value:+,.4g}"
 
 
 def percent(value: float | None, digits: int = 1) -> str:

@@ -113,7 +113,7 @@ def _as_json(plan: MetricPlan) -> dict[str, Any]:
     same = {key: value for key, value in vars(plan).items() if key not in told}
     return {
         "metric_id": plan.metric.id,
-        "metric_kind": str(plan.metric.kind),
+        "metric_kind": plan.metric.kind,
         "role": str(plan.metric.role),
         "baseline": plan.expected.mean,
         "sd": plan.expected.sd,

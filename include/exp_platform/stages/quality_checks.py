@@ -249,8 +249,7 @@ def _missing_values(e: Evidence) -> Iterator[CheckResult]:
         f"units.{measure.event}"
         for metric in e.experiment.metrics
         if metric.missing == "error"
-        for measure in (metric.numerator, metric.denominator)
-        if measure
+        for measure in metric.measures
     }
     nulls = {column: n for column, n in e.measured.nulls.items() if column in strict}
     remedy = "fill them in, or say `missing: zero` or `missing: exclude` for the metric"

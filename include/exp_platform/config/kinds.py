@@ -1,0 +1,105 @@
+"""The kinds of metrics as data: what each adds up, what a spec says of it, and where it can be used.
+
+A new kind is an entry here, an estimator (`analyses.estimators`) and, only where it adds up outcomes in a new way, an entry of
+`kernels.user_values.ADDENDS`. Nothing else asks which kind a metric is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Agg = Literal["sum", "count", "any"]
+Test = Literal["welch", "score"]
+
+
+@dataclass(frozen=True)
+class MetricKind:
+    """How users' outcomes become one number per user (two of a kind with two measures), and what follows from it."""
+
+    name: str
+    agg: Agg | None  # what it adds up of its event or column; None: its numerator and its denominator say it
+    share: bool = False  # whether a user's number is 0 or 1, so that the mean is a share of the users
+    requires: Mapping[str, str] = field(default_factory=dict)  # key of the spec -> what of it, in a message
+    winsorised: bool = False
+    adjusted: bool = True  # by covariates and strata
+    tests: tuple[Test, ...] = ("welch",)  # the first unless the spec says otherwise
+    by_cohort: bool = True
+    not_daily: str = ""  # why it has no series by day since exposure, where it has none
+    not_ramped: str = ""  # why it cannot be combined over the allocations of a ramp, where it cannot
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """A user's numbers as the Moments name them."""
+        return ("value", "denominator") if self.agg is None else ("value",)
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """Of the spec's keys that only some kinds take (`REFUSED`) those of this one."""
+        measured = () if self.agg is None else ("event", "column")
+        return frozenset(
+            (*self.requires, *measured, *["winsorise"] * self.winsorised, *["covariates"] * self.adjusted)
+        )
+
+
+_SIDE = "it, such as {sum: purchase} or {count: purchase}"
+
+KINDS: dict[str, MetricKind] = {
+    kind.name: kind
+    for kind in (
+        # share of users with at least one event
+        MetricKind("proportion", "any", share=True, tests=("welch", "score")),
+        # a proportion over a window of days after exposure
+        MetricKind(
+            "retention",
+            "any",
+            share=True,
+            requires={"window": "its days, such as {from_day: 7, to_day: 8}"},
+            tests=("welch", "score"),
+            not_daily="a retention has no value per user and day",
+        ),
+        # events per user
+        MetricKind("count", "count", winsorised=True),
+        # sum of values per user
+        MetricKind("mean", "sum", winsorised=True),
+        # sum of numerators over sum of denominators (delta method)
+        MetricKind(
+            "ratio",
+            None,
+            requires={"numerator": _SIDE, "denominator": _SIDE},
+            not_daily="a ratio has no value per user and day",
+        ),
+        # quantile over users of the sum of values per user
+        MetricKind(
+            "quantile",
+            "sum",
+            requires={"q": "it, such as q: 0.9"},
+            adjusted=False,
+            by_cohort=False,
+            not_daily="a quantile of users' differences is not a difference of their quantiles",
+            not_ramped=(
+                "a quantile of users of several allocations is not made of the periods' quantiles: take a mean, winsorised "
+                "where tails are heavy, or the proportion beyond a limit"
+            ),
+        ),
+    )
+}
+
+_ONLY_OF_TWO = "only a ratio has one, and this metric is a {kind}"
+_OF_TWO = "a {kind} is made of numerator and denominator instead"
+
+# Keys that only some kinds take: what was found (None: as it was written), and what is said to the other kinds.
+REFUSED: dict[str, tuple[str | None, str]] = {
+    "numerator": ("a measure", _ONLY_OF_TWO),
+    "denominator": ("a measure", _ONLY_OF_TWO),
+    "event": (None, _OF_TWO),
+    "column": (None, _OF_TWO),
+    "q": (None, "only a quantile has one"),
+    "winsorise": ("a cap", "only a mean or a count is winsorised, never a {kind}"),
+    "covariates": ("covariates", "CUPED does not adjust a {kind}: leave the covariates out"),
+}
+IN_UNITS = (
+    "allowed are mean, quantile, proportion and ratios of sum or any"  # kinds of a table of one row per user
+)
+OF_ONE_USER = "name a count, a mean or a proportion"  # kinds that tell users apart
