@@ -9,9 +9,9 @@ from exp_platform.config.analyses import ANALYSES, METHODS
 from exp_platform.config.asset import results_of
 from exp_platform.config.faults import NOTHING, Fault, Words, suggest
 from exp_platform.config.kinds import IN_UNITS, OF_ONE_USER
+from exp_platform.config.ramp_checks import ramp_faults
 from exp_platform.config.spec import ExperimentSpec, repeated
 from exp_platform.config.spec_metrics import RESERVED_EVENT, CovariateSpec, MetricSpec
-from exp_platform.config.spec_ramp import ramp_faults
 from exp_platform.config.spec_segments import SEGMENT_REMEDY, SegmentSpec
 from exp_platform.config.spec_sources import (
     SYNTHETIC_ATTRIBUTES,

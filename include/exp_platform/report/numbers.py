@@ -11,15 +11,15 @@ def _is_share(kind: str) -> bool:
     return kind in KINDS and KINDS[kind].share
 
 
-def level(value: float | None, kind: str) -> str:
-    """A mean on the metric's scale: per cent for proportions, four significant digits otherwise."""
+def level(value: float | None, kind: str = "") -> str:
+    """A number on the scale of a metric's kind: per cent for shares, four significant digits for others and without one."""
     if value is None:
         return DASH
     return f"{value:.2%}" if _is_share(kind) else f"{value:,.4g}"
 
 
-def change(value: float | None, kind: str) -> str:
-    """An absolute effect with its sign: percentage points for proportions."""
+def change(value: float | None, kind: str = "") -> str:
+    """An absolute effect with its sign: percentage points for shares."""
     if value is None:
         return DASH
     return f"{100 * value:+.2f} pp" if _is_share(kind) else f"{value:+,.4g}"
@@ -35,14 +35,14 @@ def share(value: float | None, digits: int = 1) -> str:
     return DASH if value is None else f"{100 * value:.{digits}f} %"
 
 
-def interval(low: float | None, high: float | None, kind: str) -> str:
+def interval(low: float | None, high: float | None, kind: str = "") -> str:
     """An interval of absolute effects; an open side is infinite."""
     if low is None and high is None:
         return DASH
     return f"[{_side(low, '-', lambda v: change(v, kind))}, {_side(high, '+', lambda v: change(v, kind))}]"
 
 
-def with_interval(estimate: float | None, low: float | None, high: float | None, kind: str) -> str:
+def with_interval(estimate: float | None, low: float | None, high: float | None, kind: str = "") -> str:
     """An absolute effect with its interval; one dash where there is neither."""
     return DASH if estimate is None else f"{change(estimate, kind)} {interval(low, high, kind)}"
 

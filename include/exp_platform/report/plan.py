@@ -30,7 +30,7 @@ def plan_table(experiment: Experiment, plans: Sequence[MetricPlan], *, width: in
     for plan in plans:
         kind = plan.metric.kind
         source = Text(line(plan.source))
-        more = (numbers.level(plan.expected.sd, "mean"), f"{plan.alpha:.4f}", source) if wide else ()
+        more = (numbers.level(plan.expected.sd), f"{plan.alpha:.4f}", source) if wide else ()
         power = (numbers.change(plan.finds.smallest_effect, kind), numbers.share(plan.finds.power))
         table.add_row(
             plan.metric.id,
