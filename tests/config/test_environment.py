@@ -57,19 +57,24 @@ def write(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("EXP_CONFIG_DIR", str(folder))
 
 
+STORE = {
+    "s3.access-key-id": "key-of-the-store",
+    "s3.secret-access-key": "secret-of-the-store",
+    "s3.session-token": "token-of-the-store",
+    "s3.endpoint": "http://store:9000",
+    "s3.region": "eu-central-1",
+    "client.region": "eu-central-1",
+    "s3.path-style-access": "true",
+}
+
+
 def test_pyiceberg_reaches_catalog_and_store(cluster: Environment) -> None:
     assert cluster.pyiceberg_properties() == {
         "type": "sql",
         "pool_pre_ping": "true",
         "uri": "postgresql+psycopg2://iceberg:p%40ss%2Fword@db:5433/iceberg?connect_timeout=10",
         "warehouse": "s3://warehouse/iceberg",
-        "s3.access-key-id": "key-of-the-store",
-        "s3.secret-access-key": "secret-of-the-store",
-        "s3.session-token": "token-of-the-store",
-        "s3.endpoint": "http://store:9000",
-        "s3.region": "eu-central-1",
-        "client.region": "eu-central-1",
-        "s3.path-style-access": "true",
+        **STORE,
     }
 
 
@@ -89,13 +94,7 @@ def test_spark_opens_the_same_catalog_and_store(cluster: Environment) -> None:
         "warehouse": "s3://warehouse/iceberg",
         "cache-enabled": "false",
         "io-impl": "org.apache.iceberg.aws.s3.S3FileIO",
-        "s3.access-key-id": "key-of-the-store",
-        "s3.secret-access-key": "secret-of-the-store",
-        "s3.session-token": "token-of-the-store",
-        "s3.endpoint": "http://store:9000",
-        "s3.region": "eu-central-1",
-        "client.region": "eu-central-1",
-        "s3.path-style-access": "true",
+        **STORE,
     }
 
 
