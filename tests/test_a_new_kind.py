@@ -120,6 +120,11 @@ def test_it_goes_from_spec_to_decision(regularity: None, tmp_path: Path) -> None
         )
         assert plain.p_value == pytest.approx(expected.pvalue, rel=1e-9)
 
+        # The daily series adds up to the same days.
+        for arm, users in came.items():
+            series = [r.value_sum for r in day.daily if r.variant_id == arm]
+            assert sum(series) == sum(len(days) for days in users)
+
         # Adjusted by its own pre-period, in the same unit, and as precise or more so.
         assert found["cuped", "all"].status is Status.OK
         assert found["cuped", "all"].covariates == "pre_habit"

@@ -6,15 +6,12 @@ Every process that parses DAGs imports this, so nothing here imports NumPy. What
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sized
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     from exp_platform.aggregates import Kind
-    from exp_platform.config.spec import ExperimentSpec
-
-    Remedy = Callable[[ExperimentSpec], str | None]
 
 Estimate = Literal["ab", "cuped", "post_stratified", "cuped_post_stratified"]  # methods that may decide
 UNADJUSTED: Estimate = "ab"
@@ -22,6 +19,34 @@ BY_COVARIATES: Estimate = "cuped"
 
 GUARDING = "guardrails"  # the method whose rows guard
 RESULTS = "analysis_results"  # the table of every method that has none of its own
+
+
+class _Plan(Protocol):
+    @property
+    def pre_period_days(self) -> int: ...
+    @property
+    def strata(self) -> Sized: ...
+
+
+class _Source(Protocol):
+    @property
+    def kind(self) -> str: ...
+
+
+class _Asked(Protocol):
+    """What of a spec tells whether an analysis has something to do; `ExperimentSpec`, which reads the list below, has it."""
+
+    @property
+    def analyses(self) -> _Plan: ...
+    @property
+    def source(self) -> _Source: ...
+    @property
+    def segments(self) -> Sized: ...
+    @property
+    def guardrails(self) -> Sized: ...
+
+
+Remedy = Callable[[_Asked], str | None]
 
 
 @dataclass(frozen=True)
@@ -71,31 +96,31 @@ class Analysis:
         return estimate in (method.name for method in self.kinds_of_rows)
 
 
-def _no_pre_period(spec: ExperimentSpec) -> str | None:
+def _no_pre_period(spec: _Asked) -> str | None:
     return None if spec.analyses.pre_period_days else "it needs pre_period_days above 0"
 
 
-def _nothing_to_adjust_by(spec: ExperimentSpec) -> str | None:
+def _nothing_to_adjust_by(spec: _Asked) -> str | None:
     return None if spec.analyses.strata else _no_pre_period(spec)
 
 
-def _no_segments(spec: ExperimentSpec) -> str | None:
+def _no_segments(spec: _Asked) -> str | None:
     return None if spec.segments else "name some under segments"
 
 
-def _no_guardrails(spec: ExperimentSpec) -> str | None:
+def _no_guardrails(spec: _Asked) -> str | None:
     return None if spec.guardrails else "name some under guardrails"
 
 
-def _no_days(spec: ExperimentSpec) -> str | None:
+def _no_days(spec: _Asked) -> str | None:
     return "a units source has no days after exposure" if spec.source.kind == "units" else None
 
 
-def _guarded(spec: ExperimentSpec) -> str | None:
+def _guarded(spec: _Asked) -> str | None:
     return "the spec has guardrails, and the decision rests on them" if spec.guardrails else None
 
 
-def _stratified(spec: ExperimentSpec) -> str | None:
+def _stratified(spec: _Asked) -> str | None:
     return "post-stratification by analyses.strata is part of it" if spec.analyses.strata else None
 
 
