@@ -57,8 +57,8 @@ def forget(
         print(terminal(f"erased in {one.experiment_id}"))
     for line in done.told:
         print(terminal(line))
-    print("later runs leave the user out, and count his rows as those of users who are to be forgotten")
-    print("results that are stored go on counting him: they are sums over users")
+    print("later runs leave the user out, and count their rows as those of users who are to be forgotten")
+    print("results that are stored go on counting them: they are sums over users")
     print(terminal(COPIES))
     if done.remaining:
         raise ExpPlatformError(
