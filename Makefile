@@ -91,7 +91,7 @@ scenarios: setup ## what the platform says in situations whose truth is known; w
 	@. scripts/airflow-env.sh && $(PY) -m exp_scenarios
 
 docs: setup-dev ## the pages of docs/ as a site in site/, without the network; a link that leads nowhere fails it
-	@.venv/bin/mkdocs build --quiet
+	@.venv/bin/mkdocs build
 	@echo "==> site/index.html; with search: $(PY) -m http.server --directory site --bind 127.0.0.1 8000"
 
 hooks: setup-dev ## lint before each commit, with the tools of .venv

@@ -17,7 +17,7 @@ from exp_platform.config.environment import project_root
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `make docs` builds; it fails by itself where a link or an anchor leads nowhere."""
     folder = tmp_path_factory.mktemp("site")
-    build = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", str(folder)]
+    build = [sys.executable, "-m", "mkdocs", "build", "--site-dir", str(folder)]
     done = subprocess.run(build, cwd=project_root(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return folder
