@@ -185,6 +185,17 @@ def test_up_to_date_skips_everything_but_the_release(deployment: Deployment) -> 
     assert _lease() is None
 
 
+def test_a_run_of_the_memo_alone_submits_nothing_else(deployment: Deployment) -> None:
+    deployment.memo_only = True
+    outcome = deployment.test_dag()
+    assert outcome.state == "success"
+    ran = {"check": "success", "memo": "success", "release": "success"}
+    assert outcome.tasks == dict.fromkeys(_stages(), "skipped") | ran
+    assert outcome.xcoms["check"]["up_to_date"] is False
+    assert len(deployment.submits) == 1
+    assert _lease() is None
+
+
 def test_dags_test_beside_another_run_says_who_holds_the_lease_and_never_takes_it(
     deployment: Deployment, capfd
 ) -> None:

@@ -66,6 +66,7 @@ class Deployment:
         self.plan({})
         self.starts: list[dict[str, Any]] = []
         self.up_to_date = False
+        self.memo_only = False
         # `dag.test()` sleeps a second for every task that waits for another one.
         monkeypatch.setattr(time, "sleep", lambda seconds, sleep=time.sleep: sleep(min(seconds, 0.05)))
         monkeypatch.setattr(start, "start_run", self._start_run)
@@ -133,6 +134,7 @@ class Deployment:
             config_hash="c",
             code_version="v",
             input_fingerprint="f",
+            memo_only=self.memo_only,
         )
         run.save()
         return SimpleNamespace(run=run, up_to_date=False, message=f"run {run_id}")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from exp_platform.code_version import code_version
+from exp_platform.code_version import code_version, wording_version
 from exp_platform.config.environment import Environment
 from exp_platform.config.experiment import (
     DayWindow,
@@ -55,7 +55,8 @@ def store(environment: Environment, started: Started) -> Run:
     for part in ("ingest.json", "quality.json", "aggregates.json"):
         (started.run.path / part).write_text((made_up.path / part).read_text())
     carry_out(started.run)
-    write_json(Path(environment.memos_dir) / "exp_a.json", {"run_id": started.run.run_id})
+    memo = {"run_id": started.run.run_id, "wording_version": wording_version()}
+    write_json(Path(environment.memos_dir) / "exp_a.json", memo)
     return started.run
 
 
@@ -130,7 +131,46 @@ def test_a_result_whose_memo_was_not_written_is_not_up_to_date(
     store(environment, start_run(experiment, environment, as_of_dates=[D1]))
     assert start_run(experiment, environment, as_of_dates=[D1]).up_to_date
     (Path(environment.memos_dir) / "exp_a.json").unlink()
-    assert start_run(experiment, environment, as_of_dates=[D1]).run is not None
+    run = start_run(experiment, environment, as_of_dates=[D1]).run
+    assert run is not None
+    assert [stage.name for stage in run.stages] == ["memo"]
+    assert Run.load(run.path / "run.json") == run
+
+
+def in_other_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("exp_platform.stages.start.wording_version", lambda: "0.1.0+words")
+
+
+def test_a_changed_word_makes_the_memo_anew_and_nothing_else(
+    environment: Environment, experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(environment, start_run(experiment, environment, as_of_dates=[D1, D2]))
+    in_other_words(monkeypatch)
+    said = start_run(experiment, environment, as_of_dates=[D1], dry_run=True)
+    assert (said.up_to_date, said.memo_only) == (False, True)
+    assert said.message.endswith("Its results stand; the memo alone is written anew.")
+    run = start_run(experiment, environment, as_of_dates=[D1], with_them=[D1, D2]).run
+    assert run is not None
+    assert ([stage.name for stage in run.stages], run.as_of_dates) == (["memo"], (D1,))
+    forced = start_run(experiment, environment, as_of_dates=[D1], force=True).run
+    assert forced is not None
+    assert not forced.memo_only
+
+
+def test_a_changed_word_beside_other_numbers_or_days_is_a_whole_run(
+    environment: Environment, experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A memo that was only worded anew would tell old numbers in new words, and call them up to date."""
+    store(environment, start_run(experiment, environment, as_of_dates=[D1]))
+    in_other_words(monkeypatch)
+    backfill = start_run(experiment, environment, as_of_dates=[D1], with_them=[D1, D2]).run
+    assert backfill is not None
+    assert (backfill.memo_only, backfill.as_of_dates) == (False, (D1, D2))
+    monkeypatch.setattr("exp_platform.stages.start.code_version", lambda: "0.1.0+numbers")
+    run = start_run(experiment, environment, as_of_dates=[D1]).run
+    assert run is not None
+    assert not run.memo_only
+    assert len(run.stages) > 8
 
 
 @pytest.mark.parametrize(
@@ -213,6 +253,23 @@ def test_a_new_day_config_code_or_skipped_stage_is_run(
     assert start_run(experiment, environment, as_of_dates=[D1], skipped=["cuped"]).run is not None
     monkeypatch.setattr("exp_platform.stages.start.code_version", lambda: "0.1.0+other")
     assert start_run(experiment, environment, as_of_dates=[D1]).run is not None
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_run_says_what_made_the_stored_result_out_of_date(
+    environment: Environment, experiment: Experiment, monkeypatch: pytest.MonkeyPatch, dry_run: bool
+) -> None:
+    def why(of: Experiment, **asked: Any) -> str:
+        said = start_run(of, environment, as_of_dates=[D1], dry_run=dry_run, **asked).message
+        return said.partition("What is stored is out of date: ")[2]
+
+    assert why(experiment) == "", "nothing is stored"
+    store(environment, start_run(experiment, environment, as_of_dates=[D1]))
+    changed = replace(experiment, metrics=experiment.metrics[:1])
+    assert why(changed, skipped=["cuped"]) == "another config, other stages skipped."
+    assert why(experiment, force=True) == "", "it is not, and runs all the same"
+    monkeypatch.setattr("exp_platform.stages.start.code_version", lambda: "0.1.0+other")
+    assert why(experiment) == f"other code ({code_version()}, now 0.1.0+other)."
 
 
 def test_the_fingerprint_follows_the_files_and_nothing_else(

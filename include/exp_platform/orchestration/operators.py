@@ -32,7 +32,7 @@ from exp_platform.orchestration.lease_wait import OperatorUnderLease
 from exp_platform.orchestration.lineage import lineage_of
 from exp_platform.orchestration.run_lease import lease_of
 from exp_platform.orchestration.submit import Submit
-from exp_platform.stages.graph import Stage, stages_of
+from exp_platform.stages.graph import Stage
 from exp_platform.stages.run import Manifest, Run, manifest_path
 from exp_platform.tables.last_runs import note_run
 from exp_platform.tables.lease import beating
@@ -68,7 +68,7 @@ class CheckOperator(OperatorUnderLease, SkipMixin):
     """
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Start the run, or skip all tasks but the teardown where the stored results are up to date."""
+        """Start the run, and skip the tasks that it has nothing for: all but the teardown where all is up to date."""
         began, clock = datetime.now(UTC), time.monotonic()
         with told_plainly():
             refuse_unknown(context, PARAMS)
@@ -98,12 +98,15 @@ class CheckOperator(OperatorUnderLease, SkipMixin):
         }
         if run is None:
             metrics.send(self.experiment_id, metrics.up_to_date())
-            context["ti"].xcom_push("return_value", result)  # skipping others ends this task without a return
-            downstream = self.get_flat_relatives(upstream=False)
-            self.skip(ti=context["ti"], tasks=[task for task in downstream if not task.is_teardown])
         else:
             manifest.save(run)
             note_run(lease.environment, self.experiment_id, str(run.path / "run.json"))
+        if run is None or run.memo_only:
+            context["ti"].xcom_push("return_value", result)  # skipping others ends this task without a return
+            left = {stage.name for stage in run.stages} if run else set()
+            downstream = self.get_flat_relatives(upstream=False)
+            skipped = [task for task in downstream if not task.is_teardown and task.task_id not in left]
+            self.skip(ti=context["ti"], tasks=skipped)
         return result
 
     def _start(self, context: Context, experiment: Experiment, holder: str) -> tuple[Run | None, str]:
@@ -149,7 +152,11 @@ class StageOperator(OperatorUnderLease):
     def execute(self, context: Context) -> dict[str, Any]:
         """Submit the stage under the run's lease and return its manifest."""
         run = self._run()
-        if self.stage not in [stage.name for stage in stages_of(run.experiment)]:
+        if self.stage not in [stage.name for stage in run.stages]:
+            if run.memo_only:
+                raise AirflowSkipException(
+                    "this run words stored results anew, and makes no other than the memo"
+                )
             raise AirflowSkipException(
                 f"the spec was changed after this run began, which has no {self.stage}"
             )

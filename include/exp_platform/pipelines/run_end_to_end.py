@@ -63,7 +63,7 @@ def run_and_report(
             dry_run=True,
         )
         print(terminal(plan.message))
-        for stage in stages_of(experiment):
+        for stage in stages_of(experiment, memo_only=plan.memo_only):
             if stage.name != "synth" or generate_synth:
                 does = "stored input instead" if stage.name in skipped else stage.doc
                 print(terminal(f"  {stage.name:<11} {does}"))

@@ -12,7 +12,7 @@ from exp_platform.config.experiment import Experiment
 from exp_platform.errors import ExpPlatformError
 from exp_platform.private_files import keep_private
 from exp_platform.stages.execute import execute
-from exp_platform.stages.graph import Stage, stages_of
+from exp_platform.stages.graph import Stage
 from exp_platform.stages.run import Manifest, Run
 from exp_platform.stages.start import Started, start_run
 from exp_platform.tables.holders import this_process
@@ -74,7 +74,7 @@ def run_experiment(
         )
         if started.run is None:
             return Outcome(started)
-        stages = [s for s in stages_of(experiment) if generate_synth or s.name != "synth"]
+        stages = [s for s in started.run.stages if generate_synth or s.name != "synth"]
         observer.started(started.run, stages)
         return Outcome(started, tuple(_run_stages(started.run, stages, observer, execute)))
 

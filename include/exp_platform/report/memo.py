@@ -12,6 +12,7 @@ import jinja2
 from exp_platform.aggregates import pooled_to_json
 from exp_platform.analyses.interaction import TEST as INTERACTION
 from exp_platform.analyses.rows import ResultRow, Status
+from exp_platform.code_version import wording_version
 from exp_platform.config.analyses import ADJUSTED, METHODS
 from exp_platform.config.environment import Environment
 from exp_platform.config.experiment import Role
@@ -138,6 +139,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "run_id": report.stored.run_id,
         "config_hash": report.stored.config_hash,
         "code_version": report.stored.code_version,
+        "wording_version": wording_version(),
         "computed_at": report.stored.computed_at,
     }
 

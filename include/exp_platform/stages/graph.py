@@ -44,10 +44,15 @@ STAGES: tuple[Stage, ...] = (
 )
 
 
-def stages_of(experiment: Experiment) -> tuple[Stage, ...]:
-    """The stages of one experiment, in an order that respects `needs`; needs of absent stages are dropped."""
+def stages_of(experiment: Experiment, *, memo_only: bool = False) -> tuple[Stage, ...]:
+    """The stages of one experiment, in an order that respects `needs`; needs of absent stages are dropped.
+
+    `memo_only`: those of a run that words the stored results anew.
+    """
 
     def applies(stage: Stage) -> bool:
+        if memo_only:
+            return stage.name == "memo"
         if stage.name == "synth":
             return experiment.source.kind == "synthetic"
         if stage.name in NAMES:

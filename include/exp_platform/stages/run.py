@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 
 from exp_platform.config.experiment import Experiment
 from exp_platform.json_file import write_json
+from exp_platform.stages.graph import Stage, stages_of
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Run:
     generated_until: datetime | None = (
         None  # of synthetic data, which occur before it; None: nothing is still to come
     )
+    memo_only: bool = False  # the stored results stand; their memo alone is made anew
     holder: str = ""  # who holds the experiment's lease for it; empty: nobody, as in tests of single stages
 
     @property
@@ -41,6 +43,11 @@ class Run:
     def as_of_date(self) -> date:
         """The newest as_of date: the one the memo is about."""
         return self.as_of_dates[-1]
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """What it carries out, in order."""
+        return stages_of(self.experiment, memo_only=self.memo_only)
 
     def save(self) -> Path:
         """Write `run.json` into the run folder and return its path."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from exp_platform.analyses.readings import remembering
-from exp_platform.code_version import code_version
+from exp_platform.code_version import code_version, wording_version
 from exp_platform.config.edits import edits_since
 from exp_platform.config.environment import Environment, load_environment
 from exp_platform.config.experiment import Experiment
@@ -28,6 +28,8 @@ from exp_platform.tables.catalog import refuse_newer
 from exp_platform.tables.folders import read_file
 from exp_platform.tables.retention import require_shorter
 
+NEW_DAY = "a new day"
+
 
 @dataclass(frozen=True)
 class Started:
@@ -36,6 +38,7 @@ class Started:
     run: Run | None
     up_to_date: bool
     message: str
+    memo_only: bool = False  # as of `Run`, also where only a plan was wanted
 
 
 def start_run(
@@ -54,6 +57,7 @@ def start_run(
 ) -> Started:
     """Freeze a run in a folder of its own, unless every day's stored decision has the same config, code and input.
 
+    Where all have and the memo is not of the newest, or worded otherwise than this code does, the run makes the memo alone.
     The caller holds the experiment's lease as `holder`; `started_by` is whom the audit names, by default this process' user.
     `as_of_dates` None: the last complete local day before `now`; days after the last useful one become that one. A run that is
     made takes the days `with_them` too that are not up to date. `force` runs all the same; `dry_run` writes nothing and
@@ -96,14 +100,18 @@ def start_run(
         generated_until=until,
         holder=holder,
     )
-    up_to_date = not force and _up_to_date(run, stored, environment)
+    out_of_date = _out_of_date(run, days, stored, environment)
+    stand = not force and not out_of_date
+    up_to_date = stand and _memo_stands(experiment.id, stored, environment)
     if with_them and not up_to_date:
         others = [
             day
             for day in as_of_days(experiment, with_them, now)
-            if not _up_to_date(replace(run, as_of_dates=(day,)), stored, environment)
+            if _out_of_date(run, [day], stored, environment)
         ]
+        stand = stand and not others
         run = replace(run, as_of_dates=tuple(sorted({*days, *others})))
+    run = replace(run, memo_only=stand)
     when = _when(run.as_of_dates)
     if up_to_date:
         return Started(
@@ -111,16 +119,17 @@ def start_run(
             True,
             f"{experiment.id} as of {when} is up to date: same config, code and input.{_deletion(published)}",
         )
-    if not force and (said := _deletion(published)):
+    if not force and not stand and (said := _deletion(published)):
         raise ConfigError(
             f"{experiment.id}:{said} A run reads them from the source again, where they still lie; `--force` does so, and the "
             "next maintenance deletes them again"
         )
+    why = _why(out_of_date, stand)
     if dry_run:
-        return Started(None, False, f"{experiment.id} would be run as of {when}.")
+        return Started(None, False, f"{experiment.id} would be run as of {when}.{why}", stand)
     run.save()
     _write_down(run, environment, force)
-    return Started(run, False, f"{experiment.id} as of {when}: run {run_id}.")
+    return Started(run, False, f"{experiment.id} as of {when}: run {run_id}.{why}", stand)
 
 
 def _write_down(run: Run, environment: Environment, force: bool) -> None:
@@ -146,6 +155,7 @@ def _write_down(run: Run, environment: Environment, force: bool) -> None:
             "as_of": [day.isoformat() for day in run.as_of_dates],
             "forced": force,
             "skipped": list(run.skipped),
+            **({"memo_only": True} if run.memo_only else {}),
             "input_fingerprint": run.input_fingerprint,
         },
     )
@@ -234,29 +244,43 @@ def _require_one_plan(experiment: Experiment, stored: Sequence[StoredDecision]) 
         )
 
 
-def _up_to_date(run: Run, stored: Sequence[StoredDecision], environment: Environment) -> bool:
+def _out_of_date(
+    run: Run, days: Sequence[date], stored: Sequence[StoredDecision], environment: Environment
+) -> tuple[str, ...]:
+    """What keeps the stored results of these days from being what the run would find, in words; nothing where they stand."""
     by_day = {decision.as_of_date: decision for decision in stored}
-    if not all(day in by_day and _same_inputs(run, by_day[day]) for day in run.as_of_dates):
-        return False
-    if any(Results(environment, skip_damaged=True).missing_rows(by_day[day]) for day in run.as_of_dates):
-        return False
-    # A run may have failed just before its memo.
-    return _memo_of(run.experiment.id, environment) == stored[-1].run_id
+    if not all(day in by_day for day in days):
+        return (NEW_DAY,)
+    found = tuple(dict.fromkeys(what for day in days for what in _differences(run, by_day[day])))
+    if not found and any(Results(environment, skip_damaged=True).missing_rows(by_day[day]) for day in days):
+        return ("rows of it are missing",)
+    return found
 
 
-def _memo_of(experiment_id: str, environment: Environment) -> str | None:
-    """The run that the memo is about; None where there is no memo."""
+def _why(out_of_date: Iterable[str], stand: bool) -> str:
+    """Why the days are computed, as a sentence; nothing of a new day, which needs no reason."""
+    if stand:
+        return " Its results stand; the memo alone is written anew."
+    told = [what for what in out_of_date if what != NEW_DAY]
+    return f" What is stored is out of date: {', '.join(told)}." if told else ""
+
+
+def _memo_stands(experiment_id: str, stored: Sequence[StoredDecision], environment: Environment) -> bool:
+    """Whether the memo is of the newest decision, which a run that failed before its end left without one, in these words."""
     try:
         memo = json.loads(read_file(environment, f"{environment.memos_dir}/{experiment_id}.json") or "{}")
     except json.JSONDecodeError:
-        return None
-    return str(memo["run_id"]) if "run_id" in memo else None
+        return False
+    return (memo.get("run_id"), memo.get("wording_version")) == (stored[-1].run_id, wording_version())
 
 
-def _same_inputs(run: Run, stored: StoredDecision) -> bool:
-    return (run.config_hash, run.code_version, run.input_fingerprint, set(run.skipped)) == (
-        stored.config_hash,
-        stored.code_version,
-        stored.input_fingerprint,
-        set(stored.skipped),
-    )
+def _differences(run: Run, stored: StoredDecision) -> Iterator[str]:
+    """What the stored result was made from that is another thing now."""
+    if run.config_hash != stored.config_hash:
+        yield "another config"
+    if run.code_version != stored.code_version:
+        yield f"other code ({stored.code_version}, now {run.code_version})"
+    if run.input_fingerprint != stored.input_fingerprint:
+        yield "other input"
+    if set(run.skipped) != set(stored.skipped):
+        yield "other stages skipped"
