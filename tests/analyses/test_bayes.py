@@ -16,6 +16,7 @@ from exp_platform.analyses.registry import analyse_all
 from exp_platform.analyses.rows import ResultRow, Status
 from exp_platform.checks import CheckResult
 from exp_platform.config.experiment import AnalysisPlan, DecisionPlan, Effect, Experiment
+from exp_platform.config.readings import NOTHING_READ
 from exp_platform.decision import decide
 from exp_platform.stats.bayes import posterior
 
@@ -65,7 +66,7 @@ def test_it_never_decides() -> None:
     decisions = []
     for spec in (asked(), experiment(metric())):
         rows = analyse_all(spec, day)
-        decisions.append(decide(spec, day, rows, [PASSED]))
+        decisions.append(decide(spec, NOTHING_READ, day, rows, [PASSED]))
     chance = only(bayes.analyse(asked(), day)).chance_better
     assert chance is not None
     assert chance > 0.99

@@ -24,7 +24,7 @@ from exp_platform.config.experiment import (
     Guardrail,
     Role,
 )
-from exp_platform.config.readings import Earlier, Memory, Reading
+from exp_platform.config.readings import NOTHING_READ, Memory, Reading, RunState
 from exp_platform.stats.group_sequential import bounds, separate_bounds, spent
 
 LOOKS = (date(2025, 3, 5), date(2025, 3, 9))
@@ -66,7 +66,7 @@ def only(rows: Any) -> ResultRow:
 def test_looks_are_the_declared_days_and_the_planned_decision_date() -> None:
     spec = plan()
     assert spec.decision_date == END + timedelta(days=1)
-    assert spec.look_dates == (*LOOKS, spec.decision_date)
+    assert NOTHING_READ.look_dates(spec) == (*LOOKS, spec.decision_date)
     numbers = [look_number(spec, START + timedelta(days=i)) for i in range(17)]
     assert numbers == [None] * 4 + [1] + [None] * 3 + [2] + [None] * 5 + [3, 3, 3]
 
@@ -149,14 +149,14 @@ def test_more_users_than_planned_leave_nothing_for_later_looks() -> None:
 
 def test_a_look_that_was_taken_counts_after_it_is_struck_from_the_spec() -> None:
     taken = Memory(readings=(Reading(False, LOOKS[0], LOOKS[0], "data"),))
-    spec = replace(plan(decision={"looks": (LOOKS[1],)}), earlier=Earlier(taken))
-    assert spec.look_dates == (*LOOKS, spec.decision_date)
-    assert only(ab.analyse(spec, day_of(spec, LOOKS[1]))).look == 2
+    spec, state = plan(decision={"looks": (LOOKS[1],)}), RunState(taken)
+    assert state.look_dates(spec) == (*LOOKS, spec.decision_date)
+    assert only(ab.analyse(spec, day_of(spec, LOOKS[1]), state)).look == 2
 
 
 def test_an_end_moved_after_the_last_look_leaves_no_look() -> None:
-    spec = replace(plan(), earlier=Earlier(moved=True))
-    row = only(ab.analyse(spec, day_of(spec, spec.decision_date, lift=1.0)))
+    spec = plan()
+    row = only(ab.analyse(spec, day_of(spec, spec.decision_date, lift=1.0), RunState(moved=True)))
     assert (row.look, row.significant) == (None, False)
 
 

@@ -15,6 +15,7 @@ from exp_platform.aggregates import Aggregates, Pooled
 from exp_platform.analyses import ab, cuped, guardrails
 from exp_platform.analyses.rows import ResultRow, Status
 from exp_platform.config.experiment import AnalysisPlan, DecisionPlan, Effect, Experiment, Guardrail
+from exp_platform.config.readings import NOTHING_READ
 from exp_platform.decision.evidence import Case, findings
 
 PLAN = AnalysisPlan(strata=("tier",))
@@ -179,7 +180,7 @@ def test_it_decides_and_judges_guardrails_where_it_is_declared() -> None:
     day = day_of(frame)
     rows = [*ab.analyse(spec, day), *cuped.analyse(spec, day), *guardrails.analyse(spec, day)]
     both = next(r for r in rows if isinstance(r, ResultRow) and r.method == "cuped_post_stratified")
-    (finding,) = findings(Case(spec, day, tuple(rows)), (guarded,))
+    (finding,) = findings(Case(spec, NOTHING_READ, day, tuple(rows)), (guarded,))
     assert finding.row is both
     judged = rows[-1]
     assert isinstance(judged, ResultRow)

@@ -29,6 +29,7 @@ from exp_platform.config.experiment import (
     Guardrail,
     Variant,
 )
+from exp_platform.config.readings import NOTHING_READ
 from exp_platform.decision.evidence import Case, findings
 from exp_platform.decision.runner_up import runner_up
 from exp_platform.stats.group_sequential import bounds, spent
@@ -97,7 +98,7 @@ def test_three_arms_weigh_periods_by_all_users_so_that_treatments_are_comparable
         assert row.estimate == near(fit.params.to_numpy() @ contrast(fit, weights, treatment))
     assert only(rows, treatment_id="t1").mean_control == only(rows, treatment_id="t2").mean_control
 
-    case = Case(spec, day, tuple(rows))
+    case = Case(spec, NOTHING_READ, day, tuple(rows))
     best, other = sorted(findings(case, case.primaries), key=lambda f: -f.improvement)
     assert best.treatment_id == "t2"
     assert runner_up(case, best, [best, other]) is None  # 0.2 ahead, though with fewer users of good days

@@ -27,6 +27,7 @@ from exp_platform.config.experiment import (
     RelativeMethod,
     Role,
 )
+from exp_platform.config.readings import NOTHING_READ
 from exp_platform.decision import decide
 from exp_platform.stats.moments import Moments
 
@@ -162,7 +163,7 @@ def test_no_decision_follows_the_choice(direction: int, mde: float, excluded: bo
 
 
 def decided(spec: Experiment, day: Aggregates) -> object:
-    return decide(spec, day, analyse_all(spec, day), [PASSED])
+    return decide(spec, NOTHING_READ, day, analyse_all(spec, day), [PASSED])
 
 
 def test_a_log_of_two_signs_is_undefined_and_a_test_of_counts_keeps_its_own() -> None:

@@ -33,7 +33,6 @@ from exp_platform.config.experiment import (
     Window,
 )
 from exp_platform.config.hashing import NOT_HASHED, config_hash
-from exp_platform.config.readings import Earlier
 
 METRIC = Metric("kept", "proportion", Role.PRIMARY, 1, Measure("kept", "any"))
 SOURCE = UnitsSource(
@@ -55,7 +54,6 @@ WORDS: dict[str, Any] = {
     "tags": ("new",),
     "schedule": Schedule(None, 9, True, 0, wait_for=("s3://lake/_SUCCESS",), wait_hours=1.0, after="lake"),
     "spec_file": "elsewhere.yaml",
-    "earlier": Earlier(moved=True),
     "retention_days": 30,
 }
 NUMBERS: list[tuple[str, Any]] = [

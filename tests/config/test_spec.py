@@ -33,6 +33,7 @@ from exp_platform.config.experiment import (
     Winsorise,
 )
 from exp_platform.config.loading import load_all
+from exp_platform.config.readings import NOTHING_READ
 
 VALID = Path(__file__).parent / "specs" / "valid"
 
@@ -142,7 +143,7 @@ def test_a_group_sequential_test_leaves_nothing_for_always_valid_evidence(tmp_pa
         spending_exponent=3.0,
     )
     assert (experiment.decision.fixed_alpha, experiment.decision.sequential_alpha) == (0.05, 0.0)
-    assert experiment.look_dates == (*looks, date(2026, 3, 17))
+    assert NOTHING_READ.look_dates(experiment) == (*looks, date(2026, 3, 17))
 
 
 def test_metrics_of_events_resolve_to_measures_windows_and_covariates(tmp_path: Path) -> None:

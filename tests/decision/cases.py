@@ -14,6 +14,7 @@ from exp_platform.aggregates import Aggregates
 from exp_platform.analyses.rows import ResultRow, Row, Status
 from exp_platform.checks import CheckResult
 from exp_platform.config.experiment import Effect, Experiment, Guardrail, Metric, Role
+from exp_platform.config.readings import NOTHING_READ
 from exp_platform.decision import Decision, decide
 
 __all__ = ["BEFORE_END", "END", "experiment", "metric"]  # imported by the tests from here
@@ -124,7 +125,7 @@ class Given:
         primary = next(m.id for m in self.spec.metrics if m.role is Role.PRIMARY)
         day = self.day or aggregates((block(primary, v, x) for v, x in values.items()), self.as_of)
         srm = [split(as_of=self.as_of)] if self.split is None else self.split
-        return decide(self.spec, day, [*srm, *self.rows], self.checks, self.skipped)
+        return decide(self.spec, NOTHING_READ, day, [*srm, *self.rows], self.checks, self.skipped)
 
 
 def codes(decision: Decision) -> list[str]:

@@ -39,7 +39,7 @@ class Runs:
     ) -> Decision:
         self.on += timedelta(days=1)
         edits = edits_since(self.published, spec, self.on)
-        seen = remembering(spec, self.memory, data, self.on, edits)
+        state = remembering(spec, self.memory, data, self.on, edits)
         self.published = {"edits": _json([asdict(e) for e in edits]), "spec": _json(asdict(spec))}
         blocks = [
             block(m.id, v, x)
@@ -50,9 +50,13 @@ class Runs:
             )
         ]
         day = aggregates(blocks, as_of=as_of)
-        rows = analyse_all(seen, day)
+        rows = analyse_all(spec, day, state=state)
         decision = decide(
-            seen, day, rows, [replace(PASSED, as_of_date=as_of, status="failed" if failed else "passed")]
+            spec,
+            state,
+            day,
+            rows,
+            [replace(PASSED, as_of_date=as_of, status="failed" if failed else "passed")],
         )
         self.memory = Decision.from_json(decision.to_json()).memory
         assert self.memory == decision.memory
@@ -241,7 +245,7 @@ def test_other_defaults_of_a_new_version_of_the_platform_do_not_pass_for_an_edit
     (edit,) = edits_since(published, now, END, upgraded=True)
     again = {"edits": _json([asdict(edit)]), "spec": _json(asdict(now))}
     assert edits_since(again, now, END) == (edit,)
-    seen = remembering(now, Memory(), "first", END, (edit,))
+    state = remembering(now, Memory(), "first", END, (edit,))
     day = aggregates([block(m.id, v, CONTROL) for m in SPEC.metrics for v in ("control", "t1")], as_of=END)
-    (text,) = [r.text for r in decide(seen, day, [], [PASSED]).reasons if r.code == "SPEC_CHANGED"]
+    (text,) = [r.text for r in decide(now, state, day, [], [PASSED]).reasons if r.code == "SPEC_CHANGED"]
     assert f"on {END} (the platform was upgraded too, and may have other defaults): hypothesis" in text

@@ -14,6 +14,7 @@ from analyses.simulated import END, START, UNITS, aggregates, block, experiment,
 from decision.cases import Given, codes, effect
 from exp_platform.aggregates import Aggregates, DailyRow
 from exp_platform.config.experiment import Allocation, DayWindow, Effect, Experiment, Guardrail, Role
+from exp_platform.config.readings import NOTHING_READ
 from exp_platform.decision.evidence import Case
 from exp_platform.decision.late_data import late_data
 from exp_platform.decision.model import Reason
@@ -36,7 +37,7 @@ def late(share: float, days: int) -> Rate:
 
 def told(spec: Experiment = SPEC, rate: Rate = same, as_of: date = END, **drawn: Any) -> list[Reason]:
     daily = drawn_days(spec, rate, as_of=as_of, **drawn)
-    return late_data(Case(spec, Aggregates(as_of, {}, {}, daily=daily), ()))
+    return late_data(Case(spec, NOTHING_READ, Aggregates(as_of, {}, {}, daily=daily), ()))
 
 
 def drawn_days(

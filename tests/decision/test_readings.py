@@ -60,12 +60,12 @@ class Diary:
         failed: bool = False,
     ) -> Decision:
         self.on += timedelta(days=1)
-        seen = remembering(spec, self.memory, data, self.on)
+        state = remembering(spec, self.memory, data, self.on)
         blocks = [block(m.id, v, x) for m in spec.metrics for v, x in (("control", CONTROL), ("t1", treated))]
         day = aggregates(blocks, as_of=as_of)
-        rows = analyse_all(seen, day)
+        rows = analyse_all(spec, day, state=state)
         check = replace(PASSED, as_of_date=as_of, status="failed" if failed else "passed")
-        decision = decide(seen, day, rows, [check])
+        decision = decide(spec, state, day, rows, [check])
         self.memory = Decision.from_json(decision.to_json()).memory
         assert self.memory == decision.memory
         return decision

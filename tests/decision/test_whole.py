@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import date
 
 import numpy as np
@@ -13,19 +12,19 @@ from decision.cases import PASSED, codes
 from exp_platform.aggregates import Aggregates
 from exp_platform.analyses.registry import analyse_all
 from exp_platform.config.experiment import DecisionPlan, Effect, Experiment, Guardrail, Role
-from exp_platform.config.readings import Earlier, Memory, Reading
+from exp_platform.config.readings import NOTHING_READ, Memory, Reading, RunState
 from exp_platform.decision import Decision, decide
 
 GUARD = Guardrail(Effect(0.1, "relative"), "critical")
 
 # The test of an earlier end was taken, as of 7 March.
-READ_BEFORE = Earlier(
+READ_BEFORE = RunState(
     Memory(readings=(Reading(True, date(2025, 3, 7), date(2025, 3, 8), "data"),)), moved=True
 )
 
 
-def through(spec: Experiment, day: Aggregates) -> Decision:
-    return decide(spec, day, analyse_all(spec, day), [PASSED])
+def through(spec: Experiment, day: Aggregates, state: RunState = NOTHING_READ) -> Decision:
+    return decide(spec, state, day, analyse_all(spec, day, state=state), [PASSED])
 
 
 def conversions(n: int, rate: float) -> np.ndarray:
@@ -117,7 +116,7 @@ def test_a_significant_p_after_the_end_was_moved_does_not_ship() -> None:
     spec = experiment(metric("buys", "proportion"))
     day = aggregates(block("buys", v, conversions(5000, p)) for v, p in (("control", 0.100), ("t1", 0.1155)))
     assert through(spec, day).action == "ship"
-    moved = through(replace(spec, earlier=READ_BEFORE), day)
+    moved = through(spec, day, READ_BEFORE)
     assert (moved.winner, moved.action, moved.final) == ("inconclusive", "extend", False)
     assert "FIXED_HORIZON_READ" in codes(moved)
     assert "BEFORE_PLANNED_END" not in codes(moved)
@@ -139,6 +138,6 @@ def test_an_interim_look_ships_what_another_day_only_shows() -> None:
     assert "NOT_A_LOOK" in codes(between)
     assert (last.action, last.look, last.final) == ("ship", 2, True)
     assert "LAST_LOOK" in codes(last)
-    moved = through(replace(spec, earlier=READ_BEFORE), aggregates(blocks, as_of=END))
+    moved = through(spec, aggregates(blocks, as_of=END), READ_BEFORE)
     assert (moved.action, moved.winner) == ("extend", "inconclusive")
     assert "FIXED_HORIZON_READ" in codes(moved)

@@ -20,6 +20,7 @@ from exp_platform.analyses.rows import (
 )
 from exp_platform.checks import CheckResult
 from exp_platform.config.experiment import Effect, Experiment, Guardrail, RelativeMethod, Role
+from exp_platform.config.readings import NOTHING_READ
 from exp_platform.decision import decide
 from exp_platform.report.content import Report
 from exp_platform.results.stored import StoredDecision
@@ -63,7 +64,7 @@ def report(
     ends = [END - timedelta(days=i) for i in reversed(range(days))]
     rows = {day: _rows(plan, blocks, day) for day in ends}
     last = aggregates(blocks, as_of=END)
-    decision = decide(plan, last, rows[END], checks, skipped)
+    decision = decide(plan, NOTHING_READ, last, rows[END], checks, skipped)
     found = rows[END]
     return Report(
         experiment=plan,

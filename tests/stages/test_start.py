@@ -20,7 +20,7 @@ from exp_platform.config.experiment import (
     TableSource,
     Window,
 )
-from exp_platform.config.readings import Earlier, Memory
+from exp_platform.config.readings import Memory
 from exp_platform.decision import Decision
 from exp_platform.errors import ConfigError
 from exp_platform.json_file import write_json
@@ -108,9 +108,9 @@ def test_a_run_is_frozen_with_all_that_its_result_depends_on(
     run = started.run
     assert run is not None
     assert Run.load(run.path / "run.json") == run
-    assert replace(run.experiment, earlier=Earlier()) == experiment
-    assert run.experiment.earlier.data == run.input_fingerprint
-    assert run.experiment.earlier.memory == Memory(), "nobody has looked"
+    assert run.experiment == experiment
+    assert run.state.data == run.input_fingerprint
+    assert run.state.memory == Memory(), "nobody has looked"
     assert (run.as_of_dates, run.as_of_date) == ((D1, D2), D2)
     assert run.skipped == ("did",)
     assert run.path == environment.runs_dir / "exp_a" / run.run_id
@@ -366,12 +366,12 @@ def test_an_end_moved_after_the_result_was_read_gives_no_second_fixed_horizon_te
     store(environment, start_run(experiment, environment, as_of_dates=[D3]))
     same_plan = start_run(experiment, environment, as_of_dates=[D3], force=True).run
     assert same_plan is not None
-    assert not same_plan.experiment.earlier.moved
+    assert not same_plan.state.moved
     longer = replace(experiment, window=Window(date(2025, 3, 1), date(2025, 3, 28)))
     extended = start_run(longer, environment, as_of_dates=[date(2025, 3, 28)]).run
     assert extended is not None
-    assert extended.experiment.earlier.moved
-    assert [c.key for c in extended.experiment.earlier.changes] == ["window.end", "planned decision date"]
+    assert extended.state.moved
+    assert [c.key for c in extended.state.changes] == ["window.end", "planned decision date"]
 
 
 def test_an_end_moved_before_the_old_one_has_come_is_told_too(
@@ -381,10 +381,10 @@ def test_an_end_moved_before_the_old_one_has_come_is_told_too(
     longer = replace(experiment, window=Window(date(2025, 3, 1), date(2025, 3, 28)))
     extended = start_run(longer, environment, as_of_dates=[date(2025, 3, 28)]).run
     assert extended is not None
-    assert extended.experiment.earlier.moved, "what was seen by then may have moved it"
+    assert extended.state.moved, "what was seen by then may have moved it"
     back = start_run(experiment, environment, as_of_dates=[D3]).run
     assert back is not None
-    assert not back.experiment.earlier.moved
+    assert not back.state.moved
 
 
 def test_a_look_struck_from_the_spec_after_it_was_taken_stays_spent(
@@ -395,12 +395,12 @@ def test_a_look_struck_from_the_spec_after_it_was_taken_stays_spent(
     )
     looked = replace(experiment, decision=plan)
     first = store(environment, start_run(looked, environment, as_of_dates=[D1]))
-    assert first.experiment.earlier.memory == Memory()
+    assert first.state.memory == Memory()
     assert start_run(looked, environment, as_of_dates=[D1]).up_to_date, "a declared look is no change of plan"
     struck = replace(looked, decision=replace(plan, looks=(D2,)))
     later = start_run(struck, environment, as_of_dates=[D2]).run
     assert later is not None
-    assert later.experiment.look_dates == (D1, D2, looked.decision_date)
+    assert later.state.look_dates(later.experiment) == (D1, D2, looked.decision_date)
 
 
 def test_who_looked_by_one_plan_of_alpha_cannot_go_on_by_another(

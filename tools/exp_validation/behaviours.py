@@ -257,11 +257,15 @@ def _seen(read: Read, world: World, memory: Memory) -> Seen:
     blocks = [block for arm, look in zip(ARMS, read.looks, strict=True) for block in world[look - 1][arm]]
     users = {block.variant_id: block.moments.n for block in blocks}
     aggregates = Aggregates(read.as_of, users, {}, tuple(blocks))
-    experiment = remembering(read.spec, memory, str(read.looks), END + timedelta(days=1))
-    rows: list[Row] = [*ab.analyse(experiment, aggregates), *srm.analyse(experiment, aggregates)]
+    experiment = read.spec
+    state = remembering(experiment, memory, str(read.looks), END + timedelta(days=1))
+    rows: list[Row] = [
+        *ab.analyse(experiment, aggregates, state),
+        *srm.analyse(experiment, aggregates, state),
+    ]
     status = "passed" if read.passes else "failed"
     check = CheckResult(read.as_of, "row_drop", "error", status, 0.0, 0.0, "drawn")  # type: ignore[arg-type]
-    decision = decide(experiment, aggregates, rows, [check], read.skipped)
+    decision = decide(experiment, state, aggregates, rows, [check], read.skipped)
     return Seen(
         decision, {r.metric_id: r for r in rows if isinstance(r, ResultRow) and r.method == ab.METHOD}
     )

@@ -31,7 +31,7 @@ from exp_platform.config.experiment import (
     Variant,
     Window,
 )
-from exp_platform.config.readings import Earlier
+from exp_platform.config.readings import NOTHING_READ, RunState
 from exp_platform.decision import decide
 from exp_platform.pipelines.progress import PlainLines
 from exp_platform.pipelines.runner import run_experiment
@@ -127,12 +127,11 @@ class Setting:
         """An end planned for day 10, after whose test every experiment goes on to day 14 on always-valid evidence."""
         end = START + timedelta(days=PLANNED_FIRST - 1)
         planned = replace(experiment, window=Window(START, end))
-        extended = replace(experiment, earlier=Earlier(moved=True))
         taken = [
             *looks[: PLANNED_FIRST - 1],
             calls_of(_look(planned, stored[PLANNED_FIRST - 1], judged)),
             *looks[PLANNED_FIRST:],
-            calls_of(_look(extended, stored[-1], judged)),
+            calls_of(_look(experiment, stored[-1], judged, state=RunState(moved=True))),
         ]
         return ever(self.name, DECIDED, f"{DECIDED}, end extended after the test", taken)
 
@@ -175,11 +174,15 @@ def _run(experiment: Experiment, days: Sequence[date]) -> tuple[list[Aggregates]
 
 
 def _look(
-    experiment: Experiment, day: Aggregates, judged: Sequence[CheckResult], analyses: Sequence[str] = DECIDING
+    experiment: Experiment,
+    day: Aggregates,
+    judged: Sequence[CheckResult],
+    analyses: Sequence[str] = DECIDING,
+    state: RunState = NOTHING_READ,
 ) -> Look:
     checks = [c for c in judged if c.as_of_date == day.as_of_date]
     found = []
     for part in replicates_of(day):
-        rows = analyse_all(experiment, part, analyses)
-        found.append(Replicate(rows, decide(experiment, part, rows, checks)))
+        rows = analyse_all(experiment, part, analyses, state)
+        found.append(Replicate(rows, decide(experiment, state, part, rows, checks)))
     return found

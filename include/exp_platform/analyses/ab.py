@@ -9,20 +9,21 @@ from exp_platform.analyses.family import close_gate, is_final, level_of, may_fin
 from exp_platform.analyses.looks import at_look
 from exp_platform.analyses.rows import Row
 from exp_platform.config.experiment import Experiment
+from exp_platform.config.readings import NOTHING_READ, RunState
 
 METHOD = "ab"
 
 
-def analyse(experiment: Experiment, aggregates: Aggregates) -> list[Row]:
+def analyse(experiment: Experiment, aggregates: Aggregates, state: RunState = NOTHING_READ) -> list[Row]:
     """One row per metric and treatment, in the spec's order by its declared test."""
     day = aggregates.as_of_date
-    final = is_final(experiment, day)
+    final = is_final(experiment, state, day)
     outcomes = []
     for metric in experiment.metrics:
-        level = level_of(experiment, metric)
+        level = level_of(experiment, metric, state)
         for treatment in experiment.treatments:
-            open_ = final and may_find(experiment, day, metric.id, treatment.id)
-            c = Comparison(experiment, day, METHOD, metric, treatment.id, level, open_)
+            open_ = final and may_find(experiment, state, day, metric.id, treatment.id)
+            c = Comparison(experiment, day, METHOD, metric, treatment.id, level, open_, state)
             c = at_look(c, aggregates)
             outcomes.append(compare(c, pair_of(aggregates, metric, experiment.control.id, treatment.id)))
     return list(close_gate(experiment, corrected(outcomes)))

@@ -27,6 +27,7 @@ from exp_platform.analyses.sizes import MIN_USERS_ARM
 from exp_platform.config.allocation import CROSS, PERIOD, in_period
 from exp_platform.config.analyses import METHODS, Method
 from exp_platform.config.experiment import Experiment, Metric
+from exp_platform.config.readings import NOTHING_READ, RunState
 from exp_platform.stats.adjustment import Adjusted, adjust
 from exp_platform.stats.arms import Arms
 from exp_platform.stats.moments import Moments
@@ -146,25 +147,27 @@ def _strata(
 
 
 def adjusted_outcomes(
-    experiment: Experiment, aggregates: Aggregates, metric: Metric, method: str
+    experiment: Experiment, state: RunState, aggregates: Aggregates, metric: Metric, method: str
 ) -> list[Compared | ResultRow]:
     """One outcome per treatment: Welch's test of the adjusted arms beside the plain means."""
     reason = why_not(experiment, metric, method)
     found = adjustment(experiment, aggregates, metric, method)
-    control_id, level = experiment.control.id, level_of(experiment, metric)
+    control_id, level = experiment.control.id, level_of(experiment, metric, state)
     day = aggregates.as_of_date
-    final = is_final(experiment, day)
+    final = is_final(experiment, state, day)
     outcomes: list[Compared | ResultRow] = []
     for treatment in experiment.treatments:
-        open_ = final and may_find(experiment, day, metric.id, treatment.id)
-        c = Comparison(experiment, day, method, metric, treatment.id, level, open_)
+        open_ = final and may_find(experiment, state, day, metric.id, treatment.id)
+        c = Comparison(experiment, day, method, metric, treatment.id, level, open_, state)
         c = at_look(c, aggregates)
         pair = pair_of(aggregates, metric, control_id, treatment.id)
         arms = None if found is None else found.pair(control_id, treatment.id)
         if reason is not None:
             outcomes.append(c.row(Status.NOT_APPLICABLE, message=reason))
         elif found is not None and arms is not None:
-            outcomes.append(compare(c, pair, arms, **_columns(experiment, aggregates, found, pair, arms)))
+            outcomes.append(
+                compare(c, pair, arms, **_columns(experiment, state, aggregates, found, pair, arms))
+            )
         else:  # too few users or a constant outcome, as the plain comparison says, or else nothing to adjust by
             plain = compare(c, pair)
             useless = c.row(Status.NOT_APPLICABLE, message=_useless(METHODS[method]), **pair.counts)
@@ -179,7 +182,12 @@ def _useless(by: Method) -> str:
 
 
 def _columns(
-    experiment: Experiment, aggregates: Aggregates, found: Adjustment, pair: Pair, arms: Arms
+    experiment: Experiment,
+    state: RunState,
+    aggregates: Aggregates,
+    found: Adjustment,
+    pair: Pair,
+    arms: Arms,
 ) -> dict[str, Any]:
     """The columns of a row that tell of the adjustment, what it gained and whether it can be relied on."""
     plain = arms_of(found.metric, pair)
@@ -197,7 +205,7 @@ def _columns(
         "adjusted_mean_control": arms.control.mean,
         "adjusted_mean_treatment": arms.treatment.mean,
         "variance_reduction": gain,
-        "days_saved": days_saved(experiment, aggregates, found.metric, plain, gain),
+        "days_saved": days_saved(experiment, aggregates, found.metric, plain, gain, state),
         "balance_p": judged.balance_p,
         "health": str(judged),
         "message": "; ".join([*notes, *judged.notes]) or None,
@@ -222,10 +230,15 @@ def _listed(names: tuple[str, ...]) -> str:
 
 
 def days_saved(
-    experiment: Experiment, aggregates: Aggregates, metric: Metric, plain: Arms, gain: float
+    experiment: Experiment,
+    aggregates: Aggregates,
+    metric: Metric,
+    plain: Arms,
+    gain: float,
+    state: RunState = NOTHING_READ,
 ) -> float | None:
     """Days of new users that the planned size needs less: a share `gain` of them; None where either is not known."""
     baseline = plain.control.mean if metric.baseline is None else metric.baseline
-    users = planned_size(experiment, metric, Expected(baseline, plain.control.sd))
+    users = planned_size(experiment, metric, Expected(baseline, plain.control.sd), state)
     daily = recent_users(experiment, aggregates)
     return None if users is None or not daily else gain * users / daily

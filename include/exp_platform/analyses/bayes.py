@@ -12,12 +12,13 @@ from exp_platform.analyses.family import is_final, uncorrected
 from exp_platform.analyses.planned import absolute
 from exp_platform.analyses.rows import ResultRow, Row, Status
 from exp_platform.config.experiment import Effect, Experiment
+from exp_platform.config.readings import NOTHING_READ, RunState
 from exp_platform.stats.bayes import posterior
 
 METHOD = "bayes"
 
 
-def analyse(experiment: Experiment, aggregates: Aggregates) -> list[Row]:
+def analyse(experiment: Experiment, aggregates: Aggregates, state: RunState = NOTHING_READ) -> list[Row]:
     """One row per metric and treatment: the normal posterior of the effect under the prior that the spec states.
 
     Nothing without a stated prior. It decides nothing, is not corrected for other comparisons and, unlike always-valid
@@ -26,27 +27,31 @@ def analyse(experiment: Experiment, aggregates: Aggregates) -> list[Row]:
     prior = experiment.analyses.bayes_prior_sd
     if prior is None:
         return []
-    return [_row(experiment, aggregates, prior, row) for row in _estimates(experiment, aggregates)]
+    return [
+        _row(experiment, state, aggregates, prior, row) for row in _estimates(experiment, aggregates, state)
+    ]
 
 
-def _estimates(experiment: Experiment, aggregates: Aggregates) -> list[ResultRow]:
+def _estimates(experiment: Experiment, aggregates: Aggregates, state: RunState) -> list[ResultRow]:
     """The rows of the method that decides, or unadjusted ones where it does not apply."""
-    plain = [row for row in ab.analyse(experiment, aggregates) if isinstance(row, ResultRow)]
+    plain = [row for row in ab.analyse(experiment, aggregates, state) if isinstance(row, ResultRow)]
     if experiment.decision.estimate == ab.METHOD:
         return plain
     adjusted = {
         (row.metric_id, row.treatment_id): row
-        for row in cuped.analyse(experiment, aggregates)
+        for row in cuped.analyse(experiment, aggregates, state)
         if isinstance(row, ResultRow) and row.method == experiment.decision.estimate
     }
     pairs = ((adjusted.get((row.metric_id, row.treatment_id)), row) for row in plain)
     return [p if a is None or a.status is Status.NOT_APPLICABLE else a for a, p in pairs]
 
 
-def _row(experiment: Experiment, aggregates: Aggregates, prior: Effect, found: ResultRow) -> ResultRow:
-    metric, final = experiment.metric(found.metric_id), is_final(experiment, aggregates.as_of_date)
-    level = uncorrected(experiment)
-    c = Comparison(experiment, aggregates.as_of_date, METHOD, metric, found.treatment_id, level, final)
+def _row(
+    experiment: Experiment, state: RunState, aggregates: Aggregates, prior: Effect, found: ResultRow
+) -> ResultRow:
+    metric, final = experiment.metric(found.metric_id), is_final(experiment, state, aggregates.as_of_date)
+    level = uncorrected(experiment, state)
+    c = Comparison(experiment, aggregates.as_of_date, METHOD, metric, found.treatment_id, level, final, state)
     counts = {"n_control": found.n_control, "n_treatment": found.n_treatment}
     if found.status is not Status.OK or found.estimate is None:
         return c.row(found.status, message=found.message, **counts)

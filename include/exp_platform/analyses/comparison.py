@@ -22,6 +22,7 @@ from exp_platform.analyses.sizes import (
 )
 from exp_platform.config.allocation import PERIOD
 from exp_platform.config.experiment import Experiment, Metric, RelativeMethod
+from exp_platform.config.readings import NOTHING_READ, RunState
 from exp_platform.stats.arms import Arm, Arms
 from exp_platform.stats.moments import Moments
 from exp_platform.stats.multiplicity import Corrected
@@ -40,6 +41,7 @@ class Comparison:
     treatment_id: str
     level: Level
     final: bool  # the test may be read: the planned decision date has come, or it is a look
+    state: RunState = NOTHING_READ
     segment: str = ALL
     segment_value: str = ALL
     exploratory: bool = False
@@ -320,5 +322,5 @@ def sequence_half_width(c: Comparison, pair: Pair, arms: Arms, *, one_sided: boo
     n = pair.users
     alpha = c.level.sequential_alpha
     variance = n * arms.careful_variance
-    tuned = rho(alpha, tuned_size(c.experiment, c.metric, c.treatment_id), one_sided=one_sided)
+    tuned = rho(alpha, tuned_size(c.experiment, c.metric, c.treatment_id, c.state), one_sided=one_sided)
     return half_width(n, variance, tuned, alpha, one_sided=one_sided)

@@ -9,11 +9,12 @@ from exp_platform.analyses.family import close_gate
 from exp_platform.analyses.rows import Row
 from exp_platform.config.analyses import ADJUSTED
 from exp_platform.config.experiment import Experiment
+from exp_platform.config.readings import NOTHING_READ, RunState
 
 METHOD = "cuped"
 
 
-def analyse(experiment: Experiment, aggregates: Aggregates) -> list[Row]:
+def analyse(experiment: Experiment, aggregates: Aggregates, state: RunState = NOTHING_READ) -> list[Row]:
     """One row per method, metric and treatment: `cuped`, and with strata `post_stratified` and `cuped_post_stratified`.
 
     Covariates are centred on their means over all arms, strata weigh as they do over all arms, so control's adjusted
@@ -26,7 +27,7 @@ def analyse(experiment: Experiment, aggregates: Aggregates) -> list[Row]:
         outcomes = [
             outcome
             for metric in experiment.metrics
-            for outcome in adjusted_outcomes(experiment, aggregates, metric, method)
+            for outcome in adjusted_outcomes(experiment, state, aggregates, metric, method)
         ]
         rows += close_gate(experiment, corrected(outcomes))
     return rows

@@ -12,12 +12,13 @@ from exp_platform.analyses.comparison import pair_of, too_small
 from exp_platform.analyses.daily import day_weights, has_pre_period, why_not
 from exp_platform.analyses.rows import DidRow, Row, Status
 from exp_platform.config.experiment import Experiment, Metric
+from exp_platform.config.readings import NOTHING_READ, RunState
 from exp_platform.stats.arms import Arms, arm_mean
 from exp_platform.stats.moments import Moments
 from exp_platform.stats.welch import difference
 
 
-def analyse(experiment: Experiment, aggregates: Aggregates) -> list[Row]:
+def analyse(experiment: Experiment, aggregates: Aggregates, state: RunState = NOTHING_READ) -> list[Row]:
     """One row per metric and treatment: Welch's test of (mean of the days after) - (mean of the days before) a user.
 
     It equals the interaction of a regression of unit differences with HC2 errors (Angrist and Pischke 2009, section 8.1).

@@ -10,7 +10,7 @@ from enum import StrEnum
 from exp_platform.analyses.rows import ResultRow
 from exp_platform.config import analyses
 from exp_platform.config.experiment import Experiment, Metric, Role
-from exp_platform.config.readings import Reading
+from exp_platform.config.readings import NOTHING_READ, Reading, RunState
 from exp_platform.stats.multiplicity import Correction
 
 DECIDING = "decision"  # what the primary metrics claim, by the estimate that decides
@@ -86,7 +86,7 @@ class Level:
         return _COVERAGE[self.correction] if self.family else Coverage.INDIVIDUAL
 
 
-def level_of(experiment: Experiment, metric: Metric) -> Level:
+def level_of(experiment: Experiment, metric: Metric, state: RunState = NOTHING_READ) -> Level:
     """The level of comparing one treatment with control on `metric`.
 
     `all`: primary and secondary metrics times treatments are one family. `primary_first`: primaries are a family, and
@@ -94,79 +94,82 @@ def level_of(experiment: Experiment, metric: Metric) -> Level:
     Dmitrienko and Tamhane 2007, section 3). Guardrail and informational metrics are in no family.
     """
     if metric.role not in (Role.PRIMARY, Role.SECONDARY):
-        return uncorrected(experiment)
+        return uncorrected(experiment, state)
     decision, treatments = experiment.decision, len(experiment.treatments)
     whole = decision.family == "all"
     together = [m for m in experiment.family if whole or m.role == metric.role]
     level = Level(
         len(together) * treatments,
-        experiment.fixed_alpha,
-        experiment.sequential_alpha,
+        state.fixed_alpha_of(decision),
+        state.sequential_alpha_of(decision),
         "all" if whole else str(metric.role),
         decision.correction,
         # Each treatment has a gate of its own: ranked over treatments, the alpha that one treatment's primaries hand on to
         # another's would be spent a second time on its secondaries.
         parts=1 if whole or decision.correction == "bonferroni" else treatments,
     )
-    if experiment.earlier.fixed_alpha is None:
+    if state.fixed_alpha is None:
         return level
     # Levels were others at the first look: Bonferroni's of the larger family, below those of either plan.
-    size = max(level.size, *(experiment.earlier.sizes.get(m.id, 0) for m in together))
+    size = max(level.size, *(state.sizes.get(m.id, 0) for m in together))
     return replace(level, size=size, correction="bonferroni", parts=1)
 
 
-def uncorrected(experiment: Experiment) -> Level:
+def uncorrected(experiment: Experiment, state: RunState = NOTHING_READ) -> Level:
     """The level of a comparison that stands alone."""
-    return Level(1, experiment.fixed_alpha, experiment.sequential_alpha)
+    plan = experiment.decision
+    return Level(1, state.fixed_alpha_of(plan), state.sequential_alpha_of(plan))
 
 
-def is_final(experiment: Experiment, as_of_date: date) -> bool:
+def is_final(experiment: Experiment, state: RunState, as_of_date: date) -> bool:
     """Whether the planned decision date has come, of a plan whose fixed-horizon test the looks so far left to be taken."""
-    earlier = experiment.earlier
-    return as_of_date >= experiment.decision_date and not (earlier.moved or earlier.incomparable)
+    return as_of_date >= experiment.decision_date and not (state.moved or state.incomparable)
 
 
-def look_number(experiment: Experiment, as_of_date: date) -> int | None:
+def look_number(experiment: Experiment, state: RunState, as_of_date: date) -> int | None:
     """Which look of a group-sequential test this day is, from 1; None where it is none.
 
     From the planned decision date on every day is the last look. A look is one that was declared before the first look
     and still is: an added one never counts, and one struck from the spec keeps the alpha that it spends.
     """
-    earlier, plan = experiment.earlier, experiment.decision
-    if plan.sequential != "group_sequential" or earlier.moved or earlier.incomparable:
+    plan = experiment.decision
+    if plan.sequential != "group_sequential" or state.moved or state.incomparable:
         return None
-    dates = experiment.look_dates
+    dates = state.look_dates(experiment)
     day = min(as_of_date, dates[-1])
     return dates.index(day) + 1 if day == dates[-1] or day in set(dates) & set(plan.looks) else None
 
 
-def earlier_reading(experiment: Experiment, as_of_date: date) -> Reading | None:
+def earlier_reading(experiment: Experiment, state: RunState, as_of_date: date) -> Reading | None:
     """The reading of this day's test that was taken before, on other data; None where this is the first.
 
     On the same data it is the same test. Where a table does not say when its users came, the day makes no difference.
     """
-    earlier = experiment.earlier
-    memory, end = earlier.memory, as_of_date >= experiment.decision_date
+    memory, end = state.memory, as_of_date >= experiment.decision_date
     before = memory.final if end else memory.look(as_of_date)
     if before is None:
         return None
     same_day = before.as_of_date == as_of_date or experiment.undated
-    return None if same_day and before.data == earlier.data else before
+    return None if same_day and before.data == state.data else before
 
 
 def may_find(
-    experiment: Experiment, as_of_date: date, metric_id: str, treatment_id: str, method: str = DECIDING
+    experiment: Experiment,
+    state: RunState,
+    as_of_date: date,
+    metric_id: str,
+    treatment_id: str,
+    method: str = DECIDING,
 ) -> bool:
     """Whether this day's test may find something in a comparison, given what was read before.
 
     It needs a share of alpha in the plan of the first look. A test that was taken on other data is not taken again: what it
     found may be taken back, and nothing is added.
     """
-    earlier = experiment.earlier
-    if metric_id in earlier.unplanned or treatment_id in earlier.new_treatments:
+    if metric_id in state.unplanned or treatment_id in state.new_treatments:
         return False
-    before = earlier_reading(experiment, as_of_date)
-    key = (method, earlier.name(metric_id), treatment_id)
+    before = earlier_reading(experiment, state, as_of_date)
+    key = (method, state.name(metric_id), treatment_id)
     return before is None or any(claim[:3] == key for claim in before.found)
 
 

@@ -18,9 +18,9 @@ from exp_platform.analyses.comparison import (
 )
 from exp_platform.analyses.family import GUARDING, is_final, may_find, uncorrected
 from exp_platform.analyses.looks import at_look
-from exp_platform.analyses.readings import guardrail_of
 from exp_platform.analyses.rows import ResultRow, Row, Status
 from exp_platform.config.experiment import Experiment, Guardrail, Metric
+from exp_platform.config.readings import NOTHING_READ, RunState
 from exp_platform.stats.arms import Arm, Arms
 from exp_platform.stats.intervals import Interval, t_critical
 from exp_platform.stats.welch import Difference
@@ -28,7 +28,7 @@ from exp_platform.stats.welch import Difference
 METHOD = "guardrails"
 
 
-def analyse(experiment: Experiment, aggregates: Aggregates) -> list[Row]:
+def analyse(experiment: Experiment, aggregates: Aggregates, state: RunState = NOTHING_READ) -> list[Row]:
     """One row per guardrail and treatment, with its verdict; the numbers are those of the metric's own test.
 
     - `proven_breach`: the interval of the effect lies wholly beyond the margin;
@@ -45,21 +45,22 @@ def analyse(experiment: Experiment, aggregates: Aggregates) -> list[Row]:
     """
     rows: list[Row] = []
     for metric in experiment.metrics:
-        guardrail = guardrail_of(experiment, metric)
+        guardrail = state.guardrail_of(metric)
         if guardrail is not None:
-            rows += _of_metric(experiment, aggregates, metric, guardrail)
+            rows += _of_metric(experiment, state, aggregates, metric, guardrail)
     return rows
 
 
 def _of_metric(
-    experiment: Experiment, aggregates: Aggregates, metric: Metric, guardrail: Guardrail
+    experiment: Experiment, state: RunState, aggregates: Aggregates, metric: Metric, guardrail: Guardrail
 ) -> list[ResultRow]:
     adjusted = adjustment(experiment, aggregates, metric, experiment.decision.estimate)
-    level, final = uncorrected(experiment), is_final(experiment, aggregates.as_of_date)
+    level, day = uncorrected(experiment, state), aggregates.as_of_date
+    final = is_final(experiment, state, day)
     rows = []
     for treatment in experiment.treatments:
-        open_ = final and may_find(experiment, aggregates.as_of_date, metric.id, treatment.id, GUARDING)
-        c = Comparison(experiment, aggregates.as_of_date, METHOD, metric, treatment.id, level, open_)
+        open_ = final and may_find(experiment, state, day, metric.id, treatment.id, GUARDING)
+        c = Comparison(experiment, day, METHOD, metric, treatment.id, level, open_, state)
         c = at_look(c, aggregates)
         pair = pair_of(aggregates, metric, experiment.control.id, treatment.id)
         arms = None if adjusted is None else adjusted.pair(experiment.control.id, treatment.id)

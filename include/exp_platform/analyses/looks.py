@@ -30,12 +30,12 @@ def at_look(c: Comparison, aggregates: Aggregates) -> Comparison:
     """
     if c.experiment.decision.sequential != "group_sequential":
         return c
-    number = look_number(c.experiment, c.as_of_date)
+    number = look_number(c.experiment, c.state, c.as_of_date)
     if number is None:
         return replace(c, final=False)
     look = _look(c, aggregates, number)
     method = GUARDING if c.method == GUARDING else DECIDING
-    open_ = may_find(c.experiment, c.as_of_date, c.metric.id, c.treatment_id, method)
+    open_ = may_find(c.experiment, c.state, c.as_of_date, c.metric.id, c.treatment_id, method)
     return replace(c, level=replace(c.level, look=look), final=look.alpha is not None and open_)
 
 
@@ -46,7 +46,7 @@ def _look(c: Comparison, aggregates: Aggregates, number: int) -> Look:
     closes changes for users of earlier looks too: its share follows the days.
     """
     plan, alpha = c.experiment.decision, c.level.family_alpha / c.level.size
-    dates = (*c.experiment.look_dates[: number - 1], c.as_of_date)
+    dates = (*c.state.look_dates(c.experiment)[: number - 1], c.as_of_date)
     accrues = c.metric.window.end is None
     users = [0.0 if accrues else _users(c, aggregates, day) for day in dates]
     information = [0.0 if accrues else _information(c, aggregates, day) for day in dates]

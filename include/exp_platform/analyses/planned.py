@@ -15,6 +15,7 @@ from exp_platform.analyses.family import level_of, uncorrected
 from exp_platform.analyses.rows import ResultRow
 from exp_platform.analyses.sizes import MIN_USERS, START_USERS_ARM
 from exp_platform.config.experiment import Effect, Experiment, Metric, Variant
+from exp_platform.config.readings import NOTHING_READ, RunState
 from exp_platform.stats.group_sequential import bounds, crossing, inflation, separate_bounds, spent
 from exp_platform.stats.intervals import normal_critical, normal_quantile
 from exp_platform.stats.power import (
@@ -81,16 +82,20 @@ class Target(NamedTuple):
     alpha: float
 
 
-def target_of_mde(experiment: Experiment, metric: Metric, expected: Expected) -> Target | None:
+def target_of_mde(
+    experiment: Experiment, metric: Metric, expected: Expected, state: RunState = NOTHING_READ
+) -> Target | None:
     """`metric.mde` at the corrected fixed-horizon level; None where the spec has none, or a number is missing."""
     design = design_of(metric, expected)
     if metric.mde is None or expected.mean is None or design is None:
         return None
     effect = metric.direction * absolute(metric.mde, expected.mean)
-    return Target(design, effect, level_of(experiment, metric).alpha)
+    return Target(design, effect, level_of(experiment, metric, state).alpha)
 
 
-def target_of_margin(experiment: Experiment, metric: Metric, expected: Expected) -> Target | None:
+def target_of_margin(
+    experiment: Experiment, metric: Metric, expected: Expected, state: RunState = NOTHING_READ
+) -> Target | None:
     """That a guardrail is within its margin where nothing changes, uncorrected; None where it is none, or as above.
 
     By Welch's variances, a relative margin's limit being as uncertain as control is. Of a change for the better fewer users
@@ -107,11 +112,13 @@ def target_of_margin(experiment: Experiment, metric: Metric, expected: Expected)
     return Target(
         replace(tested, variances=lambda effect: (factor**2 * v0, v1)),
         absolute(margin, expected.mean),
-        uncorrected(experiment).alpha,
+        uncorrected(experiment, state).alpha,
     )
 
 
-def users_for(experiment: Experiment, metric: Metric, target: Target) -> int | None:
+def users_for(
+    experiment: Experiment, metric: Metric, target: Target, state: RunState = NOTHING_READ
+) -> int | None:
     """Users in all arms together that show the target with the planned power, and that are enough to be compared.
 
     With several treatments the one that needs most decides. None where the metric cannot have such an effect.
@@ -123,12 +130,16 @@ def users_for(experiment: Experiment, metric: Metric, target: Target) -> int | N
         )
     except ValueError:  # a zero effect, or one that takes a proportion out of [0, 1]
         return None
-    needed = in_control * _looks_cost(experiment, metric, target.alpha) / experiment.control.effective_share
+    needed = (
+        in_control * _looks_cost(experiment, metric, target.alpha, state) / experiment.control.effective_share
+    )
     fewest = estimator_of(metric).fewest / min(v.share for v in experiment.variants)
     return math.ceil(max(needed, fewest, MIN_USERS))
 
 
-def power_for(experiment: Experiment, metric: Metric, target: Target, users: float) -> float | None:
+def power_for(
+    experiment: Experiment, metric: Metric, target: Target, users: float, state: RunState = NOTHING_READ
+) -> float | None:
     """The chance that so many users in all arms show the target, in the treatment where it is least.
 
     None where they are too few to be compared, or the metric cannot have such an effect.
@@ -143,26 +154,35 @@ def power_for(experiment: Experiment, metric: Metric, target: Target, users: flo
         )
     except ValueError:
         return None
-    return _power_of_looks(experiment, metric, target.alpha, found)
+    return _power_of_looks(experiment, metric, target.alpha, found, state)
 
 
-def required_users(experiment: Experiment, metric: Metric, expected: Expected) -> int | None:
+def required_users(
+    experiment: Experiment, metric: Metric, expected: Expected, state: RunState = NOTHING_READ
+) -> int | None:
     """Users in all arms together that find `metric.mde`; None where that cannot be planned."""
-    target = target_of_mde(experiment, metric, expected)
-    return None if target is None else users_for(experiment, metric, target)
+    target = target_of_mde(experiment, metric, expected, state)
+    return None if target is None else users_for(experiment, metric, target, state)
 
 
-def required_always_valid(experiment: Experiment, metric: Metric, expected: Expected) -> int | None:
+def required_always_valid(
+    experiment: Experiment, metric: Metric, expected: Expected, state: RunState = NOTHING_READ
+) -> int | None:
     """Users in all arms together at whose one look always-valid evidence finds `metric.mde` with the planned power.
 
     None as for `required_users`, and where no alpha is kept for such evidence.
     """
-    target, alpha = target_of_mde(experiment, metric, expected), level_of(experiment, metric).sequential_alpha
+    target, alpha = (
+        target_of_mde(experiment, metric, expected, state),
+        level_of(experiment, metric, state).sequential_alpha,
+    )
     if target is None or alpha <= 0:
         return None
     try:
         in_control = max(
-            _in_control(experiment, target.effect, _sequence(experiment, metric, target.design, t), alpha, t)
+            _in_control(
+                experiment, target.effect, _sequence(experiment, metric, target.design, t, state), alpha, t
+            )
             for t in experiment.treatments
         )
     except ValueError:
@@ -175,30 +195,34 @@ def required_always_valid(experiment: Experiment, metric: Metric, expected: Expe
     )
 
 
-def smallest_effect(experiment: Experiment, metric: Metric, expected: Expected, users: float) -> float | None:
+def smallest_effect(
+    experiment: Experiment, metric: Metric, expected: Expected, users: float, state: RunState = NOTHING_READ
+) -> float | None:
     """The smallest effect, with its sign, that so many users in all arms find with the planned power in any treatment.
 
     In the metric's unit. None where a number is missing, or users are too few for any effect that it can have.
     """
-    design, alpha = design_of(metric, expected), level_of(experiment, metric).alpha
+    design, alpha = design_of(metric, expected), level_of(experiment, metric, state).alpha
     if design is None or not _enough(experiment, metric, users):
         return None
-    worth = users / _looks_cost(experiment, metric, alpha)
+    worth = users / _looks_cost(experiment, metric, alpha, state)
     return _largest(experiment, metric, worth, alpha, lambda t: design)
 
 
 def smallest_always_valid(
-    experiment: Experiment, metric: Metric, expected: Expected, users: float
+    experiment: Experiment, metric: Metric, expected: Expected, users: float, state: RunState = NOTHING_READ
 ) -> float | None:
     """The same for always-valid evidence at one look: what earlier looks may have found adds to its power.
 
     None too where no alpha is kept for it, or an arm has too few users for it to start.
     """
-    design, alpha = design_of(metric, expected), level_of(experiment, metric).sequential_alpha
+    design, alpha = design_of(metric, expected), level_of(experiment, metric, state).sequential_alpha
     started = users * min(v.share for v in experiment.variants) >= START_USERS_ARM
     if design is None or alpha <= 0 or not started or not _enough(experiment, metric, users):
         return None
-    return _largest(experiment, metric, users, alpha, lambda t: _sequence(experiment, metric, design, t))
+    return _largest(
+        experiment, metric, users, alpha, lambda t: _sequence(experiment, metric, design, t, state)
+    )
 
 
 def _in_control(
@@ -245,20 +269,22 @@ def _largest(
     return max(found, key=abs)
 
 
-def _sequence(experiment: Experiment, metric: Metric, design: Design, treatment: Variant) -> SequenceDesign:
-    alpha = level_of(experiment, metric).sequential_alpha
-    return SequenceDesign(design.variances, rho(alpha, tuned_size(experiment, metric, treatment.id)))
+def _sequence(
+    experiment: Experiment, metric: Metric, design: Design, treatment: Variant, state: RunState
+) -> SequenceDesign:
+    alpha = level_of(experiment, metric, state).sequential_alpha
+    return SequenceDesign(design.variances, rho(alpha, tuned_size(experiment, metric, treatment.id, state)))
 
 
 Looks = tuple[tuple[float, ...], tuple[float, ...]]
 
 
-def _looks(experiment: Experiment, metric: Metric, alpha: float) -> Looks | None:
+def _looks(experiment: Experiment, metric: Metric, alpha: float, state: RunState) -> Looks | None:
     """Shares of the information and critical |z| of a group-sequential test, users arriving evenly; None for one look.
 
     The information of a metric whose windows close are the users whose window is over: a look without new ones is none.
     """
-    plan, dates = experiment.decision, experiment.look_dates
+    plan, dates = experiment.decision, state.look_dates(experiment)
     if plan.sequential != "group_sequential" or len(dates) == 1:
         return None
     fractions = tuple(sorted({experiment.observed(metric, day) for day in dates} - {0.0}))
@@ -268,23 +294,27 @@ def _looks(experiment: Experiment, metric: Metric, alpha: float) -> Looks | None
     return fractions, separate_bounds(chances) if metric.window.end is None else bounds(fractions, chances)
 
 
-def _looks_cost(experiment: Experiment, metric: Metric, alpha: float) -> float:
+def _looks_cost(experiment: Experiment, metric: Metric, alpha: float, state: RunState) -> float:
     """How many times the users of a test that is looked at once a group-sequential one needs."""
-    looks = _looks(experiment, metric, alpha)
+    looks = _looks(experiment, metric, alpha, state)
     return 1.0 if looks is None else inflation(*looks, alpha, experiment.decision.power)
 
 
-def _power_of_looks(experiment: Experiment, metric: Metric, alpha: float, once: float) -> float:
+def _power_of_looks(
+    experiment: Experiment, metric: Metric, alpha: float, once: float, state: RunState
+) -> float:
     """The power of all looks together, where that of one look at the end, with all of alpha, would be `once`."""
-    looks = _looks(experiment, metric, alpha)
+    looks = _looks(experiment, metric, alpha, state)
     if looks is None or not alpha < once < 1:
         return once
     return min(1.0, sum(crossing(*looks, normal_critical(1 - alpha) + normal_quantile(once))))
 
 
-def planned_size(experiment: Experiment, metric: Metric, expected: Expected) -> int | None:
+def planned_size(
+    experiment: Experiment, metric: Metric, expected: Expected, state: RunState = NOTHING_READ
+) -> int | None:
     """Users in all arms together that the metric needs: those of `required_users`, else the spec's; None without."""
-    found = required_users(experiment, metric, expected)
+    found = required_users(experiment, metric, expected, state)
     return experiment.decision.required_sample_size if found is None else found
 
 
@@ -299,18 +329,20 @@ def recent_users(experiment: Experiment, aggregates: Aggregates) -> float | None
     return total / days if total > 0 and days > 0 else experiment.decision.daily_users
 
 
-def tuned_size(experiment: Experiment, metric: Metric, treatment_id: str) -> float:
+def tuned_size(
+    experiment: Experiment, metric: Metric, treatment_id: str, state: RunState = NOTHING_READ
+) -> float:
     """Users of control and one treatment (under a ramp of all arms) at which their confidence sequence is narrowest.
 
     Only the plan may enter, never the data, or the sequence would lose its coverage: the size of the first look's plan,
     else the spec's required size, else the one that follows from mde and planned baseline, else 5,000.
     """
-    first = experiment.earlier.tuned.get(metric.id, {}).get(treatment_id)
+    first = state.tuned.get(metric.id, {}).get(treatment_id)
     if first is not None:
         return first
     total = experiment.decision.required_sample_size
     if total is None:
-        total = required_users(experiment, metric, Expected(metric.baseline))
+        total = required_users(experiment, metric, Expected(metric.baseline), state)
     if total is None:
         return TUNED_USERS
     if experiment.ramp:

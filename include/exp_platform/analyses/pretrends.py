@@ -12,6 +12,7 @@ from exp_platform.analyses.daily import day_weights, has_pre_period, why_not
 from exp_platform.analyses.rows import PretrendDeltaRow, PretrendTestRow, Row, Status
 from exp_platform.analyses.sizes import MIN_USERS_ARM
 from exp_platform.config.experiment import Experiment, Metric
+from exp_platform.config.readings import NOTHING_READ, RunState
 from exp_platform.stats.arms import Arms, arm_mean
 from exp_platform.stats.moments import Moments
 from exp_platform.stats.wald import of_arms
@@ -21,7 +22,7 @@ REFERENCE_DAY = -1
 MIN_DAYS = 3  # before first exposure; fewer show no trend
 
 
-def analyse(experiment: Experiment, aggregates: Aggregates) -> list[Row]:
+def analyse(experiment: Experiment, aggregates: Aggregates, state: RunState = NOTHING_READ) -> list[Row]:
     """One test row per metric and treatment, and one delta row per day before first exposure where it could be tested.
 
     The joint test is that all daily deltas equal the reference day's; its covariance is that of the arms' days, sigma_c / n_c

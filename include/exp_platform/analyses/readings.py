@@ -11,8 +11,8 @@ from typing import Any
 from exp_platform.analyses.family import level_of
 from exp_platform.analyses.planned import tuned_size
 from exp_platform.config.analyses import METHODS
-from exp_platform.config.experiment import Effect, Experiment, Guardrail, Metric, Role
-from exp_platform.config.readings import Change, Earlier, Edit, FirstLook, Memory
+from exp_platform.config.experiment import Experiment, Metric, Role
+from exp_platform.config.readings import NOTHING_READ, Change, Edit, FirstLook, Memory, RunState
 
 Plan = dict[str, Any]  # plain JSON
 
@@ -26,8 +26,7 @@ def plan_of(experiment: Experiment) -> Plan:
     `compared`: which users and which estimate; `end`: when the test is taken; `levels`: how alpha is shared; `metrics` by
     id; `told`: what may change, but not in silence.
     """
-    spec = replace(experiment, earlier=Earlier())
-    decision = spec.decision
+    spec, decision = experiment, experiment.decision
     plan = {
         "compared": _compared(spec),
         "end": _end(spec),
@@ -45,7 +44,7 @@ def plan_of(experiment: Experiment) -> Plan:
         },
         "decision_date": spec.decision_date,
         "treatments": [t.id for t in spec.treatments],
-        "looks": [day for day in spec.look_dates if day < spec.decision_date],
+        "looks": [day for day in NOTHING_READ.look_dates(spec) if day < spec.decision_date],
         "quality": asdict(spec.quality),
     }
     return _plain(plan)  # type: ignore[no-any-return]
@@ -102,35 +101,19 @@ def _plain(value: Any) -> Any:
 
 def remembering(
     experiment: Experiment, memory: Memory, data: str, read_on: date, edits: Sequence[Edit] = ()
-) -> Experiment:
-    """The experiment as a run that reads `data` on the day `read_on` has it, after what `memory` says was read.
+) -> RunState:
+    """What a run that reads `data` on the day `read_on` finds, after what `memory` says was read.
 
     `edits`: those of the spec since its first run.
     """
     now, first = plan_of(experiment), memory.first
-    earlier = Earlier(memory, data, read_on, tuple(edits), moved=_end_moved_after(experiment, memory))
+    state = RunState(memory, data, read_on, tuple(edits), moved=_end_moved_after(experiment, memory))
     if memory.refused is not None and memory.final is None and now["quality"] != memory.refused.quality:
         before = {f"quality.{key}": value for key, value in memory.refused.quality.items()}
         after = {f"quality.{key}": value for key, value in now["quality"].items()}
         changed = tuple(_differences(before, after))
-        earlier = replace(earlier, moved=True, lenient=True, changes=changed)
-    return replace(experiment, earlier=earlier if first is None else _against(earlier, first, now))
-
-
-def guardrail_of(experiment: Experiment, metric: Metric) -> Guardrail | None:
-    """The metric's guardrail, by the stricter of the present plan and that of the first look; None where neither has one.
-
-    Of two margins on one scale the smaller counts, of two scales that of the first look, and a severity stays critical.
-    """
-    now, first = metric.guardrail, experiment.earlier.guardrails.get(metric.id)
-    if first is None:
-        return now
-    then = Guardrail(Effect(**first["margin"]), first["severity"])
-    if now is None:
-        return then
-    same_scale = now.margin.scale == then.margin.scale
-    margin = min(now.margin, then.margin, key=lambda m: m.value) if same_scale else then.margin
-    return Guardrail(margin, "critical" if "critical" in (now.severity, then.severity) else now.severity)
+        state = replace(state, moved=True, lenient=True, changes=changed)
+    return state if first is None else _against(state, first, now)
 
 
 def _end_moved_after(experiment: Experiment, memory: Memory) -> bool:
@@ -139,7 +122,7 @@ def _end_moved_after(experiment: Experiment, memory: Memory) -> bool:
     return unknown and memory.final.as_of_date < experiment.decision_date  # type: ignore[union-attr]
 
 
-def _against(earlier: Earlier, first: FirstLook, now: Plan) -> Earlier:
+def _against(state: RunState, first: FirstLook, now: Plan) -> RunState:
     """What follows from the difference between the plan of the first look and the present one."""
     then = first.plan
     names = {id: found for id, metric in now["metrics"].items() if (found := _same(then, id, metric))}
@@ -152,9 +135,9 @@ def _against(earlier: Earlier, first: FirstLook, now: Plan) -> Earlier:
     )
     alpha, share = then["levels"]["decision.alpha"], then["levels"]["decision.sequential_share"]
     return replace(
-        earlier,
-        changes=(*_changes(then, now, names), *earlier.changes),
-        moved=earlier.moved or then["end"] != now["end"],
+        state,
+        changes=(*_changes(then, now, names), *state.changes),
+        moved=state.moved or then["end"] != now["end"],
         incomparable=then["compared"] != now["compared"],
         fixed_alpha=None if same_levels else alpha * (1 - share),
         sequential_alpha=None if same_levels else alpha * share,

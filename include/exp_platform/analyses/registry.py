@@ -10,11 +10,14 @@ from exp_platform.aggregates import Aggregates
 from exp_platform.analyses.rows import EventStudyRow, PretrendDeltaRow, Row, Status
 from exp_platform.config import analyses
 from exp_platform.config.experiment import Experiment
+from exp_platform.config.readings import NOTHING_READ, RunState
 
-Analyse = Callable[[Experiment, Aggregates], list[Row]]
+Analyse = Callable[[Experiment, Aggregates, RunState], list[Row]]
 
 
-def analyse(name: str, experiment: Experiment, aggregates: Aggregates) -> list[Row]:
+def analyse(
+    name: str, experiment: Experiment, aggregates: Aggregates, state: RunState = NOTHING_READ
+) -> list[Row]:
     """The rows of one analysis; where a metric has no block of a kind it reads, because a value is too large, they say so.
 
     Raises KeyError for an analysis that `config.analyses` does not declare.
@@ -24,15 +27,18 @@ def analyse(name: str, experiment: Experiment, aggregates: Aggregates) -> list[R
     largest: dict[str, str] = {}
     for kind in declared.reads:
         largest |= aggregates.too_large.get(kind, {})
-    rows = found(experiment, aggregates)
+    rows = found(experiment, aggregates, state)
     return [_told(row, largest[row.metric_id]) if row.metric_id in largest else row for row in rows]
 
 
 def analyse_all(
-    experiment: Experiment, aggregates: Aggregates, names: Iterable[str] = analyses.NAMES
+    experiment: Experiment,
+    aggregates: Aggregates,
+    names: Iterable[str] = analyses.NAMES,
+    state: RunState = NOTHING_READ,
 ) -> list[Row]:
     """The rows of these analyses, by default of all, one analysis after the other."""
-    return [row for name in names for row in analyse(name, experiment, aggregates)]
+    return [row for name in names for row in analyse(name, experiment, aggregates, state)]
 
 
 def _told(row: Row, largest: str) -> Row:

@@ -13,11 +13,12 @@ from exp_platform.analyses.interaction import TEST as INTERACTION
 from exp_platform.analyses.interaction import Outcome, interactions
 from exp_platform.analyses.rows import ResultRow, Row
 from exp_platform.config.experiment import Experiment
+from exp_platform.config.readings import NOTHING_READ, RunState
 
 METHOD = "segments"
 
 
-def analyse(experiment: Experiment, aggregates: Aggregates) -> list[Row]:
+def analyse(experiment: Experiment, aggregates: Aggregates, state: RunState = NOTHING_READ) -> list[Row]:
     """One row per segment value, primary or secondary metric and treatment; then one for all values, whether they differ.
 
     Rarer values that were pooled are one value more; its rows and the joint rows say so. Corrected among themselves (all metrics, treatments and values that can be tested: which values there are is found
@@ -25,16 +26,16 @@ def analyse(experiment: Experiment, aggregates: Aggregates) -> list[Row]:
     no segment decides.
     """
     decision, control = experiment.decision, experiment.control.id
-    level = Level(1, experiment.fixed_alpha, 0.0, family=METHOD, correction=decision.correction)
+    level = Level(1, state.fixed_alpha_of(decision), 0.0, family=METHOD, correction=decision.correction)
     day = aggregates.as_of_date
-    final = is_final(experiment, day) and earlier_reading(experiment, day) is None
+    final = is_final(experiment, state, day) and earlier_reading(experiment, state, day) is None
     outcomes: list[Outcome] = []
     groups: list[tuple[Comparison, list[Outcome]]] = []
     for segment in experiment.segments:
         values = aggregates.segment_values(segment)
         for metric in experiment.family:
             for treatment in experiment.treatments:
-                key = (metric, treatment.id, level, final, segment)
+                key = (metric, treatment.id, level, final, state, segment)
                 of = partial(Comparison, experiment, aggregates.as_of_date, METHOD, *key, exploratory=True)
                 found = [
                     compare(

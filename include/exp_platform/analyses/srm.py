@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from exp_platform.aggregates import ALL, Aggregates, Arrivals
-from exp_platform.analyses.readings import guardrail_of
 from exp_platform.analyses.rows import ResultRow, Row, Status
 from exp_platform.config.allocation import in_period
 from exp_platform.config.experiment import Experiment, Metric, Role
+from exp_platform.config.readings import NOTHING_READ, RunState
 from exp_platform.stats.srm import (
     e_value_in_periods,
     mismatch,
@@ -44,7 +44,7 @@ class _Split(NamedTuple):
         return [float(a) for a in self.assigned] if value == CROSSOVERS else self.planned
 
 
-def analyse(experiment: Experiment, aggregates: Aggregates) -> list[Row]:
+def analyse(experiment: Experiment, aggregates: Aggregates, state: RunState = NOTHING_READ) -> list[Row]:
     """One row for assigned users, one for those left after crossovers are excluded, one for the crossovers themselves.
 
     Crossovers are tested against the arms' assigned users, because under independence every arm loses the same share
@@ -71,12 +71,12 @@ def analyse(experiment: Experiment, aggregates: Aggregates) -> list[Row]:
         rows += [_row(experiment, aggregates, value, [s], s.users_of) for value in values for s in splits]
     within = (_within(experiment, aggregates, segment) for segment in experiment.segments)
     rows += [row for row in within if row is not None]
-    excluding = [m for m in experiment.metrics if m.missing == "exclude" and _decides(experiment, m)]
+    excluding = [m for m in experiment.metrics if m.missing == "exclude" and _decides(state, m)]
     return rows + [_with_value(experiment, aggregates, m, ALPHA / len(excluding)) for m in excluding]
 
 
-def _decides(experiment: Experiment, metric: Metric) -> bool:
-    guardrail = guardrail_of(experiment, metric)
+def _decides(state: RunState, metric: Metric) -> bool:
+    guardrail = state.guardrail_of(metric)
     return metric.role is Role.PRIMARY or (guardrail is not None and guardrail.severity == "critical")
 
 

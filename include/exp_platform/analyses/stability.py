@@ -14,6 +14,7 @@ from exp_platform.analyses.daily import day_weights, why_not
 from exp_platform.analyses.equality import equality
 from exp_platform.analyses.rows import ResultRow, Row, Status
 from exp_platform.config.experiment import Experiment, Metric
+from exp_platform.config.readings import NOTHING_READ, RunState
 from exp_platform.stats.arms import Arm, Arms, arm_mean
 from exp_platform.stats.welch import difference
 
@@ -23,7 +24,7 @@ TREND = "trend"
 MIN_DAYS = 3  # fewer show no trend
 
 
-def analyse(experiment: Experiment, aggregates: Aggregates) -> list[Row]:
+def analyse(experiment: Experiment, aggregates: Aggregates, state: RunState = NOTHING_READ) -> list[Row]:
     """For each metric and treatment the effect by day since exposure with its trend, and by exposure cohort with their test.
 
     Days are of the same users throughout, those whose days are all over, so that no day differs by who is in it. Cohorts are

@@ -15,7 +15,6 @@ from zoneinfo import ZoneInfo
 from exp_platform.config.allocation import CROSS, Allocation
 from exp_platform.config.analyses import ANALYSES, UNADJUSTED, Estimate, read_by
 from exp_platform.config.kinds import KINDS, Agg, MetricKind, Test
-from exp_platform.config.readings import Earlier
 
 if TYPE_CHECKING:
     from exp_platform.aggregates import Kind
@@ -389,8 +388,6 @@ class Experiment:
         None  # rows of single users go so many days after `last_as_of`; None: as the environment says
     )
     spec_file: str = field(default="", compare=False)  # where it was written, for messages and memo
-    # What was read before: no spec says this, a run's start finds it.
-    earlier: Earlier = field(default_factory=Earlier)
 
     @property
     def control(self) -> Variant:
@@ -433,18 +430,6 @@ class Experiment:
         return isinstance(self.source, UnitsSource) and "exposed_at" not in self.source.table.columns
 
     @property
-    def fixed_alpha(self) -> float:
-        """What the fixed-horizon test may spend: the spec's share of alpha, at most the first look's."""
-        first = self.earlier.fixed_alpha
-        return self.decision.fixed_alpha if first is None else min(first, self.decision.fixed_alpha)
-
-    @property
-    def sequential_alpha(self) -> float:
-        """What always-valid evidence may spend, likewise."""
-        first = self.earlier.sequential_alpha
-        return self.decision.sequential_alpha if first is None else min(first, self.decision.sequential_alpha)
-
-    @property
     def numbers_users(self) -> bool:
         """Whether the data have no ids, so that users are called by the numbers of their rows."""
         return isinstance(self.source, UnitsSource) and "user_id" not in self.source.table.columns
@@ -459,16 +444,6 @@ class Experiment:
         """The planned decision date: the last user's window of every metric that decides or guards is over."""
         heard = (m for m in self.metrics if m.role != Role.INFORMATIONAL or m.guardrail is not None)
         return self.window.over(self.window.end, max((m.window.end or 0 for m in heard), default=0))
-
-    @property
-    def look_dates(self) -> tuple[date, ...]:
-        """The as_of dates of a group-sequential test that spend alpha, the planned decision date last.
-
-        Those that were declared at the first look, whether or not they still are, and those that were taken.
-        """
-        declared = self.decision.looks if self.earlier.looks is None else self.earlier.looks
-        interim = {*declared, *(r.as_of_date for r in self.earlier.memory.readings)}
-        return (*sorted(day for day in interim if day < self.decision_date), self.decision_date)
 
     def elapsed(self, day: date) -> float:
         """The share of the days up to the planned decision date that are over at the end of `day`."""

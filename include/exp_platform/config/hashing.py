@@ -9,7 +9,7 @@ from datetime import date
 
 from exp_platform.config.experiment import Experiment
 
-# Words for people and the timetable change no number. What was read before follows from the stored decisions.
+# Words for people and the timetable change no number.
 NOT_HASHED = (
     "owner",
     "description",
@@ -17,7 +17,6 @@ NOT_HASHED = (
     "tags",
     "schedule",
     "spec_file",
-    "earlier",
     "retention_days",
 )
 

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import date
 from typing import Any
 
+from exp_platform.config.experiment import DecisionPlan, Effect, Experiment, Guardrail, Metric
+
 Claim = tuple[str, str, str, int]  # method, metric, treatment, and +1 or -1 as the effect is above or below 0
 
 
@@ -151,10 +153,10 @@ def together(edits: Sequence[Edit]) -> tuple[Change, ...]:
 
 
 @dataclass(frozen=True)
-class Earlier:
-    """The memory that a run begins with, and what follows from it for the spec as it is now.
+class RunState:
+    """What a run finds of its experiment: the memory that it begins with, and what follows for the spec as it is now.
 
-    Without a memory nothing does. `moved`: no fixed-horizon test, and no look of a group-sequential one, is left to take.
+    It is handed on beside the spec, of which it is no part. Without a memory nothing does. `moved`: no fixed-horizon test, and no look of a group-sequential one, is left to take.
     `incomparable`: what is compared is another thing, so nothing counts. Otherwise the stricter of both plans does.
     """
 
@@ -182,3 +184,40 @@ class Earlier:
     def name(self, metric_id: str) -> str:
         """The metric's id at the first look."""
         return self.names.get(metric_id, metric_id)
+
+    def fixed_alpha_of(self, plan: DecisionPlan) -> float:
+        """What the fixed-horizon test may spend: the spec's share of alpha, at most the first look's."""
+        return plan.fixed_alpha if self.fixed_alpha is None else min(self.fixed_alpha, plan.fixed_alpha)
+
+    def sequential_alpha_of(self, plan: DecisionPlan) -> float:
+        """What always-valid evidence may spend, likewise."""
+        first = self.sequential_alpha
+        return plan.sequential_alpha if first is None else min(first, plan.sequential_alpha)
+
+    def look_dates(self, experiment: Experiment) -> tuple[date, ...]:
+        """The as_of dates of a group-sequential test that spend alpha, the planned decision date last.
+
+        Those that were declared at the first look, whether or not they still are, and those that were taken.
+        """
+        declared = experiment.decision.looks if self.looks is None else self.looks
+        interim = {*declared, *(r.as_of_date for r in self.memory.readings)}
+        end = experiment.decision_date
+        return (*sorted(day for day in interim if day < end), end)
+
+    def guardrail_of(self, metric: Metric) -> Guardrail | None:
+        """The metric's guardrail, by the stricter of the present plan and that of the first look; None where neither has one.
+
+        Of two margins on one scale the smaller counts, of two scales that of the first look, and a severity stays critical.
+        """
+        now, first = metric.guardrail, self.guardrails.get(metric.id)
+        if first is None:
+            return now
+        then = Guardrail(Effect(**first["margin"]), first["severity"])
+        if now is None:
+            return then
+        same_scale = now.margin.scale == then.margin.scale
+        margin = min(now.margin, then.margin, key=lambda m: m.value) if same_scale else then.margin
+        return Guardrail(margin, "critical" if "critical" in (now.severity, then.severity) else now.severity)
+
+
+NOTHING_READ = RunState()  # that of a first run, and of a plan

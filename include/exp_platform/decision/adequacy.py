@@ -37,8 +37,8 @@ def _of_metric(case: Case, metric: Metric, daily_users: float | None) -> Adequac
     experiment, aggregates = case.experiment, case.aggregates
     current = sum(_users(aggregates, metric, v.id) for v in experiment.variants)
     expected = _expected(case, metric)
-    target = target_of_mde(experiment, metric, expected)
-    required = None if target is None else users_for(experiment, metric, target)
+    target = target_of_mde(experiment, metric, expected, case.state)
+    required = None if target is None else users_for(experiment, metric, target, case.state)
     found = required is not None
     if required is None:
         required = experiment.decision.required_sample_size
@@ -56,7 +56,7 @@ def _of_metric(case: Case, metric: Metric, daily_users: float | None) -> Adequac
         days_remaining=days_remaining,
         mde=None if metric.mde is None or expected.mean is None else absolute(metric.mde, expected.mean),
         baseline=expected.mean,
-        power=None if target is None else power_for(experiment, metric, target, current),
+        power=None if target is None else power_for(experiment, metric, target, current, case.state),
     )
 
 

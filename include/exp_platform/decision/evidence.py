@@ -19,16 +19,17 @@ from exp_platform.analyses.family import (
 from exp_platform.analyses.rows import ResultRow, Row, Status
 from exp_platform.config.analyses import UNADJUSTED
 from exp_platform.config.experiment import Effect, Experiment, Metric, Role
-from exp_platform.config.readings import Claim, Reading
+from exp_platform.config.readings import Claim, Reading, RunState
 from exp_platform.decision.model import Outcome
 from exp_platform.stats.relative import Kind
 
 
 @dataclass(frozen=True)
 class Case:
-    """One experiment at one as_of date with its result rows; rows of other dates do not count."""
+    """One experiment, in the state that its run found, at one as_of date with its result rows; rows of other dates do not count."""
 
     experiment: Experiment
+    state: RunState
     aggregates: Aggregates
     rows: tuple[Row, ...]
 
@@ -40,12 +41,12 @@ class Case:
     @cached_property
     def final(self) -> bool:
         """Whether fixed-horizon tests count."""
-        return is_final(self.experiment, self.as_of_date)
+        return is_final(self.experiment, self.state, self.as_of_date)
 
     @cached_property
     def look(self) -> int | None:
         """Which look of a group-sequential test this is; None where it is none or there is no such test."""
-        return look_number(self.experiment, self.as_of_date)
+        return look_number(self.experiment, self.state, self.as_of_date)
 
     @cached_property
     def primaries(self) -> tuple[Metric, ...]:
@@ -64,18 +65,18 @@ class Case:
 
     def decides(self, metric: Metric) -> bool:
         """Whether anything that a primary metric shows counts, given the plan of the first look."""
-        earlier = self.experiment.earlier
+        earlier = self.state
         return not earlier.incomparable and metric.id not in earlier.unplanned
 
     def claim(self, metric: Metric, treatment_id: str, row: ResultRow) -> Claim:
         """What the row says if it is significant, as readings keep it."""
         sign = 1 if (row.estimate or 0.0) > 0 else -1
-        return DECIDING, self.experiment.earlier.name(metric.id), treatment_id, sign
+        return DECIDING, self.state.name(metric.id), treatment_id, sign
 
     @cached_property
     def earlier_reading(self) -> Reading | None:
         """The reading of this day's test that was taken before on other data; None where this is the first, or none."""
-        return earlier_reading(self.experiment, self.as_of_date)
+        return earlier_reading(self.experiment, self.state, self.as_of_date)
 
     def row(self, method: str, metric_id: str, treatment_id: str) -> ResultRow | None:
         """The row of one comparison over all users, or None."""
@@ -98,7 +99,7 @@ class Case:
         """The row at Bonferroni's level: Holm and BH ranked it among rows that do not decide."""
         if self.experiment.decision.correction == "bonferroni" or row.p_value is None:
             return row
-        level = level_of(self.experiment, metric)
+        level = level_of(self.experiment, metric, self.state)
         p = min(1.0, row.p_value * level.size)
         return replace(row, p_adjusted=p, significant=bool(row.significant) and row.p_value < level.alpha)
 
@@ -160,12 +161,12 @@ def _is_found(case: Case, metric: Metric, treatment_id: str, row: ResultRow) -> 
         return False
     before = case.earlier_reading
     known = before is None or case.claim(metric, treatment_id, row) in before.found
-    return known and may_find(case.experiment, case.as_of_date, metric.id, treatment_id)
+    return known and may_find(case.experiment, case.state, case.as_of_date, metric.id, treatment_id)
 
 
 def _is_worth_having(case: Case, metric: Metric, row: ResultRow) -> bool:
     """Whether the estimate is practical, by the present plan and by that of the first look."""
-    first = case.experiment.earlier.practical.get(metric.id)
+    first = case.state.practical.get(metric.id)
     return is_practical(metric.min_practical_effect, row) and is_practical(
         Effect(**first) if first else None, row
     )
@@ -179,7 +180,7 @@ def _confidence(case: Case, metric: Metric, row: ResultRow, tested: bool) -> flo
     if tested and row.p_adjusted is not None:
         return 1 - row.p_adjusted
     if row.always_valid_significant and case.decides(metric):
-        return 1 - case.experiment.sequential_alpha
+        return 1 - case.state.sequential_alpha_of(case.experiment.decision)
     return 0.0
 
 

@@ -17,7 +17,7 @@ def that_stands(case: Case, trust: Trust, guards: Guardrails) -> Reading | None:
     A verdict that left the question open gives way. So does every verdict where other data than it was read on fail
     trust, or prove that the winner breaches a critical guardrail: that is no matter of the spec alone.
     """
-    read, earlier = case.experiment.earlier.memory.final, case.experiment.earlier
+    read, earlier = case.state.memory.final, case.state
     if read is None or read.verdict is None or read.verdict.action not in _ENDS:
         return None
     if case.as_of_date < read.as_of_date or not _edited(case, read):
@@ -42,5 +42,5 @@ def of_final(case: Case, read: Reading) -> Reason:
 
 def _edited(case: Case, read: Reading) -> tuple[Change, ...]:
     """In what the spec differs from the one of the reading; words do not count."""
-    changes = together(case.experiment.earlier.edits[read.edits :])
+    changes = together(case.state.edits[read.edits :])
     return tuple(change for change in changes if change.key != "hypothesis")

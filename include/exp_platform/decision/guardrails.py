@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from exp_platform.analyses.readings import guardrail_of
 from exp_platform.analyses.rows import ResultRow, Status
 from exp_platform.config.analyses import GUARDING
 from exp_platform.decision.evidence import Case
@@ -33,9 +32,9 @@ def guardrails(case: Case) -> Guardrails:
     """Read the guardrail rows: warnings and unproven ones are reasons only, a critical one without a number is not."""
     proven, observed, reasons, untested = set(), set(), [], []
     unread: dict[str, tuple[Status, ...]] = {}
-    untested += [_taken_out(metric_id) for metric_id in case.experiment.earlier.unguarded]
+    untested += [_taken_out(metric_id) for metric_id in case.state.unguarded]
     for metric in case.experiment.metrics:
-        guardrail = guardrail_of(case.experiment, metric)
+        guardrail = case.state.guardrail_of(metric)
         if guardrail is None:
             continue
         for treatment in case.experiment.treatments:

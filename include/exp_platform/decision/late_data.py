@@ -10,7 +10,6 @@ from typing import NamedTuple
 from scipy import special
 
 from exp_platform.aggregates import DailyRow
-from exp_platform.analyses.readings import guardrail_of
 from exp_platform.config.experiment import Metric, Role, UnitsSource
 from exp_platform.decision.evidence import Case
 from exp_platform.decision.model import Reason
@@ -38,7 +37,7 @@ def late_data(case: Case) -> list[Reason]:
         return []
     reasons = []
     for metric in experiment.metrics:
-        if metric.role is not Role.PRIMARY and guardrail_of(experiment, metric) is None:
+        if metric.role is not Role.PRIMARY and case.state.guardrail_of(metric) is None:
             continue
         series = {v.id: _Series(case, metric, v.id) for v in experiment.variants}
         for variant in experiment.variants:

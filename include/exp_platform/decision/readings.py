@@ -26,7 +26,7 @@ def of_end(case: Case, action: Action) -> list[Reason]:
 
 def _of_edits(case: Case) -> Iterator[Reason]:
     """Every edit of the spec since its first run, with its day, also one that was set back."""
-    edits = case.experiment.earlier.edits
+    edits = case.state.edits
     if not edits:
         return
     named = "; ".join(f"on {edit.on}{_or_by(edit)}: {told(edit.changes)}" for edit in edits[-_MOST_EDITS:])
@@ -48,7 +48,7 @@ def _or_by(edit: Edit) -> str:
 
 def _of_plan(case: Case) -> Iterator[Reason]:
     """What is not as it was at the first look, and what that leaves."""
-    earlier = case.experiment.earlier
+    earlier = case.state
     if not earlier.changes:
         return
     first, refused = earlier.memory.first, earlier.memory.refused
@@ -67,7 +67,7 @@ def _of_plan(case: Case) -> Iterator[Reason]:
 
 
 def _consequences(case: Case) -> Iterator[str]:
-    experiment, earlier = case.experiment, case.experiment.earlier
+    experiment, earlier = case.experiment, case.state
     grouped = experiment.decision.sequential == "group_sequential"
     if earlier.incomparable:
         yield "Numbers were seen before this comparison was chosen, so nothing counts until it is set back."
@@ -95,10 +95,10 @@ def _consequences(case: Case) -> Iterator[str]:
 def _of_readings(case: Case) -> Iterator[Reason]:
     """That the test of this plan was taken before: of another end, or on other data."""
     experiment = case.experiment
-    read, before = experiment.earlier.memory.final, case.earlier_reading
+    read, before = case.state.memory.final, case.earlier_reading
     grouped = experiment.decision.sequential == "group_sequential"
     test = "the last look was taken" if grouped else "the fixed-horizon test was read"
-    if read is not None and not case.final and experiment.earlier.moved and not experiment.earlier.lenient:
+    if read is not None and not case.final and case.state.moved and not case.state.lenient:
         left = "all of alpha is spent" if grouped else "only always-valid evidence counts"
         text = f"The planned end was moved after {test} as of {read.as_of_date} (on {read.read_on}): {left}."
         yield Reason("FIXED_HORIZON_READ", text, _data(read))
@@ -147,7 +147,7 @@ def _not_added(case: Case, before: Reading) -> list[str]:
 
 def _taken_back(case: Case, before: Reading) -> list[str]:
     now = _significant(case)
-    primary = {case.experiment.earlier.name(metric.id) for metric in case.primaries}
+    primary = {case.state.name(metric.id) for metric in case.primaries}
     return [
         f"{claim[1]} of {claim[2]}"
         for claim in before.found
@@ -157,8 +157,8 @@ def _taken_back(case: Case, before: Reading) -> list[str]:
 
 def _of_looks(case: Case) -> Iterator[Reason]:
     """Which look of a group-sequential test this is, or why it is none."""
-    experiment, dates = case.experiment, [day.isoformat() for day in case.experiment.look_dates]
-    if experiment.earlier.moved or experiment.earlier.incomparable:
+    dates = [day.isoformat() for day in case.state.look_dates(case.experiment)]
+    if case.state.moved or case.state.incomparable:
         return
     data = {"look": case.look, "looks": dates}
     if case.look is None:
@@ -172,7 +172,7 @@ def _of_date(case: Case, action: Action) -> Iterator[Reason]:
     """What counts on this day, where always-valid evidence stands beside the fixed-horizon test."""
     planned_end = case.experiment.decision_date
     data = {"decision_date": planned_end.isoformat()}
-    if case.experiment.earlier.moved or case.experiment.earlier.incomparable:
+    if case.state.moved or case.state.incomparable:
         return
     if not case.final:
         text = f"Until the planned decision date {planned_end} only always-valid evidence counts."

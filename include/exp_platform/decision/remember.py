@@ -24,16 +24,16 @@ def remember(case: Case, found: Sequence[Finding], trust: Trust, verdict: Verdic
     whether or not its data were checked. Only one whose data failed is not; its thresholds are kept, as it is by better
     data that it may be repeated, and not by kinder thresholds.
     """
-    memory, day = case.experiment.earlier.memory, _read_on(case)
+    memory, day = case.state.memory, _read_on(case)
     if memory.first is None and _shows_something(case):
         memory = replace(memory, first=FirstLook(case.as_of_date, day, plan_of(case.experiment)))
     ended = _has_ended(case, memory)
     if not (ended or _is_interim_look(case, memory)) or all(f.effect is None for f in found):
         return memory
-    if trust == "failed" or case.experiment.earlier.lenient:
+    if trust == "failed" or case.state.lenient:
         refused = memory.refused or Refused(case.as_of_date, day, asdict(case.experiment.quality))
         return replace(memory, refused=refused)
-    earlier = case.experiment.earlier
+    earlier = case.state
     reading = Reading(
         ended, case.as_of_date, day, earlier.data, _claims(case, found), verdict, len(earlier.edits)
     )
@@ -41,7 +41,7 @@ def remember(case: Case, found: Sequence[Finding], trust: Trust, verdict: Verdic
 
 
 def _read_on(case: Case) -> date:
-    return case.experiment.earlier.read_on or case.as_of_date
+    return case.state.read_on or case.as_of_date
 
 
 def _shows_something(case: Case) -> bool:
@@ -71,7 +71,7 @@ def _is_interim_look(case: Case, memory: Memory) -> bool:
 def _claims(case: Case, found: Sequence[Finding]) -> tuple[Claim, ...]:
     """What is significant by today's test, and what guardrails prove."""
     claims = [case.claim(f.metric, f.treatment_id, f.row) for f in found if f.tested and f.row is not None]
-    name = case.experiment.earlier.name
+    name = case.state.name
     proven = [
         (GUARDING, name(row.metric_id), row.treatment_id, _CLAIMS[row.verdict])
         for row in case.results

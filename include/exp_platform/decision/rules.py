@@ -10,7 +10,7 @@ from exp_platform.aggregates import Aggregates
 from exp_platform.analyses.rows import Row, Status
 from exp_platform.checks import CheckResult
 from exp_platform.config.experiment import Experiment
-from exp_platform.config.readings import Verdict
+from exp_platform.config.readings import RunState, Verdict
 from exp_platform.decision import reasons as because
 from exp_platform.decision import trust
 from exp_platform.decision.adequacy import adequacy
@@ -33,6 +33,7 @@ class _Verdict(NamedTuple):
 
 def decide(
     experiment: Experiment,
+    state: RunState,
     aggregates: Aggregates,
     rows: Sequence[Row],
     checks: Sequence[CheckResult],
@@ -57,7 +58,7 @@ def decide(
     is told as BELOW_PRACTICAL and falls under 8 or 9. Above all stands a final ship or stop, once the spec is another one
     than it was read by (`final.that_stands`).
     """
-    case = Case(experiment, aggregates, tuple(rows))
+    case = Case(experiment, state, aggregates, tuple(rows))
     found, guards, size = findings(case, case.primaries), guardrails(case), adequacy(case)
     stand = standings(case, found, guards)
     failed, unknown = trust.failures(case, checks), [*trust.gaps(case, checks, skipped), *guards.untested]

@@ -48,7 +48,7 @@ def runner_up(case: Case, winner: Finding, others: Iterable[Finding]) -> Reason 
 
 
 def _is_ahead(case: Case, winner: Finding, second: Finding) -> bool:
-    metric, level = winner.metric, level_of(case.experiment, winner.metric)
+    metric, level = winner.metric, level_of(case.experiment, winner.metric, case.state)
     pair = pair_of(case.aggregates, metric, second.treatment_id, winner.treatment_id)
     if too_small(**pair.counts) is not None:
         return False
@@ -59,7 +59,9 @@ def _is_ahead(case: Case, winner: Finding, second: Finding) -> bool:
     except ValueError:  # neither arm varies
         return False
     ahead = metric.direction * test.estimate
-    c = Comparison(case.experiment, case.as_of_date, "", metric, winner.treatment_id, level, case.final)
+    c = Comparison(
+        case.experiment, case.as_of_date, "", metric, winner.treatment_id, level, case.final, case.state
+    )
     c = at_look(c, case.aggregates)
     if c.final and ahead > 0 and test.p_value < c.level.alpha:
         return True

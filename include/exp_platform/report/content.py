@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 from exp_platform.analyses.rows import (
@@ -18,6 +18,7 @@ from exp_platform.analyses.rows import (
 from exp_platform.checks import CheckResult
 from exp_platform.config.analyses import UNADJUSTED
 from exp_platform.config.experiment import Experiment
+from exp_platform.config.readings import NOTHING_READ, RunState
 from exp_platform.decision import Decision
 from exp_platform.errors import DataError, ExpPlatformError
 from exp_platform.results.reader import RACES, Results, StoredDecision, too_busy
@@ -39,6 +40,9 @@ class Report:
     checks: tuple[CheckResult, ...]
     series: tuple[ResultRow, ...]
     deleted_on: date | None = None  # when the rows of single users went by the rule of retention
+    state: RunState = (
+        NOTHING_READ  # of the run whose memo this is; a report that somebody asks for knows the spec alone
+    )
     unreadable: tuple[str, ...] = ()  # files that are damaged, whose rows are not in this report
 
     @property
@@ -69,13 +73,15 @@ class Report:
         )
 
 
-def load_report(results: Results, experiment: Experiment, as_of: date | None = None) -> Report:
+def load_report(
+    results: Results, experiment: Experiment, as_of: date | None = None, *, state: RunState = NOTHING_READ
+) -> Report:
     """Read one report, all of it of one run; `as_of` None: the newest. Raises ExpPlatformError where no result is stored.
 
     Damaged files of other days, or of what the decision does not rest on, are left out and told in `unreadable`.
     """
     for _ in range(RACES):
-        report = _read(results, experiment, as_of)
+        report = replace(_read(results, experiment, as_of), state=state)
         now = Results(results.environment, skip_damaged=True).latest_decision(experiment.id, as_of)
         if now is not None and now.run_id == report.stored.run_id:
             return report

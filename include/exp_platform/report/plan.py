@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from exp_platform.config.experiment import Experiment
+from exp_platform.config.readings import NOTHING_READ
 from exp_platform.escaping import line
 from exp_platform.planning.metric_plan import MetricPlan
 from exp_platform.report import numbers
@@ -81,7 +82,7 @@ def plan_lines(experiment: Experiment, plans: Sequence[MetricPlan]) -> list[str]
     lines = []
     if decision.sequential == "group_sequential":
         lines.append(
-            f"Group sequential, {len(experiment.look_dates)} looks: what looking costs is in the users."
+            f"Group sequential, {len(NOTHING_READ.look_dates(experiment))} looks: what looking costs is in the users."
         )
     else:
         always = (

@@ -245,8 +245,8 @@ def significance(report: Report) -> str:
             f"{_approximate(report)}"
         )
     return (
-        f"Intervals have a coverage of {shown}: {corrected} at {experiment.fixed_alpha:.4g} of alpha {alpha.alpha:.4g}; "
-        f"{experiment.sequential_alpha:.4g} are for always-valid evidence. {covered}{when}{_counted(report)}"
+        f"Intervals have a coverage of {shown}: {corrected} at {report.state.fixed_alpha_of(alpha):.4g} of alpha {alpha.alpha:.4g}; "
+        f"{report.state.sequential_alpha_of(alpha):.4g} are for always-valid evidence. {covered}{when}{_counted(report)}"
         f"{_approximate(report)}"
     )
 
@@ -272,7 +272,7 @@ def _approximate(report: Report) -> str:
 
 def _looks(report: Report) -> str:
     """Where a group-sequential test stands."""
-    dates = ", ".join(day.isoformat() for day in report.experiment.look_dates)
+    dates = ", ".join(day.isoformat() for day in report.state.look_dates(report.experiment))
     spending = report.experiment.decision.spending.replace("obrien_fleming", "O'Brien-Fleming type")
     plan = f"Alpha is spent over the looks of {dates} ({spending} spending); on other days nothing can be significant."
     row = decisive_row(report)

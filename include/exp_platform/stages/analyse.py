@@ -14,7 +14,7 @@ from exp_platform.stages.run import Run, StageResult
 def run_analysis(run: Run, stage: str) -> StageResult:
     """Run one analysis for every as_of date of the run, and leave its rows in the run folder."""
     days = read_aggregates(run.path / "aggregates.json")
-    rows = [row for day in days for row in analyse(stage, run.experiment, day)]
+    rows = [row for day in days for row in analyse(stage, run.experiment, day, run.state)]
     return leave_rows(run, stage, rows, rows_in=sum(len(day.blocks) for day in days))
 
 

@@ -78,14 +78,14 @@ def _decided(
 ) -> list[Decision]:
     """The decisions of all days, each in memory of those before it: of two final days the first is the reading."""
     decisions: list[Decision] = []
-    experiment, began = run.experiment, run.experiment.earlier
+    state, began = run.state, run.state
     for day in days:
         if decisions:
             memory, read_on = decisions[-1].memory, began.read_on or day.as_of_date
-            experiment = remembering(run.experiment, memory, began.data, read_on, began.edits)
+            state = remembering(run.experiment, memory, began.data, read_on, began.edits)
         of_day = [row for row in rows if row.as_of_date == day.as_of_date]
         judged = [check for check in checks if check.as_of_date == day.as_of_date]
-        decisions.append(decide(experiment, day, of_day, judged, run.skipped))
+        decisions.append(decide(run.experiment, state, day, of_day, judged, run.skipped))
     return decisions
 
 

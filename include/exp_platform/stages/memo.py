@@ -13,7 +13,7 @@ from exp_platform.tables import fence
 def run(run: Run) -> StageResult:
     """Write the memo. It is about the newest as_of date that has a result, which a rerun of an earlier day is not."""
     environment = load_environment(run.environment)
-    report = load_report(Results(environment), run.experiment)
+    report = load_report(Results(environment), run.experiment, state=run.state)
     fence.verify()  # files have no transaction: this is as close as it gets
     files = write_memo(report, environment)
     return StageResult(

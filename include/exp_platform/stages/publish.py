@@ -7,7 +7,7 @@ see the last good pair. A retry does the same again.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,7 +15,6 @@ from pydantic import TypeAdapter
 
 from exp_platform.config.environment import load_environment
 from exp_platform.config.experiment import Experiment
-from exp_platform.config.readings import Earlier
 from exp_platform.errors import require_all
 from exp_platform.json_file import write_json
 from exp_platform.stages.run import Run, StageResult
@@ -60,8 +59,8 @@ def _registry_row(
         "window_start": experiment.window.start,
         "window_end": experiment.window.end,
         "timezone": experiment.window.timezone,
-        "spec": _EXPERIMENT.dump_json(replace(experiment, earlier=Earlier())).decode(),
-        "edits": json.dumps([asdict(edit) for edit in experiment.earlier.edits], default=str),
+        "spec": _EXPERIMENT.dump_json(experiment).decode(),
+        "edits": json.dumps([asdict(edit) for edit in run.state.edits], default=str),
         "config_hash": run.config_hash,
         "input_fingerprint": run.input_fingerprint,
         "exposures_snapshot": snapshots["exposures"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 
 from exp_platform.config.experiment import Experiment
+from exp_platform.config.readings import NOTHING_READ, RunState
 from exp_platform.json_file import write_json
 from exp_platform.stages.graph import Stage, stages_of
 
@@ -26,6 +28,7 @@ class Run:
     config_hash: str
     code_version: str
     input_fingerprint: str
+    state: RunState = NOTHING_READ  # what the run's start found of earlier ones
     skipped: tuple[str, ...] = ()
     started_by: str = ""  # a person, or what Airflow says of the DAG run
     generated_until: datetime | None = (
@@ -56,8 +59,12 @@ class Run:
 
     @staticmethod
     def load(path: str | Path) -> Run:
-        """Read a `run.json`."""
-        return _RUN.validate_json(Path(path).read_bytes())
+        """Read a `run.json`; one that an older version froze has the state within the experiment."""
+        content = Path(path).read_bytes()
+        data = json.loads(content)
+        if "state" not in data:
+            content = json.dumps(data | {"state": data["experiment"].get("earlier", {})}).encode()
+        return _RUN.validate_json(content)
 
 
 _RUN = TypeAdapter(Run)

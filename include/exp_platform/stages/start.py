@@ -84,7 +84,7 @@ def start_run(
     read_on = now.astimezone(UTC).date()
     published = Results(environment).registered(experiment.id)
     edits = edits_since(published, experiment, read_on, upgraded=_was_upgraded(stored))
-    experiment = remembering(experiment, memory_of(stored), fingerprint, read_on, edits)
+    state = remembering(experiment, memory_of(stored), fingerprint, read_on, edits)
     run_id = f"{now.astimezone(UTC):%Y%m%dT%H%M%S.%f}Z-{secrets.token_hex(3)}"  # sorts by time
     run = Run(
         run_id=run_id,
@@ -95,6 +95,7 @@ def start_run(
         config_hash=config_hash(experiment),
         code_version=code_version(),
         input_fingerprint=fingerprint,
+        state=state,
         skipped=tuple(stage.name for stage in stages_of(experiment) if stage.name in skipped),
         started_by=started_by or person(),
         generated_until=until,
@@ -146,8 +147,8 @@ def _write_down(run: Run, environment: Environment, force: bool) -> None:
             details=details,
         )
 
-    edit = next(iter(run.experiment.earlier.edits[-1:]), None)
-    if edit is not None and edit.on == run.experiment.earlier.read_on:
+    edit = next(iter(run.state.edits[-1:]), None)
+    if edit is not None and edit.on == run.state.read_on:
         event("spec changed", {"changes": [vars(change) for change in edit.changes]})
     event(
         "run",
