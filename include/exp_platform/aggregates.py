@@ -15,7 +15,6 @@ from exp_platform.stats.moments import Moments
 Kind = Literal["total", "daily", "cohort"]  # of a block
 
 ALL = "all"  # the segment that holds everybody
-REPLICATE = "replicate"  # the segment of a validation: each of its values is an experiment of its own
 COHORT = "exposure_cohort"  # the segment of `cohort` blocks: users by their first exposure
 
 

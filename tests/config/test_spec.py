@@ -266,7 +266,10 @@ def test_a_synthetic_spec_takes_days_and_order_from_the_spec_around_it(tmp_path:
         crossover_share=0.03,
         actual_shares=(0.5, 0.1, 0.4),  # in the resolved order, control first
         pre_trend=0.01,
+        replicates=30,
+        arrival="first_day",
     )
+    assert experiment.segments == experiment.replicated_by == ("replicate",)
     assert experiment.analyses.did_days == 5, "a week, or as much of it as the pre-period has"
 
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from exp_platform.aggregates import REPLICATE, Aggregates, write_aggregates
+from exp_platform.aggregates import Aggregates, write_aggregates
 from exp_platform.config.allocation import Allocation
-from exp_platform.config.experiment import AnalysisPlan, Behaviour, Experiment, SyntheticSource
+from exp_platform.config.experiment import REPLICATE, AnalysisPlan, Behaviour, Experiment, SyntheticSource
 from exp_platform.kernels import pools
 from exp_platform.kernels.aggregate import aggregate
 from exp_platform.kernels.pools import MOST_STRATA, MOST_VALUES, RARER, ValueCounts, pools_of
@@ -231,16 +231,27 @@ def test_a_segment_of_ids_is_counted_by_its_candidates_alone(monkeypatch: pytest
     assert "more than" in told.told("tier")
 
 
-def test_replicates_of_a_validation_are_experiments_of_their_own() -> None:
+def test_replicates_of_a_synthetic_source_are_experiments_of_their_own() -> None:
     synthetic = SyntheticSource(
         n_users=1, seed=1, days=6, pre_period_days=4, exposure_rate=1.0, base_conversion=0.1,
         effect_lift_conversion=(0.0, 0.0), effect_lift_revenue=(0.0, 0.0), revenue_mean=1.0, revenue_sd=1.0,
+        replicates=len(DATA.exposures),
     )  # fmt: skip
     spec = replace(SPEC, segments=(REPLICATE,), source=synthetic)
     many = Data([replace(e, attributes={REPLICATE: e.user}) for e in DATA.exposures], DATA.outcomes)
     (day,) = aggregates_of(many, spec, [LAST])
     assert day.pooled == {}
     assert len(day.segment_values(REPLICATE)) > 500
+    daily = {block.segment for block in day.blocks if block.kind == "daily"}
+    assert daily == {"all", REPLICATE}
+
+
+def test_an_attribute_of_found_data_that_is_called_replicate_is_a_segment_like_any_other() -> None:
+    spec = replace(SPEC, segments=(REPLICATE,))
+    many = Data([replace(e, attributes={REPLICATE: e.user}) for e in DATA.exposures], DATA.outcomes)
+    (day,) = aggregates_of(many, spec, [LAST])
+    assert set(day.pooled) == {REPLICATE}
+    assert {block.segment for block in day.blocks if block.kind == "daily"} == {"all"}
 
 
 def test_of_equally_frequent_values_the_first_by_name_are_kept() -> None:

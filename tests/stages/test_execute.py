@@ -15,6 +15,7 @@ import pytest
 from exp_platform.aggregates import read_aggregates
 from exp_platform.analyses.rows import read_rows
 from exp_platform.config.environment import Environment, project_root
+from exp_platform.config.readings import RunState
 from exp_platform.errors import ConfigError, DataError, LeaseError
 from exp_platform.results.reader import Results
 from exp_platform.stages.analyse import rows_path
@@ -92,6 +93,17 @@ def test_an_unexpected_failure_is_retryable_and_its_traceback_logged(
     assert manifest.error is not None
     assert manifest.error.startswith("OSError: the disk is full; see the traceback above")
     assert "Traceback" in caplog.text
+
+
+def test_an_analysis_knows_what_the_run_found_of_earlier_ones(environment: Environment) -> None:
+    """After the end was moved no fixed-horizon test is left to take; a stage that forgets it would take one."""
+    fresh = a_run(environment, "r1", (D3,))
+    moved = replace(a_run(environment, "r2", (D3,)), state=RunState(moved=True))
+    for run in (fresh, moved):
+        assert execute(run, "ab", 1).status == "success"
+    tested = [[r.significant for r in read_rows(rows_path(run, "ab"))] for run in (fresh, moved)]
+    assert any(tested[0])
+    assert not any(tested[1])
 
 
 def test_an_analysis_reads_the_aggregates_and_leaves_rows_of_every_day(environment: Environment) -> None:

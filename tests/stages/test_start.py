@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -116,6 +117,22 @@ def test_a_run_is_frozen_with_all_that_its_result_depends_on(
     assert run.path == environment.runs_dir / "exp_a" / run.run_id
     assert run.code_version == code_version()
     assert run.code_version.startswith("0.1.0+")
+
+
+def test_a_run_that_an_older_version_froze_remembers_what_was_read(
+    environment: Environment, experiment: Experiment
+) -> None:
+    """It had that within the experiment; one that begins before an upgrade would forget its test and take it again."""
+    store(environment, start_run(experiment, environment, as_of_dates=[D3]))
+    longer = replace(experiment, window=Window(date(2025, 3, 1), date(2025, 3, 28)))
+    run = start_run(longer, environment, as_of_dates=[date(2025, 3, 28)]).run
+    assert run is not None
+    assert run.state.moved
+    frozen = run.path / "run.json"
+    data = json.loads(frozen.read_text())
+    data["experiment"]["earlier"] = data.pop("state")
+    frozen.write_text(json.dumps(data))
+    assert Run.load(frozen) == run
 
 
 def test_run_ids_are_unique_and_sort_by_time(environment: Environment, experiment: Experiment) -> None:

@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 
-from exp_platform.aggregates import ALL, REPLICATE, Aggregates, Block
+from exp_platform.aggregates import ALL, Aggregates, Block
+from exp_platform.config.experiment import REPLICATE
 
 
 def replicates_of(aggregates: Aggregates) -> Iterator[Aggregates]:

@@ -12,11 +12,12 @@ from datetime import date, timedelta
 from io import StringIO
 from typing import Literal
 
-from exp_platform.aggregates import REPLICATE, Aggregates
+from exp_platform.aggregates import Aggregates
 from exp_platform.analyses.registry import analyse_all
 from exp_platform.checks import CheckResult
 from exp_platform.config.environment import load_environment, temporary_state
 from exp_platform.config.experiment import (
+    REPLICATE,
     AnalysisPlan,
     Covariate,
     DayWindow,

@@ -19,6 +19,8 @@ from exp_platform.config.kinds import KINDS, Agg, MetricKind, Test
 if TYPE_CHECKING:
     from exp_platform.aggregates import Kind
 
+REPLICATE = "replicate"  # the attribute of a synthetic source with `replicates`
+
 # Days that data and windows may have. Beyond them are no users, but what stands for "never" (1970-01-01, year 1 or 9999).
 FIRST_DAY, LAST_DAY = date(1990, 1, 1), date(2199, 12, 31)
 
@@ -239,8 +241,7 @@ class SyntheticSource:
     conversion_trend: float = (
         0.0  # change of all arms' conversion rates from the window's first users to its last
     )
-    # The two that follow are for the validation; no spec says them.
-    replicates: int = 1  # experiments in one: users have the attribute `replicate`, their number modulo this
+    replicates: int = 1  # experiments in one: users have the attribute REPLICATE, their number modulo this
     arrival: Literal["evenly", "first_day"] = "evenly"  # when in the window users are exposed
     kind: Literal["synthetic"] = "synthetic"
 
@@ -409,6 +410,12 @@ class Experiment:
         """The segments that are recorded with the exposure."""
         made = {b.segment for b in self.behaviours}
         return tuple(segment for segment in self.segments if segment not in made)
+
+    @property
+    def replicated_by(self) -> tuple[str, ...]:
+        """The segment whose values are experiments of their own, where the source makes several; else none."""
+        several = isinstance(self.source, SyntheticSource) and self.source.replicates > 1
+        return tuple(s for s in self.segments if several and s == REPLICATE)
 
     def metric(self, metric_id: str) -> Metric:
         """The metric of that id. Raises KeyError."""

@@ -14,7 +14,6 @@ from exp_platform.config.spec import ExperimentSpec, repeated
 from exp_platform.config.spec_metrics import RESERVED_EVENT, CovariateSpec, MetricSpec
 from exp_platform.config.spec_segments import SEGMENT_REMEDY, SegmentSpec
 from exp_platform.config.spec_sources import (
-    SYNTHETIC_ATTRIBUTES,
     SYNTHETIC_EVENTS,
     SyntheticSpec,
     UnitsSpec,
@@ -163,8 +162,8 @@ def _segments(spec: ExperimentSpec) -> Iterator[Fault]:
             yield Fault(key, name, f"{CROSS!r} is kept for crossed segments: give it another name")
         elif segment.by is not None:
             yield from _under(key, _behaviour(spec, segment, segment.by))
-        elif isinstance(spec.source, SyntheticSpec) and name not in SYNTHETIC_ATTRIBUTES:
-            yield Fault(key, name, f"allowed in a synthetic source: {', '.join(SYNTHETIC_ATTRIBUTES)}")
+        elif isinstance(spec.source, SyntheticSpec) and name not in spec.source.attributes:
+            yield Fault(key, name, f"allowed in a synthetic source: {', '.join(spec.source.attributes)}")
     yield from _under(("segments",), repeated(tuple(segment.name for segment in spec.segments)))
     attributes = {} if isinstance(spec.source, SyntheticSpec) else spec.source.attributes
     for attribute in attributes:

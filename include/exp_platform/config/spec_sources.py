@@ -9,7 +9,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from exp_platform.config.experiment import CsvDialect, EventsSource, SyntheticSource, TableSource, UnitsSource
+from exp_platform.config.experiment import (
+    REPLICATE,
+    CsvDialect,
+    EventsSource,
+    SyntheticSource,
+    TableSource,
+    UnitsSource,
+)
 from exp_platform.config.faults import Fault, Words, refuse
 from exp_platform.config.spec_base import Items, Share, Spec, Text
 
@@ -210,6 +217,13 @@ class SyntheticSpec(SyntheticSettings):
     effect_lift_conversion: Lifts = (0.0,)  # absolute; one number, or one per treatment
     effect_lift_revenue: Lifts = (0.0,)  # relative, of the order's value; one number, or one per treatment
     actual_shares: Items[float] | None = None  # a broken split: one share a variant, in the spec's order
+    replicates: int = Field(default=1, ge=1)  # experiments in one, told apart by the attribute REPLICATE
+    arrival: Literal["evenly", "first_day"] = "evenly"  # when in the window users are exposed
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """What its users are recorded with."""
+        return (*SYNTHETIC_ATTRIBUTES, *((REPLICATE,) if self.replicates > 1 else ()))
 
     def faults(self, variants: int) -> Iterator[Fault]:
         """What does not fit the number of variants, or leaves a treatment without a possible conversion rate."""

@@ -9,7 +9,7 @@ from datetime import date, timedelta
 
 import numpy as np
 
-from exp_platform.aggregates import ALL, COHORT, REPLICATE, Aggregates, Arrivals, Block, Kind
+from exp_platform.aggregates import ALL, COHORT, Aggregates, Arrivals, Block, Kind
 from exp_platform.config.allocation import in_period
 from exp_platform.config.experiment import Experiment, Metric
 from exp_platform.kernels.daily import daily_rows
@@ -30,7 +30,7 @@ TooLarge = dict[tuple[Kind, str], float]
 
 NO_CAPS: Caps = (None, None)
 COHORT_DAYS = 7
-_WITH_DAYS = (ALL, REPLICATE, in_period("", ALL, ALL)[0])  # segments whose groups have daily blocks
+_WITH_DAYS = (ALL, in_period("", ALL, ALL)[0])  # segments whose groups have daily blocks
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,8 @@ def aggregate(
                 if g.segment == ALL
             }
         if has_daily_block(metric, experiment):
-            days_of = [group for group in groups if group.segment in _WITH_DAYS]
+            with_days = (*_WITH_DAYS, *experiment.replicated_by)
+            days_of = [group for group in groups if group.segment in with_days]
             blocks.add("daily", metric, now.daily(metric), days_of)
     everybody = _arrivals(now, np.ones(now.n, dtype=np.bool_))
     period = _period(now)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from exp_platform.aggregates import REPLICATE, Pooled
+from exp_platform.aggregates import Pooled
 from exp_platform.config.experiment import Experiment
 from exp_platform.kernels.behaviour import attribute_of
 from exp_platform.kernels.user_values import Snapshot
@@ -106,7 +106,7 @@ def segments_of(now: Snapshot, pools: Pools) -> tuple[dict[str, Attribute], dict
     experiment = now.experiment
     recorded = {s: _occurring(attribute_of(now, s)) for s in experiment.segments}
     found = {s: _pooled(a, pools.get(s, {}).get(s)) for s, a in recorded.items()}
-    limited = [s for s in found if not (s == REPLICATE and experiment.source.kind == "synthetic")]
+    limited = [s for s in found if s not in experiment.replicated_by]
     counts = {s: ValueCounts.of(found[s]) for s in limited}
     crowded = [s for s in limited if len(found[s].values) > MOST_VALUES]
     strata = experiment.analyses.strata

@@ -13,9 +13,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from exp_platform.aggregates import REPLICATE
 from exp_platform.config.environment import CATALOG, Environment
-from exp_platform.config.experiment import EventsSource, Experiment, TableSource, UnitsSource
+from exp_platform.config.experiment import REPLICATE, EventsSource, Experiment, TableSource, UnitsSource
 from exp_platform.config.locations import expand_location, outside, written
 from exp_platform.config.spec_sources import SYNTHETIC_ATTRIBUTES
 from exp_platform.diagnosis import diagnosis

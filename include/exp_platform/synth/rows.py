@@ -17,8 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from exp_platform.aggregates import REPLICATE
-from exp_platform.config.experiment import Experiment, SyntheticSource
+from exp_platform.config.experiment import REPLICATE, Experiment, SyntheticSource
 from exp_platform.synth.propensity import (
     intercepts,
     intercepts_by_day,

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from exp_platform.aggregates import ALL, REPLICATE, Aggregates, Block
-from exp_platform.config.experiment import SyntheticSource
+from exp_platform.aggregates import ALL, Aggregates, Block
+from exp_platform.config.experiment import REPLICATE, SyntheticSource
 from exp_platform.stats.moments import Moments
 from exp_platform.synth.rows import chunk_rows
 from exp_validation.replicates import replicates_of
