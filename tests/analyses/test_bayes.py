@@ -11,9 +11,10 @@ import pytest
 from scipy import special
 
 from analyses.simulated import BEFORE_END, END, aggregates, block, experiment, metric
+from exp_platform.aggregates import Aggregates
 from exp_platform.analyses import ab, bayes, cuped
 from exp_platform.analyses.registry import analyse_all
-from exp_platform.analyses.rows import ResultRow, Status
+from exp_platform.analyses.rows import ResultRow, Row, Status
 from exp_platform.checks import CheckResult
 from exp_platform.config.experiment import AnalysisPlan, DecisionPlan, Effect, Experiment
 from exp_platform.config.readings import NOTHING_READ
@@ -35,6 +36,11 @@ def blocks_of(arms: dict[str, np.ndarray], metric_id: str = "orders") -> list[An
     return [block(metric_id, arm, values) for arm, values in arms.items()]
 
 
+def believed(spec: Experiment, day: Aggregates) -> list[Row]:
+    """Its rows, made of those of the tests."""
+    return bayes.analyse(spec, day, NOTHING_READ, [*ab.analyse(spec, day), *cuped.analyse(spec, day)])
+
+
 def only(rows: list[Any]) -> ResultRow:
     (row,) = rows
     assert isinstance(row, ResultRow)
@@ -45,7 +51,7 @@ def only(rows: list[Any]) -> ResultRow:
 def test_rows_are_those_of_gbstats(name: str) -> None:
     case, expected = REFERENCE["cases"][name]["case"], REFERENCE["cases"][name]["expected"]
     spec = asked(case["sd"], case["prior_type"], direction=-1 if case["inverse"] else 1)
-    row = only(bayes.analyse(spec, aggregates(blocks_of(ARMS))))
+    row = only(believed(spec, aggregates(blocks_of(ARMS))))
     assert row.status is Status.OK
     for column, value in expected.items():
         assert getattr(row, column) == pytest.approx(value, rel=1e-9, abs=0), column
@@ -55,7 +61,7 @@ def test_rows_are_those_of_gbstats(name: str) -> None:
 
 
 def test_nothing_is_said_to_who_did_not_ask() -> None:
-    assert bayes.analyse(experiment(metric()), aggregates(blocks_of(ARMS))) == []
+    assert believed(experiment(metric()), aggregates(blocks_of(ARMS))) == []
 
 
 def test_it_never_decides() -> None:
@@ -67,7 +73,7 @@ def test_it_never_decides() -> None:
     for spec in (asked(), experiment(metric())):
         rows = analyse_all(spec, day)
         decisions.append(decide(spec, NOTHING_READ, day, rows, [PASSED]))
-    chance = only(bayes.analyse(asked(), day)).chance_better
+    chance = only(believed(asked(), day)).chance_better
     assert chance is not None
     assert chance > 0.99
     assert decisions[0] == decisions[1]
@@ -83,7 +89,7 @@ def test_it_reads_the_estimate_that_decides() -> None:
         for i, arm in enumerate(("control", "t1"))
     ]
     spec = asked(metrics=(metric(covariates=["x"]),), decision=DecisionPlan(estimate="cuped"))
-    row, adjusted = (only(a(spec, aggregates(blocks))) for a in (bayes.analyse, cuped.analyse))
+    row, adjusted = (only(a(spec, aggregates(blocks))) for a in (believed, cuped.analyse))
     assert adjusted.estimate is not None
     assert adjusted.standard_error is not None
     assert adjusted.adjusted_mean_control is not None
@@ -96,7 +102,7 @@ def test_it_reads_the_estimate_that_decides() -> None:
     unadjusted = asked(metrics=(metric(),), decision=DecisionPlan(estimate="cuped"))
     plain = only(ab.analyse(unadjusted, aggregates(blocks_of(ARMS))))
     assert plain.estimate is not None
-    found = only(bayes.analyse(unadjusted, aggregates(blocks_of(ARMS))))
+    found = only(believed(unadjusted, aggregates(blocks_of(ARMS))))
     assert found.estimate is not None
     assert found.estimate / plain.estimate == pytest.approx(
         (found.standard_error / plain.standard_error) ** 2, rel=1e-9
@@ -105,29 +111,29 @@ def test_it_reads_the_estimate_that_decides() -> None:
 
 def test_what_cannot_be_compared_is_a_status_here_too() -> None:
     few = {"control": ARMS["control"][:40], "t1": ARMS["t1"]}
-    row = only(bayes.analyse(asked(), aggregates(blocks_of(few))))
+    row = only(believed(asked(), aggregates(blocks_of(few))))
     assert (row.status, row.n_control, row.chance_better) == (Status.INSUFFICIENT_DATA, 40, None)
     constant = {arm: np.full(200, 3.0) for arm in ("control", "t1")}
-    assert only(bayes.analyse(asked(), aggregates(blocks_of(constant)))).status is Status.DEGENERATE
+    assert only(believed(asked(), aggregates(blocks_of(constant)))).status is Status.DEGENERATE
 
 
 def test_a_relative_prior_says_nothing_where_control_is_zero() -> None:
     arms = {"control": np.zeros(500), "t1": np.repeat([1.0, 0.0], [20, 480])}
     spec = asked(metrics=(metric(kind="proportion"),))
-    row = only(bayes.analyse(spec, aggregates(blocks_of(arms))))
+    row = only(believed(spec, aggregates(blocks_of(arms))))
     assert (row.status, row.message) == (
         Status.DEGENERATE,
         "control is zero, so the prior relative to it says nothing",
     )
     absolute = asked(0.05, "absolute", metrics=(metric(kind="proportion"),))
-    assert only(bayes.analyse(absolute, aggregates(blocks_of(arms)))).status is Status.OK
+    assert only(believed(absolute, aggregates(blocks_of(arms)))).status is Status.OK
 
 
 def test_a_proportion_tested_on_its_counts_has_the_error_at_its_estimate() -> None:
     """The score test's error is that of no effect; a likelihood is not. With a few outcomes it is not normal either."""
     buys = metric(kind="proportion", test="score")
     arms = {"control": np.repeat([1.0, 0.0], [100, 900]), "t1": np.repeat([1.0, 0.0], [160, 840])}
-    row = only(bayes.analyse(asked(metrics=(buys,)), aggregates(blocks_of(arms))))
+    row = only(believed(asked(metrics=(buys,)), aggregates(blocks_of(arms))))
     error = np.sqrt(0.1 * 0.9 / 999 + 0.16 * 0.84 / 999)
     belief = posterior(0.06, error, 0.03)
     assert (row.estimate, row.standard_error) == (
@@ -135,5 +141,5 @@ def test_a_proportion_tested_on_its_counts_has_the_error_at_its_estimate() -> No
         pytest.approx(belief.sd, rel=1e-9),
     )
     few = {arm: values[95:] for arm, values in arms.items()}
-    rare = only(bayes.analyse(asked(metrics=(buys,)), aggregates(blocks_of(few))))
+    rare = only(believed(asked(metrics=(buys,)), aggregates(blocks_of(few))))
     assert (rare.status, rare.chance_better) == (Status.NOT_APPLICABLE, None)

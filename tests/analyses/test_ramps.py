@@ -199,7 +199,7 @@ def test_guardrails_segments_and_the_bayesian_reading_stand_on_the_same_effect()
     row = only(ab.analyse(spec, day))
     guarded = only(guardrails.analyse(spec, day), "guardrails")
     assert (guarded.estimate, guarded.verdict) == (row.estimate, "non_inferior")  # pooled: a proven breach
-    believed = only(bayes.analyse(spec, day), "bayes")
+    believed = only(bayes.analyse(spec, day, NOTHING_READ, ab.analyse(spec, day)), "bayes")
     assert believed.estimate == pytest.approx(row.estimate, rel=1e-6, abs=0)
     for tier, users in frame.groupby("tier"):
         weights, fit = saturated(users)

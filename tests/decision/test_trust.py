@@ -50,6 +50,19 @@ def test_a_split_that_was_not_planned(of: str, code: str) -> None:
     assert (d.trust, codes(d)[0]) == ("failed", code)
 
 
+def test_a_broken_split_is_told_once() -> None:
+    """The check of the data finds it too, and those who are analysed are split as those who were assigned."""
+    check = replace(PASSED, check="srm", severity="warning", status="failed")
+    rows = [split("mismatch"), split("mismatch", users="analysed"), split("mismatch", users="crossovers")]
+    d = Given([effect()], checks=[PASSED, check], split=rows).decide()
+    assert [code for code in codes(d) if code in ("CHECK_FAILED", "SRM_MISMATCH", "CROSSOVERS_UNEVEN")] == [
+        "SRM_MISMATCH",
+        "CROSSOVERS_UNEVEN",
+    ]
+    alone = Given([effect()], checks=[PASSED, check]).decide()
+    assert codes(alone)[0] == "CHECK_FAILED", "the rows do not say it, as where stored ones stand in"
+
+
 def test_a_split_that_depends_on_a_segment_is_told_where_all_together_are_as_planned() -> None:
     device = replace(split("mismatch", users="all"), segment="device")
     d = Given([effect()], split=[split(), device]).decide()

@@ -3,46 +3,47 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 from exp_platform.aggregates import Aggregates
-from exp_platform.analyses import ab, cuped
 from exp_platform.analyses.comparison import Comparison
 from exp_platform.analyses.family import is_final, uncorrected
 from exp_platform.analyses.planned import absolute
 from exp_platform.analyses.rows import ResultRow, Row, Status
+from exp_platform.config.analyses import UNADJUSTED
 from exp_platform.config.experiment import Effect, Experiment
-from exp_platform.config.readings import NOTHING_READ, RunState
+from exp_platform.config.readings import RunState
 from exp_platform.stats.bayes import posterior
 
 METHOD = "bayes"
 
 
-def analyse(experiment: Experiment, aggregates: Aggregates, state: RunState = NOTHING_READ) -> list[Row]:
+def analyse(
+    experiment: Experiment, aggregates: Aggregates, state: RunState, rows: Sequence[Row]
+) -> list[Row]:
     """One row per metric and treatment: the normal posterior of the effect under the prior that the spec states.
 
     Nothing without a stated prior. It decides nothing, is not corrected for other comparisons and, unlike always-valid
-    evidence, promises no error rate to those who look often.
+    evidence, promises no error rate to those who look often. `rows` are those of the tests, whose numbers it reads.
     """
     prior = experiment.analyses.bayes_prior_sd
     if prior is None:
         return []
-    return [
-        _row(experiment, state, aggregates, prior, row) for row in _estimates(experiment, aggregates, state)
-    ]
+    return [_row(experiment, state, aggregates, prior, row) for row in _estimates(experiment, rows)]
 
 
-def _estimates(experiment: Experiment, aggregates: Aggregates, state: RunState) -> list[ResultRow]:
+def _estimates(experiment: Experiment, rows: Sequence[Row]) -> list[ResultRow]:
     """The rows of the method that decides, or unadjusted ones where it does not apply."""
-    plain = [row for row in ab.analyse(experiment, aggregates, state) if isinstance(row, ResultRow)]
-    if experiment.decision.estimate == ab.METHOD:
-        return plain
-    adjusted = {
-        (row.metric_id, row.treatment_id): row
-        for row in cuped.analyse(experiment, aggregates, state)
-        if isinstance(row, ResultRow) and row.method == experiment.decision.estimate
+    found = {
+        method: {
+            (row.metric_id, row.treatment_id): row
+            for row in rows
+            if isinstance(row, ResultRow) and row.method == method
+        }
+        for method in (UNADJUSTED, experiment.decision.estimate)
     }
-    pairs = ((adjusted.get((row.metric_id, row.treatment_id)), row) for row in plain)
+    pairs = ((found[experiment.decision.estimate].get(key), row) for key, row in found[UNADJUSTED].items())
     return [p if a is None or a.status is Status.NOT_APPLICABLE else a for a, p in pairs]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from exp_platform.aggregates import Aggregates
@@ -12,14 +12,21 @@ from exp_platform.config import analyses
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.readings import NOTHING_READ, RunState
 
-Analyse = Callable[[Experiment, Aggregates, RunState], list[Row]]
+Analyse = Callable[
+    ..., list[Row]
+]  # of the experiment, aggregates and state, and of the rows that it comes after
 
 
 def analyse(
-    name: str, experiment: Experiment, aggregates: Aggregates, state: RunState = NOTHING_READ
+    name: str,
+    experiment: Experiment,
+    aggregates: Aggregates,
+    state: RunState = NOTHING_READ,
+    rows: Sequence[Row] = (),
 ) -> list[Row]:
     """The rows of one analysis; where a metric has no block of a kind it reads, because a value is too large, they say so.
 
+    `rows`: those of the analyses that it comes after (`Analysis.after`), of this day.
     Raises KeyError for an analysis that `config.analyses` does not declare.
     """
     declared = analyses.analysis(name)
@@ -27,8 +34,8 @@ def analyse(
     largest: dict[str, str] = {}
     for kind in declared.reads:
         largest |= aggregates.too_large.get(kind, {})
-    rows = found(experiment, aggregates, state)
-    return [_told(row, largest[row.metric_id]) if row.metric_id in largest else row for row in rows]
+    made = found(experiment, aggregates, state, *([rows] if declared.after else []))
+    return [_told(row, largest[row.metric_id]) if row.metric_id in largest else row for row in made]
 
 
 def analyse_all(
@@ -38,7 +45,10 @@ def analyse_all(
     state: RunState = NOTHING_READ,
 ) -> list[Row]:
     """The rows of these analyses, by default of all, one analysis after the other."""
-    return [row for name in names for row in analyse(name, experiment, aggregates, state)]
+    rows: list[Row] = []
+    for name in names:
+        rows += analyse(name, experiment, aggregates, state, rows)
+    return rows
 
 
 def _told(row: Row, largest: str) -> Row:

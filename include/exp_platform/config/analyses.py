@@ -79,6 +79,7 @@ class Analysis:
     doc: str
     required: bool = False  # the run fails with it; else it goes on
     reads: tuple[Kind, ...] = ("total",)  # the kinds of blocks it reads, which the kernels make for it
+    after: tuple[str, ...] = ()  # the analyses whose rows it reads
     methods: tuple[Method, ...] = ()  # (): one, of its own name
     options: tuple[
         str, ...
@@ -183,7 +184,12 @@ ANALYSES: tuple[Analysis, ...] = (
         idle=_no_guardrails,
         needed=_guarded,
     ),
-    Analysis("bayes", "Chance to beat control; shown, never deciding.", options=("prior_sd",)),
+    Analysis(
+        "bayes",
+        "Chance to beat control; shown, never deciding.",
+        after=("ab", "cuped"),
+        options=("prior_sd",),
+    ),
 )
 
 METHODS: dict[str, Method] = {m.name: m for a in ANALYSES for m in a.kinds_of_rows}

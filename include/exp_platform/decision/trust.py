@@ -14,6 +14,9 @@ from exp_platform.decision.model import Reason
 
 def failures(case: Case, checks: Sequence[CheckResult]) -> list[Reason]:
     """What is known to be wrong: failed checks, an arm's rows that come late, a sample ratio mismatch, uneven crossovers, unbalanced covariates."""
+    mismatches = _mismatches(case)
+    # A split that its rows tell of is one fault, though the check of the data found it too.
+    told = {srm.METHOD} if any(reason.code == "SRM_MISMATCH" for reason in mismatches) else set()
     reasons = [
         Reason(
             "CHECK_FAILED",
@@ -26,16 +29,19 @@ def failures(case: Case, checks: Sequence[CheckResult]) -> list[Reason]:
             },
         )
         for check in checks
-        if check.status == "failed"
+        if check.status == "failed" and check.check not in told
     ]
-    return [*reasons, *late_data(case), *_mismatches(case), *_unbalanced(case)]
+    return [*reasons, *late_data(case), *mismatches, *_unbalanced(case)]
 
 
 def _mismatches(case: Case) -> list[Reason]:
-    """Users that were not split as planned; within segments where all of them together were."""
+    """Users that were not split as planned, each fault once: those who are analysed, and within segments, where the assigned were."""
     failed = [row for row in case.results if row.method == srm.METHOD and row.verdict == "mismatch"]
+    of_all = {row.segment_value for row in failed if row.segment == srm.SEGMENT and not row.metric_id}
     reasons = []
     for row in failed:
+        if row.segment_value == srm.ANALYSED and srm.ASSIGNED in of_all:
+            continue
         code, users = "SRM_MISMATCH", row.segment_value
         what = f"not split as planned ({users} users)"
         if row.segment_value == srm.CROSSOVERS:
@@ -44,7 +50,7 @@ def _mismatches(case: Case) -> list[Reason]:
             code, users = "VALUES_LOST_UNEVENLY", row.metric_id
             what = f"lost unevenly from {row.metric_id} for want of a value"
         elif row.segment != srm.SEGMENT:
-            if any(other.segment == srm.SEGMENT and not other.metric_id for other in failed):
+            if of_all:
                 continue
             code, users = "SRM_WITHIN_SEGMENT", row.segment
             what = f"not split as planned within {row.segment}, though all together may be"

@@ -38,7 +38,7 @@ STAGES: tuple[Stage, ...] = (
         doc="Replaces the experiment's exposures and outcomes, then its registry row.",
     ),
     Stage("aggregates", ("publish",), spark_session=True, doc="One pass: per-user days and Moments."),
-    *(Stage(a.name, ("aggregates",), required=a.required, doc=a.doc) for a in ANALYSES),
+    *(Stage(a.name, ("aggregates", *a.after), required=a.required, doc=a.doc) for a in ANALYSES),
     Stage("decision", NAMES, doc="Winner, action and reasons; commits the run's results."),
     Stage("memo", ("decision",), doc="The one-page memo and its JSON twin."),
 )

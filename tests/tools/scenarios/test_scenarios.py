@@ -27,7 +27,7 @@ EXPECTED: dict[str, list[tuple[str, str, set[str]] | None]] = {
     "guardrail_breach": [
         ("guardrail-violated", "stop", {"GUARDRAIL_PROVEN_BREACH", "SIGNIFICANTLY_BETTER"}),
     ],
-    "srm": [("inconclusive", "investigate", {"SRM_MISMATCH", "CHECK_FAILED", "SIGNIFICANTLY_BETTER"})],
+    "srm": [("inconclusive", "investigate", {"SRM_MISMATCH", "SIGNIFICANTLY_BETTER"})],
     "crossovers": [
         ("inconclusive", "investigate", {"CROSSOVERS_UNEVEN", "CHECK_FAILED", "SIGNIFICANTLY_WORSE"}),
         ("inconclusive", "investigate", {"CROSSOVERS_UNEVEN", "NOT_SIGNIFICANT"}),
