@@ -96,14 +96,15 @@ def test_an_unexpected_failure_is_retryable_and_its_traceback_logged(
 
 
 def test_an_analysis_knows_what_the_run_found_of_earlier_ones(environment: Environment) -> None:
-    """After the end was moved no fixed-horizon test is left to take; a stage that forgets it would take one."""
+    """A plan that had less alpha at the first look has no more now; a stage that forgets it would spend it."""
     fresh = a_run(environment, "r1", (D3,))
-    moved = replace(a_run(environment, "r2", (D3,)), state=RunState(moved=True))
-    for run in (fresh, moved):
+    frozen = replace(
+        a_run(environment, "r2", (D3,)), state=RunState(fixed_alpha=0.01, sequential_alpha=0.001)
+    )
+    for run in (fresh, frozen):
         assert execute(run, "ab", 1).status == "success"
-    tested = [[r.significant for r in read_rows(rows_path(run, "ab"))] for run in (fresh, moved)]
-    assert any(tested[0])
-    assert not any(tested[1])
+    levels = [[r.alpha for r in read_rows(rows_path(run, "ab"))] for run in (fresh, frozen)]
+    assert levels == [pytest.approx([0.045 / 2] * 2), pytest.approx([0.01 / 2] * 2)]
 
 
 def test_an_analysis_reads_the_aggregates_and_leaves_rows_of_every_day(environment: Environment) -> None:
