@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -20,6 +21,7 @@ from exp_platform.config.analyses import NAMES
 from exp_platform.config.environment import Environment
 from exp_platform.decision import Decision
 from exp_platform.errors import DataError
+from exp_platform.report.content import load_report
 from exp_platform.results import reader
 from exp_platform.results.reader import Results
 from exp_platform.tables.catalog import open_catalog, table
@@ -170,6 +172,41 @@ def test_rows_of_a_run_that_has_not_decided_are_not_seen(environment: Environmen
     assert Results(environment).analysis_rows("exp_a") == before
     delete_superseded(open_catalog(environment), "analysis_results", "exp_a", [D3], "r1")
     assert Results(environment).analysis_rows("exp_a") == before
+
+
+def test_a_report_reads_each_table_once_and_looks_at_what_counts_before_and_after(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    carry_out(a_run(environment, "r1", (D1, D3)))
+    scanned: Counter[str] = Counter()
+    scan = Results._scan
+
+    def counting(self: Results, name: str, *args: Any) -> list[dict[str, Any]]:
+        scanned[name] += 1
+        return scan(self, name, *args)
+
+    monkeypatch.setattr(Results, "_scan", counting)
+    load_report(Results(environment), an_experiment())
+    assert scanned.pop("decisions") == 3  # which runs count, before and after, and the decision itself
+    assert scanned.pop("analysis_results") == 2  # the day, strictly, and of all days what decides
+    assert set(scanned.values()) == {1}
+
+
+def test_what_could_not_be_read_of_a_superseded_run_is_not_told(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    carry_out(a_run(environment, "r1", (D3,)))
+    lenient, overtakes = Results(environment).lenient(), iter([True, False])
+
+    def read() -> str:
+        if next(overtakes):
+            lenient.unreadable.append("table did_results: a file is gone")
+            carry_out(a_run(environment, "r2", (D3,)))
+        return "read"
+
+    lenient.unreadable.append("told before")
+    assert lenient.of_one_state("exp_a", None, read) == "read"
+    assert lenient.unreadable == ["told before"]
 
 
 def test_reading_starts_no_jvm_and_imports_no_spark() -> None:

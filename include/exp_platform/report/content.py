@@ -20,8 +20,8 @@ from exp_platform.config.analyses import UNADJUSTED
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.readings import NOTHING_READ, RunState
 from exp_platform.decision import Decision
-from exp_platform.errors import DataError, ExpPlatformError
-from exp_platform.results.reader import RACES, Results, StoredDecision, too_busy
+from exp_platform.errors import ExpPlatformError
+from exp_platform.results.reader import Results, StoredDecision
 
 
 @dataclass(frozen=True)
@@ -80,16 +80,12 @@ def load_report(
 
     Damaged files of other days, or of what the decision does not rest on, are left out and told in `unreadable`.
     """
-    for _ in range(RACES):
-        report = replace(_read(results, experiment, as_of), state=state)
-        now = Results(results.environment, skip_damaged=True).latest_decision(experiment.id, as_of)
-        if now is not None and now.run_id == report.stored.run_id:
-            return report
-    raise DataError(too_busy(experiment.id))
+    lenient = results.lenient()
+    read = lenient.of_one_state(experiment.id, None, lambda: _read(results, lenient, experiment, as_of))
+    return replace(read, state=state)
 
 
-def _read(results: Results, experiment: Experiment, as_of: date | None) -> Report:
-    lenient = Results(results.environment, skip_damaged=True)
+def _read(results: Results, lenient: Results, experiment: Experiment, as_of: date | None) -> Report:
     stored = lenient.latest_decision(experiment.id, as_of)
     if stored is None:
         results.latest_decision(experiment.id, as_of)  # raises where the decision is there and damaged
@@ -98,10 +94,7 @@ def _read(results: Results, experiment: Experiment, as_of: date | None) -> Repor
             f"{experiment.id} has no stored result{when}: run its DAG exp__{experiment.id} or `exp run {experiment.id}`"
         )
     day = stored.as_of_date
-    series = deciding(
-        experiment,
-        [r for method in _decisive(experiment) for r in lenient.analysis_rows(experiment.id, method=method)],
-    )
+    series = deciding(experiment, lenient.analysis_rows(experiment.id, method=_decisive(experiment)))
     return Report(
         experiment=experiment,
         stored=stored,

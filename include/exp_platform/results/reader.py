@@ -48,6 +48,8 @@ RowT = TypeVar(
     DailyRow,
 )
 
+ReadT = TypeVar("ReadT")
+
 RACES = 20  # how often a reader starts again because a run superseded what it was reading
 
 
@@ -62,6 +64,42 @@ class Results:
         self.environment = environment or load_environment()
         self.skip_damaged = skip_damaged
         self.unreadable: list[str] = []
+        self._of_one_state: dict[
+            tuple[str, date | None], dict[date, str]
+        ] = {}  # what counts, while that is held
+
+    def lenient(self) -> Results:
+        """The same results, read with `skip_damaged`; what counts is held for both."""
+        other = Results(self.environment, skip_damaged=True)
+        other._of_one_state = self._of_one_state
+        return other
+
+    def of_one_state(self, experiment_id: str, as_of: date | None, read: Callable[[], ReadT]) -> ReadT:
+        """What `read` gives of that day, or of any day, all of it of the runs that count at one moment.
+
+        Which ones these are is read once before and once after; what a new run superseded meanwhile is read again.
+        Raises DataError where that happens again and again.
+        """
+        if self._held(experiment_id, as_of) is not None:
+            return read()
+        told = len(self.unreadable)
+        runs = self.runs(experiment_id, as_of)
+        for _ in range(RACES):
+            self._of_one_state[experiment_id, as_of] = runs
+            try:
+                found = read()
+            finally:
+                del self._of_one_state[experiment_id, as_of]
+            before, runs = runs, self.runs(experiment_id, as_of)
+            if runs == before:
+                return found
+            del self.unreadable[told:]  # what was superseded may be gone, which is no damage
+        raise DataError(too_busy(experiment_id))
+
+    def _held(self, experiment_id: str, as_of: date | None) -> dict[date, str] | None:
+        """as_of date -> the run that counts, where that is held: of all days, or of the one."""
+        held = self._of_one_state.get((experiment_id, None))
+        return self._of_one_state.get((experiment_id, as_of)) if held is None else held
 
     def decisions(self, experiment_id: str) -> list[StoredDecision]:
         """The decisions of an experiment, by as_of date."""
@@ -94,9 +132,9 @@ class Results:
         return rows[0] if rows else None
 
     def analysis_rows(
-        self, experiment_id: str, as_of: date | None = None, method: str | None = None
+        self, experiment_id: str, as_of: date | None = None, method: str | Sequence[str] | None = None
     ) -> list[ResultRow]:
-        """Rows of `analysis_results`, of one method or all: ab, cuped, post_stratified, ..., srm."""
+        """Rows of `analysis_results`, of one method, of some or of all: ab, cuped, post_stratified, ..., srm."""
         where = {} if method is None else {"method": method}
         return [_typed(ResultRow, row) for row in self._rows(ResultRow.TABLE, experiment_id, as_of, where)]
 
@@ -138,29 +176,29 @@ class Results:
 
     def stored_aggregates(self, experiment_id: str, as_of: date) -> Aggregates:
         """The aggregates that the decision of that day rests on. Raises DataError where there is none."""
-        for _ in range(RACES):
-            decision = self.latest_decision(experiment_id, as_of)
-            if decision is None:
-                raise DataError(
-                    f"{experiment_id} has no stored aggregates as of {as_of}: run it once without skipping"
-                )
-            blocks = self._rows("metric_aggregates_overall", experiment_id, as_of)
-            daily = self.daily(experiment_id, as_of)
-            if self.latest_decision(experiment_id, as_of) == decision:
-                return Aggregates(
-                    as_of_date=as_of,
-                    assigned=decision.users,
-                    crossovers=decision.crossovers,
-                    blocks=tuple(_block(row) for row in blocks),
-                    daily=tuple(daily),
-                    caps=decision.caps,
-                    periods=decision.periods,
-                    thresholds=decision.thresholds,
-                    pooled=decision.pooled,
-                    too_large=decision.too_large,
-                    rows=decision.rows,
-                )
-        raise DataError(too_busy(experiment_id))
+        return self.of_one_state(experiment_id, as_of, lambda: self._aggregates(experiment_id, as_of))
+
+    def _aggregates(self, experiment_id: str, as_of: date) -> Aggregates:
+        decision = self.latest_decision(experiment_id, as_of)
+        if decision is None:
+            raise DataError(
+                f"{experiment_id} has no stored aggregates as of {as_of}: run it once without skipping"
+            )
+        blocks = self._rows("metric_aggregates_overall", experiment_id, as_of)
+        daily = self._rows("metric_aggregates_daily", experiment_id, as_of)
+        return Aggregates(
+            as_of_date=as_of,
+            assigned=decision.users,
+            crossovers=decision.crossovers,
+            blocks=tuple(_block(row) for row in blocks),
+            daily=tuple(_typed(DailyRow, row) for row in daily),
+            caps=decision.caps,
+            periods=decision.periods,
+            thresholds=decision.thresholds,
+            pooled=decision.pooled,
+            too_large=decision.too_large,
+            rows=decision.rows,
+        )
 
     def missing_rows(self, stored: StoredDecision) -> dict[str, int]:
         """Table -> how many fewer (negative: more) rows than the run committed there are of this decision's day.
@@ -178,17 +216,17 @@ class Results:
     def _rows(
         self, name: str, experiment_id: str, as_of: date | None, where: dict[str, Any] | None = None
     ) -> list[dict[str, Any]]:
-        """Rows of the runs that `decisions` names; again if one of those was superseded while we read."""
-        runs = self.runs(experiment_id, as_of)
-        for _ in range(RACES):
+        """Rows of the runs that `decisions` names."""
+
+        def read() -> list[dict[str, Any]]:
+            held = self._held(experiment_id, as_of) or {}
+            runs = {day: run for day, run in held.items() if as_of in (None, day)}
             if not runs:
                 return []
             key = {"experiment_id": experiment_id, "run_id": sorted(set(runs.values())), **(where or {})}
-            rows = [r for r in self._scan(name, selection(key)) if runs.get(r["as_of_date"]) == r["run_id"]]
-            before, runs = runs, self.runs(experiment_id, as_of)
-            if runs == before:
-                return rows
-        raise DataError(too_busy(experiment_id))
+            return [r for r in self._scan(name, selection(key)) if runs.get(r["as_of_date"]) == r["run_id"]]
+
+        return self.of_one_state(experiment_id, as_of, read)
 
     def runs(self, experiment_id: str, as_of: date | None = None) -> dict[date, str]:
         """as_of date -> the run whose rows count for it."""
