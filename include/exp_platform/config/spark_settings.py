@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from exp_platform.config.secret_values import secret
@@ -13,6 +15,8 @@ class SparkSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     master: str = "local[*]"
+    # What Airflow hands to spark-submit: every stage, or those that may start a session; the others then run in their task.
+    submit: Literal["all", "sessions"] = "all"
     driver_memory: str = Field(default="4g", pattern=r"^\d+[mg]$")
     shuffle_partitions: int | None = Field(default=None, ge=1)  # None: as many as the local cores
     # The name of the variable that holds what driver and workers know each other by; a local Spark needs none.

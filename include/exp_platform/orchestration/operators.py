@@ -20,7 +20,7 @@ from airflow.sdk.exceptions import (
 )
 from pydantic import TypeAdapter
 
-from exp_platform.config.environment import load_environment
+from exp_platform.config.environment import Environment, load_environment
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.loading import load_experiment
 from exp_platform.orchestration import metrics
@@ -28,6 +28,7 @@ from exp_platform.orchestration.after_asset import out_of_season
 from exp_platform.orchestration.asked import PARAMS, as_of_dates, refuse_unknown, started_by, under_dags_test
 from exp_platform.orchestration.backfill import other_days
 from exp_platform.orchestration.connections import told_plainly, use_object_store
+from exp_platform.orchestration.in_task import InTask, Stopped
 from exp_platform.orchestration.lease_wait import OperatorUnderLease
 from exp_platform.orchestration.lineage import lineage_of
 from exp_platform.orchestration.run_lease import lease_of
@@ -129,7 +130,7 @@ class CheckOperator(OperatorUnderLease, SkipMixin):
 
 
 class StageOperator(OperatorUnderLease):
-    """One stage as a spark-submit; its manifest is the XCom, of a failed try too.
+    """One stage as a spark-submit, or in the task's own process; its manifest is the XCom, of a failed try too.
 
     Where the manifest says that a retry gives the same, the task fails at once. A best-effort stage whose last try
     failed ends skipped, which lets the run go on.
@@ -146,11 +147,11 @@ class StageOperator(OperatorUnderLease):
         self.required = stage.required
         self.spark_session = stage.spark_session
         self.arguments = ["--run", RUN_JSON, "--stage", stage.name, "--try", "{{ ti.try_number }}"]
-        self._submit: Submit | None = None
+        self._work: Submit | InTask | None = None
         self._ended_because = ""
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Submit the stage under the run's lease and return its manifest."""
+        """Carry the stage out under the run's lease and return its manifest."""
         run = self._run()
         if self.stage not in [stage.name for stage in run.stages]:
             if run.memo_only:
@@ -162,30 +163,31 @@ class StageOperator(OperatorUnderLease):
             )
         began = datetime.now(UTC)
         with told_plainly():
-            use_object_store(load_environment(run.environment), run.experiment)
+            environment = load_environment(run.environment)
+            use_object_store(environment, run.experiment)
             # The run's own, unless this task was cleared after the run had ended
             lease = self.take_lease(context)
-            self._submit = Submit(
-                self.conn_id,
-                run.environment,
-                f"{self.experiment_id} {self.stage}",
-                self.arguments,
-                session=self.spark_session,
-            )
+            self._work = self._carried_out_by(environment, run, context["ti"].try_number)
         failure = ""
         try:
             with beating(lease, lost=self._lease_lost):
-                self._submit.run()
-        except (AirflowException, AirflowTaskTimeout, OSError) as error:
-            failure = self._ended_because or self._without_manifest(error, self._submit)
+                self._work.run()
+        except (AirflowException, AirflowTaskTimeout, OSError, Stopped) as error:
+            failure = self._ended_because or self._without_manifest(error, self._work)
         finally:
-            self._submit.close()
+            self._work.close()
         with told_plainly():  # where the stage could write no manifest, this task may not be able to either
             manifest = self._manifest(context, run, began, failure)
         metrics.send(self.experiment_id, metrics.of_manifest(manifest))
         if failure and manifest.status == "success":
             self.log.warning("the stage had ended well, and then: %s", failure)
         return self._judge(context, manifest)
+
+    def _carried_out_by(self, environment: Environment, run: Run, try_number: int) -> Submit | InTask:
+        if environment.spark.submit == "sessions" and not self.spark_session:
+            return InTask(run, self.stage, try_number)
+        name = f"{self.experiment_id} {self.stage}"
+        return Submit(self.conn_id, run.environment, name, self.arguments, session=self.spark_session)
 
     def get_openlineage_facets_on_start(self) -> Any:
         """What this stage is about to read and write; Airflow's OpenLineage provider asks, where it is on."""
@@ -198,7 +200,7 @@ class StageOperator(OperatorUnderLease):
         return lineage_of(run, self.stage, _MANIFEST.validate_json(path.read_bytes()))
 
     def on_kill(self) -> None:
-        """End spark-submit and all that it started; no Spark process is left."""
+        """End the stage with all that it started; no Spark process is left."""
         self._end("the task was stopped before it ended; clear it to run it again")
 
     def _lease_lost(self) -> None:
@@ -206,8 +208,8 @@ class StageOperator(OperatorUnderLease):
 
     def _end(self, because: str) -> None:
         self._ended_because = self._ended_because or because
-        if self._submit is not None:
-            self._submit.end()
+        if self._work is not None:
+            self._work.end()
 
     def _run(self) -> Run:
         try:
@@ -217,13 +219,13 @@ class StageOperator(OperatorUnderLease):
                 f"the run {self.arguments[1]} is gone, as old runs are after some days; trigger a new one"
             ) from None
 
-    def _without_manifest(self, error: BaseException, submit: Submit) -> str:
+    def _without_manifest(self, error: BaseException, work: Submit | InTask) -> str:
         """The failure of a try that left no manifest: its cause as far as it is known, and a remedy."""
         if isinstance(error, FileNotFoundError):
             return "spark-submit was not found on the PATH; run `make setup`, or `. scripts/airflow-env.sh` before Airflow"
         if isinstance(error, AirflowTaskTimeout):
             return f"no end within {self.execution_timeout}; see what the log above waits for, or raise the timeout"
-        return submit.how_it_ended
+        return work.how_it_ended
 
     def _manifest(self, context: Context, run: Run, began: datetime, failure: str) -> Manifest:
         try_number = context["ti"].try_number
