@@ -147,12 +147,12 @@ class MetricSpec(Spec):
         kind = self.traits
         if "event" in kind.keys and self.event is not None and self.column is not None:
             yield Fault(("column",), self.column, "allowed: event or column, not both")
-        for key, what in kind.requires.items():
-            if getattr(self, key) is None:
-                yield Fault((key,), NOTHING, f"a {kind.name} requires {what}")
-        for key, (found, why) in REFUSED.items():
+        for key in dict.fromkeys((*kind.requires, *REFUSED)):
             written = getattr(self, key)
-            if written and key not in kind.keys:
+            if written is None and key in kind.requires:
+                yield Fault((key,), NOTHING, f"a {kind.name} requires {kind.requires[key]}")
+            elif written and key not in kind.keys:
+                found, why = REFUSED[key]
                 yield Fault((key,), Words(found) if found else written, why.format(kind=kind.name))
         if self.test not in kind.tests:
             takers = one_of(f"a {other.name}" for other in KINDS.values() if self.test in other.tests)
