@@ -19,6 +19,7 @@ from exp_platform.analyses.rows import ResultRow, Status
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.kinds import KINDS, MetricKind
 from exp_platform.config.loading import load_all
+from exp_platform.config.readings import NOTHING_READ
 from exp_platform.decision import decide
 from exp_platform.kernels.unit_days import EventDays
 from exp_platform.kernels.user_values import ADDENDS
@@ -131,7 +132,7 @@ def test_it_goes_from_spec_to_decision(regularity: None, tmp_path: Path) -> None
         assert found["cuped", "all"].estimate == pytest.approx(plain.estimate, abs=0.05)
         assert 0 < found["cuped", "all"].variance_reduction < 1
 
-        decision = decide(experiment, day, rows, [PASSED])
+        decision = decide(experiment, NOTHING_READ, day, rows, [PASSED])
         assert (decision.winner, decision.action) == ("treatment", "ship")
         assert decision.effect == pytest.approx(plain.estimate)
 
