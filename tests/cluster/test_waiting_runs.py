@@ -48,6 +48,8 @@ def airflow(
 ) -> Iterator[tuple[Installation, StandingAirflow]]:
     """Airflow's own database is on Postgres; the experiment's tables are files, and its stages start no Spark."""
     installation = Installation(tmp_path_factory.mktemp("backfill"))
+    # What needs no session runs in its task, here under the real scheduler and its supervisors.
+    installation.rewrite("embedded", "master: local[*]", "master: local[*]\n  submit: sessions")
     began = datetime.now(UTC).date() - timedelta(days=3)
     lake = {**SMALL, "start_date": str(began), "schedule": {"after": "the lake"}}
     installation.entries(**{EXPERIMENT: SMALL, AFTER: lake})
