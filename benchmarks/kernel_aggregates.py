@@ -18,16 +18,9 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 import pyarrow as pa
 
-from exp_platform.config.experiment import (
-    Covariate,
-    Experiment,
-    Measure,
-    Metric,
-    Role,
-    SyntheticSource,
-    Variant,
-    Window,
-)
+from exp_platform.config.experiment import Experiment, Variant, Window
+from exp_platform.config.metrics import Covariate, Measure, Metric, Role
+from exp_platform.config.sources import SyntheticSource
 from exp_platform.kernels.aggregate import aggregate
 from exp_platform.kernels.local_days import DAY, instant
 from exp_platform.kernels.merge import merge_aggregates

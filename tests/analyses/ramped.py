@@ -12,7 +12,8 @@ import pandas as pd
 from analyses.simulated import END, START, aggregates, block, experiment
 from exp_platform.aggregates import ALL, Aggregates, Arrivals
 from exp_platform.config.allocation import Allocation, effective_shares, in_period, planned_shares
-from exp_platform.config.experiment import Experiment, Metric, Variant
+from exp_platform.config.experiment import Experiment, Variant
+from exp_platform.config.metrics import Metric
 
 STARTS = (START, date(2025, 3, 6), date(2025, 3, 10))
 

@@ -15,7 +15,9 @@ from analyses.simulated import aggregates, block, experiment, metric
 from exp_platform.aggregates import Aggregates, Block
 from exp_platform.analyses import ab, cuped, did, guardrails, pretrends, segments, stability
 from exp_platform.analyses.rows import Row
-from exp_platform.config.experiment import AnalysisPlan, Effect, Experiment, Guardrail, Role
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.metrics import Effect, Guardrail, Role
+from exp_platform.config.plans import AnalysisPlan
 from exp_platform.stats.moments import Moments
 
 CONSTANTS = (0.1, 1 / 3, 1e15 + 0.1, -7.7e-9, 1e8 + 1 / 3, 0.0)

@@ -9,21 +9,10 @@ from typing import Any
 import numpy as np
 
 from exp_platform.aggregates import ALL, Aggregates, Block, DailyRow
-from exp_platform.config.experiment import (
-    AnalysisPlan,
-    Covariate,
-    Effect,
-    EventsSource,
-    Experiment,
-    Guardrail,
-    Measure,
-    Metric,
-    Role,
-    TableSource,
-    UnitsSource,
-    Variant,
-    Window,
-)
+from exp_platform.config.experiment import Experiment, Variant, Window
+from exp_platform.config.metrics import Covariate, Effect, Guardrail, Measure, Metric, Role
+from exp_platform.config.plans import AnalysisPlan
+from exp_platform.config.sources import EventsSource, TableSource, UnitsSource
 from exp_platform.stats.moments import Moments
 
 START, END = date(2025, 3, 1), date(2025, 3, 14)

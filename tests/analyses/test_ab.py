@@ -13,14 +13,8 @@ from scipy import optimize, stats
 from analyses.simulated import BEFORE_END, END, aggregates, block, experiment, metric
 from exp_platform.analyses import ab
 from exp_platform.analyses.rows import ResultRow, Row, Status
-from exp_platform.config.experiment import (
-    DayWindow,
-    DecisionPlan,
-    Effect,
-    Metric,
-    Role,
-    Winsorise,
-)
+from exp_platform.config.metrics import DayWindow, Effect, Metric, Role, Winsorise
+from exp_platform.config.plans import DecisionPlan
 
 
 def near(value: float | None) -> object:

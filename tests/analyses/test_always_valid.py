@@ -17,7 +17,7 @@ from analyses.simulated import BEFORE_END, aggregates, block, experiment, metric
 from exp_platform.analyses import ab, guardrails
 from exp_platform.analyses.comparison import arms_of, pair_of
 from exp_platform.analyses.rows import ResultRow, Status
-from exp_platform.config.experiment import Effect, Guardrail
+from exp_platform.config.metrics import Effect, Guardrail
 from exp_platform.stats.adjustment import adjust
 from exp_platform.stats.arms import Arms, arm_mean
 from exp_platform.stats.moments import Moments

@@ -16,7 +16,9 @@ from exp_platform.analyses import ab, bayes, cuped
 from exp_platform.analyses.registry import analyse_all
 from exp_platform.analyses.rows import ResultRow, Row, Status
 from exp_platform.checks import CheckResult
-from exp_platform.config.experiment import AnalysisPlan, DecisionPlan, Effect, Experiment
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.metrics import Effect
+from exp_platform.config.plans import AnalysisPlan, DecisionPlan
 from exp_platform.config.readings import NOTHING_READ
 from exp_platform.decision import decide
 from exp_platform.stats.bayes import posterior

@@ -11,7 +11,8 @@ from exp_platform.aggregates import ALL, Aggregates, Block
 from exp_platform.analyses import ab
 from exp_platform.analyses.caution import caution_of
 from exp_platform.analyses.rows import ResultRow
-from exp_platform.config.experiment import Measure, Variant
+from exp_platform.config.experiment import Variant
+from exp_platform.config.metrics import Measure
 from exp_platform.stats.arms import arm_ratio
 from exp_platform.stats.moments import Moments
 from exp_platform.stats.skewness import Spread, of_ratio

@@ -11,14 +11,9 @@ import pytest
 from exp_platform.aggregates import Aggregates
 from exp_platform.analyses import ab, guardrails, segments
 from exp_platform.analyses.rows import ResultRow, Status
-from exp_platform.config.experiment import (
-    DecisionPlan,
-    Effect,
-    Experiment,
-    Guardrail,
-    Measure,
-    Variant,
-)
+from exp_platform.config.experiment import Experiment, Variant
+from exp_platform.config.metrics import Effect, Guardrail, Measure
+from exp_platform.config.plans import DecisionPlan
 from kernels.cases import Data, Exposure, Outcome, aggregates_of, events_experiment, local, metric
 
 REFERENCE = json.loads((Path(__file__).parents[1] / "references/clustered_ratios/values.json").read_text())

@@ -10,7 +10,9 @@ from analyses.simulated import aggregates, block, experiment, metric
 from exp_platform.analyses import ab, guardrails, segments
 from exp_platform.analyses.family import level_of
 from exp_platform.analyses.rows import ResultRow, Row, Status
-from exp_platform.config.experiment import DecisionPlan, Effect, Experiment, Guardrail, Role
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.metrics import Effect, Guardrail, Role
+from exp_platform.config.plans import DecisionPlan
 
 METHODS = {"bonferroni": "bonferroni", "holm": "holm", "bh": "fdr_bh"}
 COVERAGE = {"bonferroni": "SIMULTANEOUS", "holm": "NO_EFFECT", "bh": "FALSE_COVERAGE_RATE"}

@@ -15,7 +15,9 @@ from exp_platform.aggregates import DailyRow
 from exp_platform.analyses import ab, cuped
 from exp_platform.analyses.planned import Expected, required_users
 from exp_platform.analyses.rows import ResultRow, Status
-from exp_platform.config.experiment import AnalysisPlan, DecisionPlan, Effect, Experiment
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.metrics import Effect
+from exp_platform.config.plans import AnalysisPlan, DecisionPlan
 
 ARMS = {"control": 800, "t1": 600, "t2": 500}
 

@@ -12,7 +12,7 @@ from scipy import stats
 from analyses.simulated import UNITS, aggregates, daily_block, experiment, metric
 from exp_platform.analyses import did
 from exp_platform.analyses.rows import DidRow, Status
-from exp_platform.config.experiment import AnalysisPlan
+from exp_platform.config.plans import AnalysisPlan
 
 
 def near(value: float) -> object:

@@ -13,7 +13,7 @@ from analyses.simulated import aggregates, block, experiment, metric
 from exp_platform.aggregates import Block
 from exp_platform.analyses import did
 from exp_platform.analyses.rows import DidSensitivityRow, EventStudyRow, Status
-from exp_platform.config.experiment import AnalysisPlan
+from exp_platform.config.plans import AnalysisPlan
 
 REFERENCE = Path(__file__).parents[1] / "references" / "did_sensitivity" / "expected.json"
 

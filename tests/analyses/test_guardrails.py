@@ -13,7 +13,8 @@ from analyses.simulated import BEFORE_END, END, aggregates, block, experiment, m
 from analyses.test_ab import reference_half_width
 from exp_platform.analyses import guardrails
 from exp_platform.analyses.rows import ResultRow, Status
-from exp_platform.config.experiment import DecisionPlan, Effect, Guardrail, Role
+from exp_platform.config.metrics import Effect, Guardrail, Role
+from exp_platform.config.plans import DecisionPlan
 
 
 def analyse(

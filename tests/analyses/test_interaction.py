@@ -13,7 +13,8 @@ from analyses.simulated import BEFORE_END, END, aggregates, block, experiment, m
 from exp_platform.aggregates import ALL, Aggregates, Block
 from exp_platform.analyses import segments
 from exp_platform.analyses.rows import ResultRow, Status
-from exp_platform.config.experiment import DecisionPlan, Experiment
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.plans import DecisionPlan
 
 # Made by tests/references/interaction/make.py: statsmodels' regression with treatment x segment and HC2 errors.
 VALUES: dict[str, Any] = json.loads(

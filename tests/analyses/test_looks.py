@@ -16,14 +16,9 @@ from exp_platform.analyses import ab, cuped, guardrails
 from exp_platform.analyses.family import look_number
 from exp_platform.analyses.planned import Expected, required_users
 from exp_platform.analyses.rows import ResultRow, Status
-from exp_platform.config.experiment import (
-    DayWindow,
-    DecisionPlan,
-    Effect,
-    Experiment,
-    Guardrail,
-    Role,
-)
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.metrics import DayWindow, Effect, Guardrail, Role
+from exp_platform.config.plans import DecisionPlan
 from exp_platform.config.readings import NOTHING_READ, Memory, Reading, RunState
 from exp_platform.stats.group_sequential import bounds, separate_bounds, spent
 

@@ -7,7 +7,8 @@ from statsmodels.stats.power import TTestIndPower
 
 from analyses.simulated import experiment, metric
 from exp_platform.analyses.planned import Expected, absolute, required_users, tuned_size
-from exp_platform.config.experiment import DecisionPlan, Effect, Role
+from exp_platform.config.metrics import Effect, Role
+from exp_platform.config.plans import DecisionPlan
 
 BUYS = metric("buys", "proportion", baseline=0.1, mde=Effect(0.02, "absolute"))
 ORDERS = metric("orders", mde=Effect(0.1, "relative"))

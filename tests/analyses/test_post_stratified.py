@@ -14,7 +14,9 @@ from analyses.simulated import aggregates, block, experiment, metric
 from exp_platform.aggregates import Aggregates, Pooled
 from exp_platform.analyses import ab, cuped, guardrails
 from exp_platform.analyses.rows import ResultRow, Status
-from exp_platform.config.experiment import AnalysisPlan, DecisionPlan, Effect, Experiment, Guardrail
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.metrics import Effect, Guardrail
+from exp_platform.config.plans import AnalysisPlan, DecisionPlan
 from exp_platform.config.readings import NOTHING_READ
 from exp_platform.decision.evidence import Case, findings
 

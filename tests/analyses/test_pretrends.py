@@ -9,7 +9,7 @@ from scipy import stats
 from analyses.simulated import UNITS, aggregates, daily_block, experiment, metric
 from exp_platform.analyses import pretrends
 from exp_platform.analyses.rows import PretrendDeltaRow, PretrendTestRow, Status
-from exp_platform.config.experiment import AnalysisPlan
+from exp_platform.config.plans import AnalysisPlan
 
 
 def near(value: float) -> object:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from analyses.simulated import aggregates, block, experiment, metric
 from exp_platform.analyses import ab
 from exp_platform.analyses.rows import ResultRow, Status
-from exp_platform.config.experiment import DecisionPlan
+from exp_platform.config.plans import DecisionPlan
 
 PROPERTY = settings(max_examples=60)
 

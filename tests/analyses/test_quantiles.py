@@ -14,15 +14,9 @@ from exp_platform.aggregates import ALL, Aggregates, Block
 from exp_platform.analyses import ab, cuped, did, guardrails, pretrends, segments
 from exp_platform.analyses.estimators import estimator_of
 from exp_platform.analyses.rows import ResultRow, Status
-from exp_platform.config.experiment import (
-    DecisionPlan,
-    Effect,
-    Experiment,
-    Guardrail,
-    Measure,
-    Metric,
-    Role,
-)
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.metrics import Effect, Guardrail, Measure, Metric, Role
+from exp_platform.config.plans import DecisionPlan
 from exp_platform.kernels.order_statistics import Bracket, Bracketed, quantile_numbers
 from exp_platform.planning.known import known_of
 from exp_platform.planning.metric_plan import plan_metric

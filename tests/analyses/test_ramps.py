@@ -21,14 +21,9 @@ from exp_platform.analyses.looks import at_look
 from exp_platform.analyses.planned import Expected, required_users
 from exp_platform.analyses.rows import DidRow, PretrendTestRow, ResultRow, Status
 from exp_platform.config.allocation import in_period
-from exp_platform.config.experiment import (
-    AnalysisPlan,
-    DayWindow,
-    DecisionPlan,
-    Effect,
-    Guardrail,
-    Variant,
-)
+from exp_platform.config.experiment import Variant
+from exp_platform.config.metrics import DayWindow, Effect, Guardrail
+from exp_platform.config.plans import AnalysisPlan, DecisionPlan
 from exp_platform.config.readings import NOTHING_READ
 from exp_platform.decision.evidence import Case, findings
 from exp_platform.decision.runner_up import runner_up

@@ -13,7 +13,8 @@ from analyses.simulated import aggregates, block, daily_block, experiment, large
 from exp_platform.analyses.registry import analyse, analyse_all
 from exp_platform.analyses.rows import read_rows, write_rows
 from exp_platform.config.analyses import NAMES
-from exp_platform.config.experiment import AnalysisPlan, Effect, Guardrail
+from exp_platform.config.metrics import Effect, Guardrail
+from exp_platform.config.plans import AnalysisPlan
 
 
 def test_every_analysis_stage_has_its_analysis() -> None:

@@ -17,16 +17,9 @@ from exp_platform.aggregates import ALL, Aggregates, Block
 from exp_platform.analyses import ab, cuped, guardrails, segments
 from exp_platform.analyses.registry import analyse_all
 from exp_platform.analyses.rows import ResultRow, Row, Status
-from exp_platform.config.experiment import (
-    AnalysisPlan,
-    DecisionPlan,
-    Effect,
-    Experiment,
-    Guardrail,
-    Metric,
-    RelativeMethod,
-    Role,
-)
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.metrics import Effect, Guardrail, Metric, Role
+from exp_platform.config.plans import AnalysisPlan, DecisionPlan, RelativeMethod
 from exp_platform.config.readings import NOTHING_READ
 from exp_platform.decision import decide
 from exp_platform.stats.moments import Moments

@@ -11,7 +11,8 @@ from scipy import stats
 from analyses.simulated import aggregates, block, experiment, metric
 from exp_platform.analyses import ab, cuped, guardrails, segments
 from exp_platform.analyses.rows import ResultRow, Status
-from exp_platform.config.experiment import DecisionPlan, Effect, Guardrail, Role
+from exp_platform.config.metrics import Effect, Guardrail, Role
+from exp_platform.config.plans import DecisionPlan
 
 LEVEL_95 = DecisionPlan(sequential_share=0.0)  # one comparison, all of alpha on one look
 

@@ -12,7 +12,7 @@ from analyses.simulated import BEFORE_END, aggregates, block, experiment, metric
 from exp_platform.aggregates import Pooled
 from exp_platform.analyses import segments
 from exp_platform.analyses.rows import ResultRow, Status
-from exp_platform.config.experiment import Role
+from exp_platform.config.metrics import Role
 
 SPEC = experiment(
     metric("orders"),

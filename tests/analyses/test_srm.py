@@ -14,7 +14,9 @@ from analyses.simulated import BEFORE_END, END, aggregates, block, experiment, m
 from exp_platform.aggregates import Arrivals
 from exp_platform.analyses import srm
 from exp_platform.analyses.rows import ResultRow, Status
-from exp_platform.config.experiment import AnalysisPlan, Experiment, Role
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.metrics import Role
+from exp_platform.config.plans import AnalysisPlan
 
 PLAN = experiment(metric(), shares=(0.5, 0.3, 0.2))
 

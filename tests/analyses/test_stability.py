@@ -13,7 +13,7 @@ from analyses.simulated import START, UNITS, aggregates, block, experiment, metr
 from exp_platform.aggregates import ALL, COHORT, Aggregates, Block
 from exp_platform.analyses import stability
 from exp_platform.analyses.rows import ResultRow, Status
-from exp_platform.config.experiment import AnalysisPlan
+from exp_platform.config.plans import AnalysisPlan
 
 
 def near(value: float) -> object:

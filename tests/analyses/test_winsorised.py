@@ -15,14 +15,9 @@ from exp_platform.aggregates import Aggregates
 from exp_platform.analyses import ab, cuped
 from exp_platform.analyses.rows import ResultRow, Status
 from exp_platform.config.environment import project_root
-from exp_platform.config.experiment import (
-    Covariate,
-    DecisionPlan,
-    Experiment,
-    Measure,
-    Variant,
-    Winsorise,
-)
+from exp_platform.config.experiment import Experiment, Variant
+from exp_platform.config.metrics import Covariate, Measure, Winsorise
+from exp_platform.config.plans import DecisionPlan
 from kernels.cases import Data, Exposure, Outcome, aggregates_of, events_experiment, local, metric
 
 REFERENCE = json.loads((Path(__file__).parents[1] / "references/winsorised_means/values.json").read_text())

@@ -9,7 +9,7 @@ import pytest
 from config.test_awaited import LAKE, experiment
 from exp_platform.config.asset import asset_fault, is_uri
 from exp_platform.config.awaited import awaited, files_on_s3
-from exp_platform.config.experiment import Schedule
+from exp_platform.config.plans import Schedule
 from exp_platform.config.source_rules import NOTHING_DECLARED
 from exp_platform.config.spec_plan import ScheduleSpec
 

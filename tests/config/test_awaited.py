@@ -10,18 +10,11 @@ import pytest
 
 from exp_platform.config import awaited as module
 from exp_platform.config.awaited import Awaited
-from exp_platform.config.experiment import (
-    EventsSource,
-    Experiment,
-    Schedule,
-    SyntheticSource,
-    TableSource,
-    UnitsSource,
-    Variant,
-    Window,
-)
+from exp_platform.config.experiment import Experiment, Variant, Window
 from exp_platform.config.hashing import config_hash
+from exp_platform.config.plans import Schedule
 from exp_platform.config.source_rules import NOTHING_DECLARED, SourceRules
+from exp_platform.config.sources import EventsSource, SyntheticSource, TableSource, UnitsSource
 
 
 def table(location: str, kind: Any = "parquet") -> TableSource:

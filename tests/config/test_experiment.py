@@ -7,19 +7,10 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from exp_platform.config.experiment import (
-    DayWindow,
-    DecisionPlan,
-    Effect,
-    Experiment,
-    Guardrail,
-    Measure,
-    Metric,
-    Role,
-    SyntheticSource,
-    Variant,
-    Window,
-)
+from exp_platform.config.experiment import Experiment, Variant, Window
+from exp_platform.config.metrics import DayWindow, Effect, Guardrail, Measure, Metric, Role
+from exp_platform.config.plans import DecisionPlan
+from exp_platform.config.sources import SyntheticSource
 
 PRIMARY = Metric("kept", "proportion", Role.PRIMARY, 1, Measure("visit", "any"), window=DayWindow(0, 7))
 SHOWN = replace(PRIMARY, id="shown", role=Role.INFORMATIONAL, window=DayWindow(0, 10))

@@ -8,18 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from exp_platform.config.experiment import (
-    Effect,
-    Experiment,
-    Guardrail,
-    Measure,
-    Role,
-    Schedule,
-    SyntheticSource,
-    Variant,
-    Window,
-)
+from exp_platform.config.experiment import Experiment, Variant, Window
 from exp_platform.config.loading import load_all
+from exp_platform.config.metrics import Effect, Guardrail, Measure, Role
+from exp_platform.config.plans import Schedule
+from exp_platform.config.sources import SyntheticSource
 
 
 def load(entry: str, tmp_path: Path) -> Experiment:

@@ -15,24 +15,11 @@ from pydantic import TypeAdapter
 
 from exp_platform.config.allocation import Allocation
 from exp_platform.config.environment import project_root
-from exp_platform.config.experiment import (
-    AnalysisPlan,
-    Behaviour,
-    DayWindow,
-    DecisionPlan,
-    Effect,
-    Experiment,
-    Measure,
-    Metric,
-    QualityThresholds,
-    Role,
-    Schedule,
-    TableSource,
-    UnitsSource,
-    Variant,
-    Window,
-)
+from exp_platform.config.experiment import Experiment, Variant, Window
 from exp_platform.config.hashing import NOT_HASHED, config_hash
+from exp_platform.config.metrics import Behaviour, DayWindow, Effect, Measure, Metric, Role
+from exp_platform.config.plans import AnalysisPlan, DecisionPlan, QualityThresholds, Schedule
+from exp_platform.config.sources import TableSource, UnitsSource
 
 METRIC = Metric("kept", "proportion", Role.PRIMARY, 1, Measure("kept", "any"))
 SOURCE = UnitsSource(

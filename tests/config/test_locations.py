@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from exp_platform.config.environment import load_environment, project_root
-from exp_platform.config.experiment import EventsSource, Experiment, Schedule, TableSource
+from exp_platform.config.experiment import Experiment
 from exp_platform.config.loading import load_all, load_experiment
 from exp_platform.config.locations import expand_location, without_values
+from exp_platform.config.plans import Schedule
 from exp_platform.config.source_rules import SourceRules
+from exp_platform.config.sources import EventsSource, TableSource
 from exp_platform.errors import ConfigError
 
 SPEC = "configs/experiments/x.yaml"

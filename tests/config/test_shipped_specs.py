@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from exp_platform.config.environment import project_root
-from exp_platform.config.experiment import Effect, Guardrail, SyntheticSource, UnitsSource, Variant, Winsorise
+from exp_platform.config.experiment import Variant
 from exp_platform.config.loading import load_all, load_experiment, named_environment
 from exp_platform.config.locations import expand_location
+from exp_platform.config.metrics import Effect, Guardrail, Winsorise
 from exp_platform.config.source_rules import SourceRules
+from exp_platform.config.sources import SyntheticSource, UnitsSource
 
 CONFIGS = project_root() / "configs"
 

@@ -9,31 +9,22 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter
 
-from exp_platform.config.experiment import (
-    AnalysisPlan,
+from exp_platform.config.experiment import Experiment, Variant, Window
+from exp_platform.config.loading import load_all
+from exp_platform.config.metrics import (
     Behaviour,
     Covariate,
-    CsvDialect,
     DayWindow,
-    DecisionPlan,
     Effect,
-    EventsSource,
-    Experiment,
     Guardrail,
     Measure,
     Metric,
-    QualityThresholds,
     Role,
-    Schedule,
-    SyntheticSource,
-    TableSource,
-    UnitsSource,
-    Variant,
-    Window,
     Winsorise,
 )
-from exp_platform.config.loading import load_all
+from exp_platform.config.plans import AnalysisPlan, DecisionPlan, QualityThresholds, Schedule
 from exp_platform.config.readings import NOTHING_READ
+from exp_platform.config.sources import CsvDialect, EventsSource, SyntheticSource, TableSource, UnitsSource
 
 VALID = Path(__file__).parent / "specs" / "valid"
 

@@ -13,7 +13,8 @@ from analyses.simulated import BEFORE_END, END, aggregates, block, experiment, m
 from exp_platform.aggregates import Aggregates
 from exp_platform.analyses.rows import ResultRow, Row, Status
 from exp_platform.checks import CheckResult
-from exp_platform.config.experiment import Effect, Experiment, Guardrail, Metric, Role
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.metrics import Effect, Guardrail, Metric, Role
 from exp_platform.config.readings import NOTHING_READ
 from exp_platform.decision import Decision, decide
 

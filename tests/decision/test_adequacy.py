@@ -14,13 +14,9 @@ from analyses.simulated import aggregates, block
 from decision.cases import BEFORE_END, END, Given, early, effect, experiment, metric, nothing, unread
 from exp_platform.aggregates import DailyRow
 from exp_platform.analyses.rows import Status
-from exp_platform.config.experiment import (
-    AnalysisPlan,
-    DayWindow,
-    DecisionPlan,
-    Effect,
-    Experiment,
-)
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.metrics import DayWindow, Effect
+from exp_platform.config.plans import AnalysisPlan, DecisionPlan
 from exp_platform.decision import Adequacy
 
 

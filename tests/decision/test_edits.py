@@ -15,7 +15,9 @@ from decision.test_readings import CONTROL, LARGE, NOTHING, SMALL, SPEC, users
 from exp_platform.analyses.readings import remembering
 from exp_platform.analyses.registry import analyse_all
 from exp_platform.config.edits import edits_since
-from exp_platform.config.experiment import DecisionPlan, Effect, Experiment, Guardrail, Role, Window
+from exp_platform.config.experiment import Experiment, Window
+from exp_platform.config.metrics import Effect, Guardrail, Role
+from exp_platform.config.plans import DecisionPlan
 from exp_platform.config.readings import Memory
 from exp_platform.decision import Decision, decide
 

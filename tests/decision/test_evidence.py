@@ -8,7 +8,8 @@ import pytest
 
 from decision.cases import Given, effect, experiment, metric
 from exp_platform.analyses.rows import Status
-from exp_platform.config.experiment import DecisionPlan, Effect
+from exp_platform.config.metrics import Effect
+from exp_platform.config.plans import DecisionPlan
 from exp_platform.decision.evidence import excludes_mde, is_practical
 
 

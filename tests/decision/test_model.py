@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from decision.cases import Given, effect, experiment, guard_row, guarded, metric, nothing, split
-from exp_platform.config.experiment import Effect
+from exp_platform.config.metrics import Effect
 from exp_platform.decision import Decision
 
 

@@ -17,15 +17,9 @@ from decision.cases import PASSED, codes
 from exp_platform.analyses.readings import remembering
 from exp_platform.analyses.registry import analyse_all
 from exp_platform.checks import CheckResult
-from exp_platform.config.experiment import (
-    DecisionPlan,
-    Effect,
-    Experiment,
-    Guardrail,
-    QualityThresholds,
-    Role,
-    Window,
-)
+from exp_platform.config.experiment import Experiment, Window
+from exp_platform.config.metrics import Effect, Guardrail, Role
+from exp_platform.config.plans import DecisionPlan, QualityThresholds
 from exp_platform.config.readings import Memory
 from exp_platform.decision import Decision, decide
 

@@ -20,7 +20,8 @@ from decision.cases import (
     unread,
 )
 from exp_platform.analyses.rows import Status
-from exp_platform.config.experiment import DecisionPlan, Effect, Role
+from exp_platform.config.metrics import Effect, Role
+from exp_platform.config.plans import DecisionPlan
 
 
 class TestShip:

@@ -21,7 +21,7 @@ from decision.cases import (
     split,
 )
 from exp_platform.checks import CheckResult
-from exp_platform.config.experiment import DecisionPlan
+from exp_platform.config.plans import DecisionPlan
 
 
 def test_a_failed_check_overrules_a_clear_win() -> None:

@@ -11,7 +11,9 @@ from analyses.simulated import BEFORE_END, END, aggregates, block, experiment, m
 from decision.cases import PASSED, codes
 from exp_platform.aggregates import Aggregates
 from exp_platform.analyses.registry import analyse_all
-from exp_platform.config.experiment import DecisionPlan, Effect, Experiment, Guardrail, Role
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.metrics import Effect, Guardrail, Role
+from exp_platform.config.plans import DecisionPlan
 from exp_platform.config.readings import NOTHING_READ, Memory, Reading, RunState
 from exp_platform.decision import Decision, decide
 

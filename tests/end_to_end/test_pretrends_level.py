@@ -11,17 +11,10 @@ from scipy import stats
 from exp_platform.aggregates import ALL, Aggregates, Block
 from exp_platform.analyses.pretrends import analyse
 from exp_platform.analyses.rows import PretrendTestRow, Status
-from exp_platform.config.experiment import (
-    AnalysisPlan,
-    EventsSource,
-    Experiment,
-    Measure,
-    Metric,
-    Role,
-    TableSource,
-    Variant,
-    Window,
-)
+from exp_platform.config.experiment import Experiment, Variant, Window
+from exp_platform.config.metrics import Measure, Metric, Role
+from exp_platform.config.plans import AnalysisPlan
+from exp_platform.config.sources import EventsSource, TableSource
 from exp_platform.stats.moments import Moments
 
 REPETITIONS, USERS, DAYS, LEVEL = 400, 600, 7, 0.05

@@ -12,21 +12,10 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 
 from exp_platform.aggregates import Aggregates
-from exp_platform.config.experiment import (
-    AnalysisPlan,
-    Covariate,
-    DayWindow,
-    EventsSource,
-    Experiment,
-    Measure,
-    Metric,
-    Role,
-    TableSource,
-    UnitsSource,
-    Variant,
-    Window,
-    Winsorise,
-)
+from exp_platform.config.experiment import Experiment, Variant, Window
+from exp_platform.config.metrics import Covariate, DayWindow, Measure, Metric, Role, Winsorise
+from exp_platform.config.plans import AnalysisPlan
+from exp_platform.config.sources import EventsSource, TableSource, UnitsSource
 from exp_platform.kernels.aggregate import aggregate, bounded, completed
 from exp_platform.kernels.merge import bounds_of, merge_aggregates
 from exp_platform.kernels.pools import pools_of

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cache
 
-from exp_platform.config.experiment import Experiment, Measure, Metric
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.metrics import Measure, Metric
 from kernels.cases import Data, Exposure, Outcome, zone
 
 DAY = timedelta(days=1)

@@ -12,7 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from exp_platform.aggregates import ALL, COHORT, Aggregates
-from exp_platform.config.experiment import AnalysisPlan, DayWindow, Experiment, Metric
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.metrics import DayWindow, Metric
+from exp_platform.config.plans import AnalysisPlan
 from exp_platform.stats.moments import Moments
 from kernels.cases import (
     Data,

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from exp_platform.aggregates import ALL, Threshold
-from exp_platform.config.experiment import AnalysisPlan, Behaviour, Experiment, Measure
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.metrics import Behaviour, Measure
+from exp_platform.config.plans import AnalysisPlan
 from exp_platform.kernels.behaviour import (
     definition,
     distributions,

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from exp_platform.config.experiment import Experiment, UnitsSource
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.sources import UnitsSource
 from exp_platform.kernels.clean import Cleaned, clean_bucket
 from kernels.cases import TABLE, units_experiment
 from kernels.raw_rows import NOW, rows

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 from exp_platform.aggregates import Aggregates, write_aggregates
-from exp_platform.config.experiment import AnalysisPlan, DayWindow, Experiment, Measure, Winsorise
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.metrics import DayWindow, Measure, Winsorise
+from exp_platform.config.plans import AnalysisPlan
 from exp_platform.kernels.aggregate import aggregate
 from exp_platform.kernels.merge import merge_aggregates
 from exp_platform.kernels.unit_days import unit_days

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from exp_platform.aggregates import ALL
-from exp_platform.config.experiment import AnalysisPlan, Experiment, Measure
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.metrics import Measure
+from exp_platform.config.plans import AnalysisPlan
 from exp_platform.kernels import order_statistics
 from exp_platform.kernels.order_statistics import (
     Bracket,

@@ -15,7 +15,10 @@ import pytest
 
 from exp_platform.aggregates import Aggregates, write_aggregates
 from exp_platform.config.allocation import Allocation
-from exp_platform.config.experiment import REPLICATE, AnalysisPlan, Behaviour, Experiment, SyntheticSource
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.metrics import Behaviour
+from exp_platform.config.plans import AnalysisPlan
+from exp_platform.config.sources import REPLICATE, SyntheticSource
 from exp_platform.kernels import pools
 from exp_platform.kernels.aggregate import aggregate
 from exp_platform.kernels.pools import MOST_STRATA, MOST_VALUES, RARER, ValueCounts, pools_of

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exp_platform.config.experiment import Winsorise
+from exp_platform.config.metrics import Winsorise
 from exp_platform.kernels.quantiles import Distribution
 
 NUMBERS = st.lists(st.sampled_from([0.0, 0.1, 0.7, 1.0, -2.5, 3.3, 1e12]) | st.floats(-1e3, 1e3), min_size=1)

@@ -10,7 +10,7 @@ import numpy as np
 
 from exp_platform.aggregates import ALL, COHORT, Aggregates, read_aggregates, write_aggregates
 from exp_platform.config.allocation import Allocation, in_period
-from exp_platform.config.experiment import AnalysisPlan
+from exp_platform.config.plans import AnalysisPlan
 from exp_platform.kernels.local_days import date_of
 from exp_platform.kernels.users import first_exposures
 from exp_platform.stats.moments import Moments

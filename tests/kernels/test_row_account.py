@@ -13,14 +13,10 @@ import pyarrow as pa
 import pytest
 
 from exp_platform.aggregates import Counted, LeftOut, RowAccount
-from exp_platform.config.experiment import (
-    AnalysisPlan,
-    DayWindow,
-    Experiment,
-    Measure,
-    Metric,
-    UnitsSource,
-)
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.metrics import DayWindow, Measure, Metric
+from exp_platform.config.plans import AnalysisPlan
+from exp_platform.config.sources import UnitsSource
 from exp_platform.kernels.aggregate import aggregate
 from exp_platform.kernels.clean import clean_bucket
 from exp_platform.kernels.measured import Measured

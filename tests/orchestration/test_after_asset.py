@@ -12,8 +12,9 @@ from airflow.sdk.definitions.timetables.simple import NullTimetable
 
 from config.test_asset import TAKEN
 from config.test_awaited import LAKE, table
-from exp_platform.config.experiment import Schedule, Window
+from exp_platform.config.experiment import Window
 from exp_platform.config.loading import load_all
+from exp_platform.config.plans import Schedule
 from exp_platform.orchestration.after_asset import asset_before, out_of_season
 from exp_platform.orchestration.dag import build_dag
 from orchestration.airflow_home import ROOT

@@ -9,7 +9,7 @@ import pytest
 
 from config.test_awaited import events, experiment, table
 from exp_platform.config.analyses import NAMES
-from exp_platform.config.experiment import EventsSource
+from exp_platform.config.sources import EventsSource
 from exp_platform.orchestration.lineage import READS, WRITES, lineage_of
 from exp_platform.stages.graph import STAGES
 from exp_platform.stages.run import Manifest, Run

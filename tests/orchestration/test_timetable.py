@@ -9,8 +9,10 @@ import pendulum
 import pytest
 from airflow.timetables.base import DataInterval, TimeRestriction
 
-from exp_platform.config.experiment import DayWindow, Experiment, Schedule, Window
+from exp_platform.config.experiment import Experiment, Window
 from exp_platform.config.loading import load_all
+from exp_platform.config.metrics import DayWindow
+from exp_platform.config.plans import Schedule
 from exp_platform.orchestration.timetable import ExperimentTimetable, timetable_of
 from orchestration.airflow_home import ROOT
 

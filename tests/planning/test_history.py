@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 
 from analyses.simulated import UNITS, experiment, metric
 from exp_platform import cli
-from exp_platform.config.experiment import Effect, Role, Winsorise
+from exp_platform.config.metrics import Effect, Role, Winsorise
 from exp_platform.errors import DataError
 from exp_platform.planning.history import earlier_users
 from exp_platform.planning.known import Known

@@ -15,14 +15,8 @@ from statsmodels.stats.power import tt_ind_solve_power
 from analyses.simulated import END, START, UNITS, experiment, metric
 from exp_platform.analyses.planned import Expected
 from exp_platform.analyses.rows import ResultRow, Status
-from exp_platform.config.experiment import (
-    DayWindow,
-    DecisionPlan,
-    Effect,
-    Guardrail,
-    Role,
-    Winsorise,
-)
+from exp_platform.config.metrics import DayWindow, Effect, Guardrail, Role, Winsorise
+from exp_platform.config.plans import DecisionPlan
 from exp_platform.planning.arrivals import Arrivals
 from exp_platform.planning.known import Known, known_of
 from exp_platform.planning.metric_plan import plan_metric

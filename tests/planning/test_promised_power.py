@@ -16,7 +16,8 @@ from scipy import stats as scipy_stats
 from analyses.simulated import aggregates, block, experiment, metric
 from exp_platform.analyses import guardrails
 from exp_platform.analyses.planned import Expected, required_always_valid
-from exp_platform.config.experiment import DecisionPlan, Effect, Guardrail, Role
+from exp_platform.config.metrics import Effect, Guardrail, Role
+from exp_platform.config.plans import DecisionPlan
 from exp_platform.kernels.order_statistics import Bracket, Bracketed, quantile_numbers
 from exp_platform.planning.metric_plan import plan_metric
 from exp_platform.stats.adjustment import adjust

@@ -19,7 +19,9 @@ from exp_platform.analyses.rows import (
     ResultRow,
 )
 from exp_platform.checks import CheckResult
-from exp_platform.config.experiment import Effect, Experiment, Guardrail, RelativeMethod, Role
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.metrics import Effect, Guardrail, Role
+from exp_platform.config.plans import RelativeMethod
 from exp_platform.config.readings import NOTHING_READ
 from exp_platform.decision import decide
 from exp_platform.report.content import Report

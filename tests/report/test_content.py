@@ -7,7 +7,7 @@ from dataclasses import replace
 from analyses.simulated import END, experiment, metric
 from decision.cases import effect, unread
 from exp_platform.analyses.rows import Status
-from exp_platform.config.experiment import DecisionPlan
+from exp_platform.config.plans import DecisionPlan
 from exp_platform.report.content import deciding
 
 

@@ -23,7 +23,8 @@ from exp_platform.aggregates import Pooled, RowAccount, Threshold
 from exp_platform.analyses.rows import ResultRow, Status
 from exp_platform.checks import CheckResult
 from exp_platform.config.awaited import Awaited
-from exp_platform.config.experiment import Behaviour, EventsSource, Measure, TableSource
+from exp_platform.config.metrics import Behaviour, Measure
+from exp_platform.config.sources import EventsSource, TableSource
 from exp_platform.escaping import line
 from exp_platform.orchestration.dag_doc import dag_doc
 from exp_platform.planning.metric_plan import plan_metric

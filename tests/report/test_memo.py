@@ -15,7 +15,8 @@ from exp_platform.aggregates import Pooled
 from exp_platform.analyses.rows import Status
 from exp_platform.checks import CheckResult
 from exp_platform.config.environment import Environment
-from exp_platform.config.experiment import AnalysisPlan, Effect, RelativeMethod
+from exp_platform.config.metrics import Effect
+from exp_platform.config.plans import AnalysisPlan, RelativeMethod
 from exp_platform.decision import Reason
 from exp_platform.report import charts, wording
 from exp_platform.report.content import Report

@@ -9,7 +9,8 @@ from dataclasses import replace
 from rich.console import Console
 
 from analyses.simulated import experiment, metric
-from exp_platform.config.experiment import DayWindow, DecisionPlan, Effect, Guardrail, Role
+from exp_platform.config.metrics import DayWindow, Effect, Guardrail, Role
+from exp_platform.config.plans import DecisionPlan
 from exp_platform.planning.arrivals import Arrivals
 from exp_platform.planning.known import Known
 from exp_platform.planning.metric_plan import MetricPlan, plan_metric

@@ -13,18 +13,10 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from exp_platform.config.environment import Environment
-from exp_platform.config.experiment import (
-    EventsSource,
-    Experiment,
-    Measure,
-    Metric,
-    Role,
-    TableSource,
-    UnitsSource,
-    Variant,
-    Window,
-)
+from exp_platform.config.experiment import Experiment, Variant, Window
 from exp_platform.config.hashing import config_hash
+from exp_platform.config.metrics import Measure, Metric, Role
+from exp_platform.config.sources import EventsSource, TableSource, UnitsSource
 from exp_platform.stages.run import Run
 
 Rows = dict[str, list[Any]]

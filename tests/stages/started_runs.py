@@ -7,7 +7,8 @@ from pathlib import Path
 
 from exp_platform.code_version import wording_version
 from exp_platform.config.environment import Environment
-from exp_platform.config.experiment import EventsSource, Experiment, TableSource
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.sources import EventsSource, TableSource
 from exp_platform.json_file import write_json
 from exp_platform.stages.run import Run
 from exp_platform.stages.start import Started

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 from exp_platform.checks import CheckResult
 from exp_platform.config.environment import Environment, load_environment
-from exp_platform.config.experiment import CsvDialect, Experiment
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.sources import CsvDialect
 from exp_platform.errors import LONGEST, ConfigError, DataError
 from exp_platform.kernels.measured import Measured
 from exp_platform.kernels.privacy import Privacy

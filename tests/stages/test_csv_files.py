@@ -15,7 +15,8 @@ import pyarrow as pa
 import pytest
 
 from exp_platform.config.environment import Environment
-from exp_platform.config.experiment import CsvDialect, Experiment
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.sources import CsvDialect
 from exp_platform.stages import csv_files
 from exp_platform.stages.shards import read_and_split
 from exp_platform.stages.sources import plan_reading

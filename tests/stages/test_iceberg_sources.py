@@ -20,7 +20,7 @@ from stages.raw_data import (
 
 
 def test_iceberg_tables_are_read_without_their_deleted_rows(environment: Environment) -> None:
-    from exp_platform.config.experiment import TableSource
+    from exp_platform.config.sources import TableSource
     from exp_platform.tables.catalog import open_catalog
 
     catalog = open_catalog(environment)
@@ -47,7 +47,7 @@ def test_iceberg_tables_are_read_without_their_deleted_rows(environment: Environ
 
 def mailing(environment: Environment) -> Experiment:
     """A units experiment on the Iceberg table crm.mailing, which is made here with three rows in one file."""
-    from exp_platform.config.experiment import TableSource
+    from exp_platform.config.sources import TableSource
     from exp_platform.tables.catalog import open_catalog
 
     rows = {c: v[:3] for c, v in units(50).items()}

@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from exp_platform.config.environment import Environment, load_environment
-from exp_platform.config.experiment import Experiment, TableSource
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.sources import TableSource
 from exp_platform.errors import DataError
 from exp_platform.stages import ingest, publish, quality
 from exp_platform.stages.quality import read_checks

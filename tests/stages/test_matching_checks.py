@@ -16,7 +16,10 @@ import pytest
 
 from exp_platform.checks import CheckResult
 from exp_platform.config.allocation import Allocation
-from exp_platform.config.experiment import EventsSource, Experiment, Measure, QualityThresholds
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.metrics import Measure
+from exp_platform.config.plans import QualityThresholds
+from exp_platform.config.sources import EventsSource
 from exp_platform.kernels.clean import clean_bucket
 from exp_platform.kernels.measured import Measured
 from exp_platform.stages.quality_checks import judge

@@ -14,7 +14,9 @@ import pytest
 from exp_platform.checks import CheckResult
 from exp_platform.config.allocation import Allocation
 from exp_platform.config.environment import Environment
-from exp_platform.config.experiment import DayWindow, Experiment, QualityThresholds, Window
+from exp_platform.config.experiment import Experiment, Window
+from exp_platform.config.metrics import DayWindow
+from exp_platform.config.plans import QualityThresholds
 from exp_platform.errors import DataError
 from exp_platform.json_file import write_json
 from exp_platform.kernels.measured import HEAVY_ROWS, Measured, heaviest

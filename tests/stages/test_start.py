@@ -13,12 +13,9 @@ import pytest
 
 from exp_platform.code_version import code_version
 from exp_platform.config.environment import Environment
-from exp_platform.config.experiment import (
-    DayWindow,
-    DecisionPlan,
-    Experiment,
-    Window,
-)
+from exp_platform.config.experiment import Experiment, Window
+from exp_platform.config.metrics import DayWindow
+from exp_platform.config.plans import DecisionPlan
 from exp_platform.config.readings import Memory
 from exp_platform.decision import Decision
 from exp_platform.errors import ConfigError

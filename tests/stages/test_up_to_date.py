@@ -11,9 +11,7 @@ import pytest
 
 from exp_platform.code_version import code_version
 from exp_platform.config.environment import Environment
-from exp_platform.config.experiment import (
-    Experiment,
-)
+from exp_platform.config.experiment import Experiment
 from exp_platform.errors import ConfigError
 from exp_platform.results.reader import Results
 from exp_platform.stages.run import Run

@@ -8,15 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from exp_platform.config.experiment import (
-    Experiment,
-    Measure,
-    Metric,
-    Role,
-    SyntheticSource,
-    Variant,
-    Window,
-)
+from exp_platform.config.experiment import Experiment, Variant, Window
+from exp_platform.config.metrics import Measure, Metric, Role
+from exp_platform.config.sources import SyntheticSource
 from exp_platform.synth.rows import chunk_rows, chunks
 
 START, DAYS = date(2026, 1, 5), 14

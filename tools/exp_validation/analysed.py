@@ -14,19 +14,10 @@ from exp_platform.aggregates import ALL, Aggregates, Block
 from exp_platform.analyses import guardrails, segments
 from exp_platform.analyses.interaction import TEST as INTERACTION
 from exp_platform.analyses.rows import ResultRow
-from exp_platform.config.experiment import (
-    DecisionPlan,
-    Effect,
-    EventsSource,
-    Experiment,
-    Guardrail,
-    Measure,
-    Metric,
-    Role,
-    TableSource,
-    Variant,
-    Window,
-)
+from exp_platform.config.experiment import Experiment, Variant, Window
+from exp_platform.config.metrics import Effect, Guardrail, Measure, Metric, Role
+from exp_platform.config.plans import DecisionPlan
+from exp_platform.config.sources import EventsSource, TableSource
 from exp_platform.stats.multiplicity import Correction
 from exp_validation.bands import Check
 from exp_validation.drawn import COSTLY, chunks, random_numbers

@@ -17,20 +17,11 @@ from exp_platform.analyses import ab, srm
 from exp_platform.analyses.readings import remembering
 from exp_platform.analyses.rows import ResultRow, Row
 from exp_platform.checks import CheckResult
-from exp_platform.config.experiment import (
-    DecisionPlan,
-    EventsSource,
-    Experiment,
-    Measure,
-    Metric,
-    QualityThresholds,
-    Role,
-    TableSource,
-    UnitsSource,
-    Variant,
-    Window,
-)
+from exp_platform.config.experiment import Experiment, Variant, Window
+from exp_platform.config.metrics import Measure, Metric, Role
+from exp_platform.config.plans import DecisionPlan, QualityThresholds
 from exp_platform.config.readings import Memory
+from exp_platform.config.sources import EventsSource, TableSource, UnitsSource
 from exp_platform.decision import Decision, decide
 from exp_validation.bands import Check
 from exp_validation.drawn import chunks, random_numbers

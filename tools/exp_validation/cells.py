@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from exp_platform.config.experiment import Effect
+from exp_platform.config.metrics import Effect
 from exp_platform.stats.group_sequential import Spending
 from exp_platform.stats.moments import Array
 from exp_validation import methods

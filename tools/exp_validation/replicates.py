@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from exp_platform.aggregates import ALL, Aggregates, Block
-from exp_platform.config.experiment import REPLICATE
+from exp_platform.config.sources import REPLICATE
 
 
 def replicates_of(aggregates: Aggregates) -> Iterator[Aggregates]:

@@ -16,23 +16,11 @@ from exp_platform.aggregates import Aggregates
 from exp_platform.analyses.registry import analyse_all
 from exp_platform.checks import CheckResult
 from exp_platform.config.environment import load_environment, temporary_state
-from exp_platform.config.experiment import (
-    REPLICATE,
-    AnalysisPlan,
-    Covariate,
-    DayWindow,
-    DecisionPlan,
-    Effect,
-    Experiment,
-    Guardrail,
-    Measure,
-    Metric,
-    Role,
-    SyntheticSource,
-    Variant,
-    Window,
-)
+from exp_platform.config.experiment import Experiment, Variant, Window
+from exp_platform.config.metrics import Covariate, DayWindow, Effect, Guardrail, Measure, Metric, Role
+from exp_platform.config.plans import AnalysisPlan, DecisionPlan
 from exp_platform.config.readings import NOTHING_READ, RunState
+from exp_platform.config.sources import REPLICATE, SyntheticSource
 from exp_platform.decision import decide
 from exp_platform.pipelines.progress import PlainLines
 from exp_platform.pipelines.runner import run_experiment

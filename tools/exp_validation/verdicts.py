@@ -11,7 +11,8 @@ import numpy as np
 
 from exp_platform.analyses.rows import DidRow, PretrendTestRow, ResultRow, Row, Status
 from exp_platform.analyses.srm import ALPHA as SRM_LEVEL
-from exp_platform.config.experiment import DecisionPlan, Experiment
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.plans import DecisionPlan
 from exp_platform.decision import Decision
 from exp_platform.stats.power import of_proportions, power
 from exp_platform.synth.propensity import synthetic_source, truths

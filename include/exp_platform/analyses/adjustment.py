@@ -26,7 +26,8 @@ from exp_platform.analyses.rows import ResultRow, Status
 from exp_platform.analyses.sizes import MIN_USERS_ARM
 from exp_platform.config.allocation import CROSS, PERIOD, in_period
 from exp_platform.config.analyses import METHODS, Method
-from exp_platform.config.experiment import Experiment, Metric
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.metrics import Metric
 from exp_platform.config.readings import NOTHING_READ, RunState
 from exp_platform.stats.adjustment import Adjusted, adjust
 from exp_platform.stats.arms import Arms

@@ -12,7 +12,8 @@ from exp_platform.analyses.family import is_final, uncorrected
 from exp_platform.analyses.planned import absolute
 from exp_platform.analyses.rows import ResultRow, Row, Status
 from exp_platform.config.analyses import UNADJUSTED
-from exp_platform.config.experiment import Effect, Experiment
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.metrics import Effect
 from exp_platform.config.readings import RunState
 from exp_platform.stats.bayes import posterior
 

@@ -21,7 +21,9 @@ from exp_platform.analyses.sizes import (
     START_USERS_ARM,
 )
 from exp_platform.config.allocation import PERIOD
-from exp_platform.config.experiment import Experiment, Metric, RelativeMethod
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.metrics import Metric
+from exp_platform.config.plans import RelativeMethod
 from exp_platform.config.readings import NOTHING_READ, RunState
 from exp_platform.stats.arms import Arm, Arms
 from exp_platform.stats.moments import Moments

@@ -8,7 +8,8 @@ import numpy as np
 
 from exp_platform.aggregates import Block
 from exp_platform.analyses.comparison import Pair
-from exp_platform.config.experiment import Experiment, Metric
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.metrics import Metric
 from exp_platform.stats.moments import Array
 
 

@@ -10,7 +10,7 @@ from typing import ClassVar
 from exp_platform.aggregates import Block
 from exp_platform.analyses.caution import RATIO_REMEDY, WINSORISE, caution_of, jumping
 from exp_platform.analyses.sizes import MIN_USERS_ARM, START_BEYOND, START_NONZERO, START_OUTCOMES
-from exp_platform.config.experiment import Metric
+from exp_platform.config.metrics import Metric
 from exp_platform.stats.arms import Arm, Arms, arm_mean, arm_ratio, linearised
 from exp_platform.stats.exact import Exact, proportions
 from exp_platform.stats.moments import Moments

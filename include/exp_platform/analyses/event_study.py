@@ -11,7 +11,8 @@ import numpy as np
 from exp_platform.analyses.comparison import Pair
 from exp_platform.analyses.daily import day_weights
 from exp_platform.analyses.rows import DidSensitivityRow, EventStudyRow, Row, Status
-from exp_platform.config.experiment import Experiment, Metric
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.metrics import Metric
 from exp_platform.stats.arms import Arm, Arms, arm_mean
 from exp_platform.stats.event_study import RelativeMagnitudes, relative_magnitudes
 from exp_platform.stats.intervals import t_critical

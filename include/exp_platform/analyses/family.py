@@ -9,7 +9,8 @@ from enum import StrEnum
 
 from exp_platform.analyses.rows import ResultRow
 from exp_platform.config import analyses
-from exp_platform.config.experiment import Experiment, Metric, Role
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.metrics import Metric, Role
 from exp_platform.config.readings import NOTHING_READ, Reading, RunState
 from exp_platform.stats.multiplicity import Correction
 

@@ -19,7 +19,8 @@ from exp_platform.analyses.comparison import (
 from exp_platform.analyses.family import GUARDING, is_final, may_find, uncorrected
 from exp_platform.analyses.looks import at_look
 from exp_platform.analyses.rows import ResultRow, Row, Status
-from exp_platform.config.experiment import Experiment, Guardrail, Metric
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.metrics import Guardrail, Metric
 from exp_platform.config.readings import NOTHING_READ, RunState
 from exp_platform.stats.arms import Arm, Arms
 from exp_platform.stats.intervals import Interval, t_critical

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from exp_platform.config.experiment import Experiment, Metric
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.metrics import Metric
 from exp_platform.stats.moments import Moments
 from exp_platform.stats.strata import equal_shares, standardised
 from exp_platform.stats.wald import of_arms

@@ -12,7 +12,7 @@ from exp_platform.aggregates import Aggregates, Block
 from exp_platform.analyses.estimators import Cells, estimator_of
 from exp_platform.analyses.sizes import MIN_USERS_ARM
 from exp_platform.config.allocation import in_period
-from exp_platform.config.experiment import Metric
+from exp_platform.config.metrics import Metric
 from exp_platform.stats.adjustment import adjust
 from exp_platform.stats.arms import Arm, Arms, arm_mean
 from exp_platform.stats.moments import Array, Moments

@@ -14,7 +14,8 @@ from exp_platform.analyses.estimators import estimator_of
 from exp_platform.analyses.family import level_of, uncorrected
 from exp_platform.analyses.rows import ResultRow
 from exp_platform.analyses.sizes import MIN_USERS, START_USERS_ARM
-from exp_platform.config.experiment import Effect, Experiment, Metric, Variant
+from exp_platform.config.experiment import Experiment, Variant
+from exp_platform.config.metrics import Effect, Metric
 from exp_platform.config.readings import NOTHING_READ, RunState
 from exp_platform.stats.group_sequential import bounds, crossing, inflation, separate_bounds, spent
 from exp_platform.stats.intervals import normal_critical, normal_quantile

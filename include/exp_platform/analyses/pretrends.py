@@ -11,7 +11,8 @@ from exp_platform.analyses.comparison import Pair, pair_of
 from exp_platform.analyses.daily import day_weights, has_pre_period, why_not
 from exp_platform.analyses.rows import PretrendDeltaRow, PretrendTestRow, Row, Status
 from exp_platform.analyses.sizes import MIN_USERS_ARM
-from exp_platform.config.experiment import Experiment, Metric
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.metrics import Metric
 from exp_platform.config.readings import NOTHING_READ, RunState
 from exp_platform.stats.arms import Arms, arm_mean
 from exp_platform.stats.moments import Moments

@@ -11,7 +11,8 @@ from typing import Any
 from exp_platform.analyses.family import level_of
 from exp_platform.analyses.planned import tuned_size
 from exp_platform.config.analyses import METHODS
-from exp_platform.config.experiment import Experiment, Metric, Role
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.metrics import Metric, Role
 from exp_platform.config.readings import NOTHING_READ, Change, Edit, FirstLook, Memory, RunState
 
 Plan = dict[str, Any]  # plain JSON

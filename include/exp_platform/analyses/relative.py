@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from exp_platform.config.experiment import RelativeMethod
+from exp_platform.config.plans import RelativeMethod
 from exp_platform.stats.arms import Arms
 from exp_platform.stats.exact import Exact
 from exp_platform.stats.intervals import t_critical

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 from exp_platform.aggregates import ALL, Aggregates, Arrivals
 from exp_platform.analyses.rows import ResultRow, Row, Status
 from exp_platform.config.allocation import in_period
-from exp_platform.config.experiment import Experiment, Metric, Role
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.metrics import Metric, Role
 from exp_platform.config.readings import NOTHING_READ, RunState
 from exp_platform.stats.srm import (
     e_value_in_periods,

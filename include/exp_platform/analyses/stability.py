@@ -13,7 +13,8 @@ from exp_platform.analyses.comparison import arms_of, pair_of, too_small
 from exp_platform.analyses.daily import day_weights, why_not
 from exp_platform.analyses.equality import equality
 from exp_platform.analyses.rows import ResultRow, Row, Status
-from exp_platform.config.experiment import Experiment, Metric
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.metrics import Metric
 from exp_platform.config.readings import NOTHING_READ, RunState
 from exp_platform.stats.arms import Arm, Arms, arm_mean
 from exp_platform.stats.welch import difference

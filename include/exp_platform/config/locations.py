@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from exp_platform.config.environment import load_environment, project_root
-from exp_platform.config.experiment import EventsSource, Experiment, UnitsSource
+from exp_platform.config.experiment import Experiment
 from exp_platform.config.faults import Fault, Key, Words, render_key
 from exp_platform.config.source_rules import NOTHING_DECLARED, OWN, SourceRules
+from exp_platform.config.sources import EventsSource, UnitsSource
 from exp_platform.config.variables import filled, named, through_last
 from exp_platform.errors import ConfigError
 

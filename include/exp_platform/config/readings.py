@@ -10,7 +10,9 @@ from dataclasses import asdict, dataclass, field
 from datetime import date
 from typing import Any
 
-from exp_platform.config.experiment import DecisionPlan, Effect, Experiment, Guardrail, Metric
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.metrics import Effect, Guardrail, Metric
+from exp_platform.config.plans import DecisionPlan
 
 Claim = tuple[str, str, str, int]  # method, metric, treatment, and +1 or -1 as the effect is above or below 0
 

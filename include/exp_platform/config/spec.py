@@ -14,17 +14,11 @@ from pydantic import AfterValidator
 
 from exp_platform.config.allocation import Allocation, effective_shares, planned_shares
 from exp_platform.config.analyses import ANALYSES
-from exp_platform.config.experiment import (
-    Behaviour,
-    Covariate,
-    Experiment,
-    Measure,
-    Metric,
-    Source,
-    Variant,
-)
+from exp_platform.config.experiment import Experiment, Variant
 from exp_platform.config.faults import Fault, Words, refuse
+from exp_platform.config.metrics import Behaviour, Covariate, Measure, Metric
 from exp_platform.config.privacy import UserLevelDays
+from exp_platform.config.sources import Source
 from exp_platform.config.spec_base import Id, Items, Owner, Prose, Spec, Tag
 from exp_platform.config.spec_metrics import GuardrailSpec, MetricSpec, Missing
 from exp_platform.config.spec_plan import (

@@ -9,8 +9,9 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
 
-from exp_platform.config.experiment import FIRST_DAY, LAST_DAY, Effect
+from exp_platform.config.experiment import FIRST_DAY, LAST_DAY
 from exp_platform.config.faults import Fault, refuse
+from exp_platform.config.metrics import Effect
 
 ID_PATTERN = r"^[a-z0-9_]{1,64}$"
 LONGEST_OWNER, LONGEST_TAG = 500, 100  # characters: as long as Airflow stores them

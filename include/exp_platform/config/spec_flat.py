@@ -6,7 +6,7 @@ from datetime import date
 
 from pydantic import Field
 
-from exp_platform.config.experiment import Effect
+from exp_platform.config.metrics import Effect
 from exp_platform.config.spec import ExperimentSpec
 from exp_platform.config.spec_base import Day, EffectSize, Id, Items, Owner, Prose, Tag
 from exp_platform.config.spec_metrics import GuardrailSpec, MeasureSpec, MetricSpec

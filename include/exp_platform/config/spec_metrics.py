@@ -7,17 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PlainValidator, model_validator
 
-from exp_platform.config.experiment import (
-    Covariate,
-    DayWindow,
-    Guardrail,
-    Measure,
-    Metric,
-    Role,
-    Winsorise,
-)
 from exp_platform.config.faults import NOTHING, Fault, Words, one_of, refuse
 from exp_platform.config.kinds import KINDS, REFUSED, MetricKind, Test
+from exp_platform.config.metrics import Covariate, DayWindow, Guardrail, Measure, Metric, Role, Winsorise
 from exp_platform.config.spec_base import Day, EffectSize, Id, Items, Spec, Text
 
 Missing = Literal["error", "zero", "exclude"]

@@ -13,17 +13,17 @@ from pydantic import AfterValidator, BeforeValidator, Field, create_model, model
 from exp_platform.config.analyses import ANALYSES, Analysis, Estimate
 from exp_platform.config.asset import asset_fault
 from exp_platform.config.cron import PRESETS, cron_fault
-from exp_platform.config.experiment import (
+from exp_platform.config.experiment import Window
+from exp_platform.config.faults import NOTHING, Fault, Words, refuse, suggest
+from exp_platform.config.metrics import Effect
+from exp_platform.config.plans import (
     AnalysisPlan,
     DecisionPlan,
-    Effect,
     QualityThresholds,
     RelativeMethod,
     Schedule,
     Sequential,
-    Window,
 )
-from exp_platform.config.faults import NOTHING, Fault, Words, refuse, suggest
 from exp_platform.config.spec_base import Day, EffectSize, Id, Items, Share, Spec, Text
 
 LONGEST_WINDOW = 3660  # days: ten years; more is a typing error, and dates must not overflow

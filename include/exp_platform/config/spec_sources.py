@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from exp_platform.config.experiment import (
+from exp_platform.config.faults import Fault, Words, refuse
+from exp_platform.config.sources import (
     REPLICATE,
     CsvDialect,
     EventsSource,
@@ -17,7 +18,6 @@ from exp_platform.config.experiment import (
     TableSource,
     UnitsSource,
 )
-from exp_platform.config.faults import Fault, Words, refuse
 from exp_platform.config.spec_base import Items, Share, Spec, Text
 
 SYNTHETIC_EVENTS = ("pageview", "purchase")  # purchase's value is the order's, pageview's is 1

@@ -15,7 +15,8 @@ from exp_platform.analyses.planned import (
     target_of_mde,
     users_for,
 )
-from exp_platform.config.experiment import Experiment, Metric
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.metrics import Metric
 from exp_platform.decision.evidence import Case
 from exp_platform.decision.model import Adequacy
 from exp_platform.stats.power import days_needed

@@ -18,7 +18,8 @@ from exp_platform.analyses.family import (
 )
 from exp_platform.analyses.rows import ResultRow, Row, Status
 from exp_platform.config.analyses import UNADJUSTED
-from exp_platform.config.experiment import Effect, Experiment, Metric, Role
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.metrics import Effect, Metric, Role
 from exp_platform.config.readings import Claim, Reading, RunState
 from exp_platform.decision.model import Outcome
 from exp_platform.stats.relative import Kind

@@ -10,7 +10,8 @@ from typing import NamedTuple
 from scipy import special
 
 from exp_platform.aggregates import DailyRow
-from exp_platform.config.experiment import Metric, Role, UnitsSource
+from exp_platform.config.metrics import Metric, Role
+from exp_platform.config.sources import UnitsSource
 from exp_platform.decision.evidence import Case
 from exp_platform.decision.model import Reason
 

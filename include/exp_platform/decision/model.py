@@ -8,7 +8,7 @@ from datetime import date
 from typing import Any, Literal
 
 from exp_platform.config.analyses import Estimate
-from exp_platform.config.experiment import Sequential
+from exp_platform.config.plans import Sequential
 from exp_platform.config.readings import Memory
 
 Winner = Literal["treatment", "control", "inconclusive", "guardrail-violated"]

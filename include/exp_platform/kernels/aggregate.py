@@ -11,7 +11,8 @@ import numpy as np
 
 from exp_platform.aggregates import ALL, COHORT, Aggregates, Arrivals, Block, Kind
 from exp_platform.config.allocation import in_period
-from exp_platform.config.experiment import Experiment, Metric
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.metrics import Metric
 from exp_platform.kernels.daily import daily_rows
 from exp_platform.kernels.local_days import date_number
 from exp_platform.kernels.order_statistics import Bracket, Bracketed, Marks

@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from exp_platform.aggregates import Threshold
-from exp_platform.config.experiment import Behaviour, Experiment
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.metrics import Behaviour
 from exp_platform.kernels.quantiles import Distribution
 from exp_platform.kernels.unit_days import Floats, unit_days
 from exp_platform.kernels.user_values import Mask, Snapshot, per_user

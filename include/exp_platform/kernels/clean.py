@@ -17,7 +17,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from exp_platform.aggregates import LeftOut
-from exp_platform.config.experiment import Experiment, UnitsSource
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.sources import UnitsSource
 from exp_platform.kernels.canonical_text import text
 from exp_platform.kernels.conform import instants, number, string_map
 from exp_platform.kernels.dates import with_dates

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from exp_platform.aggregates import DailyRow
-from exp_platform.config.experiment import Measure
+from exp_platform.config.metrics import Measure
 from exp_platform.kernels.local_days import Dates, date_number, date_of
 from exp_platform.kernels.unit_days import EventDays, Floats
 from exp_platform.kernels.user_values import ADDENDS, Snapshot

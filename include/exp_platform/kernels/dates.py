@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from exp_platform.config.experiment import EventsSource, Experiment, Window
+from exp_platform.config.experiment import Experiment, Window
+from exp_platform.config.sources import EventsSource
 from exp_platform.kernels.local_days import DAY, Dates, Ints, date_number, date_of, instant, instants
 from exp_platform.kernels.measured import Counts
 from exp_platform.kernels.unit_days import events_read

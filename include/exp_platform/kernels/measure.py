@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from exp_platform.config.experiment import Experiment, UnitsSource
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.sources import UnitsSource
 from exp_platform.kernels.local_days import Ints, LocalDays, by_date, instant, instants
 from exp_platform.kernels.matching import Matched, matched
 from exp_platform.kernels.measured import HEAVY_ROWS, Counts, Measured, heaviest, most_frequent

@@ -8,7 +8,7 @@ from math import ceil, floor
 
 import numpy as np
 
-from exp_platform.config.experiment import Winsorise
+from exp_platform.config.metrics import Winsorise
 from exp_platform.kernels.local_days import Ints
 from exp_platform.kernels.unit_days import Floats
 

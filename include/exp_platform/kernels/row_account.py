@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from exp_platform.aggregates import Counted, LeftOut, RowAccount
-from exp_platform.config.experiment import Experiment, Metric
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.metrics import Metric
 from exp_platform.kernels.local_days import Ints, instant, instants
 from exp_platform.kernels.unit_days import EventDays, UnitDays
 from exp_platform.kernels.user_values import Mask, Snapshot, has_daily_block

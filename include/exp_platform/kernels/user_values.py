@@ -9,7 +9,8 @@ from datetime import date
 import numpy as np
 from numpy.typing import NDArray
 
-from exp_platform.config.experiment import Covariate, DayWindow, Experiment, Measure, Metric
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.metrics import Covariate, DayWindow, Measure, Metric
 from exp_platform.kernels.local_days import DAY, date_number, instant
 from exp_platform.kernels.unit_days import EventDays, Floats, UnitDays
 from exp_platform.kernels.users import Users

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from exp_platform.config.awaited import Awaited
-from exp_platform.config.experiment import DayWindow, Effect, Experiment, Measure, Metric
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.metrics import DayWindow, Effect, Measure, Metric
 from exp_platform.errors import shortened
 from exp_platform.escaping import Markdown, code, markdown, paragraphs
 from exp_platform.stages.graph import Stage

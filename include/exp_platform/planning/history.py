@@ -15,7 +15,8 @@ from pyarrow import csv, parquet
 from exp_platform.aggregates import ALL, Block
 from exp_platform.analyses.estimators import estimator_of
 from exp_platform.config.analyses import BY_COVARIATES
-from exp_platform.config.experiment import Experiment, Metric
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.metrics import Metric
 from exp_platform.errors import DataError
 from exp_platform.kernels.conform import number
 from exp_platform.kernels.order_statistics import Bracket, Bracketed, quantile_numbers

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from exp_platform.analyses.rows import ResultRow, Status
 from exp_platform.config.analyses import ADJUSTED, UNADJUSTED
-from exp_platform.config.experiment import Metric
+from exp_platform.config.metrics import Metric
 from exp_platform.planning.arrivals import Arrivals
 
 

@@ -25,7 +25,8 @@ from exp_platform.analyses.planned import (
 )
 from exp_platform.analyses.sizes import START_OUTCOMES
 from exp_platform.config.analyses import BY_COVARIATES, UNADJUSTED
-from exp_platform.config.experiment import Experiment, Metric, Role
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.metrics import Metric, Role
 from exp_platform.planning.arrivals import Arrivals
 from exp_platform.planning.known import Known
 from exp_platform.stats.power import MOST_USERS

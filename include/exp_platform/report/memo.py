@@ -15,7 +15,7 @@ from exp_platform.analyses.rows import ResultRow, Status
 from exp_platform.code_version import wording_version
 from exp_platform.config.analyses import ADJUSTED, METHODS
 from exp_platform.config.environment import Environment
-from exp_platform.config.experiment import Role
+from exp_platform.config.metrics import Role
 from exp_platform.errors import shortened
 from exp_platform.escaping import Markdown, code, markdown
 from exp_platform.report import numbers, wording

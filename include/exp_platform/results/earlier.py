@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from exp_platform.config.analyses import UNADJUSTED
-from exp_platform.config.experiment import Experiment, Metric
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.metrics import Metric
 from exp_platform.errors import DataError
 from exp_platform.planning.arrivals import arrivals_of
 from exp_platform.planning.known import Earlier, Known, known_of

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.fs as pafs
 
-from exp_platform.config.experiment import CsvDialect
+from exp_platform.config.sources import CsvDialect
 from exp_platform.stages.csv_quotes import Quotes, Unescaper
 from exp_platform.stages.source_files import without_compression
 from exp_platform.stages.unreadable import UnreadableError

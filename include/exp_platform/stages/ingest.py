@@ -16,8 +16,9 @@ from pydantic import TypeAdapter
 
 from exp_platform.aggregates import Threshold
 from exp_platform.config.environment import Environment, load_environment
-from exp_platform.config.experiment import Behaviour, Experiment
+from exp_platform.config.experiment import Experiment
 from exp_platform.config.locations import without_values
+from exp_platform.config.metrics import Behaviour
 from exp_platform.json_file import write_json
 from exp_platform.kernels.behaviour import frozen, thresholds_of
 from exp_platform.kernels.measured import Measured

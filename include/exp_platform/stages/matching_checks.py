@@ -8,7 +8,7 @@ from datetime import timedelta
 from scipy import special
 
 from exp_platform.checks import CheckResult
-from exp_platform.config.experiment import EventsSource
+from exp_platform.config.sources import EventsSource
 from exp_platform.kernels.matching import EARLIER_DAYS, SPANS
 from exp_platform.kernels.measured import SPELLED, Counts
 from exp_platform.stages.quality_evidence import Evidence, share

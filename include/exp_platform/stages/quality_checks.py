@@ -10,7 +10,7 @@ from exp_platform.aggregates import Aggregates, Arrivals
 from exp_platform.analyses import srm
 from exp_platform.analyses.rows import ResultRow
 from exp_platform.checks import CheckResult
-from exp_platform.config.experiment import UnitsSource
+from exp_platform.config.sources import UnitsSource
 from exp_platform.kernels.measured import Measured, most_frequent
 from exp_platform.stages.matching_checks import MATCHING
 from exp_platform.stages.quality_evidence import Evidence, share, worst_share

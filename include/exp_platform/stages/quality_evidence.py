@@ -8,7 +8,9 @@ from datetime import date
 from typing import Literal
 
 from exp_platform.checks import CheckResult
-from exp_platform.config.experiment import Experiment, QualityThresholds, UnitsSource
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.plans import QualityThresholds
+from exp_platform.config.sources import UnitsSource
 from exp_platform.kernels.measured import Counts, Measured
 
 

@@ -15,7 +15,8 @@ import numpy as np
 import pyarrow as pa
 
 from exp_platform.aggregates import LeftOut
-from exp_platform.config.experiment import Behaviour, Experiment
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.metrics import Behaviour
 from exp_platform.diagnosis import diagnosis
 from exp_platform.errors import DataError, ExpPlatformError
 from exp_platform.kernels.behaviour import distributions

@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from exp_platform.config.environment import CATALOG, Environment
-from exp_platform.config.experiment import REPLICATE, EventsSource, Experiment, TableSource, UnitsSource
+from exp_platform.config.experiment import Experiment
 from exp_platform.config.locations import expand_location, outside, written
+from exp_platform.config.sources import REPLICATE, EventsSource, TableSource, UnitsSource
 from exp_platform.config.spec_sources import SYNTHETIC_ATTRIBUTES
 from exp_platform.diagnosis import diagnosis
 from exp_platform.errors import ExpPlatformError

@@ -16,7 +16,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from exp_platform.config.experiment import Experiment, SyntheticSource
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.sources import SyntheticSource
 from exp_platform.errors import ConfigError
 
 Array = NDArray[np.float64]

@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from exp_platform.config.experiment import REPLICATE, Experiment, SyntheticSource
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.sources import REPLICATE, SyntheticSource
 from exp_platform.synth.propensity import (
     intercepts,
     intercepts_by_day,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from exp_platform.analyses import segments
-from exp_platform.config.experiment import Effect
+from exp_platform.config.metrics import Effect
 from exp_platform.stats.bayes import posterior
 from exp_platform.stats.multiplicity import Corrected
 from exp_validation import analysed, beliefs, families

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from exp_platform.aggregates import ALL, Aggregates, Block
-from exp_platform.config.experiment import REPLICATE, SyntheticSource
+from exp_platform.config.sources import REPLICATE, SyntheticSource
 from exp_platform.stats.moments import Moments
 from exp_platform.synth.rows import chunk_rows
 from exp_validation.replicates import replicates_of
