@@ -13,7 +13,8 @@ import pytest
 from analyses.simulated import END, START, UNITS, aggregates, block, experiment, metric
 from decision.cases import Given, codes, effect
 from exp_platform.aggregates import Aggregates, DailyRow
-from exp_platform.config.experiment import Allocation, Experiment
+from exp_platform.config.allocation import Allocation
+from exp_platform.config.experiment import Experiment
 from exp_platform.config.metrics import DayWindow, Effect, Guardrail, Role
 from exp_platform.config.readings import NOTHING_READ
 from exp_platform.decision.evidence import Case
