@@ -15,6 +15,7 @@ import yaml
 from end_to_end.installation import Installation
 from end_to_end.own_data import START, ZONE, events, events_spec
 from exp_platform.config.plans import AnalysisPlan
+from exp_platform.analyses.rows import ResultRow
 from exp_platform.pipelines.runner import StageFailedError
 from exp_platform.tables.schemas import RESULT_TABLES
 from kernels.cases import Data, Exposure, Outcome, aggregates_of, events_experiment, local
@@ -179,7 +180,7 @@ def test_peer_defect_late_rows_count_on_the_day_they_happened(shop: Installation
     _, outcomes = events(users=1200)
     outcomes.to_csv(path, index=False)
     shop.run("shop", as_of_dates=DAYS)
-    rows = shop.results.analysis_rows("shop", method="ab")
+    rows = shop.results.rows(ResultRow, "shop", method="ab")
     found = {r.as_of_date: r for r in rows if r.metric_id == "bought"}
     exposures, outcomes = delivered(shop)
     for day in DAYS:
@@ -201,7 +202,7 @@ def test_peer_defect_a_metric_added_in_mid_test_gets_its_past_days(shop: Install
     spec["metrics"].append({"id": "orders", "type": "count", "event": "order"})
     path.write_text(yaml.safe_dump(spec, sort_keys=False))
     shop.run("shop", as_of_dates=DAYS)
-    rows = [r for r in shop.results.analysis_rows("shop", method="ab") if r.metric_id == "orders"]
+    rows = [r for r in shop.results.rows(ResultRow, "shop", method="ab") if r.metric_id == "orders"]
     assert sorted(r.as_of_date for r in rows) == list(DAYS)
     for row in rows:
         expected = orders_per_user(shop, row.as_of_date)
@@ -229,5 +230,5 @@ def test_peer_defect_results_outlive_their_raw_data(shop: Installation) -> None:
         name: sorted(map(repr, before[name])) for name in of_results
     }
     assert np.isfinite(
-        [r.estimate for r in shop.results.analysis_rows("shop", method="ab") if r.estimate]
+        [r.estimate for r in shop.results.rows(ResultRow, "shop", method="ab") if r.estimate]
     ).all()

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from exp_platform.cli_privacy import commands as privacy_commands
 from exp_platform.cli_state import commands as state_commands
-from exp_platform.config.analyses import METHODS, RESULTS, UNADJUSTED
+from exp_platform.config.analyses import METHODS, UNADJUSTED
 from exp_platform.config.environment import load_environment
 from exp_platform.config.loading import load_all, load_experiment
 from exp_platform.errors import ConfigError, DataError
@@ -34,8 +34,6 @@ app = typer.Typer(
     help="A/B experiments from raw data to decision. Start with: exp list",
 )
 console = Console(markup=False, emoji=False)  # brackets and colons in what users wrote mean themselves
-
-SHOWN = [name for name, method in METHODS.items() if method.table == RESULTS]
 
 ExperimentId = Annotated[
     str, typer.Argument(metavar="EXPERIMENT_ID", help="The experiment's id; see exp list.")
@@ -146,13 +144,13 @@ def _days(as_of: datetime | None, first: datetime | None, last: datetime | None)
 def results(
     experiment_id: ExperimentId,
     as_of: end_to_end.AsOfOption = None,
-    method: Annotated[str, typer.Option(help=", ".join(SHOWN))] = UNADJUSTED,
+    method: Annotated[str, typer.Option(help=", ".join(METHODS))] = UNADJUSTED,
     as_json: Annotated[bool, typer.Option("--json", help="Print the memo's JSON twin.")] = False,
 ) -> None:
     """Show the decision and a table of results."""
     day = as_of.date() if as_of else None
-    if method not in SHOWN:
-        raise ConfigError(f"--method: found {method!r}; allowed are {', '.join(SHOWN)}")
+    if method not in METHODS:
+        raise ConfigError(f"--method: found {method!r}; allowed are {', '.join(METHODS)}")
     if as_json:
         from exp_platform.report.memo import as_json as report_json
 

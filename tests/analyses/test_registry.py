@@ -11,7 +11,7 @@ import numpy as np
 
 from analyses.simulated import aggregates, block, daily_block, experiment, large, metric
 from exp_platform.analyses.registry import analyse, analyse_all
-from exp_platform.analyses.rows import read_rows, write_rows
+from exp_platform.analyses.row_codec import read_rows, write_rows
 from exp_platform.config.analyses import NAMES
 from exp_platform.config.metrics import Effect, Guardrail
 from exp_platform.config.plans import AnalysisPlan

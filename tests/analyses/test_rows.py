@@ -9,17 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from exp_platform.analyses.rows import (
-    DidRow,
-    PretrendDeltaRow,
-    PretrendTestRow,
-    ResultRow,
-    Row,
-    Status,
-    read_rows,
-    row_dict,
-    write_rows,
-)
+from exp_platform.analyses.row_codec import as_columns, read_rows, write_rows
+from exp_platform.analyses.rows import DidRow, PretrendDeltaRow, PretrendTestRow, ResultRow, Row, Status
 
 DAY = date(2025, 3, 14)
 KEY = (DAY, "ab", "orders", "mean", "primary", "t1", "control", "all", "all")
@@ -62,9 +53,9 @@ def test_numbers_that_are_not_finite_are_refused_and_leave_no_file(tmp_path: Pat
     assert not path.exists()
 
 
-def test_row_dict_has_every_column_plain() -> None:
+def test_as_columns_has_every_column_plain() -> None:
     row = ResultRow(*KEY, Status.NOT_YET, always_valid_status=Status.OK)
-    plain = row_dict(row)
+    plain = as_columns(row)
     assert plain.keys() == vars(row).keys()
     assert (plain["as_of_date"], type(plain["status"]), plain["status"]) == (DAY, str, "NOT_YET")
     assert type(plain["always_valid_status"]) is str

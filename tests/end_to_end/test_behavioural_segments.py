@@ -13,7 +13,7 @@ import pytest
 from end_to_end.installation import Installation
 from end_to_end.raw_events import Plan, Raw
 from end_to_end.references import agree, welch
-from exp_platform.analyses.rows import Status
+from exp_platform.analyses.rows import ResultRow, Status
 
 ID = "exp_power_users"
 EARLY, LATE = date(2026, 3, 4), date(2026, 3, 11)
@@ -110,7 +110,7 @@ def test_every_user_is_where_the_frozen_threshold_puts_them(frozen: Frozen, day:
     raw = frozen.raw[day]
     top = frozen.values(day, segment) >= threshold * (1 - 1e-12)
     orders = raw.per_user(raw.counted("purchase"), "count")
-    stored = frozen.made.results.analysis_rows(ID, day, method="segments")
+    stored = frozen.made.results.rows(ResultRow, ID, day, method="segments")
     for value, users in (("top", top), ("rest", ~top)):
         (row,) = [
             r for r in stored if (r.segment, r.segment_value) == (segment, value) and r.test != "interaction"
@@ -148,6 +148,8 @@ def test_another_definition_gets_a_threshold_and_the_old_one_is_kept(frozen: Fro
 
 def test_the_joint_rows_are_there_for_all_segments(frozen: Frozen) -> None:
     rows = [
-        r for r in frozen.made.results.analysis_rows(ID, EARLY, method="segments") if r.test == "interaction"
+        r
+        for r in frozen.made.results.rows(ResultRow, ID, EARLY, method="segments")
+        if r.test == "interaction"
     ]
     assert sorted(r.segment for r in rows) == ["device_type", "power_user", "spender"]

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from end_to_end.installation import Installation, Said
+from exp_platform.analyses.rows import ResultRow
 from exp_platform.cli import main as exp
 from exp_platform.pipelines.run_end_to_end import main as run_end_to_end
 from exp_platform.stages.graph import stages_of
@@ -287,7 +288,7 @@ def test_several_days_in_one_pass_are_each_days_own_results(
     days = [date(2026, 1, day) for day in (14, 15, 16)]
     assert [d.as_of_date for d in at_once.results.decisions("exp_days")] == days
     assert at_once.content("exp_days", ("spec",)) == one_by_one.content("exp_days", ("spec",))
-    n = [at_once.results.analysis_rows("exp_days", day, "ab")[0].n_control for day in days]
+    n = [at_once.results.rows(ResultRow, "exp_days", day, method="ab")[0].n_control for day in days]
     assert n == sorted(set(n))  # users arrive, so every day has its own
     memo = memo_of(at_once, "exp_days")
     assert "| As of | 2026-01-16" in memo

@@ -11,6 +11,15 @@ import pytest
 from pyiceberg.table import StaticTable
 
 from end_to_end.installation import Installation
+from exp_platform.analyses.rows import (
+    DidRow,
+    DidSensitivityRow,
+    EventStudyRow,
+    PretrendDeltaRow,
+    PretrendTestRow,
+    ResultRow,
+)
+from exp_platform.checks import CheckResult
 from exp_platform.cli import main as exp
 from exp_platform.tables.catalog import open_catalog, table
 from exp_platform.tables.forgotten import NAME as FORGOTTEN
@@ -174,13 +183,13 @@ def results_of(installation: Installation, experiment_id: str) -> dict[str, Any]
     """All that a reader can see of an experiment: its results, and the published pair that they rest on."""
     results = installation.results
     rows = {
-        "analyses": results.analysis_rows(experiment_id),
-        "did": results.did_rows(experiment_id),
-        "event_study": results.event_study(experiment_id),
-        "sensitivity": results.did_sensitivity(experiment_id),
-        "deltas": results.pretrend_deltas(experiment_id),
-        "tests": results.pretrend_tests(experiment_id),
-        "checks": results.checks(experiment_id),
+        "analyses": results.rows(ResultRow, experiment_id),
+        "did": results.rows(DidRow, experiment_id),
+        "event_study": results.rows(EventStudyRow, experiment_id),
+        "sensitivity": results.rows(DidSensitivityRow, experiment_id),
+        "deltas": results.rows(PretrendDeltaRow, experiment_id),
+        "tests": results.rows(PretrendTestRow, experiment_id),
+        "checks": results.rows(CheckResult, experiment_id),
         "daily": results.daily(experiment_id),
     }
     seen: dict[str, Any] = {name: sorted(repr(asdict(row)) for row in found) for name, found in rows.items()}

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from end_to_end.installation import Installation
+from exp_platform.analyses.rows import ResultRow
 from exp_platform.cli import main as exp
 from exp_platform.kernels.pools import MOST_STRATA, MOST_VALUES, RARER
 
@@ -69,7 +70,7 @@ class Crowded:
         return set(users.sort_values(["n", "value"], ascending=[False, True]).value[: most - 1])
 
     def rows(self, day: date, method: str) -> list[Any]:
-        return self.made.results.analysis_rows(ID, day, method=method)
+        return self.made.results.rows(ResultRow, ID, day, method=method)
 
 
 @pytest.fixture(scope="module", name="crowded")

@@ -15,7 +15,8 @@ from end_to_end.conftest import CHECKOUT
 from end_to_end.installation import Installation, Said
 from end_to_end.own_data import events, events_spec, units_spec
 from end_to_end.raw_events import Raw
-from exp_platform.analyses.rows import ResultRow, Status
+from exp_platform.analyses.rows import DidRow, ResultRow, Status
+from exp_platform.checks import CheckResult
 from exp_platform.cli import main as exp
 from exp_platform.pipelines.run_end_to_end import main as run_end_to_end
 from exp_platform.tables.forgotten import NAME as FORGOTTEN
@@ -90,7 +91,7 @@ def test_duplicated_exposures_and_outcomes_count_once_everywhere(shop: Installat
     twice.run(events_spec(twice, tmp_path / "delivered", *again))
 
     assert numbers(twice, "shop") == numbers(shop, "shop")
-    (check,) = [c for c in twice.results.checks("shop") if c.check == "duplicates"]
+    (check,) = [c for c in twice.results.rows(CheckResult, "shop") if c.check == "duplicates"]
     assert check.status == "passed"
     assert check.observed > 0.008  # dropped, and told
 
@@ -104,7 +105,7 @@ def test_aggregates_and_analyses_use_the_same_users_and_windows(checkout: Instal
     daily = pd.DataFrame(checkout.rows("metric_aggregates_daily", CHECKOUT))
     sums = daily.groupby(["metric_id", "variant_id"])[["value_sum", "new_users"]].sum()
     rows = [
-        row for row in checkout.results.analysis_rows(CHECKOUT, method="ab") if row.metric_kind != "ratio"
+        row for row in checkout.results.rows(ResultRow, CHECKOUT, method="ab") if row.metric_kind != "ratio"
     ]
     assert {row.metric_id for row in rows} == {"conversion", "revenue", "orders", "pageviews"}
     for row in rows:
@@ -118,8 +119,8 @@ def test_aggregates_and_analyses_use_the_same_users_and_windows(checkout: Instal
 
 def test_cuped_takes_variance_out_of_generated_data(checkout: Installation) -> None:
     """The original's covariate was drawn apart from the outcome: it took out 0.0009 %."""
-    rows = {row.metric_id: row for row in checkout.results.analysis_rows(CHECKOUT, method="cuped")}
-    plain = {row.metric_id: row for row in checkout.results.analysis_rows(CHECKOUT, method="ab")}
+    rows = {row.metric_id: row for row in checkout.results.rows(ResultRow, CHECKOUT, method="cuped")}
+    plain = {row.metric_id: row for row in checkout.results.rows(ResultRow, CHECKOUT, method="ab")}
     for metric in ("conversion", "revenue", "orders", "pageviews"):
         assert rows[metric].variance_reduction > 0.05
         gain = 1 - (rows[metric].standard_error / plain[metric].standard_error) ** 2
@@ -132,7 +133,7 @@ def test_did_uses_that_a_users_periods_belong_together(checkout: Installation, r
     as_if_apart = math.sqrt(
         sum(period.var(ddof=1) / len(period) for values in (pre, post) for period in raw.by_arm(values))
     )
-    (row,) = [r for r in checkout.results.did_rows(CHECKOUT) if r.metric_id == "pageviews"]
+    (row,) = [r for r in checkout.results.rows(DidRow, CHECKOUT) if r.metric_id == "pageviews"]
     assert pre.corr(post) > 0.1
     assert row.standard_error < 0.95 * as_if_apart
 
@@ -159,7 +160,7 @@ def extreme(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ResultRow]:
     ]
     made.run(units_spec(made, frame, metrics))
     assert (made.state / "memos" / "users.md").is_file()
-    return {row.metric_id: row for row in made.results.analysis_rows("users", method="ab")}
+    return {row.metric_id: row for row in made.results.rows(ResultRow, "users", method="ab")}
 
 
 def test_zero_conversions_in_control_are_a_result_and_no_crash(extreme: dict[str, ResultRow]) -> None:
@@ -203,7 +204,7 @@ def test_missing_outcomes_leave_the_last_good_pair_and_its_results(
     exposures, outcomes = events(users=600)
     made.run(events_spec(made, tmp_path / "delivered", exposures, outcomes))
     before, memo = made.content("shop"), (made.state / "memos" / "shop.md").read_bytes()
-    checks = made.results.checks("shop")
+    checks = made.results.rows(CheckResult, "shop")
     assert all(rows for name, rows in before.items() if name != FORGOTTEN)
 
     more, _ = events(users=700)
@@ -214,7 +215,7 @@ def test_missing_outcomes_leave_the_last_good_pair_and_its_results(
     after = made.content("shop")
     # What failed is kept, and does not stand among the checks of the run that decided.
     assert {name for name in after if after[name] != before[name]} == {"data_quality_results"}
-    assert made.results.checks("shop") == checks
+    assert made.results.rows(CheckResult, "shop") == checks
     assert (made.state / "memos" / "shop.md").read_bytes() == memo
 
 

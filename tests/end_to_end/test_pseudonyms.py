@@ -11,6 +11,7 @@ import pytest
 from end_to_end.installation import OF_THE_RUN, Installation
 from end_to_end.people import GONE, PEOPLE, deliver
 from end_to_end.state_bytes import files_with
+from exp_platform.checks import CheckResult
 from exp_platform.cli import main as exp
 from exp_platform.config.privacy import Key
 from exp_platform.pipelines.runner import StageFailedError
@@ -86,7 +87,11 @@ def test_neither_an_id_nor_the_key_is_written_anywhere(both: tuple[Installation,
         assert files_with(hidden.state, secret) == []
     pseudonym = Key(KEY.encode()).hashes([GONE])[0]
     with hidden.here():
-        (told,) = [check.message for check in Results().checks("exp_one") if check.check == "dominant_user"]
+        (told,) = [
+            check.message
+            for check in Results().rows(CheckResult, "exp_one")
+            if check.check == "dominant_user"
+        ]
     assert told.startswith(f"'{pseudonym}' has 400 of ")
 
 

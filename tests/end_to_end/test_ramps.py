@@ -13,7 +13,7 @@ import pytest
 import statsmodels.api as sm
 
 from end_to_end.installation import Installation
-from exp_platform.analyses.rows import ResultRow
+from exp_platform.analyses.rows import DidRow, ResultRow
 from exp_platform.config.allocation import Allocation
 from exp_platform.config.loading import load_experiment
 from exp_platform.synth.files import write_raw
@@ -78,7 +78,7 @@ def users(ramp: Installation) -> pd.DataFrame:
 
 
 def rows(installation: Installation, method: str, experiment_id: str = "ramp") -> dict[str, ResultRow]:
-    found = installation.results.analysis_rows(experiment_id, method=method)
+    found = installation.results.rows(ResultRow, experiment_id, method=method)
     return {f"{r.metric_id}{r.segment_value}": r for r in found}
 
 
@@ -122,7 +122,7 @@ def test_every_analysis_has_numbers(ramp: Installation) -> None:
     for method in ("cuped", "segments", "ab"):
         assert {r.status for r in rows(ramp, method).values()} == {"OK"}, method
     # A ratio has no days
-    assert {r.status for r in ramp.results.did_rows("ramp")} == {"OK", "NOT_APPLICABLE"}
+    assert {r.status for r in ramp.results.rows(DidRow, "ramp")} == {"OK", "NOT_APPLICABLE"}
 
 
 def test_stored_aggregates_hold_the_periods_too(ramp: Installation) -> None:

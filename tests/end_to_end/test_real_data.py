@@ -16,7 +16,7 @@ from end_to_end.airflow_runs import DagRun, DagTest
 from end_to_end.installation import CONFIGS, DATA, Installation, open_files
 from end_to_end.references import agree, cuped, described, fieller, split, welch
 from end_to_end.telemetry import heard_by_openlineage, heard_by_opentelemetry, heard_by_statsd
-from exp_platform.analyses.rows import ResultRow, Status
+from exp_platform.analyses.rows import DidRow, PretrendDeltaRow, PretrendTestRow, ResultRow, Status
 from exp_platform.config.analyses import NAMES
 from orchestration.receivers import Posted, StatsD, http_receiver, statsd
 
@@ -101,7 +101,7 @@ def players() -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def stored(installation: Installation, dag_runs: dict[str, DagRun]) -> dict[str, list[ResultRow]]:
-    return {name: installation.results.analysis_rows(name) for name in dag_runs}
+    return {name: installation.results.rows(ResultRow, name) for name in dag_runs}
 
 
 def test_no_other_user_may_read_what_the_runs_left(
@@ -316,12 +316,12 @@ def test_cookie_cats_has_no_covariate_and_says_so(stored: dict[str, list[ResultR
 def test_did_and_pretrends_do_not_apply_to_one_row_a_user(
     installation: Installation, dag_runs: dict[str, DagRun], experiment_id: str, comparisons: int
 ) -> None:
-    did = installation.results.did_rows(experiment_id)
-    tests = installation.results.pretrend_tests(experiment_id)
+    did = installation.results.rows(DidRow, experiment_id)
+    tests = installation.results.rows(PretrendTestRow, experiment_id)
 
     assert [(row.status, row.estimate) for row in did] == [(Status.NOT_APPLICABLE, None)] * comparisons
     assert [(row.status, row.p_value) for row in tests] == [(Status.NOT_APPLICABLE, None)] * comparisons
-    assert installation.results.pretrend_deltas(experiment_id) == []
+    assert installation.results.rows(PretrendDeltaRow, experiment_id) == []
 
 
 # ---- segments, guardrails, decision

@@ -14,7 +14,7 @@ from end_to_end.conftest import CHECKOUT
 from end_to_end.installation import Installation, open_files
 from end_to_end.raw_events import Raw, hc2, wald
 from end_to_end.references import agree, cuped, described, fieller, ratio_of_means, split, welch
-from exp_platform.analyses.rows import ResultRow, Status
+from exp_platform.analyses.rows import DidRow, PretrendDeltaRow, PretrendTestRow, ResultRow, Status
 
 FIXED_ALPHA = 0.05 * 0.9  # a tenth is spent on always-valid evidence
 FAMILY = 4  # conversion, revenue, orders, order_value; pageviews is a guardrail
@@ -42,7 +42,7 @@ TABLES_OF_THE_ISSUE = [
 
 
 def result(checkout: Installation, method: str, metric: str) -> ResultRow:
-    (row,) = [r for r in checkout.results.analysis_rows(CHECKOUT, method=method) if r.metric_id == metric]
+    (row,) = [r for r in checkout.results.rows(ResultRow, CHECKOUT, method=method) if r.metric_id == metric]
     return row
 
 
@@ -98,7 +98,7 @@ def test_srm_is_scipys_chi_square_before_and_after_crossovers_are_excluded(
     for users, frame in (("assigned", raw.assigned), ("analysed", raw.users)):
         counts = [int((frame.variant == arm).sum()) for arm in raw.plan.variants]
         (row,) = [
-            r for r in checkout.results.analysis_rows(CHECKOUT, method="srm") if r.segment_value == users
+            r for r in checkout.results.rows(ResultRow, CHECKOUT, method="srm") if r.segment_value == users
         ]
         expected = split(counts, [0.5, 0.5])
         expected.pop("e_value")
@@ -188,7 +188,7 @@ def test_segments_are_welch_within_what_was_known_at_first_exposure(
     values = sum(raw.users[name].nunique() for name in ("device_type", "subscription_tier", "user_type"))
     level = 1 - FIXED_ALPHA / (values * FAMILY)
     orders = raw.per_user(raw.counted("purchase"), "count")
-    stored = checkout.results.analysis_rows(CHECKOUT, method="segments")
+    stored = checkout.results.rows(ResultRow, CHECKOUT, method="segments")
     rows = [r for r in stored if r.metric_id == "orders" and r.test != "interaction"]
     assert len(rows) == values
     for value, users in raw.users.groupby(segment):
@@ -203,7 +203,7 @@ def test_did_is_a_regression_of_unit_differences_with_hc2_errors(
     days = raw.days(*MEASURED[metric])
     pre, post = days[range(-N, 0)].mean(axis=1), days[range(N)].mean(axis=1)
     change = post - pre
-    (row,) = [r for r in checkout.results.did_rows(CHECKOUT) if r.metric_id == metric]
+    (row,) = [r for r in checkout.results.rows(DidRow, CHECKOUT) if r.metric_id == metric]
 
     slope, error = hc2(change, raw.users.variant[change.index] == "treatment")
     agree(row, {"estimate": slope, "standard_error": error, "statistic": slope / error})
@@ -229,7 +229,7 @@ def test_did_is_a_regression_of_unit_differences_with_hc2_errors(
 def test_pretrends_are_a_direct_wald_test(checkout: Installation, raw: Raw, metric: str) -> None:
     days = raw.days(*MEASURED[metric])[range(-N, 0)]
     control, treatment = (days.loc[side.index] for side in raw.by_arm(days[-1]))
-    (row,) = [r for r in checkout.results.pretrend_tests(CHECKOUT) if r.metric_id == metric]
+    (row,) = [r for r in checkout.results.rows(PretrendTestRow, CHECKOUT) if r.metric_id == metric]
 
     statistic, df, denominator, p = wald(control, treatment, reference=-1)
     agree(
@@ -245,7 +245,7 @@ def test_each_days_delta_is_welch_of_the_day_minus_the_reference_day(
     checkout: Installation, raw: Raw, metric: str
 ) -> None:
     days = raw.days(*MEASURED[metric])
-    rows = {r.day: r for r in checkout.results.pretrend_deltas(CHECKOUT) if r.metric_id == metric}
+    rows = {r.day: r for r in checkout.results.rows(PretrendDeltaRow, CHECKOUT) if r.metric_id == metric}
     assert sorted(rows) == list(range(-N, 0))
     for day, row in rows.items():
         control, treatment = raw.by_arm(days[day])
@@ -260,8 +260,8 @@ def test_each_days_delta_is_welch_of_the_day_minus_the_reference_day(
 
 
 def test_a_ratio_has_no_days_and_says_so(checkout: Installation) -> None:
-    (did,) = [r for r in checkout.results.did_rows(CHECKOUT) if r.metric_id == "order_value"]
-    (test,) = [r for r in checkout.results.pretrend_tests(CHECKOUT) if r.metric_id == "order_value"]
+    (did,) = [r for r in checkout.results.rows(DidRow, CHECKOUT) if r.metric_id == "order_value"]
+    (test,) = [r for r in checkout.results.rows(PretrendTestRow, CHECKOUT) if r.metric_id == "order_value"]
     assert {did.status, test.status} == {Status.NOT_APPLICABLE}
 
 

@@ -11,7 +11,8 @@ import pytest
 
 from exp_platform.aggregates import Aggregates, read_aggregates, write_aggregates
 from exp_platform.analyses.registry import analyse
-from exp_platform.analyses.rows import DidRow, ResultRow, Row, Status, write_rows
+from exp_platform.analyses.row_codec import write_rows
+from exp_platform.analyses.rows import DidRow, ResultRow, Row, Status
 from exp_platform.config.analyses import NAMES
 from exp_platform.config.experiment import Experiment
 from kernels.cases import Data, Outcome, aggregates_of, events_experiment

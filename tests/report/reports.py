@@ -11,11 +11,6 @@ import numpy as np
 from analyses.simulated import END, aggregates, block, experiment, metric
 from exp_platform.analyses.registry import analyse_all
 from exp_platform.analyses.rows import (
-    DidRow,
-    DidSensitivityRow,
-    EventStudyRow,
-    PretrendDeltaRow,
-    PretrendTestRow,
     ResultRow,
 )
 from exp_platform.checks import CheckResult
@@ -73,11 +68,7 @@ def report(
         stored=_stored(decision, last, skipped),
         decision=decision,
         rows=tuple(r for r in found if isinstance(r, ResultRow)),
-        did=tuple(r for r in found if isinstance(r, DidRow)),
-        event_study=tuple(r for r in found if isinstance(r, EventStudyRow)),
-        sensitivity=tuple(r for r in found if isinstance(r, DidSensitivityRow)),
-        deltas=tuple(r for r in found if isinstance(r, PretrendDeltaRow)),
-        tests=tuple(r for r in found if isinstance(r, PretrendTestRow)),
+        others=tuple(r for r in found if not isinstance(r, ResultRow)),
         checks=checks,
         series=tuple(r for day in ends for r in rows[day] if isinstance(r, ResultRow) and r.method == "ab"),
     )

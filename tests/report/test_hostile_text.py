@@ -20,7 +20,7 @@ from markdown_it import MarkdownIt
 from rich.console import Console
 
 from exp_platform.aggregates import Pooled, RowAccount, Threshold
-from exp_platform.analyses.rows import ResultRow, Status
+from exp_platform.analyses.rows import EventStudyRow, Explained, PretrendDeltaRow, ResultRow, Status
 from exp_platform.checks import CheckResult
 from exp_platform.config.awaited import Awaited
 from exp_platform.config.metrics import Behaviour, Measure
@@ -78,10 +78,10 @@ def attacked(attacks: Attacks) -> Report:
     """A whole report in which every free text is hostile: the spec's, the data's, and messages that quote either."""
     made = report(days=2)
     rows = [attacked_row(row, attacks) for row in made.rows]
-    others = {
-        name: tuple(replace(r, status=Status.DEGENERATE, message=next(attacks)) for r in getattr(made, name))
-        for name in ("did", "sensitivity", "tests")
-    }
+    others = tuple(
+        replace(r, status=Status.DEGENERATE, message=next(attacks)) if isinstance(r, Explained) else r
+        for r in made.others
+    )
     stored = replace(
         made.stored,
         pooled={next(attacks): {next(attacks): Pooled(next(attacks), 13, 387, False, 9000)}},
@@ -119,7 +119,7 @@ def attacked(attacks: Attacks) -> Report:
         checks=checks,
         decision=replace(made.decision, reasons=reasons),
         unreadable=(next(attacks),),
-        **others,
+        others=others,
     )
 
 
@@ -297,8 +297,8 @@ def test_charts_show_only_ids(hostile: Report, tmp_path: Path) -> None:
     made = [
         charts.effects(hostile.of_method("ab"), {}),
         charts.effect_over_time(hostile.series),
-        charts.pretrends(hostile.deltas),
-        charts.event_study(hostile.event_study),
+        charts.pretrends(hostile.of(PretrendDeltaRow)),
+        charts.event_study(hostile.of(EventStudyRow)),
     ]
     told = [chart.to_json() for chart in made if chart is not None]
     assert told

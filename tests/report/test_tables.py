@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from datetime import date
 
 import pytest
 from rich.console import Console
 
 from exp_platform import cli
+from exp_platform.analyses.rows import EventStudyRow, Status
+from exp_platform.config.analyses import METHODS
 from exp_platform.errors import ConfigError
 from exp_platform.report.tables import results_table
 from report.reports import report
@@ -17,6 +20,30 @@ from report.reports import report
 def test_an_unknown_method_is_refused_instead_of_an_empty_table() -> None:
     with pytest.raises(ConfigError, match="found 'zzz'; allowed are srm, ab, cuped, post_stratified, "):
         cli.results("any", None, "zzz", False)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_has_its_rows_on_a_terminal(method: str) -> None:
+    """SRM, DiD and the trends before exposure were refused."""
+    made, out = report(), io.StringIO()
+    Console(file=out, width=160).print(results_table(made, method, width=160))
+    title, _, header, _, *lines = out.getvalue().splitlines()
+    assert title.startswith(f"{method}, as of ")
+    assert "Reading" in header or not made.of_method(method)
+    assert len([line for line in lines if line.strip()]) >= len(made.of_method(method))
+
+
+def test_an_effect_over_days_stands_beside_its_interval_and_days() -> None:
+    key = (date(2026, 1, 18), "orders", "t1", "control", Status.OK)
+    days = {"first_day": -3, "last_day": -3, "reference_first_day": -1, "reference_last_day": -1}
+    row = EventStudyRow(*key, **days, estimate=0.25, ci_low=-0.5, ci_high=1.0, p_value=0.5)
+    out = io.StringIO()
+    Console(file=out, width=160).print(
+        results_table(replace(report(), others=(row,)), "event_study", width=160)
+    )
+    text = " ".join(out.getvalue().split())
+    assert "day -3 +0.25 0.500" in text
+    assert "[-0.5, +1]" in text
 
 
 def test_no_number_is_cut_at_80_columns() -> None:

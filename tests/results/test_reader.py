@@ -17,6 +17,7 @@ from pyiceberg.io import FileIO
 from pyiceberg.table import DataScan, FileScanTask
 
 from exp_platform.aggregates import read_aggregates
+from exp_platform.analyses.rows import DidRow, ResultRow
 from exp_platform.config.analyses import NAMES
 from exp_platform.config.environment import Environment
 from exp_platform.decision import Decision
@@ -34,7 +35,7 @@ def test_on_a_fresh_machine_there_is_nothing_to_read_and_reading_makes_nothing(
 ) -> None:
     results = Results(environment)
     assert results.latest_decision("exp_a") is None
-    assert results.decisions("exp_a") == results.analysis_rows("exp_a") == results.daily("exp_a") == []
+    assert results.decisions("exp_a") == results.rows(ResultRow, "exp_a") == results.daily("exp_a") == []
     assert results.newest_decisions() == {}
     assert results.experiments() == []
     with pytest.raises(DataError, match="exp_a has no stored aggregates as of 2025-03-14"):
@@ -93,7 +94,7 @@ def test_tables_of_an_older_version_are_read_before_a_run_has_added_their_column
     assert stored is not None
     assert (stored.periods, stored.thresholds, stored.pooled, stored.too_large) == ({}, {}, {}, {})
     assert stored.result_rows == {}
-    assert {row.p_relative for row in results.analysis_rows("exp_a")} == {None}
+    assert {row.p_relative for row in results.rows(ResultRow, "exp_a")} == {None}
     assert results.stored_aggregates("exp_a", D3).periods == {}
     assert results.experiments()[0]["thresholds"] is None
 
@@ -101,11 +102,11 @@ def test_tables_of_an_older_version_are_read_before_a_run_has_added_their_column
 def test_rows_can_be_chosen_by_day_and_method(environment: Environment) -> None:
     carry_out(a_run(environment, "r1", (D1, D2, D3)))
     results = Results(environment)
-    assert {row.method for row in results.analysis_rows("exp_a", D1)} == {"srm", "ab", "cuped", "stability"}
-    assert {(row.as_of_date, row.method) for row in results.analysis_rows("exp_a", method="ab")} == {
+    assert {row.method for row in results.rows(ResultRow, "exp_a", D1)} == {"srm", "ab", "cuped", "stability"}
+    assert {(row.as_of_date, row.method) for row in results.rows(ResultRow, "exp_a", method="ab")} == {
         (day, "ab") for day in (D1, D2, D3)
     }
-    assert {row.as_of_date for row in results.did_rows("exp_a", D2)} == {D2}
+    assert {row.as_of_date for row in results.rows(DidRow, "exp_a", D2)} == {D2}
     assert {row.local_date for row in results.daily("exp_a")} == {D3}  # as the newest day knows it
     assert {row.local_date for row in results.daily("exp_a", D1)} == {D1}
 
@@ -135,7 +136,7 @@ def test_rows_that_are_superseded_while_they_are_read_are_read_again(
 ) -> None:
     carry_out(a_run(environment, "r1", (D3,), seed=1))
     results = Results(environment)
-    old = results.analysis_rows("exp_a", D3, method="ab")
+    old = results.rows(ResultRow, "exp_a", D3, method="ab")
     runs = Results.runs
     overtaken = False
 
@@ -148,7 +149,7 @@ def test_rows_that_are_superseded_while_they_are_read_are_read_again(
         return found
 
     monkeypatch.setattr(Results, "runs", overtaking)
-    new = results.analysis_rows("exp_a", D3, method="ab")
+    new = results.rows(ResultRow, "exp_a", D3, method="ab")
     assert len(new) == len(old) == 2
     assert {row.estimate for row in new}.isdisjoint({row.estimate for row in old})
 
@@ -160,18 +161,18 @@ def test_a_reader_that_is_overtaken_for_ever_says_so(
     changing = iter(range(1000))
     monkeypatch.setattr(Results, "runs", lambda self, *args: {D3: f"r{next(changing)}"})
     with pytest.raises(DataError, match="replaced again and again while they were read; try again"):
-        Results(environment).analysis_rows("exp_a")
+        Results(environment).rows(ResultRow, "exp_a")
 
 
 def test_rows_of_a_run_that_has_not_decided_are_not_seen(environment: Environment) -> None:
     carry_out(a_run(environment, "r1", (D3,)))
-    before = Results(environment).analysis_rows("exp_a")
+    before = Results(environment).rows(ResultRow, "exp_a")
     key = {"experiment_id": "exp_a", "run_id": "r2"}
     half = [{"as_of_date": D3, "method": "ab", "metric_id": "orders", "status": "OK"}]
     replace_rows(open_catalog(environment), "analysis_results", key, half, "r2")
-    assert Results(environment).analysis_rows("exp_a") == before
+    assert Results(environment).rows(ResultRow, "exp_a") == before
     delete_superseded(open_catalog(environment), "analysis_results", "exp_a", [D3], "r1")
-    assert Results(environment).analysis_rows("exp_a") == before
+    assert Results(environment).rows(ResultRow, "exp_a") == before
 
 
 def test_a_report_reads_each_table_once_and_looks_at_what_counts_before_and_after(

@@ -6,7 +6,16 @@ import json
 from dataclasses import asdict
 from datetime import date
 
-from exp_platform.analyses.rows import read_rows
+from exp_platform.analyses.row_codec import read_rows
+from exp_platform.analyses.rows import (
+    DidRow,
+    DidSensitivityRow,
+    EventStudyRow,
+    PretrendDeltaRow,
+    PretrendTestRow,
+    ResultRow,
+)
+from exp_platform.checks import CheckResult
 from exp_platform.config.analyses import NAMES
 from exp_platform.config.environment import Environment
 from exp_platform.results.reader import Results
@@ -44,12 +53,12 @@ def test_every_row_that_the_analyses_left_is_stored_with_its_run(environment: En
     results = Results(environment)
     left = [row for stage in NAMES for row in read_rows(rows_path(run, stage))]
     stored = [
-        *results.analysis_rows("exp_a"),
-        *results.did_rows("exp_a"),
-        *results.event_study("exp_a"),
-        *results.did_sensitivity("exp_a"),
-        *results.pretrend_deltas("exp_a"),
-        *results.pretrend_tests("exp_a"),
+        *results.rows(ResultRow, "exp_a"),
+        *results.rows(DidRow, "exp_a"),
+        *results.rows(EventStudyRow, "exp_a"),
+        *results.rows(DidSensitivityRow, "exp_a"),
+        *results.rows(PretrendDeltaRow, "exp_a"),
+        *results.rows(PretrendTestRow, "exp_a"),
     ]
     assert sorted(map(repr, stored)) == sorted(map(repr, left))
     for name in RESULT_TABLES:
@@ -106,7 +115,7 @@ def test_a_best_effort_analysis_that_left_nothing_is_a_warning_and_a_required_on
     rows_path(run, "cuped").unlink()
     manifest = carry_out(run, "decision")
     assert manifest.warnings == ("cuped left no rows: its results are missing from this run",)
-    assert Results(environment).analysis_rows("exp_a", method="cuped") == []
+    assert Results(environment).rows(ResultRow, "exp_a", method="cuped") == []
     rows_path(run, "ab").unlink()
     failed = execute(run, "decision", 2)
     assert failed.error == "the required stage ab left no rows; run it before `decision`"
@@ -114,12 +123,11 @@ def test_a_best_effort_analysis_that_left_nothing_is_a_warning_and_a_required_on
 
 
 def test_the_recorded_checks_of_refused_data_go_with_the_next_good_run(environment: Environment) -> None:
-    from exp_platform.checks import CheckResult
     from exp_platform.tables.write import replace_rows
 
     refused = CheckResult(D3, "nulls", "error", "failed", 0.5, 0.0, "half of the user ids are missing")
     key = {"experiment_id": "exp_a", "run_id": "r0"}
     replace_rows(open_catalog(environment), CheckResult.TABLE, key, [asdict(refused)], "r0")
-    assert Results(environment).checks("exp_a") == []  # of a run that never decided
+    assert Results(environment).rows(CheckResult, "exp_a") == []  # of a run that never decided
     carry_out(a_run(environment, "r1", (D3,)))
     assert keys(environment, CheckResult.TABLE) == {(D3, "r1")}

@@ -13,7 +13,8 @@ from types import ModuleType
 import pytest
 
 from exp_platform.aggregates import read_aggregates
-from exp_platform.analyses.rows import read_rows
+from exp_platform.analyses.row_codec import read_rows
+from exp_platform.analyses.rows import ResultRow
 from exp_platform.config.environment import Environment, project_root
 from exp_platform.config.readings import RunState
 from exp_platform.errors import ConfigError, DataError, LeaseError
@@ -120,7 +121,7 @@ def test_an_analysis_reads_the_aggregates_and_leaves_rows_of_every_day(environme
 
 def test_a_skipped_analysis_leaves_the_stored_rows_of_that_day(environment: Environment) -> None:
     carry_out(a_run(environment, "r1", (D1, D3), seed=1))
-    stored = Results(environment).analysis_rows("exp_a", D3, method="ab")
+    stored = Results(environment).rows(ResultRow, "exp_a", D3, method="ab")
     later = replace(a_run(environment, "r2", seed=2), skipped=("ab",))
     manifest = execute(later, "ab", 1)
     assert manifest.status == "success", manifest.error

@@ -8,6 +8,15 @@ from typing import Any
 import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 
+from exp_platform.analyses.rows import (
+    DidRow,
+    DidSensitivityRow,
+    EventStudyRow,
+    PretrendDeltaRow,
+    PretrendTestRow,
+    ResultRow,
+)
+from exp_platform.checks import CheckResult
 from exp_platform.config.analyses import NAMES
 from exp_platform.config.environment import Environment, load_environment
 from exp_platform.results.reader import Results
@@ -82,13 +91,13 @@ def decided(environment: Environment) -> dict[str, list[str]]:
     results = Results(environment)
     parts = {
         "decisions": [d.document for d in results.decisions("exp_a")],
-        "analyses": results.analysis_rows("exp_a"),
-        "did": results.did_rows("exp_a"),
-        "event_study": results.event_study("exp_a"),
-        "sensitivity": results.did_sensitivity("exp_a"),
-        "deltas": results.pretrend_deltas("exp_a"),
-        "tests": results.pretrend_tests("exp_a"),
-        "checks": results.checks("exp_a"),
+        "analyses": results.rows(ResultRow, "exp_a"),
+        "did": results.rows(DidRow, "exp_a"),
+        "event_study": results.rows(EventStudyRow, "exp_a"),
+        "sensitivity": results.rows(DidSensitivityRow, "exp_a"),
+        "deltas": results.rows(PretrendDeltaRow, "exp_a"),
+        "tests": results.rows(PretrendTestRow, "exp_a"),
+        "checks": results.rows(CheckResult, "exp_a"),
         "daily": results.daily("exp_a"),
         "aggregates": [results.stored_aggregates("exp_a", day) for day in (D1, D3)],
     }
@@ -158,7 +167,7 @@ def test_the_next_run_clears_what_a_killed_one_left(
     with pytest.raises(Killed):
         execute(killed, "decision", 1)
     commits_left.clear()
-    assert Results(environment).analysis_rows("exp_a") == []
+    assert Results(environment).rows(ResultRow, "exp_a") == []
     carry_out(a_run(environment, "r2", (D3,)))
     for name in RESULT_TABLES:
         rows = table(open_catalog(environment), name).scan().to_arrow().to_pylist()

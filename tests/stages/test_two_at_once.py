@@ -225,14 +225,14 @@ def test_a_report_is_all_of_one_run_though_another_replaces_it_while_it_is_read(
     """Decision, rows and checks were read one after another, each by itself: a memo could mix two runs."""
     old = a_run(environment, "r1", (D1, D3), seed=1)
     carry_out(old)
-    read_rows, waiting = Results.analysis_rows, ["r2"]
+    read_rows, waiting = Results.rows, ["r2"]
 
     def replaced(self: Results, *arguments: Any, **options: Any) -> Any:
         if waiting:
             carry_out(a_run(environment, waiting.pop(), (D1, D3), seed=2))
         return read_rows(self, *arguments, **options)
 
-    monkeypatch.setattr(Results, "analysis_rows", replaced)
+    monkeypatch.setattr(Results, "rows", replaced)
     mixed = load_report(Results(environment), old.experiment)
     assert mixed.stored.run_id == "r2"
     assert mixed == load_report(Results(environment), old.experiment)

@@ -10,6 +10,8 @@ import pytest
 from pyiceberg import manifest as iceberg_manifest
 from pyiceberg.table import Table
 
+from exp_platform.analyses.rows import DidRow, EventStudyRow, ResultRow
+from exp_platform.checks import CheckResult
 from exp_platform.config.analyses import NAMES
 from exp_platform.config.environment import Environment, load_environment
 from exp_platform.escaping import markdown
@@ -99,13 +101,13 @@ def test_a_reader_is_told_which_file_is_damaged_and_what_to_do(
         damaged(environment, "analysis_results", kind, how) as path,
         pytest.raises(DamagedTableError) as told,
     ):
-        Results(environment).analysis_rows("exp_a", D3)
+        Results(environment).rows(ResultRow, "exp_a", D3)
     said = str(told.value)
     assert said.startswith(f"table analysis_results: the {kind} file://{path} ")
     assert ("is missing: " in said) == (how is missing)
     assert "a backup of the warehouse" in said
     assert "\n" not in said
-    assert Results(environment).analysis_rows("exp_a", D3)
+    assert Results(environment).rows(ResultRow, "exp_a", D3)
 
 
 @pytest.mark.parametrize("how", [missing, cut])
@@ -149,10 +151,10 @@ def test_a_lost_file_of_an_old_day_fails_no_report_of_today(name: str, environme
     with damaged(environment, name, DATA, missing, "r1") as path:
         report = load_report(Results(environment), an_experiment())
         with pytest.raises(DamagedTableError):
-            Results(environment).analysis_rows("exp_a") if name == "analysis_results" else damaged_day(
+            Results(environment).rows(ResultRow, "exp_a") if name == "analysis_results" else damaged_day(
                 environment, name
             )
-    assert (report.rows, report.did, report.checks) == (whole.rows, whole.did, whole.checks)
+    assert (report.rows, report.of(DidRow), report.checks) == (whole.rows, whole.of(DidRow), whole.checks)
     assert report.as_of_date == D3
     if name == "analysis_results":
         assert {row.as_of_date for row in whole.series} == {D1, D3}
@@ -166,15 +168,14 @@ def test_a_lost_file_of_an_old_day_fails_no_report_of_today(name: str, environme
 
 
 def damaged_day(environment: Environment, name: str) -> None:
-    load = Results(environment).did_rows if name == "did_results" else Results(environment).checks
-    load("exp_a", D1)
+    Results(environment).rows(DidRow if name == DidRow.TABLE else CheckResult, "exp_a", D1)
 
 
 def test_what_the_decision_does_not_rest_on_may_be_damaged_and_is_told(environment: Environment) -> None:
     for kind in KINDS:
         with damaged(environment, "did_event_study", kind, missing) as path:
             report = load_report(Results(environment), an_experiment())
-        assert report.event_study == ()
+        assert report.of(EventStudyRow) == ()
         assert [path in fault for fault in report.unreadable] == [True]
 
 

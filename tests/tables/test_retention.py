@@ -10,6 +10,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from end_to_end.state_bytes import files_with
+from exp_platform.analyses.rows import ResultRow
 from exp_platform.config.environment import Environment
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.privacy import Retention
@@ -72,7 +73,7 @@ def test_a_spec_may_ask_for_fewer_days_and_never_for_more(ruled: Environment) ->
 @pytest.mark.e2e
 def test_rows_of_users_go_everywhere_and_results_stay_and_say_so(ruled: Environment) -> None:
     named_user(ruled)
-    before = Results(ruled).analysis_rows("exp_a")
+    before = Results(ruled).rows(ResultRow, "exp_a")
     assert maintain(ruled, now=AFTER - timedelta(days=1)).aged == ()
     done = maintain(ruled, now=AFTER)
     assert (done.aged, done.busy) == (("exp_a",), ())
@@ -80,7 +81,7 @@ def test_rows_of_users_go_everywhere_and_results_stay_and_say_so(ruled: Environm
     for name in USER_LEVEL:
         assert len(table(open_catalog(ruled), name).scan().to_arrow()) == 0
     assert not (ruled.runs_dir / "exp_a").exists()
-    assert Results(ruled).analysis_rows("exp_a") == before
+    assert Results(ruled).rows(ResultRow, "exp_a") == before
     report = load_report(Results(ruled), an_experiment())
     said = f"rows of single users were deleted on {AFTER.date()} by the rule of retention; the results stay"
     assert report.deletion == said

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from exp_platform.analyses.rows import DidRow, DidSensitivityRow, EventStudyRow, PretrendTestRow
 from exp_platform.report import charts, numbers
 from exp_scenarios.reading import naive, row, tested
 from exp_scenarios.scenario import Said, Scenario, Step
@@ -203,9 +204,9 @@ POWER_USERS = Scenario(
 
 def _trend(said: Sequence[Said]) -> list[str]:
     report = said[-1].report
-    (did,) = (r for r in report.did if r.metric_id == "pageviews")
-    (test,) = (r for r in report.tests if r.metric_id == "pageviews")
-    bound = [r for r in report.sensitivity if r.metric_id == "pageviews"]
+    (did,) = (r for r in report.of(DidRow) if r.metric_id == "pageviews")
+    (test,) = (r for r in report.of(PretrendTestRow) if r.metric_id == "pageviews")
+    bound = [r for r in report.of(DidSensitivityRow) if r.metric_id == "pageviews"]
     reading = "rejected" if test.parallel is False else "not rejected"
     broken = bound[0].breakdown
     told = "an interval that never holds 0" if broken is None else f"a breakdown value of {broken:.2g}"
@@ -219,7 +220,7 @@ def _trend(said: Sequence[Said]) -> list[str]:
 
 
 def _differences(said: Sequence[Said], _: Path) -> str:
-    (did,) = (r for r in said[-1].report.did if r.metric_id == "pageviews")
+    (did,) = (r for r in said[-1].report.of(DidRow) if r.metric_id == "pageviews")
     share = (did.estimate or 0) / (did.post_mean_control or 1)
     return (
         f"*Pageviews rise by {share:.0%}* (p = {numbers.p_value(did.p_value, did.log10_p)}), from after against before in both arms. What grew before "
@@ -251,7 +252,7 @@ analyses: {pre_period_days: 28, did_pre_days: 21}
     """,
     naive=_differences,
     picture=lambda said: charts.event_study(
-        [r for r in said[-1].report.event_study if r.metric_id == "pageviews"]
+        [r for r in said[-1].report.of(EventStudyRow) if r.metric_id == "pageviews"]
     ),
 )
 

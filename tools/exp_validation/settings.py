@@ -159,7 +159,7 @@ def _run(experiment: Experiment, days: Sequence[date]) -> tuple[list[Aggregates]
     results = Results(environment)
     stored = [results.stored_aggregates(experiment.id, day) for day in days]
     # The split of all replicates together says nothing about that of each, which its own rows judge.
-    return stored, [c for c in results.checks(experiment.id) if c.check != "srm"]
+    return stored, [c for c in results.rows(CheckResult, experiment.id) if c.check != "srm"]
 
 
 def _look(

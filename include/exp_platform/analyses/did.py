@@ -10,7 +10,7 @@ from exp_platform.aggregates import Aggregates
 from exp_platform.analyses import event_study
 from exp_platform.analyses.comparison import pair_of, too_small
 from exp_platform.analyses.daily import day_weights, has_pre_period, why_not
-from exp_platform.analyses.rows import DidRow, Row, Status
+from exp_platform.analyses.rows import DidRow, Row, Status, effect_of
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.metrics import Metric
 from exp_platform.config.readings import NOTHING_READ, RunState
@@ -68,8 +68,6 @@ def _row(experiment: Experiment, aggregates: Aggregates, metric: Metric, treatme
     if arms.constant:
         return row(Status.DEGENERATE, message="post minus pre does not vary within an arm", **counts)
     d = difference(*arms)
-    level = 1 - experiment.decision.alpha
-    low, high = d.interval(level)
     pre, post = zip(*[(float(m.mean[0]), float(m.mean[1])) for m in periods], strict=True)
     return row(
         Status.OK,
@@ -79,15 +77,8 @@ def _row(experiment: Experiment, aggregates: Aggregates, metric: Metric, treatme
         pre_mean_treatment=pre[1],
         post_mean_control=post[0],
         post_mean_treatment=post[1],
-        estimate=d.estimate,
-        standard_error=d.standard_error,
-        degrees_of_freedom=d.degrees_of_freedom,
         statistic=d.statistic,
-        p_value=d.p_value,
-        log10_p=d.log10_p,
-        ci_level=level,
-        ci_low=low,
-        ci_high=high,
+        **effect_of(d, 1 - experiment.decision.alpha),
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from exp_platform.analyses.comparison import Pair
 from exp_platform.analyses.daily import day_weights
-from exp_platform.analyses.rows import DidSensitivityRow, EventStudyRow, Row, Status
+from exp_platform.analyses.rows import DidSensitivityRow, EventStudyRow, Row, Status, effect_of
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.metrics import Metric
 from exp_platform.stats.arms import Arm, Arms, arm_mean
@@ -65,9 +65,10 @@ def _study(
             **pair.counts,
             mean_control=float(weights[i] @ pair.control.moments.mean),
             mean_treatment=float(weights[i] @ pair.treatment.moments.mean),
-            ci_level=level,
             **(
-                _NOTHING if period == reference else _gap(arm_mean(control, i), arm_mean(treatment, i), level)
+                _NOTHING | {"ci_level": level}
+                if period == reference
+                else _gap(arm_mean(control, i), arm_mean(treatment, i), level)
             ),
         )
         for i, period in enumerate(periods)
@@ -77,19 +78,8 @@ def _study(
 def _gap(control: Arm, treatment: Arm, level: float) -> dict[str, Any]:
     """The arms' difference in one period, less that of the reference."""
     if Arms(control, treatment).constant:
-        return {"status": Status.DEGENERATE}
-    d = difference(control, treatment)
-    low, high = d.interval(level)
-    return {
-        "status": Status.OK,
-        "estimate": d.estimate,
-        "standard_error": d.standard_error,
-        "degrees_of_freedom": d.degrees_of_freedom,
-        "p_value": d.p_value,
-        "log10_p": d.log10_p,
-        "ci_low": low,
-        "ci_high": high,
-    }
+        return {"status": Status.DEGENERATE, "ci_level": level}
+    return {"status": Status.OK, **effect_of(difference(control, treatment), level)}
 
 
 def _sensitivity(

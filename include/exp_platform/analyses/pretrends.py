@@ -19,6 +19,7 @@ from exp_platform.stats.moments import Moments
 from exp_platform.stats.wald import of_arms
 from exp_platform.stats.welch import difference
 
+METHOD = "pretrends"
 REFERENCE_DAY = -1
 MIN_DAYS = 3  # before first exposure; fewer show no trend
 
@@ -47,8 +48,8 @@ def _of_pair(experiment: Experiment, aggregates: Aggregates, metric: Metric, tre
             experiment.control.id,
             status,
             message,
-            REFERENCE_DAY,
-            days,
+            reference_day=REFERENCE_DAY,
+            days=days,
             **numbers,
         )
 

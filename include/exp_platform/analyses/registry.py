@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from exp_platform.aggregates import Aggregates
-from exp_platform.analyses.rows import EventStudyRow, PretrendDeltaRow, Row, Status
+from exp_platform.analyses.rows import Explained, ResultRow, Row, Status
 from exp_platform.config import analyses
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.readings import NOTHING_READ, RunState
@@ -54,7 +54,7 @@ def analyse_all(
 def _told(row: Row, largest: str) -> Row:
     if row.status is Status.OK:  # of blocks of another kind
         return row
-    if isinstance(row, EventStudyRow | PretrendDeltaRow):
+    if not isinstance(row, ResultRow | Explained):
         return replace(row, status=Status.DEGENERATE)
     message = (
         f"a user's value (or covariate) is {largest}, too large for means and variances: "

@@ -12,7 +12,7 @@ from exp_platform.aggregates import ALL, COHORT, Aggregates
 from exp_platform.analyses.comparison import arms_of, pair_of, too_small
 from exp_platform.analyses.daily import day_weights, why_not
 from exp_platform.analyses.equality import equality
-from exp_platform.analyses.rows import ResultRow, Row, Status
+from exp_platform.analyses.rows import ResultRow, Row, Status, effect_of
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.metrics import Metric
 from exp_platform.config.readings import NOTHING_READ, RunState
@@ -121,21 +121,13 @@ def _effect(control: Arm, treatment: Arm, alpha: float) -> dict[str, Any]:
     if Arms(control, treatment).constant:
         return {"status": Status.DEGENERATE, "message": "nothing varies within an arm"}
     d = difference(control, treatment)
-    low, high = d.interval(1 - alpha)
     return {
         "status": Status.OK,
         "mean_control": control.mean,
         "mean_treatment": treatment.mean,
-        "estimate": d.estimate,
-        "standard_error": d.standard_error,
-        "degrees_of_freedom": d.degrees_of_freedom,
         "statistic": d.statistic,
-        "p_value": d.p_value,
-        "log10_p": d.log10_p,
         "alpha": alpha,
-        "ci_level": 1 - alpha,
-        "ci_low": low,
-        "ci_high": high,
+        **effect_of(d, 1 - alpha),
     }
 
 

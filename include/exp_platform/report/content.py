@@ -5,23 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from typing import Any, TypeVar
 
-from exp_platform.analyses.rows import (
-    DidRow,
-    DidSensitivityRow,
-    EventStudyRow,
-    PretrendDeltaRow,
-    PretrendTestRow,
-    ResultRow,
-    Status,
-)
+from exp_platform.analyses.rows import ResultRow, Row, Status
 from exp_platform.checks import CheckResult
-from exp_platform.config.analyses import UNADJUSTED
+from exp_platform.config.analyses import METHODS, RESULTS, UNADJUSTED
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.readings import NOTHING_READ, RunState
 from exp_platform.decision import Decision
 from exp_platform.errors import ExpPlatformError
 from exp_platform.results.reader import Results, StoredDecision
+
+RowT = TypeVar("RowT", bound=Row)
 
 
 @dataclass(frozen=True)
@@ -32,11 +27,7 @@ class Report:
     stored: StoredDecision
     decision: Decision
     rows: tuple[ResultRow, ...]
-    did: tuple[DidRow, ...]
-    event_study: tuple[EventStudyRow, ...]
-    sensitivity: tuple[DidSensitivityRow, ...]
-    deltas: tuple[PretrendDeltaRow, ...]
-    tests: tuple[PretrendTestRow, ...]
+    others: tuple[Row, ...]  # of the tables that single analyses have for themselves
     checks: tuple[CheckResult, ...]
     series: tuple[ResultRow, ...]
     deleted_on: date | None = None  # when the rows of single users went by the rule of retention
@@ -57,8 +48,14 @@ class Report:
         """The day the results are about."""
         return self.stored.as_of_date
 
-    def of_method(self, method: str) -> list[ResultRow]:
-        """The rows of one method, in the order of the experiment's metrics and treatments."""
+    def of(self, row_type: type[RowT]) -> tuple[RowT, ...]:
+        """The rows of one type."""
+        return tuple(row for row in (*self.rows, *self.others) if isinstance(row, row_type))
+
+    def of_method(self, method: str) -> list[Any]:
+        """The rows of one method: of a table of its own as they are, else by the experiment's metrics and treatments."""
+        if METHODS[method].table != RESULTS:
+            return [row for row in self.others if METHODS[method].table == row.TABLE]
         metrics = {m.id: i for i, m in enumerate(self.experiment.metrics)}
         treatments = {v.id: i for i, v in enumerate(self.experiment.variants)}
         rows = [r for r in self.rows if r.method == method]
@@ -94,18 +91,19 @@ def _read(results: Results, lenient: Results, experiment: Experiment, as_of: dat
             f"{experiment.id} has no stored result{when}: run its DAG exp__{experiment.id} or `exp run {experiment.id}`"
         )
     day = stored.as_of_date
-    series = deciding(experiment, lenient.analysis_rows(experiment.id, method=_decisive(experiment)))
+    series = deciding(experiment, lenient.rows(ResultRow, experiment.id, method=_decisive(experiment)))
     return Report(
         experiment=experiment,
         stored=stored,
         decision=stored.decision,
-        rows=tuple(results.analysis_rows(experiment.id, day)),
-        did=tuple(lenient.did_rows(experiment.id, day)),
-        event_study=tuple(lenient.event_study(experiment.id, day)),
-        sensitivity=tuple(lenient.did_sensitivity(experiment.id, day)),
-        deltas=tuple(lenient.pretrend_deltas(experiment.id, day)),
-        tests=tuple(lenient.pretrend_tests(experiment.id, day)),
-        checks=tuple(results.checks(experiment.id, day)),
+        rows=tuple(results.rows(ResultRow, experiment.id, day)),
+        others=tuple(
+            row
+            for method in METHODS.values()
+            if method.table != RESULTS
+            for row in lenient.of_method(method.name, experiment.id, day)
+        ),
+        checks=tuple(results.rows(CheckResult, experiment.id, day)),
         series=tuple(r for r in series if r.as_of_date <= day),
         deleted_on=(lenient.registered(experiment.id) or {}).get("user_level_deleted_on"),
         unreadable=tuple(lenient.unreadable),

@@ -9,14 +9,15 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from exp_platform.analyses.rows import ResultRow
-from exp_platform.config.analyses import UNADJUSTED
+from exp_platform.aggregates import ALL
+from exp_platform.analyses.rows import DidRow, ResultRow, Row
+from exp_platform.config.analyses import METHODS, RESULTS, UNADJUSTED
 from exp_platform.errors import shortened
 from exp_platform.escaping import terminal
 from exp_platform.report import numbers
 from exp_platform.report.content import Report
 from exp_platform.report.excerpt import ON_A_TERMINAL, clearest, left_out
-from exp_platform.report.wording import headline, pooled, reading, rows, segment, why
+from exp_platform.report.wording import headline, period, pooled, reading, reading_of_days, rows, segment, why
 from exp_platform.stats.relative import Kind
 
 _COLOUR = {"ship": "green", "stop": "red", "investigate": "yellow", "extend": "cyan"}
@@ -38,17 +39,21 @@ def decision_panel(report: Report) -> Panel:
 
 
 def results_table(report: Report, method: str = UNADJUSTED, *, width: int = 80) -> Table:
-    """One row for each metric and treatment of a method; below 120 columns without absolute effects and raw p.
+    """The rows of a method; effects relative to control stay below 120 columns, absolute ones and raw p do not.
 
+    Where a method has no relative effects its absolute ones stay, and columns that would be empty are left out.
     Of more rows than a person reads the clearest; the caption says so, and which values of segments are pooled.
     """
     every = report.of_method(method)
     found = clearest(every, ON_A_TERMINAL)
-    wide = width >= 120
+    cells = [_cells(row) for row in found]
+    told = {name for of_row in cells for name, cell in of_row.items() if cell not in ("", numbers.DASH)}
+    related = (METHODS[method].table == RESULTS and any(row.treatment_id for row in every)) or not every
+    wide = width >= 120 or not related
     shown = {
         "Metric": True,
         "Treatment": len(report.experiment.treatments) > 1,
-        "Segment": method == "segments",
+        "Of": "Of" in told,
         "Control": True,
         "Treated": True,
         "Effect": wide,
@@ -57,7 +62,7 @@ def results_table(report: Report, method: str = UNADJUSTED, *, width: int = 80) 
         "Adj. p": True,
         "Reading": True,
     }
-    words = ("Metric", "Treatment", "Segment", "Reading")
+    words = ("Metric", "Treatment", "Of", "Reading")
     table = Table(
         title=f"{method}, as of {report.as_of_date}",
         title_justify="left",
@@ -67,18 +72,18 @@ def results_table(report: Report, method: str = UNADJUSTED, *, width: int = 80) 
         padding=(0, 1, 0, 0),
         pad_edge=False,
     )
-    for name in (name for name, wanted in shown.items() if wanted):
+    columns = [name for name, wanted in shown.items() if wanted and (related or name in told)]
+    for name in columns:
         # Numbers keep their line; words give way where the terminal is narrow.
-        gives_way = name in ("Segment", "Reading")
+        gives_way = name in ("Of", "Reading")
         justify: Literal["left", "right"] = "left" if name in words else "right"
         table.add_column(name, justify=justify, no_wrap=not gives_way)
-    for row in found:
-        cells = _cells(row)
-        table.add_row(*(_text(cells[name]) for name, wanted in shown.items() if wanted))
+    for of_row in cells:
+        table.add_row(*(_text(of_row[name]) for name in columns))
     return table
 
 
-def _caption(report: Report, shown: list[ResultRow], every: list[ResultRow]) -> Text | None:
+def _caption(report: Report, shown: list[Row], every: list[Row]) -> Text | None:
     notes = [left_out(shown, every, report.experiment.id), *pooled(report)]
     return _text("\n".join(note for note in notes if note)) if any(notes) else None
 
@@ -104,7 +109,39 @@ def _text(cell: str) -> Text:
     return Text(terminal(shortened(cell)))
 
 
-def _cells(row: ResultRow) -> dict[str, str]:
+def _cells(row: Row) -> dict[str, str]:
+    return _of_result(row) if isinstance(row, ResultRow) else _of_days(row)
+
+
+def _of_days(row: Row) -> dict[str, str]:
+    """A row of DiD, of the event study or of the trends before exposure: per user and day, against no other level."""
+    effect = getattr(row, "delta_from_reference", getattr(row, "estimate", None))
+    interval = (getattr(row, "ci_low", None), getattr(row, "ci_high", None))
+    level = {
+        side: numbers.level(getattr(row, f"mean_{side}", None), "mean") for side in ("control", "treatment")
+    }
+    if isinstance(row, DidRow) and row.estimate is not None:
+        level = {
+            side: "\nto ".join(
+                numbers.level(getattr(row, f"{when}_mean_{side}"), "mean") for when in ("pre", "post")
+            )
+            for side in level
+        }
+    return {
+        "Metric": row.metric_id,
+        "Treatment": row.treatment_id,
+        "Of": period(row),
+        "Control": level["control"],
+        "Treated": level["treatment"],
+        "Effect": numbers.with_interval(effect, *interval, "mean").replace(" ", "\n", 1),
+        "Relative effect": numbers.DASH,
+        "p": numbers.p_value(getattr(row, "p_value", None), getattr(row, "log10_p", None)),
+        "Adj. p": numbers.DASH,
+        "Reading": reading_of_days(row),
+    }
+
+
+def _of_result(row: ResultRow) -> dict[str, str]:
     kind = row.metric_kind
     relative = [numbers.percent(row.relative)]
     if row.relative_low is not None:
@@ -117,7 +154,7 @@ def _cells(row: ResultRow) -> dict[str, str]:
     return {
         "Metric": row.metric_id,
         "Treatment": row.treatment_id,
-        "Segment": segment(row),
+        "Of": "" if row.segment == ALL else segment(row),
         "Control": numbers.level(row.mean_control, kind),
         "Treated": numbers.level(row.mean_treatment, kind),
         "Effect": "\n".join(effect),

@@ -7,9 +7,17 @@ from typing import NamedTuple
 
 from exp_platform.aggregates import ALL, Threshold
 from exp_platform.analyses.interaction import TEST as INTERACTION
-from exp_platform.analyses.rows import DidSensitivityRow, PretrendTestRow, ResultRow, Status
+from exp_platform.analyses.rows import (
+    DidRow,
+    DidSensitivityRow,
+    EventStudyRow,
+    PretrendDeltaRow,
+    PretrendTestRow,
+    ResultRow,
+    Row,
+    Status,
+)
 from exp_platform.analyses.srm import WITH_VALUE
-from exp_platform.analyses.stability import TREND
 from exp_platform.checks import CheckResult
 from exp_platform.config.analyses import METHODS, UNADJUSTED
 from exp_platform.config.experiment import Experiment
@@ -140,6 +148,8 @@ def reading(row: ResultRow) -> str:
         return f"{row.status}: {row.message}" if row.message else str(row.status)
     if row.verdict is not None:  # guardrails, SRM
         return f"{row.severity}: {row.verdict.replace('_', ' ')}" if row.severity else row.verdict
+    if not row.treatment_id:  # of all arms: no verdict of its own
+        return row.message or numbers.DASH
     if row.chance_better is not None:
         return f"better with a chance of {numbers.share(row.chance_better)}"
     if row.always_valid_significant:
@@ -199,6 +209,29 @@ def sensitive(row: DidSensitivityRow) -> str:
     if row.breakdown is None:
         return "told from 0 whatever the steps"
     return f"told from 0 while steps stay below {row.breakdown:.2g} times the largest before"
+
+
+def reading_of_days(row: Row) -> str:
+    """What may be concluded from a row of the daily analyses."""
+    if isinstance(row, PretrendTestRow):
+        return trend(row)
+    if isinstance(row, DidSensitivityRow):
+        return sensitive(row)
+    message = getattr(row, "message", None)
+    if row.status == Status.OK:
+        return message or numbers.DASH
+    return f"{row.status}: {message}" if message else str(row.status)
+
+
+def period(row: Row) -> str:
+    """Which days around first exposure, or which violation of the trend, a row of the daily analyses is about."""
+    if isinstance(row, EventStudyRow):
+        return f"day {row.first_day}" + (f" to {row.last_day}" if row.last_day != row.first_day else "")
+    if isinstance(row, PretrendDeltaRow):
+        return f"day {row.day}"
+    if isinstance(row, DidSensitivityRow) and row.m_bar is not None:
+        return f"steps up to {row.m_bar:g} times the largest before"
+    return ""
 
 
 def adequacy(decision: Decision) -> str:
@@ -285,19 +318,9 @@ def _looks(report: Report) -> str:
     )
 
 
-def stability(report: Report) -> list[tuple[ResultRow, ResultRow]]:
-    """The trend over days since exposure and the test of equal cohorts, of each metric and treatment that has either."""
-    tests: dict[tuple[str, str], dict[str, ResultRow]] = {}
-    for row in report.of_method("stability"):
-        if row.segment_value in (TREND, ALL):
-            tests.setdefault((row.metric_id, row.treatment_id), {})[row.segment_value] = row
-    pairs = [(both[TREND], both[ALL]) for both in tests.values() if len(both) == 2]
-    return [pair for pair in pairs if any(r.status != Status.NOT_APPLICABLE for r in pair)]
-
-
 def did_windows(report: Report) -> str:
     """Which days the difference in differences compares."""
-    row = next((r for r in report.did if r.pre_days is not None), None)
+    row = next((r for r in report.of(DidRow) if r.pre_days is not None), None)
     if row is None:
         return ""
     return (
@@ -311,6 +334,15 @@ def absent(report: Report, stage: str) -> str:
     if stage not in report.experiment.analyses.enabled:
         return Markdown(f"The experiment does not ask for `{stage}`, or gives it nothing to do.")
     return Markdown(f"`{stage}` left no rows in this run; its task says why.")
+
+
+def skips(report: Report) -> list[str]:
+    """Which stages were skipped, and what stands in for each."""
+    instead = {
+        "quality": "the data was not judged, so no decision can be trusted",
+        "aggregates": "the stored metric_aggregates_overall were used",
+    }
+    return [f"{s}: {instead.get(s, 'the stored rows were used')}" for s in report.stored.skipped]
 
 
 def srm_line(row: ResultRow) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from exp_platform.analyses.rows import ResultRow
 from exp_platform.config.analyses import UNADJUSTED
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.metrics import Metric
@@ -22,7 +23,7 @@ def earlier_results(results: Results, experiment: Experiment, like: Experiment |
         if like is not None:
             raise DataError(f"--like {like.id} has no stored results: run it first, with exp run {like.id}")
         return Earlier()
-    rows = results.analysis_rows(of.id, newest.as_of_date)
+    rows = results.rows(ResultRow, of.id, newest.as_of_date)
     source = "results" if like is None else like.id
     found = {m.id: known_of(m, rows, source) for m in experiment.metrics}
     if like is None:

@@ -14,16 +14,10 @@ from pyiceberg.expressions import AlwaysTrue, BooleanExpression
 from pyiceberg.table import DataScan, FileScanTask
 
 from exp_platform.aggregates import Aggregates, Block, DailyRow
-from exp_platform.analyses.rows import (
-    DidRow,
-    DidSensitivityRow,
-    EventStudyRow,
-    PretrendDeltaRow,
-    PretrendTestRow,
-    ResultRow,
-    Status,
-)
+from exp_platform.analyses.row_codec import of_columns
+from exp_platform.analyses.rows import ROW_TYPES, Row
 from exp_platform.checks import CheckResult
+from exp_platform.config.analyses import METHODS, RESULTS
 from exp_platform.config.environment import Environment, load_environment
 from exp_platform.errors import DataError
 from exp_platform.results.stored import NewestDecision, StoredDecision
@@ -36,17 +30,7 @@ from exp_platform.tables.selection import selection
 
 __all__ = ["Results", "StoredDecision"]
 
-RowT = TypeVar(
-    "RowT",
-    ResultRow,
-    DidRow,
-    EventStudyRow,
-    DidSensitivityRow,
-    PretrendDeltaRow,
-    PretrendTestRow,
-    CheckResult,
-    DailyRow,
-)
+RowT = TypeVar("RowT", bound=Row | CheckResult)
 
 ReadT = TypeVar("ReadT")
 
@@ -131,40 +115,24 @@ class Results:
         rows = self._scan("experiment_registry", selection({"experiment_id": experiment_id}))
         return rows[0] if rows else None
 
-    def analysis_rows(
-        self, experiment_id: str, as_of: date | None = None, method: str | Sequence[str] | None = None
-    ) -> list[ResultRow]:
-        """Rows of `analysis_results`, of one method, of some or of all: ab, cuped, post_stratified, ..., srm."""
+    def rows(
+        self,
+        row_type: type[RowT],
+        experiment_id: str,
+        as_of: date | None = None,
+        *,
+        method: str | Sequence[str] | None = None,
+    ) -> list[RowT]:
+        """The rows of one type that count; `method` keeps those of `analysis_results` of that name, or of those names."""
         where = {} if method is None else {"method": method}
-        return [_typed(ResultRow, row) for row in self._rows(ResultRow.TABLE, experiment_id, as_of, where)]
+        found = self._rows(row_type.TABLE, experiment_id, as_of, where)
+        return [of_columns(row_type, row) for row in found]
 
-    def did_rows(self, experiment_id: str, as_of: date | None = None) -> list[DidRow]:
-        """Rows of `did_results`."""
-        return [_typed(DidRow, row) for row in self._rows(DidRow.TABLE, experiment_id, as_of)]
-
-    def event_study(self, experiment_id: str, as_of: date | None = None) -> list[EventStudyRow]:
-        """Rows of `did_event_study`."""
-        rows = self._rows(EventStudyRow.TABLE, experiment_id, as_of)
-        return [_typed(EventStudyRow, row) for row in rows]
-
-    def did_sensitivity(self, experiment_id: str, as_of: date | None = None) -> list[DidSensitivityRow]:
-        """Rows of `did_sensitivity`."""
-        rows = self._rows(DidSensitivityRow.TABLE, experiment_id, as_of)
-        return [_typed(DidSensitivityRow, row) for row in rows]
-
-    def pretrend_deltas(self, experiment_id: str, as_of: date | None = None) -> list[PretrendDeltaRow]:
-        """Rows of `did_pretrend_delta`."""
-        rows = self._rows(PretrendDeltaRow.TABLE, experiment_id, as_of)
-        return [_typed(PretrendDeltaRow, row) for row in rows]
-
-    def pretrend_tests(self, experiment_id: str, as_of: date | None = None) -> list[PretrendTestRow]:
-        """Rows of `did_pretrend_tests`."""
-        rows = self._rows(PretrendTestRow.TABLE, experiment_id, as_of)
-        return [_typed(PretrendTestRow, row) for row in rows]
-
-    def checks(self, experiment_id: str, as_of: date | None = None) -> list[CheckResult]:
-        """The quality checks of the runs that decided."""
-        return [_typed(CheckResult, row) for row in self._rows(CheckResult.TABLE, experiment_id, as_of)]
+    def of_method(self, name: str, experiment_id: str, as_of: date | None = None) -> list[Row]:
+        """The rows of one method of an analysis, from whichever table it has. Raises KeyError for an unknown one."""
+        table = METHODS[name].table
+        method = name if table == RESULTS else None
+        return self.rows(ROW_TYPES[table], experiment_id, as_of, method=method)
 
     def daily(self, experiment_id: str, as_of: date | None = None) -> list[DailyRow]:
         """Each metric on each local date, as the newest day (or `as_of`) knows them."""
@@ -172,7 +140,7 @@ class Results:
         if decision is None:
             return []
         rows = self._rows("metric_aggregates_daily", experiment_id, decision.as_of_date)
-        return [_typed(DailyRow, row) for row in rows]
+        return [of_columns(DailyRow, row) for row in rows]
 
     def stored_aggregates(self, experiment_id: str, as_of: date) -> Aggregates:
         """The aggregates that the decision of that day rests on. Raises DataError where there is none."""
@@ -278,14 +246,6 @@ class Results:
 
     def _told(self, faults: Iterable[str]) -> None:
         self.unreadable += [fault for fault in faults if fault not in self.unreadable]
-
-
-def _typed(row_type: type[RowT], row: dict[str, Any]) -> RowT:
-    values: dict[str, Any] = {f.name: row.get(f.name) for f in fields(row_type)}
-    for name in ("status", "always_valid_status"):
-        if name in values and values[name] is not None and row_type is not CheckResult:
-            values[name] = Status(values[name])
-    return row_type(**values)
 
 
 def _block(row: dict[str, Any]) -> Block:

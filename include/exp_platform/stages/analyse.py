@@ -7,7 +7,8 @@ from pathlib import Path
 
 from exp_platform.aggregates import read_aggregates
 from exp_platform.analyses.registry import analyse
-from exp_platform.analyses.rows import Row, read_rows, write_rows
+from exp_platform.analyses.row_codec import read_rows, write_rows
+from exp_platform.analyses.rows import Row
 from exp_platform.config.analyses import analysis
 from exp_platform.stages.run import Run, StageResult
 

@@ -18,7 +18,8 @@ from pyiceberg.catalog import Catalog
 
 from exp_platform.aggregates import Aggregates, Block, pooled_to_json, read_aggregates
 from exp_platform.analyses.readings import remembering
-from exp_platform.analyses.rows import Row, read_rows, row_dict
+from exp_platform.analyses.row_codec import as_columns, read_rows
+from exp_platform.analyses.rows import Row
 from exp_platform.checks import CheckResult
 from exp_platform.config.analyses import NAMES
 from exp_platform.config.environment import load_environment
@@ -136,12 +137,12 @@ def _replace_rows_of_run(catalog: Catalog, name: str, run: Run, rows: list[dict[
 def _table_rows(days: Sequence[Aggregates], rows: Sequence[Row], checks: Sequence[CheckResult]) -> TableRows:
     results: TableRows = defaultdict(list)
     for row in rows:
-        results[row.TABLE].append(row_dict(row))
-    results[CheckResult.TABLE] = [asdict(check) for check in checks]
+        results[row.TABLE].append(as_columns(row))
+    results[CheckResult.TABLE] = [as_columns(check) for check in checks]
     for day in days:
         results["metric_aggregates_overall"] += [_block_row(day.as_of_date, block) for block in day.blocks]
         results["metric_aggregates_daily"] += [
-            {"as_of_date": day.as_of_date, **asdict(row)} for row in day.daily
+            {"as_of_date": day.as_of_date, **as_columns(row)} for row in day.daily
         ]
     return results
 

@@ -52,16 +52,5 @@ def _aggregates(run: Run, results: Results) -> StageResult:
 
 
 def _rows(results: Results, experiment_id: str, stage: str, day: date) -> list[Row]:
-    if stage == "did":
-        return [
-            *results.did_rows(experiment_id, day),
-            *results.event_study(experiment_id, day),
-            *results.did_sensitivity(experiment_id, day),
-        ]
-    if stage == "pretrends":
-        return [*results.pretrend_deltas(experiment_id, day), *results.pretrend_tests(experiment_id, day)]
-    return [
-        row
-        for method in analysis(stage).kinds_of_rows
-        for row in results.analysis_rows(experiment_id, day, method=method.name)
-    ]
+    methods = analysis(stage).kinds_of_rows
+    return [row for method in methods for row in results.of_method(method.name, experiment_id, day)]

@@ -205,7 +205,7 @@ def _of_rows(name: str, row_type: type, first: tuple[tuple[str, pa.DataType], ..
 
 # Their rows carry run_id and as_of_date, and count when `decisions` names that run for that date
 RESULT_TABLES: tuple[str, ...] = (
-    *(str(row_type.TABLE) for row_type in ROW_TYPES),
+    *ROW_TYPES,
     CheckResult.TABLE,
     _OVERALL.name,
     "metric_aggregates_daily",
@@ -222,7 +222,7 @@ TABLES: dict[str, TableDefinition] = {
         _DECISIONS,
         _OVERALL,
         _of_rows("metric_aggregates_daily", DailyRow, (*_RUN, ("as_of_date", DATE))),
-        *(_of_rows(row_type.TABLE, row_type) for row_type in (*ROW_TYPES, CheckResult)),
+        *(_of_rows(row_type.TABLE, row_type) for row_type in (*ROW_TYPES.values(), CheckResult)),
     )
 }
 

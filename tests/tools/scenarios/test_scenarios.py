@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from exp_platform.analyses.rows import ResultRow, Status
+from exp_platform.analyses.rows import DidRow, DidSensitivityRow, PretrendTestRow, ResultRow, Status
 from exp_platform.config.environment import load_environment, project_root, temporary_state
 from exp_platform.report.charts import png
 from exp_platform.report.content import Report
@@ -183,9 +183,9 @@ def test_a_refused_delivery_leaves_the_last_good_result(told: dict[str, Told]) -
 def test_a_violated_trend_is_told_by_pretrends_and_health(told: dict[str, Told]) -> None:
     """Without any effect DiD and CUPED find one, and each is marked; the comparison that decides finds none."""
     report: Report = told["violated_trend"].said[0].report
-    (did,) = (r for r in report.did if r.metric_id == "pageviews")
-    (test,) = (r for r in report.tests if r.metric_id == "pageviews")
-    (sensitivity,) = {r.breakdown for r in report.sensitivity if r.metric_id == "pageviews"}
+    (did,) = (r for r in report.of(DidRow) if r.metric_id == "pageviews")
+    (test,) = (r for r in report.of(PretrendTestRow) if r.metric_id == "pageviews")
+    (sensitivity,) = {r.breakdown for r in report.of(DidSensitivityRow) if r.metric_id == "pageviews"}
     assert did.p_value is not None
     assert did.p_value < 1e-6
     assert test.parallel is False

@@ -1,0 +1,134 @@
+"""The sections of the memo: templates in the order of their files' names, and what they are made of.
+
+An analysis has a section of its name, which reads its rows by `report.of_method`. A new one is a new file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from inspect import isfunction
+from typing import Any, NamedTuple
+
+import jinja2
+
+from exp_platform.aggregates import ALL
+from exp_platform.analyses.interaction import TEST as INTERACTION
+from exp_platform.analyses.rows import ResultRow, Status
+from exp_platform.analyses.stability import TREND
+from exp_platform.checks import CheckResult
+from exp_platform.config.analyses import ADJUSTED, METHODS, UNADJUSTED
+from exp_platform.config.metrics import Role
+from exp_platform.errors import shortened
+from exp_platform.escaping import Markdown, code, markdown
+from exp_platform.report import numbers, wording
+from exp_platform.report.content import Report
+from exp_platform.report.excerpt import IN_A_MEMO, clearest, left_out
+
+# Of which the memo's numbers are rows
+TABLES = (*dict.fromkeys(m.table for m in METHODS.values()), CheckResult.TABLE, "decisions")
+
+
+class Excerpt(NamedTuple):
+    """The rows of a long table that the memo shows, and what it says of the others."""
+
+    shown: list[ResultRow]
+    left_out: str
+
+
+@cache
+def sections() -> tuple[jinja2.Template, ...]:
+    """The templates, in order."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("exp_platform.report", "templates/sections"),
+        trim_blocks=True,
+        keep_trailing_newline=True,
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,  # Markdown, not HTML
+        finalize=_as_text,
+    )
+    environment.filters.update(
+        level=numbers.level,
+        change=numbers.change,
+        percent=numbers.percent,
+        share=numbers.share,
+        count=numbers.count,
+        code=code,
+    )
+    environment.globals.update(
+        {name: words for name, words in vars(wording).items() if isfunction(words)},
+        interval=numbers.interval,
+        with_interval=numbers.with_interval,
+        p_value=numbers.p_value,
+        verdict=wording.reading,
+        rows_read=wording.rows,
+        methods=METHODS,
+        tables=Markdown(", ".join(code(name) for name in TABLES)),
+        adjusted_pairs=adjusted_pairs,
+        by_segment=by_segment,
+        distributions=distributions,
+        lasting=lasting,
+    )
+    return tuple(environment.get_template(name) for name in sorted(environment.list_templates()))
+
+
+def _as_text(value: object) -> object:
+    """Whatever data and specs hold is text of one line, and is bounded; what we have written as Markdown stays."""
+    return markdown(shortened(value)) if isinstance(value, str) else value
+
+
+def adjusted_pairs(report: Report) -> list[tuple[ResultRow, ResultRow | None]]:
+    """Each adjusted row with the unadjusted one of its metric and treatment."""
+    plain = {(r.metric_id, r.treatment_id): r for r in report.of_method(UNADJUSTED)}
+    rows = (row for method in ADJUSTED for row in report.of_method(method))
+    return [(row, plain.get((row.metric_id, row.treatment_id))) for row in rows]
+
+
+def by_segment(report: Report, rows: Sequence[ResultRow]) -> tuple[Excerpt, Excerpt]:
+    """Of the primary metrics the rows of single values, and the joint tests over all of them."""
+    primary = [r for r in rows if r.role == Role.PRIMARY]
+    values, joint = (
+        [r for r in primary if (r.test == INTERACTION) is is_joint] for is_joint in (False, True)
+    )
+    return _excerpt(report, values), _excerpt(report, joint)
+
+
+def _excerpt(report: Report, rows: list[ResultRow]) -> Excerpt:
+    shown = clearest(rows, IN_A_MEMO)
+    return Excerpt(shown, left_out(shown, rows, report.experiment.id))
+
+
+def lasting(rows: Sequence[ResultRow]) -> list[tuple[ResultRow, ResultRow]]:
+    """The trend over days since exposure and the test of equal cohorts, of each metric and treatment that has either."""
+    tests: dict[tuple[str, str], dict[str, ResultRow]] = {}
+    for row in rows:
+        if row.segment_value in (TREND, ALL):
+            tests.setdefault((row.metric_id, row.treatment_id), {})[row.segment_value] = row
+    pairs = [(both[TREND], both[ALL]) for both in tests.values() if len(both) == 2]
+    return [pair for pair in pairs if any(r.status != Status.NOT_APPLICABLE for r in pair)]
+
+
+def distributions(ab: list[ResultRow]) -> list[dict[str, Any]]:
+    """One entry for each metric and variant: control once, then each treatment."""
+    entries: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in ab:
+        if row.status != Status.OK:
+            continue
+        for side, variant in (("control", row.control_id), ("treatment", row.treatment_id)):
+            entries.setdefault(
+                (row.metric_id, variant),
+                {
+                    "metric": row.metric_id,
+                    "variant": variant,
+                    "kind": row.metric_kind,
+                    "n": getattr(row, f"n_{side}"),
+                    "mean": getattr(row, f"mean_{side}"),
+                    "low": getattr(row, f"mean_{side}_low"),
+                    "high": getattr(row, f"mean_{side}_high"),
+                    "median": getattr(row, f"median_{side}"),
+                    "p95": getattr(row, f"p95_{side}"),
+                    "below": getattr(row, f"capped_lower_{side}"),
+                    "above": getattr(row, f"capped_upper_{side}"),
+                },
+            )
+    return list(entries.values())
