@@ -8,11 +8,14 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from exp_platform.config.analyses import RESULTS
 from exp_platform.config.environment import Environment
+from exp_platform.results.reader import Results
 from exp_platform.tables.catalog import open_catalog, table
 from exp_platform.tables.files import task_writer
 from exp_platform.tables.forgotten import NAME as FORGOTTEN
 from exp_platform.tables.schemas import TABLES
+from exp_platform.tables.views import VIEWS
 from exp_platform.tables.write import replace_files
 from stages.frozen_runs import D1, D3, a_run, an_experiment, carry_out
 
@@ -52,6 +55,16 @@ def test_spark_counts_every_table_and_reads_its_nested_columns(
     exposure = spark.table("iceberg.exp.exposures").first()
     assert exposure is not None
     assert (exposure["user_id"][:3], exposure["attributes"]) == ("r2-", {})
+
+    results = Results(environment)
+    for view, method in VIEWS.items():  # r1's rows are superseded, and no view counts them
+        stored = [
+            row for id in results.experiments() for row in results.of_method(method, id["experiment_id"])
+        ]
+        found = spark.table(f"iceberg.exp.{view}")
+        assert found.count() == len(stored)
+        assert found.columns == [name for name, _ in TABLES[RESULTS].columns]
+    assert spark.table("iceberg.exp.analysis_results_ab").where("p_value is not null").count() > 0
 
     store_unit_days(environment, "exp_c", "r1")  # at once, while a cache would still hold the table
     assert spark.table("iceberg.exp.unit_days").count() == counted["unit_days"] + 2

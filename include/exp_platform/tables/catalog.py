@@ -37,6 +37,7 @@ from exp_platform.tables.schemas import (
     partition_spec,
     table_location,
 )
+from exp_platform.tables.views import VIEWS, ensure_views, query
 
 _WRITES = "exp_platform.tables.durable_io.DurableFileIO"  # loaded only where a file is read or written
 _DEFINITIONS = "exp-platform.definitions"  # namespace property: the definitions that all tables have
@@ -81,7 +82,9 @@ def existing_catalog(environment: Environment | None = None) -> Catalog | None:
 def connected_catalog(environment: Environment) -> Catalog:
     """The catalog as it is, its own database made where it is missing, and no table of the platform."""
     environment.prepare()
-    catalog = load_catalog(CATALOG, **{"py-io-impl": _WRITES, **environment.pyiceberg_properties()})
+    # With `v1` a catalog of an older version gets the column that tells tables from views, as Spark would give it too.
+    properties = {"py-io-impl": _WRITES, "schema_version": "v1", **environment.pyiceberg_properties()}
+    catalog = load_catalog(CATALOG, **properties)
     atexit.register(catalog.close)
     _require_whole(catalog)
     if environment.catalog.kind == "sqlite":
@@ -193,6 +196,7 @@ def _ensure_tables(catalog: Catalog, environment: Environment) -> None:
     _refuse_newer(catalog, present)
     for name in sorted(present & TABLES.keys()):
         _add_missing_columns(catalog, name)
+    ensure_views(catalog, environment)
     catalog.update_namespace_properties(NAMESPACE, updates={_DEFINITIONS: wanted})
 
 
@@ -245,7 +249,9 @@ def has_content(environment: Environment, name: str) -> bool:
 
 @lru_cache(maxsize=1)
 def _definitions_hash() -> str:
-    return hashlib.sha256(repr((TABLES, PROPERTIES)).encode()).hexdigest()[:16]
+    return hashlib.sha256(
+        repr((TABLES, PROPERTIES, [query(m) for m in VIEWS.values()])).encode()
+    ).hexdigest()[:16]
 
 
 def _create_table(catalog: Catalog, environment: Environment, name: str) -> None:

@@ -1,0 +1,61 @@
+"""The views of `analysis_results`: made with the tables, met by nobody who looks for tables. Spark reads them in test_spark.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pyiceberg.view.metadata import ViewMetadata
+
+from exp_platform.config.analyses import METHODS, RESULTS
+from exp_platform.config.environment import Environment
+from exp_platform.doctor.examine import examine
+from exp_platform.tables.backup import backup, restore
+from exp_platform.tables.catalog import existing_catalog, open_catalog
+from exp_platform.tables.folders import plain_path
+from exp_platform.tables.repair import repair
+from exp_platform.tables.schemas import NAMESPACE, TABLES
+from exp_platform.tables.standing import entries
+from exp_platform.tables.views import VIEWS
+
+
+def views(environment: Environment) -> dict[str, str]:
+    return {name: location for name, location in entries(environment).items() if name not in TABLES}
+
+
+def test_every_method_of_the_table_has_a_view_and_pyiceberg_lists_tables_alone(
+    environment: Environment,
+) -> None:
+    catalog = open_catalog(environment)
+    assert {name for _, name in catalog.list_tables(NAMESPACE)} == set(TABLES)
+    made = views(environment)
+    assert set(made) == {f"{RESULTS}_{n}" for n, m in METHODS.items() if m.table == RESULTS}
+    for name, location in made.items():
+        metadata = ViewMetadata.model_validate_json(Path(plain_path(location)).read_text())
+        (version,) = metadata.versions
+        assert f"r.method = '{VIEWS[name]}'" in version.representations[0].root.sql
+        assert [f.name for f in metadata.schemas[0].fields] == [c for c, _ in TABLES[RESULTS].columns]
+
+
+def test_a_backup_brings_them_back_and_a_lost_catalog_gets_them_again(
+    environment: Environment, tmp_path: Path
+) -> None:
+    open_catalog(environment)
+    made = views(environment)
+    backup(environment, tmp_path / "backup")
+    open_catalog.__globals__["_open"].cache_clear()
+    restore(environment, tmp_path / "backup")
+    assert views(environment) == made
+    for file in Path(environment.catalog.uri).parent.glob(f"{Path(environment.catalog.uri).name}*"):
+        file.unlink()
+    open_catalog.__globals__["_open"].cache_clear()
+    repair(environment)
+    open_catalog.__globals__["_open"].cache_clear()
+    open_catalog(environment)
+    assert views(environment) == made
+    assert existing_catalog(environment) is not None
+
+
+def test_the_doctor_finds_nothing_wrong_with_them(environment: Environment) -> None:
+    open_catalog(environment)
+    told = " ".join(str(finding) for finding in examine())
+    assert "analysis_results_" not in told
