@@ -28,7 +28,9 @@ def test_every_type_and_status_round_trips(tmp_path: Path) -> None:
             significant=False,
         ),
         DidRow(DAY, "orders", "t1", "control", Status.OK, estimate=math.pi),
-        PretrendDeltaRow(DAY, "orders", "t1", "control", -3, -1, Status.DEGENERATE, n_control=3),
+        PretrendDeltaRow(
+            DAY, "orders", "t1", "control", Status.DEGENERATE, n_control=3, day=-3, reference_day=-1
+        ),
         PretrendTestRow(DAY, "orders", "t1", "control", Status.OK, parallel=True, wald=5e-324),
     ]
     path = tmp_path / "rows" / "ab.json"
