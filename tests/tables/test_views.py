@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from pyiceberg.view.metadata import ViewMetadata
@@ -10,7 +12,7 @@ from exp_platform.config.analyses import METHODS, RESULTS
 from exp_platform.config.environment import Environment
 from exp_platform.doctor.examine import examine
 from exp_platform.tables.backup import backup, restore
-from exp_platform.tables.catalog import existing_catalog, open_catalog
+from exp_platform.tables.catalog import _open, existing_catalog, open_catalog
 from exp_platform.tables.folders import plain_path
 from exp_platform.tables.repair import repair
 from exp_platform.tables.schemas import NAMESPACE, TABLES
@@ -42,14 +44,14 @@ def test_a_backup_brings_them_back_and_a_lost_catalog_gets_them_again(
     open_catalog(environment)
     made = views(environment)
     backup(environment, tmp_path / "backup")
-    open_catalog.__globals__["_open"].cache_clear()
+    _open.cache_clear()
     restore(environment, tmp_path / "backup")
     assert views(environment) == made
     for file in Path(environment.catalog.uri).parent.glob(f"{Path(environment.catalog.uri).name}*"):
         file.unlink()
-    open_catalog.__globals__["_open"].cache_clear()
+    _open.cache_clear()
     repair(environment)
-    open_catalog.__globals__["_open"].cache_clear()
+    _open.cache_clear()
     open_catalog(environment)
     assert views(environment) == made
     assert existing_catalog(environment) is not None
@@ -59,3 +61,20 @@ def test_the_doctor_finds_nothing_wrong_with_them(environment: Environment) -> N
     open_catalog(environment)
     told = " ".join(str(finding) for finding in examine())
     assert "analysis_results_" not in told
+
+
+def test_a_catalog_of_an_older_version_gets_them_with_the_column_that_tells_them_from_tables(
+    environment: Environment,
+) -> None:
+    open_catalog(environment)
+    made = views(environment)
+    with closing(sqlite3.connect(environment.catalog.uri)) as database, database:
+        database.execute("DELETE FROM iceberg_tables WHERE iceberg_type = 'VIEW'")
+        database.execute("ALTER TABLE iceberg_tables DROP COLUMN iceberg_type")
+        database.execute(
+            "UPDATE iceberg_namespace_properties SET property_value = 'older' WHERE property_key LIKE '%definitions'"
+        )
+    _open.cache_clear()
+    catalog = open_catalog(environment)
+    assert views(environment) == made
+    assert {name for _, name in catalog.list_tables(NAMESPACE)} == set(TABLES)
