@@ -23,7 +23,6 @@ from sqlalchemy.orm import Session
 
 from exp_platform.config.analyses import METHODS, RESULTS
 from exp_platform.config.environment import CATALOG, Environment
-from exp_platform.tables.folders import write_file
 from exp_platform.tables.schemas import NAMESPACE, TABLES, iceberg_schema, table_location
 
 VIEWS: dict[str, str] = {
@@ -70,6 +69,9 @@ def ensure_views(catalog: Catalog, environment: Environment) -> None:
 
 def _written(environment: Environment, name: str) -> str:
     """Write the view's metadata file, whose name follows from what is in it, and return where it is."""
+    # What writes files imports more than a reader's start can bear
+    from exp_platform.tables.folders import write_file
+
     metadata = _metadata(environment, name)
     content = metadata.model_dump_json()
     location = f"{metadata.location}/metadata/00000-{_uuid(content)}.metadata.json"
