@@ -19,7 +19,7 @@ FILE = '''"""Toy: treatment's users less control's, of every metric."""
 from exp_platform.analyses.rows import ResultRow, Status
 
 
-def analyse(experiment, aggregates):
+def analyse(experiment, aggregates, state):
     rows = []
     for metric in experiment.metrics:
         for treatment in experiment.treatments:
