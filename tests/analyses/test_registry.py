@@ -12,6 +12,7 @@ import numpy as np
 from analyses.simulated import aggregates, block, daily_block, experiment, large, metric
 from exp_platform.analyses.registry import analyse, analyse_all
 from exp_platform.analyses.row_codec import read_rows, write_rows
+from exp_platform.analyses.rows import Row
 from exp_platform.config.analyses import NAMES
 from exp_platform.config.metrics import Effect, Guardrail
 from exp_platform.config.plans import AnalysisPlan
@@ -54,8 +55,10 @@ def test_rows_of_every_analysis_can_be_written(tmp_path: Path) -> None:
             block("orders", v, values, ("value", "x"), segment="tier", segment_value="free"),
             daily_block("orders", v, rng.poisson(1.0, (300, 14))),
         ]
+    before: list[Row] = []
     for name in NAMES:
-        rows = analyse(name, spec, aggregates(blocks))
+        rows = analyse(name, spec, aggregates(blocks), rows=before)
+        before += rows
         write_rows(tmp_path / f"{name}.json", rows)
         assert rows
         assert read_rows(tmp_path / f"{name}.json") == rows

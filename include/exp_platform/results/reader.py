@@ -159,7 +159,7 @@ class Results:
             assigned=decision.users,
             crossovers=decision.crossovers,
             blocks=tuple(_block(row) for row in blocks),
-            daily=tuple(_typed(DailyRow, row) for row in daily),
+            daily=tuple(of_columns(DailyRow, row) for row in daily),
             caps=decision.caps,
             periods=decision.periods,
             thresholds=decision.thresholds,
