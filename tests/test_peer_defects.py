@@ -14,8 +14,8 @@ import yaml
 
 from end_to_end.installation import Installation
 from end_to_end.own_data import START, ZONE, events, events_spec
-from exp_platform.config.plans import AnalysisPlan
 from exp_platform.analyses.rows import ResultRow
+from exp_platform.config.plans import AnalysisPlan
 from exp_platform.pipelines.runner import StageFailedError
 from exp_platform.tables.schemas import RESULT_TABLES
 from kernels.cases import Data, Exposure, Outcome, aggregates_of, events_experiment, local
