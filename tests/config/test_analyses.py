@@ -15,7 +15,7 @@ import pytest
 import exp_platform
 from exp_platform.analyses.rows import ROW_TYPES
 from exp_platform.config.analyses import ANALYSES, METHODS, NAMES, Estimate
-from exp_platform.config.experiment import AnalysisPlan
+from exp_platform.config.plans import AnalysisPlan
 
 PACKAGE = Path(exp_platform.__file__).parent
 SECTIONS = PACKAGE / "report" / "templates" / "sections"
