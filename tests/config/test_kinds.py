@@ -23,7 +23,7 @@ OTHER_MEANINGS = {
     "config/spec_metrics.py": {"count"},
     "kernels/matching.py": {"count"},
     "kernels/user_values.py": {"count"},
-    "report/memo.py": {"mean"},  # a column
+    "report/sections.py": {"mean"},  # a column
     "results/reader.py": {"mean"},
     "stages/decision.py": {"mean"},
     "stats/adjustment.py": {"mean"},

@@ -117,14 +117,10 @@ def _of_days(row: Row) -> dict[str, str]:
     """A row of DiD, of the event study or of the trends before exposure: per user and day, against no other level."""
     effect = getattr(row, "delta_from_reference", getattr(row, "estimate", None))
     interval = (getattr(row, "ci_low", None), getattr(row, "ci_high", None))
-    level = {
-        side: numbers.level(getattr(row, f"mean_{side}", None), "mean") for side in ("control", "treatment")
-    }
+    level = {side: numbers.level(getattr(row, f"mean_{side}", None)) for side in ("control", "treatment")}
     if isinstance(row, DidRow) and row.estimate is not None:
         level = {
-            side: "\nto ".join(
-                numbers.level(getattr(row, f"{when}_mean_{side}"), "mean") for when in ("pre", "post")
-            )
+            side: "\nto ".join(numbers.level(getattr(row, f"{when}_mean_{side}")) for when in ("pre", "post"))
             for side in level
         }
     return {
@@ -133,7 +129,7 @@ def _of_days(row: Row) -> dict[str, str]:
         "Of": period(row),
         "Control": level["control"],
         "Treated": level["treatment"],
-        "Effect": numbers.with_interval(effect, *interval, "mean").replace(" ", "\n", 1),
+        "Effect": numbers.with_interval(effect, *interval).replace(" ", "\n", 1),
         "Relative effect": numbers.DASH,
         "p": numbers.p_value(getattr(row, "p_value", None), getattr(row, "log10_p", None)),
         "Adj. p": numbers.DASH,
