@@ -96,7 +96,9 @@ def test_a_backup_is_of_one_moment_while_others_write(environment: Environment, 
     for file in sorted(tmp_path.glob("then*")):
         connection = sqlite3.connect(file)
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        assert {name for (name,) in connection.execute("SELECT table_name FROM iceberg_tables")} >= set(TABLES)
+        assert {name for (name,) in connection.execute("SELECT table_name FROM iceberg_tables")} >= set(
+            TABLES
+        )
         connection.close()
         assert not file.with_name(f"{file.name}-wal").exists()
 
