@@ -47,9 +47,13 @@ class LeaseTrigger(BaseTrigger):
         return f"{type(self).__module__}.{type(self).__qualname__}", arguments
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Try, sleep, try again, in a thread, so that other triggers go on meanwhile. Says whenever the holder is another."""
+        """Sleep, try, sleep again; in a thread, so that other triggers go on meanwhile. Says whenever the holder is another.
+
+        It sleeps first: a trigger that fires before the scheduler has read that the task's process ended costs the task its try.
+        """
         told, failures = "", 0
         while True:
+            await asyncio.sleep(self.poll_interval * random.uniform(0.5, 1.5))
             try:
                 holder, refusal = await asyncio.to_thread(self._take)
                 failures = 0
@@ -67,7 +71,6 @@ class LeaseTrigger(BaseTrigger):
                 if holder != told:
                     self.log.info("%s", refusal)
                     told = holder
-            await asyncio.sleep(self.poll_interval * random.uniform(0.5, 1.5))
 
     async def on_kill(self) -> None:
         """A person stopped the waiting task: what was taken for it is given back."""
