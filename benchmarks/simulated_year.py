@@ -4,7 +4,7 @@
     python benchmarks/simulated_year.py run year.json                       # 13 nights of 28 days each
     python benchmarks/simulated_year.py run files.json --experiments 1 --whole 1 --days-a-night 7    # 52 nights
     python benchmarks/simulated_year.py run all.json --whole 50 --days-a-night 1    # every commit of a year: half a day
-    python benchmarks/simulated_year.py chart year.json files.json docs/10_operations/year.png
+    python benchmarks/simulated_year.py chart before.json year.json files.json docs/10_operations/year.png
 
 One experiment is run for real. The simulation repeats what that run staged and computed, for each experiment and day,
 through the real code that reads and commits: `start`, `publish`, the commit of `unit_days`, those of `decision`; then
@@ -72,7 +72,7 @@ class Simulated(datetime):
 
 
 def main() -> None:
-    """Run the simulation, or draw one of many experiments and one of many nights."""
+    """Run the simulation, or draw two of them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     commands = parser.add_subparsers(required=True, dest="command")
     run = commands.add_parser("run")
@@ -83,13 +83,13 @@ def main() -> None:
     run.add_argument("--whole", type=int, default=3, help="experiments that commit to all tables")
     run.add_argument("--every", type=int, default=4, help="nights between two looks at the commands")
     chart = commands.add_parser("chart")
-    for name in ("year", "files", "picture"):
+    for name in ("before", "after", "files", "picture"):
         chart.add_argument(name, type=Path)
     given = parser.parse_args()
     if given.command == "run":
         _run(given.figures, given.experiments, given.days, given.days_a_night, given.whole, given.every)
     else:
-        _chart(given.year, given.files, given.picture)
+        _chart(given.before, given.after, given.files, given.picture)
 
 
 # ---------------------------------------------------------------- the simulation
@@ -308,14 +308,15 @@ def _files_below(folder: Path) -> int:
 
 
 # ---------------------------------------------------------------- the chart
-def _chart(year: Path, files: Path, picture: Path) -> None:
+def _chart(before: Path, after: Path, files: Path, picture: Path) -> None:
     import altair as alt
 
     from exp_platform.report.charts import small_png
 
+    runs = (("before", before, _of_all), ("now", after, _of_all), ("now", files, _of_files))
     points = [
-        {"week": week["week"], "of": of, "value": value}
-        for file, shown in ((year, _of_all), (files, _of_files))
+        {"code": code, "week": week["week"], "of": of, "value": value}
+        for code, file, shown in runs
         for week in json.loads(file.read_text())["weeks"]
         for of, value in shown(week).items()
     ]
@@ -325,6 +326,7 @@ def _chart(year: Path, files: Path, picture: Path) -> None:
         .encode(
             x=alt.X("week:Q", title="week"),
             y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=True)),
+            color=alt.Color("code:N", title=None),
         )
         .properties(width=230, height=130)
         for of in dict.fromkeys(point["of"] for point in points)
@@ -339,8 +341,6 @@ def _of_all(week: dict[str, Any]) -> dict[str, float]:
     shown = {
         "a run's commits, s": _commits(week),
         "a run's start, s": week["seconds"]["start"],
-        "maintenance of all, s": week["seconds"]["maintenance"],
-        "files of all tables": sum(t["files"] for t in tables),
         "snapshots, all tables": sum(t["snapshots"] for t in tables),
         "metadata.json, all tables, KB": sum(t["metadata_bytes"] for t in tables) / 1000,
     }

@@ -1,7 +1,7 @@
-"""Views of `analysis_results`, one per method: `analysis_results_ab`, ... hold the rows that count, for Spark and whoever else reads SQL.
+"""Views of `analysis_results`, one per method: `analysis_results_ab` and so on hold the rows that count, for whoever reads SQL.
 
-They follow from the declaration of the analyses. In a SQL catalog a view is an entry beside the tables' (its schema version V1) and one metadata file, as Iceberg's view specification has it
-(https://iceberg.apache.org/view-spec).
+They follow from the declaration of the analyses. In a SQL catalog a view is an entry beside the tables' (its schema version V1) and one
+metadata file, as Iceberg's view specification has it (https://iceberg.apache.org/view-spec).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def query(method: str) -> str:
 
 
 def ensure_views(catalog: Catalog, environment: Environment) -> None:
-    """Make the views that a SQL catalog lacks or has of another version; other catalogs get none."""
+    """Make the views of a SQL catalog, in the place of those that are there; other catalogs get none."""
     if not isinstance(catalog, SqlCatalog):
         return
     of_views = (
