@@ -245,6 +245,21 @@ def test_a_trigger_that_is_started_again_after_it_took_the_lease_fires(deploymen
     assert asyncio.run(_fired(LeaseTrigger(EXPERIMENT, OWN, 0.05))).payload == {"status": "success"}
 
 
+def test_a_wait_sleeps_before_it_first_asks(deployment: Deployment, monkeypatch) -> None:
+    """One that fired before the scheduler had read that the task's process ended cost the task its try."""
+    did = []
+    sleep = asyncio.sleep
+
+    async def slept(seconds: float) -> None:
+        did.append("sleep")
+        await sleep(seconds)
+
+    monkeypatch.setattr(lease_wait.asyncio, "sleep", slept)
+    monkeypatch.setattr(lease_wait, "take", lambda lease: did.append("ask"))
+    asyncio.run(_fired(LeaseTrigger(EXPERIMENT, OWN, 0.01)))
+    assert did == ["sleep", "ask"]
+
+
 def test_a_waiting_run_that_a_person_stops_leaves_no_lease(deployment: Deployment) -> None:
     _held_by(OWN)
     asyncio.run(LeaseTrigger(EXPERIMENT, OWN, 0.05).on_kill())

@@ -56,7 +56,7 @@ def started_by(context: Context) -> str:
         from exp_platform.tables.audit import person
 
         return f"{person()} by airflow dags test, {run.run_id}"
-    # Nobody but an operator makes a run of that type, so no person can name another one.
+    # Only a DAG's operator makes a run of that type: who may start runs and write no DAGs can name nobody else.
     asked = (run.conf or {}).get(ON_BEHALF_OF) if run.run_type == _BY_AN_OPERATOR else None
     return f"{asked or run.triggering_user_name or run.run_type} by Airflow, {run.run_id}"
 
