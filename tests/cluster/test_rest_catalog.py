@@ -11,7 +11,9 @@ from cluster.cluster import Cluster
 from cluster.experiments import ELSEWHERE, EXPERIMENTS
 from cluster.object_store import REGION, TABLE_BUCKET
 from end_to_end.installation import Installation
+from exp_platform.results.reader import Results
 from exp_platform.tables.schemas import TABLES
+from exp_platform.tables.views import VIEWS
 
 EXPERIMENT = "exp_b"
 ENVIRONMENT = {
@@ -26,6 +28,7 @@ ENVIRONMENT = {
         "properties": {
             "credential": "${EXP_CATALOG_CREDENTIAL}",
             "oauth2-server-uri": "${EXP_CATALOG_URI}/v1/oauth/tokens",
+            "view-endpoints-supported": "true",  # it has them, and lists no endpoint at all
         },
     },
     "spark": {"master": "local[*]", "driver_memory": "1g"},
@@ -83,3 +86,15 @@ def test_spark_reads_what_pyiceberg_reads(installation: RestInstallation) -> Non
         for name in TABLES:
             found = spark.table(f"iceberg.exp.{name}").toArrow().to_pylist()
             assert sorted(map(repr, found)) == sorted(map(repr, installation.rows(name))), name
+
+
+def test_spark_reads_the_views_which_hold_the_rows_that_count(installation: RestInstallation) -> None:
+    from exp_platform.spark.session import build_spark_session
+
+    with installation.here():
+        spark, results = build_spark_session("rest"), Results()
+        for view, method in VIEWS.items():
+            counted = [row.estimate for row in results.of_method(method, EXPERIMENT)]
+            found = [row.estimate for row in spark.table(f"iceberg.exp.{view}").collect()]
+            assert sorted(map(repr, found)) == sorted(map(repr, counted)), view
+        assert spark.table("iceberg.exp.analysis_results_ab").count() > 0

@@ -5,7 +5,11 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+import pytest
+from pyiceberg.catalog.rest import RestCatalog
+from pyiceberg.exceptions import ForbiddenError, NoSuchViewError, ServerError
 from pyiceberg.view.metadata import ViewMetadata
 
 from exp_platform.config.analyses import METHODS, RESULTS
@@ -17,7 +21,7 @@ from exp_platform.tables.folders import plain_path
 from exp_platform.tables.repair import repair
 from exp_platform.tables.schemas import NAMESPACE, TABLES
 from exp_platform.tables.standing import entries
-from exp_platform.tables.views import VIEWS
+from exp_platform.tables.views import VIEWS, ensure_views
 
 
 def views(environment: Environment) -> dict[str, str]:
@@ -55,6 +59,43 @@ def test_a_backup_brings_them_back_and_a_lost_catalog_gets_them_again(
     open_catalog(environment)
     assert views(environment) == made
     assert existing_catalog(environment) is not None
+
+
+class Service(RestCatalog):
+    """What a REST service answers about views, without one: it holds `held`, or says why not."""
+
+    def __init__(self, held: set[str] | None, refusal: type[Exception] = NotImplementedError) -> None:
+        self.held, self.refusal = held, refusal
+        self.asked: list[str] = []
+
+    def load_view(self, identifier: Any) -> Any:
+        if self.held is None:
+            raise self.refusal
+        if identifier[1] not in self.held:
+            raise NoSuchViewError
+
+    def drop_view(self, identifier: Any) -> None:
+        self.asked.append(f"drop {identifier[1]}")
+
+    def create_view(self, identifier: Any, schema: Any, view_version: Any, *_: Any, **__: Any) -> Any:
+        self.asked.append(f"create {identifier[1]}")
+        assert f"'{VIEWS[identifier[1]]}'" in view_version.representations[0].root.sql
+
+
+def test_a_rest_service_is_asked_for_each_and_for_none_that_it_does_not_hold_or_grant(
+    environment: Environment,
+) -> None:
+    """That one really makes them: cluster/test_rest_catalog.py."""
+    older = next(iter(VIEWS))
+    service = Service({older})
+    ensure_views(service, environment)
+    assert service.asked == [f"drop {older}", *(f"create {name}" for name in VIEWS)]
+    for refusal in (NotImplementedError, ForbiddenError):
+        without = Service(None, refusal)
+        ensure_views(without, environment)
+        assert without.asked == []
+    with pytest.raises(ServerError):  # is told, and tried again
+        ensure_views(Service(None, ServerError), environment)
 
 
 def test_the_doctor_finds_nothing_wrong_with_them(environment: Environment) -> None:

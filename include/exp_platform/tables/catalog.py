@@ -19,6 +19,7 @@ from pyiceberg.exceptions import (
     NamespaceAlreadyExistsError,
     NoSuchNamespaceError,
     TableAlreadyExistsError,
+    ViewAlreadyExistsError,
 )
 from pyiceberg.table import Table, TableProperties
 from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError, ProgrammingError
@@ -46,6 +47,7 @@ _RACES = (
     CommitFailedException,
     TableAlreadyExistsError,
     NamespaceAlreadyExistsError,
+    ViewAlreadyExistsError,
     IntegrityError,
     OperationalError,
     ProgrammingError,

@@ -1,16 +1,19 @@
 """Views of `analysis_results`, one per method: `analysis_results_ab` and so on hold the rows that count, for whoever reads SQL.
 
 They follow from the declaration of the analyses. In a SQL catalog a view is an entry beside the tables' (its schema version V1) and one
-metadata file, as Iceberg's view specification has it (https://iceberg.apache.org/view-spec).
+metadata file, as Iceberg's view specification has it (https://iceberg.apache.org/view-spec). PyIceberg makes none there, so this does. A
+REST service makes them itself, where it holds views.
 """
 
 from __future__ import annotations
 
 import hashlib
 import uuid
+from contextlib import suppress
 
 from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
+from pyiceberg.exceptions import ForbiddenError, NoSuchViewError
 from pyiceberg.view.metadata import (
     SQLViewRepresentation,
     ViewHistoryEntry,
@@ -44,27 +47,44 @@ def query(method: str) -> str:
 
 
 def ensure_views(catalog: Catalog, environment: Environment) -> None:
-    """Make the views of a SQL catalog, in the place of those that are there; other catalogs get none."""
-    if not isinstance(catalog, SqlCatalog):
+    """Make the views, in the place of those that are there. A service that holds or grants none gets none."""
+    if isinstance(catalog, SqlCatalog):
+        for name in VIEWS:
+            _enter(catalog, environment, name)
         return
-    of_views = (
+    with suppress(NotImplementedError, ForbiddenError):
+        for name in VIEWS:
+            _ask_for(catalog, environment, name)
+
+
+def _enter(catalog: SqlCatalog, environment: Environment, name: str) -> None:
+    location = _written(environment, name)
+    of_view = (
         IcebergTables.catalog_name == catalog.name,
         IcebergTables.table_namespace == NAMESPACE,
+        IcebergTables.table_name == name,
         IcebergTables.iceberg_type == _VIEW,
     )
-    for name in VIEWS:
-        location = _written(environment, name)
-        entry = {
-            "catalog_name": catalog.name,
-            "table_namespace": NAMESPACE,
-            "table_name": name,
-            "metadata_location": location,
-            "iceberg_type": _VIEW,
-        }
-        with Session(catalog.engine) as session:
-            session.execute(delete(IcebergTables).where(*of_views, IcebergTables.table_name == name))
-            session.execute(insert(IcebergTables).values(**entry))
-            session.commit()
+    entry = {
+        "catalog_name": catalog.name,
+        "table_namespace": NAMESPACE,
+        "table_name": name,
+        "metadata_location": location,
+        "iceberg_type": _VIEW,
+    }
+    with Session(catalog.engine) as session:
+        session.execute(delete(IcebergTables).where(*of_view))
+        session.execute(insert(IcebergTables).values(**entry))
+        session.commit()
+
+
+def _ask_for(catalog: Catalog, environment: Environment, name: str) -> None:
+    """Raises NotImplementedError where the service says that it holds no views, ForbiddenError where it grants none."""
+    identifier, metadata = (NAMESPACE, name), _metadata(environment, name)
+    with suppress(NoSuchViewError):
+        catalog.load_view(identifier)
+        catalog.drop_view(identifier)
+    catalog.create_view(identifier, iceberg_schema(RESULTS), metadata.versions[0], metadata.location)
 
 
 def _written(environment: Environment, name: str) -> str:
