@@ -1,4 +1,4 @@
-"""The page that tells what was said of every situation, docs/09_experiment_scenarios.md, with its pictures beside it."""
+"""The pages that tell what was said of every situation: docs/09_experiment_scenarios.md lists them, one per topic has them."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from exp_platform.analyses.rows import ResultRow, Status
 from exp_platform.report import numbers
 from exp_platform.report.charts import small_png
 from exp_platform.report.wording import headline, reading, relative
+from exp_scenarios.listed import TOPICS, Topic
 from exp_scenarios.scenario import Said, Scenario, Step
 
 NAME = "09_experiment_scenarios"
@@ -24,13 +25,14 @@ _USERS = (srm.ASSIGNED, srm.ANALYSED, srm.CROSSOVERS, srm.WITH_VALUE)
 _INTRODUCTION = """
 What the platform says in situations that every team meets, beside what is true. Each is an ordinary experiment with
 data whose truth is known: a spec, raw files, and runs through the whole platform (ingest, quality, publish, aggregates, analyses,
-decision, memo). `make scenarios` runs them and writes this page; tests hold every verdict and every line.
+decision, memo). `make scenarios` runs them and writes these pages; tests hold every verdict and every line.
 
 The effects are what chance made of the truth, so they are near it and not equal to it. Of each spec the lines that matter are shown.
-What is left out is, with `days`, as in [02_spec.md](02_spec.md#flat-keys-a-synthetic-experiment-in-a-few-lines); elsewhere there are two
+What is left out is, with `days`, as in [flat.md](02_spec/flat.md); elsewhere there are two
 arms of equal shares, `control` and `treatment`, a window of 14 days from 2026-01-05, and exposures and outcomes as events. *p* is the
 plain test's; what is significant is told by *reading*, which knows the family, the alpha that is left and the day.
 """
+_OF_A_TOPIC = f"How to read these, and what every spec leaves out: [09 Experiment scenarios](../{NAME}.md)."
 
 
 @dataclass(frozen=True)
@@ -42,37 +44,47 @@ class Told:
     folder: Path  # of its raw data
 
 
-def write_page(told: Sequence[Told], docs: Path) -> Path:
-    """Write the page and its pictures into a folder; returns the page's path."""
-    pictures = docs / NAME
-    pictures.mkdir(parents=True, exist_ok=True)
-    for picture in pictures.glob("*.png"):
-        picture.unlink()
+def write_pages(told: Sequence[Told], docs: Path) -> Path:
+    """Write the pages and their pictures into a folder; returns the path of the first, which lists the others."""
+    folder = docs / NAME
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in (*folder.glob("*.png"), *folder.glob("*.md")):
+        old.unlink()
     for one in told:
         chart = one.scenario.picture and one.scenario.picture(one.said)
         if chart is not None:
-            (pictures / f"{one.scenario.id}.png").write_bytes(small_png(chart))
-    page = docs / f"{NAME}.md"
-    page.write_text(page_text(told))
-    return page
+            (folder / f"{one.scenario.id}.png").write_bytes(small_png(chart))
+    for name, text in pages(told).items():
+        (docs / name).write_text(text)
+    return docs / f"{NAME}.md"
 
 
-def page_text(told: Sequence[Told]) -> str:
-    """The page as Markdown: the same versions of all packages give the same text."""
-    lines = ["# 09 Experiment scenarios", "", *_paragraphs(_INTRODUCTION), "", *_contents(told)]
-    for number, one in enumerate(told, start=1):
-        lines += ["", f"## {_heading(number, one.scenario)}", "", *_section(one)]
-    return "\n".join(lines) + "\n"
+def pages(told: Sequence[Told]) -> dict[str, str]:
+    """Each page as Markdown, by its place below docs: the same versions of all packages give the same text."""
+    numbered = {one.scenario.id: (number, one) for number, one in enumerate(told, start=1)}
+    by_topic = {topic: [numbered[s.id] for s in topic.scenarios if s.id in numbered] for topic in TOPICS}
+    first = ["# 09 Experiment scenarios", "", *_paragraphs(_INTRODUCTION), "", *_contents(by_topic)]
+    texts = {f"{NAME}.md": first}
+    for topic, listed in by_topic.items():
+        texts[_place(topic)] = [f"# {topic.title}", "", *_paragraphs(_OF_A_TOPIC)]
+        for number, one in listed:
+            texts[_place(topic)] += ["", f"## {_heading(number, one.scenario)}", "", *_section(one)]
+    return {place: "\n".join(lines) + "\n" for place, lines in texts.items()}
 
 
-def _contents(told: Sequence[Told]) -> Iterator[str]:
+def _place(topic: Topic) -> str:
+    return f"{NAME}/{topic.name}.md"
+
+
+def _contents(by_topic: dict[Topic, list[tuple[int, Told]]]) -> Iterator[str]:
     yield "| situation | truth | what was said |"
     yield "|---|---|---|"
-    for number, one in enumerate(told, start=1):
-        heading = _heading(number, one.scenario)
-        anchor = re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-")
-        said = "; then ".join(dict.fromkeys(_in_short(s) for s in one.said))
-        yield f"| [{heading}](#{anchor}) | {one.scenario.truth} | {said} |"
+    for topic, listed in by_topic.items():
+        for number, one in listed:
+            heading = _heading(number, one.scenario)
+            anchor = re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-")
+            said = "; then ".join(dict.fromkeys(_in_short(s) for s in one.said))
+            yield f"| [{heading}]({_place(topic)}#{anchor}) | {one.scenario.truth} | {said} |"
 
 
 def _heading(number: int, scenario: Scenario) -> str:
@@ -100,7 +112,7 @@ def _section(one: Told) -> Iterator[str]:
         yield from scenario.further(one.said)
     if scenario.picture is not None:
         yield ""
-        yield f"![{scenario.title}]({NAME}/{scenario.id}.png)"
+        yield f"![{scenario.title}]({scenario.id}.png)"
     yield ""
     yield from _paragraphs(f"**A naive reading.** {scenario.naive(one.said, one.folder)}")
     yield ""

@@ -42,7 +42,7 @@ def _luckiest(said: Sequence[Said], _: Path) -> str:
     return (
         f"*Significant, stop here*, on {len(lucky)} of {len(looks)} days: on {best.as_of_date} conversion {tested(best)}. Tested at 5 % every "
         "day for a fortnight, about one experiment in five without an effect has such a day "
-        "([08](08_statistical_validation.md#the-platform-as-a-whole)). This one was picked for having it."
+        "([08](../08_statistical_validation/platform.md)). This one was picked for having it."
     )
 
 

@@ -1,4 +1,4 @@
-"""The page that tells what was found, docs/08_statistical_validation.md, with its figures beside it."""
+"""The pages that tell what was found: docs/08_statistical_validation.md, and below it one per topic with the tables."""
 
 from __future__ import annotations
 
@@ -8,16 +8,26 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 from exp_platform.report.charts import small_png
 from exp_validation import figures
 from exp_validation.bands import ERROR, UNIFORMITY, Check, judged
 from exp_validation.drawn import SEED
 from exp_validation.run import PIPELINE_REPLICATES, REPLICATES, Outcome, checks_of
+from exp_validation.topics import TOPICS, topic_of
 from exp_validation.verdicts import BY_DAY
 
 COMMAND = "make validate"
+NAME = "08_statistical_validation"
 PACKAGES = ("numpy", "scipy", "pyarrow", "pyiceberg")
+
+
+class Table(NamedTuple):
+    """What was found of one method or setting."""
+
+    heading: str
+    lines: list[str]
 
 
 @dataclass(frozen=True)
@@ -42,48 +52,62 @@ class Findings:
         return [c for c in checks_of([*self.cells, *self.settings]) if not c.holds(self.judged)]
 
 
-def write_page(found: Findings, folder: Path) -> Path:
-    """Write the page and its figures into `folder`; returns the page's path."""
-    page = folder / "08_statistical_validation.md"
-    pictures = folder / "08_statistical_validation"
-    pictures.mkdir(parents=True, exist_ok=True)
+def write_pages(found: Findings, docs: Path) -> Path:
+    """Write the pages and their figures into `docs`; returns the path of the first, which lists the others."""
+    folder = docs / NAME
+    folder.mkdir(parents=True, exist_ok=True)
     for name, chart in figures.all_of(found.cells, found.settings, found.judged).items():
-        (pictures / f"{name}.png").write_bytes(small_png(chart))
-    page.write_text("\n".join(_lines(found)) + "\n")
-    return page
+        (folder / f"{name}.png").write_bytes(small_png(chart))
+    for place, text in pages(found).items():
+        (docs / place).write_text(text)
+    return docs / f"{NAME}.md"
 
 
-def _lines(found: Findings) -> list[str]:
-    return [
-        "# 08 Statistical validation",
-        "",
-        *_INTRODUCTION,
-        "",
-        *_how(found),
-        "",
-        "## Promises that are not kept",
-        "",
-        *_misses(found),
-        "",
-        "## Methods on drawn Moments",
-        "",
-        *_CELLS,
-        "",
-        "![False positive rates](08_statistical_validation/false_positives.png)",
-        "",
-        *_tables(found.cells, found.judged),
-        *(_pipeline(found) if found.settings else ()),
-        "## Methods that are known to be wrong",
+def pages(found: Findings) -> dict[str, str]:
+    """Each page as Markdown, by its place below docs."""
+    return laid_out(
+        [*_how(found), "", "## Promises that are not kept", "", *_misses(found)],
+        _tables(found.cells, found.judged),
+        _pipeline(found),
+        _tables(found.wrong, found.judged),
+    )
+
+
+def laid_out(
+    first: Sequence[str], cells: Sequence[Table], settings: Sequence[Table], wrong: Sequence[Table]
+) -> dict[str, str]:
+    """The pages of these tables: those of `cells` by topic, and what the first page says before it lists them."""
+    texts = {f"{NAME}.md": ["# 08 Statistical validation", "", *_INTRODUCTION, "", *first, "", *_CONTENTS]}
+    for topic in TOPICS:
+        listed = [table for table in cells if topic_of(table.heading) is topic]
+        introduction = [*topic.introduction, ""] if topic.introduction else []
+        texts[f"{NAME}/{topic.name}.md"] = [
+            f"# {topic.title}",
+            "",
+            *_OF_A_PAGE,
+            "",
+            *introduction,
+            *_lines(listed),
+        ]
+    about = ["# The platform as a whole", "", *_SETTINGS, "", "![Looked at daily](by_day.png)", ""]
+    texts[f"{NAME}/platform.md"] = [*about, *_lines(settings)]
+    texts[f"{NAME}/known_wrong.md"] = [
+        "# Methods that are known to be wrong",
         "",
         *_WRONG,
         "",
-        *_tables(found.wrong, found.judged),
+        *_lines(wrong),
     ]
+    return {place: "\n".join(lines).rstrip("\n") + "\n" for place, lines in texts.items()}
+
+
+def _lines(tables: Sequence[Table]) -> list[str]:
+    return [line for table in tables for line in (f"## {table.heading}", "", *table.lines, "")]
 
 
 _INTRODUCTION = (
     "Does every method do what it promises: is a 5 % test wrong 5 % of the time, does a 95 % interval hold the truth 95 % of",
-    "the time, does the planned size find the planned effect as often as planned? This page is the answer of",
+    "the time, does the planned size find the planned effect as often as planned? These pages are the answer of",
     f"`{COMMAND}`, which draws experiments whose truth is known and counts.",
 )
 
@@ -94,12 +118,23 @@ _CELLS = (
     "distance of the p-values to the uniform law; shown only, without a verdict, where a count makes p come in steps) are",
     "without an effect, *coverage* and *power* with the effect that the plan finds with 80 %, where there is one. The plan is",
     "told the spread of both arms. **Bold** is outside its band.",
-    "",
-    "*Behaviours*, at the end, are what people do with an experiment without effect once they have seen its numbers: they look daily,",
-    "move its end, add looks, raise alpha, make another metric the primary one, deliver more. Each is carried out reading by",
-    "reading by the platform's own decision, which remembers what was read; counted is how often any of the readings said *ship*,",
-    "and how often any named a winner, control among them. Without that memory the same behaviours are among the methods known to be wrong.",
 )
+
+_CONTENTS = (
+    "## What was judged",
+    "",
+    *_CELLS,
+    "",
+    "| page | of |",
+    "|---|---|",
+    *(f"| [{t.title}]({NAME}/{t.name}.md) | {', '.join(t.methods)} |" for t in TOPICS),
+    f"| [The platform as a whole]({NAME}/platform.md) | synthetic experiments that went through every stage |",
+    f"| [Methods that are known to be wrong]({NAME}/known_wrong.md) | what the machinery must find out |",
+    "",
+    f"![False positive rates]({NAME}/false_positives.png)",
+)
+
+_OF_A_PAGE = (f"What a row and a column are: [08 Statistical validation](../{NAME}.md#what-was-judged).",)
 
 _SETTINGS = (
     "Each setting is one synthetic experiment whose users belong to replicates: generated, ingested, checked, published and",
@@ -108,7 +143,7 @@ _SETTINGS = (
     "all of alpha: .045 for the test at the end, .005 for always-valid evidence. Rates without a promise are told only.",
 )
 
-_WRONG = ("If the machinery did not find these out, the rest of the page would prove nothing.",)
+_WRONG = ("If the machinery did not find these out, the other pages would prove nothing.",)
 
 
 def _how(found: Findings) -> list[str]:
@@ -168,18 +203,19 @@ def _meaning(check: Check) -> str:
     return "too narrow" if errors > promised else "too wide"
 
 
-def _tables(outcomes: Sequence[Outcome], judged: int) -> list[str]:
-    lines: list[str] = []
+def _tables(outcomes: Sequence[Outcome], judged: int) -> list[Table]:
+    tables = []
     for method, of_method in groupby(outcomes, key=lambda o: o.name.split(": ")[0]):
         listed = list(of_method)
         measures = list(dict.fromkeys(c.measure for o in listed for c in o.checks))
-        lines += [f"### {method}", "", f"| | {' | '.join(measures)} |", "|---|" + "---|" * len(measures)]
+        lines = [f"| | {' | '.join(measures)} |", "|---|" + "---|" * len(measures)]
         for outcome in listed:
             by_measure = {c.measure: c for c in outcome.checks}
             cells = [_cell(by_measure.get(m), judged) for m in measures]
             lines.append(f"| {outcome.name.split(': ', 1)[1]} | {' | '.join(cells)} |")
-        lines += ["", _bands([c for o in listed for c in o.checks], judged) + _fewer(listed), ""]
-    return lines
+        lines += ["", _bands([c for o in listed for c in o.checks], judged) + _fewer(listed)]
+        tables.append(Table(method, lines))
+    return tables
 
 
 def _fewer(outcomes: Sequence[Outcome]) -> str:
@@ -221,16 +257,10 @@ def _band(check: Check, judged: int) -> str:
     return f"{low:.{digits}f} to {high:.{digits}f}"
 
 
-def _pipeline(found: Findings) -> list[str]:
-    lines = ["## The platform as a whole", "", *_SETTINGS, ""]
-    lines += ["![Looked at daily](08_statistical_validation/by_day.png)", ""]
+def _pipeline(found: Findings) -> list[Table]:
+    tables = []
     for outcome in found.settings:
-        lines += [
-            f"### {outcome.name.split(': ', 1)[1]}",
-            "",
-            "| | found | promised | band |",
-            "|---|---|---|---|",
-        ]
+        lines = ["| | found | promised | band |", "|---|---|---|---|"]
         for check in outcome.checks:
             if BY_DAY in check.measure:
                 continue
@@ -239,5 +269,5 @@ def _pipeline(found: Findings) -> list[str]:
             lines.append(
                 f"| {check.measure} | {_cell(check, found.judged)} | {promised[0]} | {promised[1]} |"
             )
-        lines.append("")
-    return lines
+        tables.append(Table(outcome.name.split(": ", 1)[1], lines))
+    return tables

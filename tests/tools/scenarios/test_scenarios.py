@@ -1,9 +1,8 @@
-"""What the platform says in situations whose truth is known, and that the page says the same."""
+"""What the platform says in situations whose truth is known, and that the pages say the same."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -12,7 +11,7 @@ from exp_platform.config.environment import load_environment, project_root, temp
 from exp_platform.report.charts import png
 from exp_platform.report.content import Report
 from exp_scenarios.listed import SCENARIOS
-from exp_scenarios.page import NAME, Told, page_text
+from exp_scenarios.page import NAME, Told, pages
 from exp_scenarios.reading import row
 from exp_scenarios.scenario import Said
 
@@ -210,8 +209,10 @@ def test_every_picture_shows_something(told: dict[str, Told]) -> None:
         assert (project_root() / "docs" / NAME / f"{scenario_id}.png").is_file()
 
 
-def test_the_page_is_what_a_run_gives(told: dict[str, Told]) -> None:
-    """Verdicts, reasons, numbers and words; `make scenarios` writes it anew."""
-    committed = (project_root() / "docs" / f"{NAME}.md").read_text()
-    assert page_text(list(told.values())).splitlines() == committed.splitlines(), "run `make scenarios`"
-    assert Path(NAME).name in committed
+def test_the_pages_are_what_a_run_gives(told: dict[str, Told]) -> None:
+    """Verdicts, reasons, numbers and words; `make scenarios` writes them anew."""
+    docs = project_root() / "docs"
+    given = pages(list(told.values()))
+    assert {f"{NAME}.md", *(f"{NAME}/{page.name}" for page in (docs / NAME).glob("*.md"))} == set(given)
+    for place, text in given.items():
+        assert text.splitlines() == (docs / place).read_text().splitlines(), "run `make scenarios`"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from exp_platform.analyses import segments
+from exp_platform.config.environment import project_root
 from exp_platform.config.metrics import Effect
 from exp_platform.stats.bayes import posterior
 from exp_platform.stats.multiplicity import Corrected
@@ -16,9 +18,10 @@ from exp_validation.bands import Check
 from exp_validation.behaviours import Behaviour
 from exp_validation.cells import Judged, cells, wrong
 from exp_validation.families import CORRECTIONS
-from exp_validation.page import Findings, write_page
+from exp_validation.page import NAME, Findings, write_pages
 from exp_validation.populations import Normal
 from exp_validation.run import Outcome
+from exp_validation.topics import TOPICS, topic_of
 
 REPLICATES = 400
 SOUND = (
@@ -133,14 +136,28 @@ def test_names_are_unique() -> None:
     assert len(set(names)) == len(names)
 
 
-def test_the_page_tells_what_misses(tmp_path: Path) -> None:
-    good = Check("a: x", "false positives", 0.05, 1000, 0.05, "both")
-    bad = Check("a: y", "coverage", 0.80, 1000, 0.95, "both")
-    outcomes = [Outcome("a: x", 1000, (good,), 1.0), Outcome("a: y", 1000, (bad,), 1.0)]
+def test_the_pages_tell_what_misses(tmp_path: Path) -> None:
+    good = Check("DiD: x", "false positives", 0.05, 1000, 0.05, "both")
+    bad = Check("DiD: y", "coverage", 0.80, 1000, 0.95, "both")
+    outcomes = [Outcome("DiD: x", 1000, (good,), 1.0), Outcome("DiD: y", 1000, (bad,), 1.0)]
     found = Findings(outcomes, [], [], 1000, 0, 2)
     assert found.misses == [bad]
-    text = write_page(found, tmp_path).read_text()
-    assert "| a: y | coverage 0.8000 | too narrow |  |" in text
-    assert "| x | 0.0500 |  |" in text
-    assert "| y |  | **0.8000** |" in text
-    assert (tmp_path / "08_statistical_validation/false_positives.png").stat().st_size > 1000
+    assert "| DiD: y | coverage 0.8000 | too narrow |  |" in write_pages(found, tmp_path).read_text()
+    table = (tmp_path / NAME / "over_time.md").read_text()
+    assert "| x | 0.0500 |  |" in table
+    assert "| y |  | **0.8000** |" in table
+    assert (tmp_path / NAME / "false_positives.png").stat().st_size > 1000
+
+
+def test_every_method_has_its_table_on_the_page_of_its_topic() -> None:
+    """Of the committed pages: to count takes 20 minutes, and a method without a page would be told at their end."""
+    docs = project_root() / "docs" / NAME
+    pages = {topic.name: [] for topic in TOPICS} | {"known_wrong": []}
+    for method in dict.fromkeys(judged.name.split(": ")[0] for judged in cells()):
+        pages[topic_of(method).name].append(method)
+    pages["known_wrong"] = list(dict.fromkeys(judged.name.split(": ")[0] for judged in wrong()))
+    for page, methods in pages.items():
+        found = re.findall(r"^## (.+)$", (docs / f"{page}.md").read_text(), re.MULTILINE)
+        assert list(dict.fromkeys(found)) == methods
+    listed = {"platform", *pages}
+    assert {page.stem for page in docs.glob("*.md")} == listed
