@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Wall and CPU seconds of whole runs, as docs/10_operations.md reports them. CPU is the machine's (/proc/stat), because Spark's
+# Wall and CPU seconds of whole runs, as docs/10_operations/measured.md reports them. CPU is the machine's (/proc/stat), because Spark's
 # processes outlive the one that started them: nothing else may run. Linux; takes about two minutes.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

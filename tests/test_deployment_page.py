@@ -13,7 +13,7 @@ from exp_platform.config.environment import Environment, load_environment, proje
 from exp_platform.spark.submit import driver_properties, session_properties, submit_properties
 from orchestration import airflow_home  # noqa: F401  first: Airflow reads its settings when it is imported
 
-PAGE = (Path(__file__).parents[1] / "docs" / "11_deployment.md").read_text()
+PAGE = (Path(__file__).parents[1] / "docs" / "11_deployment" / "moving_on.md").read_text()
 BLOCKS = re.findall(r"```yaml\n# (\S+)\n(.*?)```", PAGE, re.DOTALL)
 KUBERNETES = Path(__file__).parents[1] / "deploy" / "kubernetes"
 ENVIRONMENTS = {
@@ -21,7 +21,7 @@ ENVIRONMENTS = {
 } | {"kubernetes": (KUBERNETES / "environment.yaml").read_text()}
 CONNECTIONS = {
     section.partition("\n")[0]: dict(re.findall(r"^export (AIRFLOW_CONN_\w+)='(.*)'$", section, re.MULTILINE))
-    for section in PAGE.split("\n### ")[1:]
+    for section in PAGE.split("\n## ")[1:]
 }
 CONNECTIONS["Spark on Kubernetes"] = {
     name: text

@@ -113,7 +113,7 @@ def test_githubs_workflow_runs_what_make_test_all_does() -> None:
 
 def test_the_pages_are_found_and_name_things() -> None:
     everything = "\n".join(code(page) for page in PAGES)
-    assert Path(ROOT / "docs" / "11_deployment.md").is_file()
+    assert Path(ROOT / "docs" / "11_deployment" / "compose.md").is_file()
     assert {"make setup", "exp results", "scripts/compose.sh"} <= set(
         re.findall(r"make setup\b|exp results|scripts/compose\.sh", everything)
     )

@@ -137,7 +137,7 @@ def test_a_task_that_a_changed_spec_has_no_more_is_found_in_the_run_that_it_belo
 def test_a_lease_outlives_the_longest_delay_before_a_retry_which_the_pages_tell() -> None:
     assert LONGEST_RETRY_DELAY.total_seconds() < min(DEFAULT_TTL, LEASE_TTL)
     minutes = f"at most {LONGEST_RETRY_DELAY.total_seconds() / 60:g} minutes"
-    for page in ("04_architecture.md", "10_operations.md"):
+    for page in ("04_architecture.md", "10_operations/running.md"):
         assert minutes in (ROOT / "docs" / page).read_text("utf-8")
 
 

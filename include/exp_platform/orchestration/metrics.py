@@ -1,4 +1,6 @@
-"""What the platform tells Airflow's own metrics (StatsD, Datadog, OpenTelemetry), from the manifests; docs/10 lists the names.
+"""What the platform tells Airflow's own metrics (StatsD, Datadog, OpenTelemetry), from the manifests.
+
+docs/10_operations/watching.md lists the names.
 
 Nothing is sent unless `[metrics] statsd_on` or `otel_on` is set, which is Airflow's affair; prefix, allow and block lists
 are too. Like Airflow's, each metric has its values as tags and, unless `[metrics] legacy_names_on` is false, a second name

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from exp_platform.diagnosis import diagnosis
 from exp_platform.errors import bounded
 
-# What Spark and its neighbours say of nothing; docs/10_operations.md has each with its reason.
+# What Spark and its neighbours say of nothing; docs/10_operations/failures.md has each with its reason.
 HARMLESS = (
     "Using incubator modules: jdk.incubator.vector",
     "Unable to load native-hadoop library",
