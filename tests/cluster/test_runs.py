@@ -78,7 +78,7 @@ def test_spark_on_the_worker_reads_what_pyiceberg_reads(
     found = json.loads((installation.folder / OUTPUT).read_text())
     assert set(found["locations"]) == {f"s3://warehouse/{installation.catalog}"}
     for name in TABLES:
-        assert found["rows"][name] == sorted(repr(row) for row in installation.rows(name)), name
+        assert found["rows"][name] == sorted(repr(row) for row in installation.lying_rows(name)), name
 
 
 def test_memos_and_charts_are_in_the_bucket(

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from exp_platform.results.reader import Results
 from exp_platform.stages.graph import Stage
 from exp_platform.stages.run import Manifest, Run
 from exp_platform.tables.catalog import open_catalog, table
-from exp_platform.tables.schemas import TABLES
+from exp_platform.tables.schemas import RESULT_TABLES, TABLES
 from exp_platform.tables.selection import selection
 
 ROOT = project_root()
@@ -157,7 +158,15 @@ class Installation:
         return Results(self.environment)
 
     def rows(self, name: str, experiment_id: str | None = None) -> list[dict[str, Any]]:
-        """All rows of a table as they lie there, of one experiment or of all."""
+        """All rows of a table, of one experiment or of all; of results those that count."""
+        found = self.lying_rows(name, experiment_id)
+        if name not in RESULT_TABLES:
+            return found
+        counts = {run_of(row) for row in self.lying_rows("decisions", experiment_id)}
+        return [row for row in found if run_of(row) in counts]
+
+    def lying_rows(self, name: str, experiment_id: str | None = None) -> list[dict[str, Any]]:
+        """All rows of a table as they lie there, those that a later run superseded among them."""
         with self.here():  # a catalog may take its password and keys from there
             stored = table(open_catalog(self.environment), name)
             scan = (
@@ -190,6 +199,11 @@ class Installation:
             for path in sorted(self.state.rglob("*"))
             if path.is_file()
         }
+
+
+def run_of(row: dict[str, Any]) -> tuple[str, date, str]:
+    """What makes a result row count, where `decisions` has it: maintenance takes other rows away, in its time."""
+    return row["experiment_id"], row["as_of_date"], row["run_id"]
 
 
 def shipped(experiment_id: str) -> dict[str, Any]:

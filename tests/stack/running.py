@@ -21,13 +21,13 @@ import pytest
 import yaml
 from botocore.config import Config
 
-from end_to_end.installation import OF_THE_RUN
+from end_to_end.installation import OF_THE_RUN, run_of
 from exp_demo.stack import ENTRY, Followed, applications, trigger
 from exp_platform.config.environment import Environment, load_environment, project_root
 from exp_platform.orchestration.dag import dag_id_of
 from exp_platform.orchestration.rest import AirflowApi, AirflowError
 from exp_platform.tables.catalog import open_catalog, table
-from exp_platform.tables.schemas import TABLES
+from exp_platform.tables.schemas import RESULT_TABLES, TABLES
 from exp_platform.tables.selection import selection
 
 Found = TypeVar("Found")
@@ -62,9 +62,13 @@ def until(found: Callable[[], Found | None], seconds: float, what: str) -> Found
 
 
 def rows(environment: Environment, name: str, experiment_id: str) -> pa.Table:
-    """A table's rows of an experiment, without what names the run."""
-    stored = table(open_catalog(environment), name)
-    return without_run(stored.scan(selection({"experiment_id": experiment_id})).to_arrow())
+    """A table's rows of an experiment, of results those that count, without what names the run."""
+    catalog, mine = open_catalog(environment), selection({"experiment_id": experiment_id})
+    found = table(catalog, name).scan(mine).to_arrow()
+    if name in RESULT_TABLES:
+        counts = {run_of(row) for row in table(catalog, "decisions").scan(mine).to_arrow().to_pylist()}
+        found = found.filter(pa.array([run_of(row) in counts for row in found.to_pylist()], pa.bool_()))
+    return without_run(found)
 
 
 def without_run(found: pa.Table) -> pa.Table:

@@ -11,6 +11,7 @@ from pathlib import Path
 from end_to_end.installation import Installation
 from exp_platform.results.reader import Results
 from exp_platform.tables.catalog import open_catalog, table
+from exp_platform.tables.maintenance import maintain
 from exp_platform.tables.schemas import RESULT_TABLES
 from stages.frozen_runs import D1, D3
 
@@ -40,6 +41,7 @@ def nothing_lost_doubled_or_mixed(made: Installation, experiments: int, rounds: 
         assert process.returncode == 0, (role, error)
         told[role] = int(out)
     with made.here():
+        maintain()  # takes away what was superseded
         _all_is_there(ids, f"r{rounds - 1:03d}")
     return told
 

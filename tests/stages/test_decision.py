@@ -23,6 +23,7 @@ from exp_platform.stages.analyse import rows_path
 from exp_platform.stages.execute import execute
 from exp_platform.stages.run import Run
 from exp_platform.tables.catalog import open_catalog, table
+from exp_platform.tables.maintenance import maintain
 from exp_platform.tables.schemas import RESULT_TABLES
 from stages.frozen_runs import D1, D2, D3, a_run, an_experiment, carry_out
 
@@ -95,6 +96,8 @@ def test_a_rerun_of_a_day_supersedes_that_day_and_no_other(environment: Environm
     carry_out(a_run(environment, "r1", (D1, D2, D3), seed=1))
     others = {name: content(environment, name, "exp_b") for name in RESULT_TABLES}
     carry_out(a_run(environment, "r2", (D2,), seed=2))
+    assert keys(environment, "decisions") == {(D1, "r1"), (D2, "r2"), (D3, "r1")}
+    maintain(environment)
     for name in (*RESULT_TABLES, "decisions"):
         assert keys(environment, name) == {(D1, "r1"), (D2, "r2"), (D3, "r1")}, name
     assert {name: content(environment, name, "exp_b") for name in RESULT_TABLES} == others
@@ -104,6 +107,7 @@ def test_two_equal_runs_leave_equal_tables(environment: Environment) -> None:
     carry_out(a_run(environment, "r1", (D1, D3)))
     first = {name: content(environment, name) for name in (*RESULT_TABLES, "decisions")}
     carry_out(a_run(environment, "r2", (D1, D3)))
+    maintain(environment)
     assert {name: content(environment, name) for name in first} == first
     assert all(first.values())
 
@@ -129,5 +133,14 @@ def test_the_recorded_checks_of_refused_data_go_with_the_next_good_run(environme
     key = {"experiment_id": "exp_a", "run_id": "r0"}
     replace_rows(open_catalog(environment), CheckResult.TABLE, key, [asdict(refused)], "r0")
     assert Results(environment).rows(CheckResult, "exp_a") == []  # of a run that never decided
+    key = {"experiment_id": "exp_a", "run_id": "r2"}
+    replace_rows(open_catalog(environment), CheckResult.TABLE, key, [asdict(refused)], "r2")
     carry_out(a_run(environment, "r1", (D3,)))
-    assert keys(environment, CheckResult.TABLE) == {(D3, "r1")}
+    maintain(environment)
+    assert keys(environment, CheckResult.TABLE) == {
+        (D3, "r1"),
+        (D3, "r2"),
+    }  # who refused it later is still told
+    carry_out(a_run(environment, "r3", (D3,)))
+    maintain(environment)
+    assert keys(environment, CheckResult.TABLE) == {(D3, "r3")}

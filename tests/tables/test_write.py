@@ -16,7 +16,8 @@ from pyiceberg.table import Table
 from exp_platform.config.environment import Environment
 from exp_platform.tables.catalog import open_catalog, table
 from exp_platform.tables.files import task_writer
-from exp_platform.tables.write import delete_rows, delete_superseded, replace_files, replace_rows
+from exp_platform.tables.selection import selection
+from exp_platform.tables.write import delete_rows, replace_files, replace_rows
 
 pytestmark = pytest.mark.e2e  # commit after commit, or Spark: longer than a unit test may take
 
@@ -70,16 +71,6 @@ def test_replacing_by_nothing_empties_the_key_only(catalog: Catalog) -> None:
     assert content(catalog) == [(LONG_B, "r1", D1)]
 
 
-def test_superseded_rows_go_for_the_rerun_days_only_and_killed_runs_with_them(catalog: Catalog) -> None:
-    add(catalog, LONG_A, "r1", D1, D2)
-    add(catalog, LONG_A, "killed", D2)
-    add(catalog, LONG_B, "r1", D2)
-    add(catalog, LONG_A, "r2", D2)
-    for _ in range(2):  # a retry finds nothing left to delete, and says nothing
-        delete_superseded(catalog, "did_results", LONG_A, [D2], "r2")
-    assert content(catalog) == [(LONG_A, "r1", D1), (LONG_A, "r2", D2), (LONG_B, "r1", D2)]
-
-
 def test_a_row_of_another_experiment_cannot_be_written_under_this_ones_key(catalog: Catalog) -> None:
     with pytest.raises(ValueError, match="experiment_id: found 'exp_b', the rows to replace have 'exp_a'"):
         replace_rows(catalog, "did_results", {"experiment_id": "exp_a"}, [{"experiment_id": "exp_b"}], "r1")
@@ -116,19 +107,22 @@ def rewrites(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return seen
 
 
-def test_a_rerun_drops_whole_files_and_rewrites_none(
+def test_the_rows_of_a_run_go_as_whole_files_and_of_no_other_is_any_rewritten(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rewritten = rewrites(monkeypatch)
     for run in ("r1", "r2"):
         for experiment_id in (LONG_A, LONG_B):
-            add(catalog, experiment_id, run, D1)
-            delete_superseded(catalog, "did_results", experiment_id, [D1], run)
+            add(catalog, experiment_id, run, D1, D2)
+    delete_rows(catalog, "did_results", selection({"experiment_id": LONG_A, "run_id": "r1"}), "r3")
     assert rewritten == []
-    add(catalog, LONG_A, "r3", D1, D2)
-    add(catalog, LONG_A, "r4", D2)
-    delete_superseded(catalog, "did_results", LONG_A, [D2], "r4")  # one of two days of a file: now it must
+    day = selection({"experiment_id": LONG_A, "as_of_date": D2})
+    delete_rows(catalog, "did_results", day, "r3")  # one of two days of a file: now it must
     assert rewritten == ["did_results"]
+    assert content(catalog) == [
+        (LONG_A, "r2", D1),
+        *((LONG_B, run, day) for run in ("r1", "r2") for day in (D1, D2)),
+    ]
 
 
 def test_a_commit_that_meets_another_is_planned_again(

@@ -6,10 +6,11 @@ import sys
 from datetime import UTC, date, datetime
 
 import pyarrow as pa
+from pyiceberg.expressions import And, EqualTo, LessThan
 
 from exp_platform.tables.catalog import open_catalog
 from exp_platform.tables.files import task_writer
-from exp_platform.tables.write import delete_superseded, replace_files, replace_rows
+from exp_platform.tables.write import delete_rows, replace_files, replace_rows
 
 experiment_id, times = sys.argv[1], int(sys.argv[2])
 catalog = open_catalog()
@@ -24,4 +25,7 @@ for n in range(times):
     replace_files(catalog, "exposures", experiment_id, [path], run_id)
     row = {"as_of_date": day, "metric_id": "m", "status": "OK", "estimate": float(n)}
     replace_rows(catalog, "did_results", {"experiment_id": experiment_id, "run_id": run_id}, [row], run_id)
-    delete_superseded(catalog, "did_results", experiment_id, [day], run_id)
+    earlier = And(
+        EqualTo("experiment_id", experiment_id), EqualTo("as_of_date", day), LessThan("run_id", run_id)
+    )
+    delete_rows(catalog, "did_results", earlier, run_id)

@@ -1,8 +1,8 @@
 """Stage decision: decides every as_of date of the run and commits the run's results.
 
 The order of the commits is what makes a run visible all at once: the new rows, which nobody reads yet; then the
-`decisions` rows, which make them the ones that count; then the end of the rows they supersede. A retry does all of
-it again, and a rerun finishes what a killed run left.
+`decisions` rows, which make them the ones that count. A retry does all of it again. What no row of `decisions` names any
+more, maintenance takes away.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from exp_platform.config.environment import load_environment
 from exp_platform.decision import Decision, decide
 from exp_platform.errors import DataError
 from exp_platform.json_file import write_json
-from exp_platform.results.reader import Results
 from exp_platform.stages.analyse import rows_path
 from exp_platform.stages.graph import stages_of
 from exp_platform.stages.quality import read_checks
@@ -35,7 +34,7 @@ from exp_platform.tables.audit import record
 from exp_platform.tables.catalog import open_catalog
 from exp_platform.tables.schemas import RESULT_TABLES
 from exp_platform.tables.selection import selection
-from exp_platform.tables.write import delete_rows, delete_superseded, replace_rows
+from exp_platform.tables.write import delete_rows, replace_rows
 
 TableRows = dict[str, list[dict[str, Any]]]
 
@@ -118,12 +117,8 @@ def _commit(run: Run, results: TableRows, decisions: Sequence[dict[str, Any]]) -
         _replace_rows_of_run(catalog, name, run, [{**row, **stamp} for row in results[name]])
     days = [row["as_of_date"] for row in decisions]
     key = {"experiment_id": run.experiment.id, "as_of_date": days}
-    decided = Results(environment).runs(run.experiment.id)
-    replaced = [run_id for day, run_id in decided.items() if day in days]
-    snapshot = replace_rows(catalog, "decisions", key, [{**row, **stamp} for row in decisions], run.run_id)
-    for name in RESULT_TABLES:
-        delete_superseded(catalog, name, run.experiment.id, days, run.run_id, replaced)
-    return snapshot
+    # From here on these rows count, and no others of their days.
+    return replace_rows(catalog, "decisions", key, [{**row, **stamp} for row in decisions], run.run_id)
 
 
 def _replace_rows_of_run(catalog: Catalog, name: str, run: Run, rows: list[dict[str, Any]]) -> None:

@@ -22,6 +22,7 @@ from pyiceberg.table.snapshots import Snapshot
 from exp_platform.config.environment import Environment, load_environment
 from exp_platform.errors import DataError, LeaseError
 from exp_platform.tables.catalog import open_catalog, table
+from exp_platform.tables.damage import DamagedTableError, naming_damage
 from exp_platform.tables.erasure import drop_history
 from exp_platform.tables.fence import fenced
 from exp_platform.tables.files import writer_of
@@ -33,6 +34,7 @@ from exp_platform.tables.quarantine import delete_old, named_files, own_files, p
 from exp_platform.tables.retention import AGED, delete_aged
 from exp_platform.tables.schemas import RESULT_TABLES, TABLES
 from exp_platform.tables.selection import selection
+from exp_platform.tables.superseded import delete_superseded
 from exp_platform.tables.write import ChangedMeanwhileError, again, replace_files, replace_rows
 
 KEEP = timedelta(days=3)
@@ -47,6 +49,7 @@ _RUN_ID = "maintenance"
 class Maintained:
     """What was done; `busy` experiments were left out because a run of theirs was under way."""
 
+    superseded: int = 0  # result rows of days that another run has decided since
     compacted: int = 0  # partitions
     expired: int = 0  # snapshots
     quarantined: int = 0  # files that no snapshot names
@@ -56,7 +59,7 @@ class Maintained:
     leftovers: int = 0  # files and folders that killed processes left half-written
     aged: tuple[str, ...] = ()  # experiments whose rows of single users went by the rule of retention
     busy: tuple[str, ...] = ()
-    # Tables whose files were left alone; `exp doctor` says what is wrong with them
+    # Tables, and results of experiments, whose files were left alone; `exp doctor` says what is wrong with them
     damaged: tuple[str, ...] = ()
 
 
@@ -76,7 +79,7 @@ def maintain(
     now: datetime | None = None,
     force: bool = False,
 ) -> Maintained:
-    """Compact, expire snapshots older than `keep`, quarantine files that are older and not needed, remove such runs.
+    """Delete superseded result rows, compact, expire snapshots older than `keep`, quarantine files that are older and not needed, remove such runs.
 
     What has been in quarantine for `keep` is deleted. Raises DataError, before anything is changed, where the catalog
     seems to have lost the names of files that are in use; `force` says that those may go.
@@ -88,7 +91,7 @@ def maintain(
     if not force:
         _refuse_a_doubtful_catalog(environment, catalog, before)
     aged = delete_aged(environment, catalog, now)
-    compacted, busy = 0, list(aged.busy)
+    superseded, compacted, busy, damaged = 0, 0, list(aged.busy), []
     for row in table(catalog, "experiment_registry").scan().to_arrow().to_pylist():
         lease = Lease(row["experiment_id"], f"{_RUN_ID} on {this_process()}", environment)
         try:
@@ -98,6 +101,7 @@ def maintain(
             continue
         try:
             with beating(lease, lost=lambda: None), fenced(lease):  # who has lost it commits nothing
+                superseded += delete_superseded(catalog, row["experiment_id"], _RUN_ID)
                 allowed = MAX_FILES if row["published_at"] >= before else 1
                 compacted += sum(
                     _compact(catalog, name, row["experiment_id"], allowed)
@@ -106,6 +110,8 @@ def maintain(
                 follow_the_head(catalog, row["experiment_id"])
         except LeaseError:
             busy.append(row["experiment_id"])
+        except DamagedTableError:
+            damaged.append(f"results of {row['experiment_id']}")
         finally:
             lease.release()
     if aged.deleted:
@@ -113,6 +119,7 @@ def maintain(
     expired = _expire(catalog, before)
     cleared = [_clear(environment, catalog, name, before, now) for name in TABLES]
     return Maintained(
+        superseded=superseded,
         compacted=compacted,
         expired=expired,
         quarantined=sum(one.quarantined for one in cleared),
@@ -122,18 +129,20 @@ def maintain(
         leftovers=remove_leftovers(environment, before),
         aged=aged.deleted,
         busy=tuple(dict.fromkeys(busy)),
-        damaged=tuple(name for name, one in zip(TABLES, cleared, strict=True) if one.damaged),
+        damaged=(*damaged, *(name for name, one in zip(TABLES, cleared, strict=True) if one.damaged)),
     )
 
 
 def _compact(catalog: Catalog, name: str, experiment_id: str, allowed: int) -> bool:
     """Make one file of more than are allowed of an experiment, or leave them where somebody changes them all the same."""
-    source = table(catalog, name)
-    scan = source.scan(selection({"experiment_id": experiment_id}))
+    source, mine = table(catalog, name), selection({"experiment_id": experiment_id})
+    scan = source.scan(mine)
     files = [task.file.file_path for task in scan.plan_files()]
     if len(files) <= allowed:
         return False
-    path = writer_of(source, experiment_id, _RUN_ID).write(0, scan.to_arrow())
+    with naming_damage(catalog, name, mine):
+        rows = scan.to_arrow()
+    path = writer_of(source, experiment_id, _RUN_ID).write(0, rows)
     try:
         replace_files(catalog, name, experiment_id, [path], _RUN_ID, instead_of=files)
     except ChangedMeanwhileError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import reduce
 from typing import Any
 
@@ -13,8 +13,6 @@ from pyiceberg.expressions import AlwaysTrue, BooleanExpression
 _equal_to: Any = expressions.EqualTo
 _in: Any = expressions.In
 _and: Any = expressions.And
-_or: Any = expressions.Or
-_less_than: Any = expressions.LessThan
 
 
 def selection(where: Mapping[str, Any]) -> BooleanExpression:
@@ -24,12 +22,4 @@ def selection(where: Mapping[str, Any]) -> BooleanExpression:
         for column, value in where.items()
     ]
     chosen: BooleanExpression = reduce(_and, terms, AlwaysTrue())
-    return chosen
-
-
-def superseded(among: BooleanExpression, run_id: str, named: Sequence[str]) -> BooleanExpression:
-    """Of some rows those of runs that began before this one, by their ids, or that are named; never its own."""
-    earlier: BooleanExpression = _less_than("run_id", run_id)
-    others = [name for name in named if name != run_id]
-    chosen: BooleanExpression = _and(among, _or(earlier, _in("run_id", others)) if others else earlier)
     return chosen

@@ -7,7 +7,6 @@ again on the table's newest state. Doing the same write twice gives the same tab
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import date
 from typing import Any
 
 import pyarrow as pa
@@ -26,7 +25,7 @@ from exp_platform.tables.catalog import stays, table
 from exp_platform.tables.damage import naming_damage
 from exp_platform.tables.files import writer_of
 from exp_platform.tables.schemas import arrow_schema
-from exp_platform.tables.selection import selection, superseded
+from exp_platform.tables.selection import selection
 
 
 class ChangedMeanwhileError(ExpPlatformError):
@@ -108,22 +107,6 @@ def delete_rows(catalog: Catalog, table_name: str, where: BooleanExpression, run
                     change.delete(where, snapshot_properties={"run_id": run_id})
 
     attempt()
-
-
-def delete_superseded(
-    catalog: Catalog,
-    table_name: str,
-    experiment_id: str,
-    as_of_dates: Sequence[date],
-    run_id: str,
-    replaced: Sequence[str] = (),
-) -> None:
-    """Delete the rows that runs before `run_id` left for these as_of dates, killed runs' among them, and those of `replaced`.
-
-    Run ids sort by time, so whatever a newer run has written stays.
-    """
-    days = selection({"experiment_id": experiment_id, "as_of_date": list(as_of_dates)})
-    delete_rows(catalog, table_name, superseded(days, run_id, replaced), run_id)
 
 
 def _within(where: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
