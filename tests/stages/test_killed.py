@@ -174,7 +174,7 @@ def test_maintenance_clears_what_a_killed_run_left_once_another_has_decided(
     commits_left.clear()
     assert Results(environment).rows(ResultRow, "exp_a") == []
     carry_out(a_run(environment, "r2", (D3,)))
-    assert maintain(environment).compacted > 0
+    assert maintain(environment).superseded > 0
     for name in RESULT_TABLES:
         rows = table(open_catalog(environment), name).scan().to_arrow().to_pylist()
         assert {row["run_id"] for row in rows} == {"r2"}, name
