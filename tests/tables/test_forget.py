@@ -187,3 +187,14 @@ def test_only_the_users_own_mentions_are_taken_out_of_messages() -> None:
     assert short.removed("'1' has 1 of 10 exposures") == "'(forgotten)' has 1 of 10 exposures"
     long = Mentions(("x" * 60,))
     assert long.removed(f"'{'x' * 40}' is 'y' there") == "'(forgotten)' is 'y' there"
+
+
+def test_rows_that_a_rerun_has_superseded_name_the_user_no_more_either(environment: Environment) -> None:
+    state_with_history(environment)
+    carry_out(a_run(environment, "r5", (D3,)))
+    assert (
+        "r2"
+        in table(open_catalog(environment), "data_quality_results").scan().to_arrow()["run_id"].to_pylist()
+    )
+    assert forget(environment, GONE).remaining == ()
+    assert files_with(environment.state_dir, GONE) == []
