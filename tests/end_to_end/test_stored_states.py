@@ -131,7 +131,8 @@ def test_it_is_maintained_backed_up_and_repaired(older: Installation, tmp_path: 
     lose_the_catalog(older.environment)
     repair(older.environment)
     forget_connections()
-    assert {name: sorted(map(str, found)) for name, found in rows(older, *names).items()} == before
+    # Of tables that the older version had: the others are there since, and empty
+    assert {name: sorted(map(str, found)) for name, found in rows(older, *before).items()} == before
     assert faults_of(older.environment) == []
 
 
