@@ -24,6 +24,12 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     item.add_marker("e2e")
 
 
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    """An installation without experiments, for the tests of one file."""
+    return Installation(tmp_path_factory.mktemp("place"))
+
+
 @pytest.fixture(scope="session")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Installation:
     """`exp_checkout_button_001` run once, by a shell that hides nothing. Tests only read what is stored here."""

@@ -7,28 +7,15 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
-import yaml
 
-from end_to_end.installation import DATA, Installation, shipped
+from end_to_end.field import FIELD, NEEDED, spec_of
+from end_to_end.installation import Installation, shipped
 from exp_platform.pipelines.runner import StageFailedError
 
-FIELD = DATA / "field"
-pytestmark = pytest.mark.skipif(not FIELD.is_dir(), reason=f"the field data are not in {FIELD}")
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Installation:
-    return Installation(tmp_path_factory.mktemp("field"))
-
-
-def spec_of(place: Installation, name: str, **source: Any) -> str:
-    """The spec of the field, perhaps with other keys of its source; its id."""
-    written = yaml.safe_load((FIELD / name / f"{name}.yaml").read_text().replace("${FIELD_DIR}", str(FIELD)))
-    return place.spec(**{**written, "source": {**written["source"], **source}})
+pytestmark = NEEDED
 
 
 def refused(place: Installation, name: str) -> str:

@@ -13,22 +13,12 @@ import pandas as pd
 import pytest
 import yaml
 
-from end_to_end.installation import DATA, Installation
+from end_to_end.field import FIELD, NEEDED, spec_of
+from end_to_end.installation import Installation
 from exp_platform.pipelines.runner import StageFailedError
 
-FIELD = DATA / "field"
-pytestmark = pytest.mark.skipif(not FIELD.is_dir(), reason=f"the field data are not in {FIELD}")
+pytestmark = NEEDED
 START, END = pd.Timestamp("2026-03-02", tz="UTC"), pd.Timestamp("2026-03-16", tz="UTC")
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Installation:
-    return Installation(tmp_path_factory.mktemp("matching"))
-
-
-def spec_of(place: Installation, name: str, **source: Any) -> str:
-    written = yaml.safe_load((FIELD / name / f"{name}.yaml").read_text().replace("${FIELD_DIR}", str(FIELD)))
-    return place.spec(**{**written, "source": {**written["source"], **source}})
 
 
 def decided(place: Installation, name: str) -> dict[str, Any]:

@@ -19,17 +19,12 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from end_to_end.installation import DATA, Installation
+from end_to_end.field import FIELD, NEEDED, written
+from end_to_end.installation import Installation
 from exp_platform.pipelines.runner import Outcome, StageFailedError
 from exp_platform.tables.catalog import open_catalog
 
-FIELD = DATA / "field"
-pytestmark = pytest.mark.skipif(not FIELD.is_dir(), reason=f"the field data are not in {FIELD}")
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Installation:
-    return Installation(tmp_path_factory.mktemp("field"))
+pytestmark = NEEDED
 
 
 class Case:
@@ -37,8 +32,7 @@ class Case:
 
     def __init__(self, place: Installation, name: str, new_id: str | None = None) -> None:
         self.place, self.name = place, name
-        written = (FIELD / name / f"{name}.yaml").read_text().replace("${FIELD_DIR}", str(FIELD))
-        self.spec: dict[str, Any] = {**yaml.safe_load(written), "id": new_id or name}
+        self.spec: dict[str, Any] = {**written(name), "id": new_id or name}
         self.exposures = pq.read_table(FIELD / name / "exposures.parquet")
         outcomes = FIELD / name / "outcomes"
         files = (

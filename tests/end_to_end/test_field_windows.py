@@ -10,23 +10,18 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
 from scipy import stats
 
-from end_to_end.installation import DATA, Installation
+from end_to_end.field import FIELD, NEEDED, spec_of
+from end_to_end.installation import Installation
 
-FIELD = DATA / "field"
-pytestmark = pytest.mark.skipif(not FIELD.is_dir(), reason=f"the field data are not in {FIELD}")
+pytestmark = NEEDED
 DAYS = pd.Timedelta(days=1)
 
 
 def run(tmp_path: Path, name: str) -> Installation:
     place = Installation(tmp_path)
-    place.run(
-        place.spec(
-            **yaml.safe_load((FIELD / name / f"{name}.yaml").read_text().replace("${FIELD_DIR}", str(FIELD)))
-        )
-    )
+    place.run(spec_of(place, name))
     return place
 
 

@@ -33,6 +33,15 @@ def experiment(tmp_path: Path) -> Experiment:
     return of_files(tmp_path)
 
 
+def at_a_later_end(experiment: Experiment, environment: Environment) -> Run:
+    """A run of the last day of a window that has been moved, beyond the one that the experiment was decided at."""
+    end = date(2025, 3, 28)
+    longer = replace(experiment, window=Window(experiment.window.start, end))
+    run = start_run(longer, environment, as_of_dates=[end]).run
+    assert run is not None
+    return run
+
+
 def test_the_default_day_is_the_last_one_complete_where_the_experiment_is(experiment: Experiment) -> None:
     tokyo = replace(experiment, window=Window(date(2025, 3, 1), date(2025, 3, 14), "Asia/Tokyo"))
     late_evening_in_utc = datetime(2025, 3, 9, 15, 0, tzinfo=UTC)  # 10 March 00:00 in Tokyo
@@ -96,9 +105,7 @@ def test_a_run_that_an_older_version_froze_remembers_what_was_read(
 ) -> None:
     """It had that within the experiment; one that begins before an upgrade would forget its test and take it again."""
     store(environment, start_run(experiment, environment, as_of_dates=[D3]))
-    longer = replace(experiment, window=Window(date(2025, 3, 1), date(2025, 3, 28)))
-    run = start_run(longer, environment, as_of_dates=[date(2025, 3, 28)]).run
-    assert run is not None
+    run = at_a_later_end(experiment, environment)
     assert run.state.moved
     frozen = run.path / "run.json"
     data = json.loads(frozen.read_text())
@@ -209,9 +216,7 @@ def test_an_end_moved_after_the_result_was_read_gives_no_second_fixed_horizon_te
     same_plan = start_run(experiment, environment, as_of_dates=[D3], force=True).run
     assert same_plan is not None
     assert not same_plan.state.moved
-    longer = replace(experiment, window=Window(date(2025, 3, 1), date(2025, 3, 28)))
-    extended = start_run(longer, environment, as_of_dates=[date(2025, 3, 28)]).run
-    assert extended is not None
+    extended = at_a_later_end(experiment, environment)
     assert extended.state.moved
     assert [c.key for c in extended.state.changes] == ["window.end", "planned decision date"]
 
@@ -220,9 +225,7 @@ def test_an_end_moved_before_the_old_one_has_come_is_told_too(
     environment: Environment, experiment: Experiment
 ) -> None:
     store(environment, start_run(experiment, environment, as_of_dates=[D1]))
-    longer = replace(experiment, window=Window(date(2025, 3, 1), date(2025, 3, 28)))
-    extended = start_run(longer, environment, as_of_dates=[date(2025, 3, 28)]).run
-    assert extended is not None
+    extended = at_a_later_end(experiment, environment)
     assert extended.state.moved, "what was seen by then may have moved it"
     back = start_run(experiment, environment, as_of_dates=[D3]).run
     assert back is not None

@@ -12,7 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from exp_platform.stats.intervals import Interval
-from exp_platform.stats.proportions import Count, inverse_relative, score
+from exp_platform.stats.proportions import Count, Score, inverse_relative, score
 
 VALUES = Path(__file__).parents[1] / "references" / "proportions" / "values.json"
 CASES = [c for c in json.loads(VALUES.read_text()) if c["test"] == "score"]
@@ -61,13 +61,18 @@ def test_published_values() -> None:
     assert found.statistic == pytest.approx(found.estimate / found.standard_error, rel=1e-15)
 
 
+def scored(control: Count, treatment: Count) -> Score:
+    """The test, of counts in which something varies."""
+    assume(0 < control.successes + treatment.successes < control.n + treatment.n)
+    return score(control, treatment)
+
+
 @PROPERTY
 @given(counts(), counts(), st.floats(0.5, 0.9999))
 def test_p_value_and_both_intervals_say_the_same_of_no_effect(
     control: Count, treatment: Count, level: float
 ) -> None:
-    assume(0 < control.successes + treatment.successes < control.n + treatment.n)
-    found = score(control, treatment)
+    found = scored(control, treatment)
     assume(abs(found.p_value / (1 - level) - 1) > 1e-9)
     rejects = found.p_value < 1 - level
     for low, high in (found.interval(level), found.relative_interval(level)):
@@ -79,8 +84,7 @@ def test_p_value_and_both_intervals_say_the_same_of_no_effect(
 def test_intervals_are_ordered_hold_the_estimate_and_stay_in_range(
     control: Count, treatment: Count, level: float
 ) -> None:
-    assume(0 < control.successes + treatment.successes < control.n + treatment.n)
-    found = score(control, treatment)
+    found = scored(control, treatment)
     low, high = found.interval(level)
     assert -1 <= low <= found.estimate <= high <= 1
     assert low < high
@@ -98,8 +102,7 @@ def test_intervals_are_ordered_hold_the_estimate_and_stay_in_range(
 def test_relabelling_the_arms_flips_the_difference_and_inverts_the_ratio(
     control: Count, treatment: Count, level: float
 ) -> None:
-    assume(0 < control.successes + treatment.successes < control.n + treatment.n)
-    found, other = score(control, treatment), score(treatment, control)
+    found, other = scored(control, treatment), score(treatment, control)
     assert (other.estimate, other.p_value) == (-found.estimate, found.p_value)
     low, high = found.interval(level)
     assert other.interval(level) == Interval(-high, -low)
@@ -116,8 +119,7 @@ def test_relabelling_the_arms_flips_the_difference_and_inverts_the_ratio(
 def test_counting_failures_instead_of_successes_flips_the_difference(
     control: Count, treatment: Count, level: float
 ) -> None:
-    assume(0 < control.successes + treatment.successes < control.n + treatment.n)
-    low, high = score(control, treatment).interval(level)
+    low, high = scored(control, treatment).interval(level)
     flipped = score(control.flipped, treatment.flipped).interval(level)
     assert (flipped.low, flipped.high) == (
         pytest.approx(-high, rel=1e-9, abs=1e-15),
