@@ -19,9 +19,7 @@ PACKAGE = project_root() / "include" / exp_platform.__name__
 KNOW_KINDS = {"config/kinds.py", "analyses/estimators.py", "config/spec_flat.py"}
 # Words that are kinds' names and mean something else there.
 OTHER_MEANINGS = {
-    "config/spec_checks.py": {"count"},  # what a measure adds up
-    "config/spec_metrics.py": {"count"},
-    "kernels/matching.py": {"count"},
+    "config/spec_metrics.py": {"count"},  # what a measure adds up
     "kernels/user_values.py": {"count"},
     "report/sections.py": {"mean"},  # a column
     "results/reader.py": {"mean"},

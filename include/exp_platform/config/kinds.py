@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Agg = Literal["sum", "count", "any"]
+COUNTING: frozenset[Agg] = frozenset(
+    {"count"}
+)  # what counts rows, of which a table of units has one per user
 Test = Literal["welch", "score"]
 
 

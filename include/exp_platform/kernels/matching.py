@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from exp_platform.config.experiment import Experiment
+from exp_platform.config.kinds import COUNTING
 from exp_platform.kernels.local_days import DAY, Ints, by_date
 from exp_platform.kernels.measured import MAX_EXAMPLES, SPELLED, Counts
 from exp_platform.kernels.users import Users
@@ -92,7 +93,7 @@ def conversions(experiment: Experiment) -> list[str]:
         for metric in experiment.metrics
         if metric.window.start == 0
         for m in metric.measures
-        if m.agg != "count"
+        if m.agg not in COUNTING
     ]
     return sorted({m.event for m in measures})
 
