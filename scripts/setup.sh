@@ -87,7 +87,7 @@ fi
 # --- archives that halve Spark's start
 mkdir -p "$jars/conf"
 wanted=$({ printf '%s\n' "$java_version" "$PWD"; ls -l "$jars"/*.jar; grep -h '^pyspark' requirements.txt
-    cat include/exp_platform/spark/training.py; } | checksum)
+    cat include/exp_platform/spark/{archive,training}.py; } | checksum)
 if ! current "$jars/.stamp-archives" "$wanted"; then
     say "preparing Spark to start fast (half a minute)"
     if $python -m exp_platform.spark.archive </dev/null >/dev/null; then

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import NamedTuple
 
-from scipy import special
-
 from exp_platform.aggregates import DailyRow
 from exp_platform.config.metrics import Metric, Role
 from exp_platform.config.sources import UnitsSource
 from exp_platform.decision.evidence import Case
 from exp_platform.decision.model import Reason
+from exp_platform.stats import special
 
 ONE_DAY = timedelta(days=1)
 LATEST_DAYS = 7  # that may be missing

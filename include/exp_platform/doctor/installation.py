@@ -20,7 +20,7 @@ from exp_platform.config.environment import Environment, jars_dir, project_root
 from exp_platform.doctor.finding import Finding, fault, ok, warning
 from exp_platform.private_files import open_to_others
 from exp_platform.spark.jar_checksums import wrong
-from exp_platform.spark.submit import DRIVER_ARCHIVE, LAUNCHER_ARCHIVE
+from exp_platform.spark.submit import ARCHIVES
 
 _PYTHONS = ((3, 11), (3, 13))  # the oldest and the newest
 _JAVAS = (17, 21)
@@ -121,7 +121,7 @@ def jars(environment: Environment) -> Iterator[Finding]:
             yield fault(
                 "jars", f"{jar}: damaged, or not the file of this version", f"{remedy}, which replaces it"
             )
-    slow = [name for name in (LAUNCHER_ARCHIVE, DRIVER_ARCHIVE) if not (folder / name).is_file()]
+    slow = [name for name in ARCHIVES if not (folder / name).is_file()]
     if slow:
         yield warning("jars", f"{', '.join(slow)} missing: stages start seconds later", "make setup")
     needs_more = environment.uses_s3 or environment.catalog.kind == "postgres"

@@ -21,7 +21,9 @@ from exp_platform.config.environment import SECRET, Environment, jars_dir, proje
 from exp_platform.errors import ConfigError
 
 LAUNCHER_ARCHIVE = "cds-launcher.jsa"  # of the JVM that spark-submit starts to work out the real command
-DRIVER_ARCHIVE = "cds-driver.jsa"  # of the driver
+DRIVER_ARCHIVE = "cds-driver.jsa"  # of a driver with a session
+BARE_ARCHIVE = "cds-bare.jsa"  # of one without, which maps a seventh as much
+ARCHIVES = (LAUNCHER_ARCHIVE, DRIVER_ARCHIVE, BARE_ARCHIVE)
 
 _REQUIRED_JARS = ("iceberg-spark-runtime-*.jar",)
 # Quick to start, slower at its peak: right for seconds of work. For hours of it, override
@@ -53,6 +55,8 @@ def submit_environment() -> dict[str, str]:
         "SPARK_LAUNCHER_OPTS": " ".join(option for option in launcher if " " not in option),
         # Last on the class path, so that the archive of a driver without them fits one with them.
         "SPARK_DIST_CLASSPATH": os.pathsep.join(map(str, _cluster_jars())),
+        # It looks for them in what each of some 270 installed packages declares; whoever has one sets this to "".
+        "PYDANTIC_DISABLE_PLUGINS": "__all__",
     }
     return {key: os.environ.get(key, value) for key, value in defaults.items()} | {
         "PYSPARK_PYTHON": sys.executable
@@ -68,8 +72,9 @@ def submit_properties(environment: Environment, *, session: bool) -> Path:
     environment.prepare()
     folder = environment.state_dir / "spark"
     path = folder / f"{environment.name}-{'session' if session else 'python'}.properties"
-    properties = driver_properties(environment)
-    properties |= session_properties(environment) if session else {"spark.driver.memory": _NO_SESSION_MEMORY}
+    properties = driver_properties(environment, session=session)
+    if session:
+        properties |= session_properties(environment)
     # Secrets stay in the process's environment, from which `build_spark_session` takes them.
     properties = {key: value for key, value in properties.items() if not re.search(SECRET, key)}
     text = "".join(f"{key}={_escaped(value)}\n" for key, value in sorted(properties.items()))
@@ -81,19 +86,19 @@ def submit_properties(environment: Environment, *, session: bool) -> Path:
     return path
 
 
-def driver_properties(environment: Environment) -> dict[str, str]:
+def driver_properties(environment: Environment, *, session: bool = True) -> dict[str, str]:
     """What the driver's JVM must know when it starts: class path, memory, options, Python."""
     jars = _jars()
     options = [
         QUICK_START,
         "-Duser.timezone=UTC",
         _quoted(f"-Dlog4j2.configurationFile={project_root() / 'configs' / 'spark' / 'log4j2.properties'}"),
-        *map(_quoted, _archive_options(DRIVER_ARCHIVE)),
+        *map(_quoted, _archive_options(DRIVER_ARCHIVE if session else BARE_ARCHIVE)),
     ]
     return {
         "spark.driver.extraClassPath": os.pathsep.join(map(str, jars)),
         "spark.driver.extraJavaOptions": " ".join(options),
-        "spark.driver.memory": environment.spark.driver_memory,
+        "spark.driver.memory": environment.spark.driver_memory if session else _NO_SESSION_MEMORY,
         "spark.pyspark.python": sys.executable,
         "spark.pyspark.driver.python": sys.executable,
         "spark.ui.enabled": "false",

@@ -11,7 +11,6 @@ from typing import Any
 
 from exp_platform.config.analyses import NAMES
 from exp_platform.config.experiment import Experiment
-from exp_platform.config.locations import without_values
 from exp_platform.diagnosis import told
 from exp_platform.errors import ConfigError, DataError, bounded
 from exp_platform.private_files import keep_private
@@ -80,6 +79,10 @@ def _in_one_line(failure: Exception, stage: str, experiment: Experiment) -> str:
 
     Libraries quote paths and data: locations are told as the spec has them, and nothing is an order to a terminal.
     """
+    from exp_platform.config.locations import (
+        without_values,  # environments, which an analysis knows nothing of
+    )
+
     if meaning := told(failure):
         return without_values(_one_line(meaning), experiment)
     trace = without_values("".join(traceback.format_exception(failure)), experiment)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
-from scipy import special
-
 from exp_platform.checks import CheckResult
 from exp_platform.config.sources import EventsSource
 from exp_platform.kernels.matching import EARLIER_DAYS, SPANS
 from exp_platform.kernels.measured import SPELLED, Counts
 from exp_platform.stages.quality_evidence import Evidence, share
+from exp_platform.stats import special
 from exp_platform.stats.exact import proportions
 from exp_platform.stats.proportions import Count
 

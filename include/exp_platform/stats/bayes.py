@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from scipy import special
-
+from exp_platform.stats import special
 from exp_platform.stats.intervals import Interval, normal_critical
 
 

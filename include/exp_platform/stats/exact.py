@@ -7,8 +7,8 @@ from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import numpy as np
-from scipy import special
 
+from exp_platform.stats import special
 from exp_platform.stats.intervals import LN10, Interval, Tail, normal_critical
 from exp_platform.stats.moments import Array
 from exp_platform.stats.proportions import (

@@ -8,8 +8,8 @@ from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import numpy as np
-from scipy import special
 
+from exp_platform.stats import special
 from exp_platform.stats.intervals import normal_critical, normal_quantile
 from exp_platform.stats.moments import Array
 

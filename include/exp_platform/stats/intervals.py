@@ -7,7 +7,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from scipy import special
+
+from exp_platform.stats import special
 
 LN10 = math.log(10.0)
 UNDERFLOW = 1e-250  # below this tail the logarithm is computed by its own formula, not from p

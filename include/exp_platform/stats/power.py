@@ -10,8 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from scipy import special
-
+from exp_platform.stats import special
 from exp_platform.stats.intervals import normal_critical, t_critical
 from exp_platform.stats.quantile import LEVEL
 from exp_platform.stats.sequential import half_width

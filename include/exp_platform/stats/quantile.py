@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
+from exp_platform.stats import special
 from exp_platform.stats.arms import Arm
 from exp_platform.stats.intervals import normal_quantile
 from exp_platform.stats.rounding import is_rounding

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
-from scipy import special
 
+from exp_platform.stats import special
 from exp_platform.stats.intervals import LN10, chi2_sf
 from exp_platform.stats.moments import Array
 
@@ -77,8 +77,17 @@ def exact(counts: Sequence[int], shares: Sequence[float]) -> Srm:
         log_p = np.repeat(log_p, ways) + users * share - log_factorial[users]
         remaining = np.repeat(remaining, ways) - users
     log_p = log_p + remaining * planned_log[-1] - log_factorial[remaining]
-    tail = min(0.0, float(special.logsumexp(log_p[log_p <= seen + SAME])))
+    tail = min(0.0, _log_of_sum(log_p[log_p <= seen + SAME]))
     return Srm(_pearson(n, planned), len(n) - 1, math.exp(tail), tail / LN10, method="exact")
+
+
+def _log_of_sum(logs: Array) -> float:
+    """The log of the sum of positive numbers whose logs are given: `scipy.special.logsumexp` to the bit, without its imports."""
+    highest = logs.max()
+    is_highest = logs == highest
+    m = is_highest.sum(dtype=np.float64)
+    rest = np.exp(np.where(is_highest, -np.inf, logs) - highest).sum() / m
+    return float(np.log1p(rest) + np.log(m) + highest)
 
 
 def mismatch_in_periods(counts: Sequence[Sequence[int]], shares: Sequence[Sequence[float]]) -> Srm:
