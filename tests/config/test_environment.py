@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -10,6 +11,7 @@ import pytest
 from exp_platform.config.environment import Environment, load_environment
 from exp_platform.errors import ConfigError
 from exp_platform.spark.submit import (
+    ARCHIVES,
     driver_properties,
     session_properties,
     submit_environment,
@@ -170,6 +172,21 @@ def test_what_only_a_cluster_needs_comes_last_on_the_class_path(
     assert driver_properties(cluster)["spark.driver.extraClassPath"] == always
     assert submit_environment()["SPARK_DIST_CLASSPATH"] == cluster_only
     assert session_properties(cluster)["spark.executor.extraClassPath"] == f"{always}:{cluster_only}"
+
+
+def test_a_driver_without_a_session_maps_an_archive_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("iceberg-spark-runtime-1.jar", *ARCHIVES):
+        (tmp_path / name).touch()
+    monkeypatch.setenv("EXP_JARS_DIR", str(tmp_path))
+    environment = load_environment("embedded")
+    for session, archive in ((True, "cds-driver.jsa"), (False, "cds-bare.jsa")):
+        given = driver_properties(environment, session=session)["spark.driver.extraJavaOptions"]
+        assert re.findall(r"SharedArchiveFile=\S+/(\S+)", given) == [archive]
+        text = submit_properties(environment, session=session).read_text()
+        assert archive in text
+        assert ("spark.driver.memory=512m" in text) is not session
 
 
 def test_without_keys_the_clients_look_for_credentials_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
