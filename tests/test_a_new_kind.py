@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_ind
 
-from decision.cases import PASSED
+from decision.cases import PASSED, before_any_run
 from exp_platform.analyses.estimators import ESTIMATORS, Mean
 from exp_platform.analyses.planned import Expected
 from exp_platform.analyses.registry import analyse_all
@@ -19,7 +19,6 @@ from exp_platform.analyses.rows import ResultRow, Status
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.kinds import KINDS, MetricKind
 from exp_platform.config.loading import load_all
-from exp_platform.config.readings import NOTHING_READ
 from exp_platform.decision import decide
 from exp_platform.kernels.unit_days import EventDays
 from exp_platform.kernels.user_values import ADDENDS
@@ -132,7 +131,7 @@ def test_it_goes_from_spec_to_decision(regularity: None, tmp_path: Path) -> None
         assert found["cuped", "all"].estimate == pytest.approx(plain.estimate, abs=0.05)
         assert 0 < found["cuped", "all"].variance_reduction < 1
 
-        decision = decide(experiment, NOTHING_READ, day, rows, [PASSED])
+        decision = decide(experiment, before_any_run(experiment), rows, [PASSED])
         assert (decision.winner, decision.action) == ("treatment", "ship")
         assert decision.effect == pytest.approx(plain.estimate)
 

@@ -11,8 +11,9 @@ import pytest
 from scipy import special
 
 from analyses.simulated import BEFORE_END, END, aggregates, block, experiment, metric
+from decision.cases import before_any_run
 from exp_platform.aggregates import Aggregates
-from exp_platform.analyses import ab, bayes, cuped
+from exp_platform.analyses import ab, bayes, cuped, evidence
 from exp_platform.analyses.registry import analyse_all
 from exp_platform.analyses.rows import ResultRow, Row, Status
 from exp_platform.checks import CheckResult
@@ -40,7 +41,8 @@ def blocks_of(arms: dict[str, np.ndarray], metric_id: str = "orders") -> list[An
 
 def believed(spec: Experiment, day: Aggregates) -> list[Row]:
     """Its rows, made of those of the tests."""
-    return bayes.analyse(spec, day, NOTHING_READ, [*ab.analyse(spec, day), *cuped.analyse(spec, day)])
+    tested = [*ab.analyse(spec, day), *cuped.analyse(spec, day)]
+    return bayes.analyse(spec, day, NOTHING_READ, evidence.analyse(spec, day, NOTHING_READ, tested))
 
 
 def only(rows: list[Any]) -> ResultRow:
@@ -74,7 +76,7 @@ def test_it_never_decides() -> None:
     decisions = []
     for spec in (asked(), experiment(metric())):
         rows = analyse_all(spec, day)
-        decisions.append(decide(spec, NOTHING_READ, day, rows, [PASSED]))
+        decisions.append(decide(spec, before_any_run(spec), rows, [PASSED]))
     chance = only(believed(asked(), day)).chance_better
     assert chance is not None
     assert chance > 0.99

@@ -13,7 +13,6 @@ from scipy import stats
 from analyses.simulated import END, START, aggregates, block, experiment, metric
 from exp_platform.aggregates import Aggregates, DailyRow
 from exp_platform.analyses import ab, cuped, guardrails
-from exp_platform.analyses.family import look_number
 from exp_platform.analyses.planned import Expected, required_users
 from exp_platform.analyses.rows import ResultRow, Status
 from exp_platform.config.experiment import Experiment
@@ -62,7 +61,7 @@ def test_looks_are_the_declared_days_and_the_planned_decision_date() -> None:
     spec = plan()
     assert spec.decision_date == END + timedelta(days=1)
     assert NOTHING_READ.look_dates(spec) == (*LOOKS, spec.decision_date)
-    numbers = [look_number(spec, NOTHING_READ, START + timedelta(days=i)) for i in range(17)]
+    numbers = [NOTHING_READ.look_number(spec, START + timedelta(days=i)) for i in range(17)]
     assert numbers == [None] * 4 + [1] + [None] * 3 + [2] + [None] * 5 + [3, 3, 3]
 
 

@@ -12,13 +12,13 @@ from scipy import stats
 
 from analyses.simulated import aggregates, block, experiment, metric
 from exp_platform.aggregates import Aggregates, Pooled
-from exp_platform.analyses import ab, cuped, guardrails
+from exp_platform.analyses import ab, cuped, evidence, guardrails
 from exp_platform.analyses.rows import ResultRow, Status
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.metrics import Effect, Guardrail
 from exp_platform.config.plans import AnalysisPlan, DecisionPlan
 from exp_platform.config.readings import NOTHING_READ
-from exp_platform.decision.evidence import Case, findings
+from exp_platform.decision.findings import Case, findings
 
 PLAN = AnalysisPlan(strata=("tier",))
 LEVELS = {"free": 0.0, "plus": 4.0, "pro": 9.0}
@@ -182,8 +182,9 @@ def test_it_decides_and_judges_guardrails_where_it_is_declared() -> None:
     day = day_of(frame)
     rows = [*ab.analyse(spec, day), *cuped.analyse(spec, day), *guardrails.analyse(spec, day)]
     both = next(r for r in rows if isinstance(r, ResultRow) and r.method == "cuped_post_stratified")
-    (finding,) = findings(Case(spec, NOTHING_READ, day, tuple(rows)), (guarded,))
-    assert finding.row is both
+    read = tuple(evidence.analyse(spec, day, NOTHING_READ, rows))
+    (finding,) = findings(Case(spec, NOTHING_READ, read), (guarded,))
+    assert finding.row == replace(both, method=evidence.METHOD, estimated_by=both.method)
     judged = rows[-1]
     assert isinstance(judged, ResultRow)
     assert (judged.method, judged.standard_error) == ("guardrails", both.standard_error)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from analyses.ramped import STARTS, day_of, ramped, users_of
 from analyses.simulated import aggregates, metric
 from exp_platform.aggregates import ALL, Aggregates, Arrivals, Block, DailyRow
-from exp_platform.analyses import ab, bayes, cuped, did, guardrails, pretrends, segments, stability
+from exp_platform.analyses import ab, bayes, cuped, did, evidence, guardrails, pretrends, segments, stability
 from exp_platform.analyses.looks import at_look
 from exp_platform.analyses.planned import Expected, required_users
 from exp_platform.analyses.rows import DidRow, PretrendTestRow, ResultRow, Status
@@ -25,7 +25,7 @@ from exp_platform.config.experiment import Variant
 from exp_platform.config.metrics import DayWindow, Effect, Guardrail
 from exp_platform.config.plans import AnalysisPlan, DecisionPlan
 from exp_platform.config.readings import NOTHING_READ
-from exp_platform.decision.evidence import Case, findings
+from exp_platform.decision.findings import Case, findings
 from exp_platform.decision.runner_up import runner_up
 from exp_platform.stats.group_sequential import bounds, spent
 from exp_platform.stats.moments import Moments
@@ -93,7 +93,7 @@ def test_three_arms_weigh_periods_by_all_users_so_that_treatments_are_comparable
         assert row.estimate == near(fit.params.to_numpy() @ contrast(fit, weights, treatment))
     assert only(rows, treatment_id="t1").mean_control == only(rows, treatment_id="t2").mean_control
 
-    case = Case(spec, NOTHING_READ, day, tuple(rows))
+    case = Case(spec, NOTHING_READ, tuple(evidence.analyse(spec, day, NOTHING_READ, rows)))
     best, other = sorted(findings(case, case.primaries), key=lambda f: -f.improvement)
     assert best.treatment_id == "t2"
     assert runner_up(case, best, [best, other]) is None  # 0.2 ahead, though with fewer users of good days
@@ -194,7 +194,12 @@ def test_guardrails_segments_and_the_bayesian_reading_stand_on_the_same_effect()
     row = only(ab.analyse(spec, day))
     guarded = only(guardrails.analyse(spec, day), "guardrails")
     assert (guarded.estimate, guarded.verdict) == (row.estimate, "non_inferior")  # pooled: a proven breach
-    believed = only(bayes.analyse(spec, day, NOTHING_READ, ab.analyse(spec, day)), "bayes")
+    believed = only(
+        bayes.analyse(
+            spec, day, NOTHING_READ, evidence.analyse(spec, day, NOTHING_READ, ab.analyse(spec, day))
+        ),
+        "bayes",
+    )
     assert believed.estimate == pytest.approx(row.estimate, rel=1e-6, abs=0)
     for tier, users in frame.groupby("tier"):
         weights, fit = saturated(users)

@@ -30,7 +30,10 @@ def test_every_metric_arm_and_segment_value_gets_its_row() -> None:
     did = 20 * (1 + 28 + 1)  # the estimate, the event study of 28 days, the sensitivity
     stability = 20 * (14 + 1 + 1)  # the days, their trend, the test of cohorts, of which there are none
     segments = 400 + 20  # each value, and the joint test over all of them
-    assert len(rows) == 4 + 20 + 20 + did + 20 * 15 + segments + stability + 20
+    evidence = (
+        20 + 2 + 1
+    )  # what decides, the treatments against each other, the size of the one primary metric
+    assert len(rows) == 4 + 20 + 20 + did + 20 * 15 + segments + stability + evidence + 20
 
 
 def test_no_heavy_package_is_imported() -> None:

@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from analyses.simulated import aggregates, block, experiment, metric
-from decision.cases import PASSED, codes
+from decision.cases import PASSED, before_any_run, codes
 from exp_platform.aggregates import ALL, Aggregates, Block
 from exp_platform.analyses import ab, cuped, guardrails, segments
 from exp_platform.analyses.registry import analyse_all
@@ -20,7 +20,6 @@ from exp_platform.analyses.rows import ResultRow, Row, Status
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.metrics import Effect, Guardrail, Metric, Role
 from exp_platform.config.plans import AnalysisPlan, DecisionPlan, RelativeMethod
-from exp_platform.config.readings import NOTHING_READ
 from exp_platform.decision import decide
 from exp_platform.stats.moments import Moments
 
@@ -156,7 +155,7 @@ def test_no_decision_follows_the_choice(direction: int, mde: float, excluded: bo
 
 
 def decided(spec: Experiment, day: Aggregates) -> object:
-    return decide(spec, NOTHING_READ, day, analyse_all(spec, day), [PASSED])
+    return decide(spec, before_any_run(spec), analyse_all(spec, day), [PASSED])
 
 
 def test_a_log_of_two_signs_is_undefined_and_a_test_of_counts_keeps_its_own() -> None:

@@ -22,7 +22,7 @@ SECTIONS = PACKAGE / "report" / "templates" / "sections"
 DECLARED = PACKAGE / "config" / "analyses.py"
 # The same word for another thing: keys of the spec, the name of a quality check, of a table, of a chart's file.
 HOMONYMS = {
-    "analyses/rows.py": {"did_sensitivity"},
+    "analyses/rows.py": {"did_sensitivity", "late_days", "sample_sizes"},
     "report/memo.py": {"event_study"},
     "config/spec_checks.py": {"guardrails", "segments"},
     "stages/quality_checks.py": {"srm"},

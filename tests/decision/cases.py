@@ -11,11 +11,13 @@ import numpy as np
 
 from analyses.simulated import BEFORE_END, END, aggregates, block, experiment, metric
 from exp_platform.aggregates import Aggregates
+from exp_platform.analyses import evidence
+from exp_platform.analyses.readings import remembering
 from exp_platform.analyses.rows import ResultRow, Row, Status
 from exp_platform.checks import CheckResult
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.metrics import Effect, Guardrail, Metric, Role
-from exp_platform.config.readings import NOTHING_READ
+from exp_platform.config.readings import Memory, RunState
 from exp_platform.decision import Decision, decide
 
 __all__ = ["BEFORE_END", "END", "experiment", "metric"]  # imported by the tests from here
@@ -126,7 +128,14 @@ class Given:
         primary = next(m.id for m in self.spec.metrics if m.role is Role.PRIMARY)
         day = self.day or aggregates((block(primary, v, x) for v, x in values.items()), self.as_of)
         srm = [split(as_of=self.as_of)] if self.split is None else self.split
-        return decide(self.spec, NOTHING_READ, day, [*srm, *self.rows], self.checks, self.skipped)
+        state = before_any_run(self.spec)
+        rows = [*self.rows, *evidence.analyse(self.spec, day, state, self.rows)]
+        return decide(self.spec, state, [*srm, *rows], self.checks, self.skipped)
+
+
+def before_any_run(spec: Experiment) -> RunState:
+    """The state of a first run."""
+    return remembering(spec, Memory(), "", spec.decision_date)
 
 
 def codes(decision: Decision) -> list[str]:

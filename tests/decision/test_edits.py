@@ -56,7 +56,6 @@ class Runs:
         decision = decide(
             spec,
             state,
-            day,
             rows,
             [replace(PASSED, as_of_date=as_of, status="failed" if failed else "passed")],
         )
@@ -249,5 +248,9 @@ def test_other_defaults_of_a_new_version_of_the_platform_do_not_pass_for_an_edit
     assert edits_since(again, now, END) == (edit,)
     state = remembering(now, Memory(), "first", END, (edit,))
     day = aggregates([block(m.id, v, CONTROL) for m in SPEC.metrics for v in ("control", "t1")], as_of=END)
-    (text,) = [r.text for r in decide(now, state, day, [], [PASSED]).reasons if r.code == "SPEC_CHANGED"]
+    (text,) = [
+        r.text
+        for r in decide(now, state, analyse_all(now, day, state=state), [PASSED]).reasons
+        if r.code == "SPEC_CHANGED"
+    ]
     assert f"on {END} (the platform was upgraded too, and may have other defaults): hypothesis" in text

@@ -59,7 +59,7 @@ class Diary:
         day = aggregates(blocks, as_of=as_of)
         rows = analyse_all(spec, day, state=state)
         check = replace(PASSED, as_of_date=as_of, status="failed" if failed else "passed")
-        decision = decide(spec, state, day, rows, [check])
+        decision = decide(spec, state, rows, [check])
         self.memory = Decision.from_json(decision.to_json()).memory
         assert self.memory == decision.memory
         return decision

@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
 import pytest
 
 from analyses.simulated import BEFORE_END, END, aggregates, block, experiment, metric
-from decision.cases import PASSED, codes
+from decision.cases import PASSED, before_any_run, codes
 from exp_platform.aggregates import Aggregates
 from exp_platform.analyses.registry import analyse_all
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.metrics import Effect, Guardrail, Role
 from exp_platform.config.plans import DecisionPlan
-from exp_platform.config.readings import NOTHING_READ, Memory, Reading, RunState
+from exp_platform.config.readings import Memory, Reading, RunState
 from exp_platform.decision import Decision, decide
 
 GUARD = Guardrail(Effect(0.1, "relative"), "critical")
 
 # The test of an earlier end was taken, as of 7 March.
-READ_BEFORE = RunState(
-    Memory(readings=(Reading(True, date(2025, 3, 7), date(2025, 3, 8), "data"),)), moved=True
-)
+READ_BEFORE = Memory(readings=(Reading(True, date(2025, 3, 7), date(2025, 3, 8), "data"),))
 
 
-def through(spec: Experiment, day: Aggregates, state: RunState = NOTHING_READ) -> Decision:
-    return decide(spec, state, day, analyse_all(spec, day, state=state), [PASSED])
+def through(spec: Experiment, day: Aggregates, state: RunState | None = None) -> Decision:
+    state = state or before_any_run(spec)
+    return decide(spec, state, analyse_all(spec, day, state=state), [PASSED])
+
+
+def moved_after(spec: Experiment) -> RunState:
+    """The state of a spec whose end was moved after the test of an earlier one."""
+    return replace(before_any_run(spec), memory=READ_BEFORE, moved=True)
 
 
 def conversions(n: int, rate: float) -> np.ndarray:
@@ -118,7 +123,7 @@ def test_a_significant_p_after_the_end_was_moved_does_not_ship() -> None:
     spec = experiment(metric("buys", "proportion"))
     day = aggregates(block("buys", v, conversions(5000, p)) for v, p in (("control", 0.100), ("t1", 0.1155)))
     assert through(spec, day).action == "ship"
-    moved = through(spec, day, READ_BEFORE)
+    moved = through(spec, day, moved_after(spec))
     assert (moved.winner, moved.action, moved.final) == ("inconclusive", "extend", False)
     assert "FIXED_HORIZON_READ" in codes(moved)
     assert "BEFORE_PLANNED_END" not in codes(moved)
@@ -140,6 +145,6 @@ def test_an_interim_look_ships_what_another_day_only_shows() -> None:
     assert "NOT_A_LOOK" in codes(between)
     assert (last.action, last.look, last.final) == ("ship", 2, True)
     assert "LAST_LOOK" in codes(last)
-    moved = through(spec, aggregates(blocks, as_of=END), READ_BEFORE)
+    moved = through(spec, aggregates(blocks, as_of=END), moved_after(spec))
     assert (moved.action, moved.winner) == ("extend", "inconclusive")
     assert "FIXED_HORIZON_READ" in codes(moved)

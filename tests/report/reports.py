@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from analyses.simulated import END, aggregates, block, experiment, metric
+from decision.cases import before_any_run
 from exp_platform.analyses.registry import analyse_all
 from exp_platform.analyses.rows import (
     ResultRow,
@@ -17,7 +18,6 @@ from exp_platform.checks import CheckResult
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.metrics import Effect, Guardrail, Role
 from exp_platform.config.plans import RelativeMethod
-from exp_platform.config.readings import NOTHING_READ
 from exp_platform.decision import decide
 from exp_platform.report.content import Report
 from exp_platform.results.stored import StoredDecision
@@ -61,7 +61,7 @@ def report(
     ends = [END - timedelta(days=i) for i in reversed(range(days))]
     rows = {day: _rows(plan, blocks, day) for day in ends}
     last = aggregates(blocks, as_of=END)
-    decision = decide(plan, NOTHING_READ, last, rows[END], checks, skipped)
+    decision = decide(plan, before_any_run(plan), rows[END], checks, skipped)
     found = rows[END]
     return Report(
         experiment=plan,

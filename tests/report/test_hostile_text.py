@@ -284,7 +284,7 @@ def test_every_text_of_a_result_row_is_known_as_free_or_ours() -> None:
     """A column that is added later must be said to be free text, or to be made of the platform's own words."""
     ours = {
         "experiment_id", "run_id", "method", "metric_id", "metric_kind", "role", "treatment_id", "control_id", "test",
-        "correction", "coverage", "relative_kind", "slopes", "severity", "status", "always_valid_status",
+        "correction", "coverage", "relative_kind", "slopes", "severity", "status", "always_valid_status", "estimated_by",
     }  # fmt: skip
     texts = {f.name for f in fields(ResultRow) if re.match(r"str|Status", str(f.type))}
     assert texts - ours == set(FREE_OF_A_ROW)

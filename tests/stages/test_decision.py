@@ -8,11 +8,7 @@ from datetime import date
 
 from exp_platform.analyses.row_codec import read_rows
 from exp_platform.analyses.rows import (
-    DidRow,
-    DidSensitivityRow,
-    EventStudyRow,
-    PretrendDeltaRow,
-    PretrendTestRow,
+    ROW_TYPES,
     ResultRow,
 )
 from exp_platform.checks import CheckResult
@@ -20,12 +16,12 @@ from exp_platform.config.analyses import NAMES
 from exp_platform.config.environment import Environment
 from exp_platform.results.reader import Results
 from exp_platform.stages.analyse import rows_path
+from exp_platform.stages.decision import decided
 from exp_platform.stages.execute import execute
 from exp_platform.stages.run import Run
 from exp_platform.tables.catalog import open_catalog, table
 from exp_platform.tables.maintenance import maintain
-from exp_platform.tables.schemas import RESULT_TABLES
-from stages.frozen_runs import D1, D2, D3, a_run, an_experiment, carry_out
+from stages.frozen_runs import D1, D2, D3, FILLED, a_run, an_experiment, carry_out
 
 
 def keys(environment: Environment, name: str, experiment_id: str = "exp_a") -> set[tuple[date, str]]:
@@ -53,18 +49,21 @@ def test_every_row_that_the_analyses_left_is_stored_with_its_run(environment: En
     manifest = carry_out(run, "decision")
     results = Results(environment)
     left = [row for stage in NAMES for row in read_rows(rows_path(run, stage))]
-    stored = [
-        *results.rows(ResultRow, "exp_a"),
-        *results.rows(DidRow, "exp_a"),
-        *results.rows(EventStudyRow, "exp_a"),
-        *results.rows(DidSensitivityRow, "exp_a"),
-        *results.rows(PretrendDeltaRow, "exp_a"),
-        *results.rows(PretrendTestRow, "exp_a"),
-    ]
+    stored = [row for row_type in ROW_TYPES.values() for row in results.rows(row_type, "exp_a")]
     assert sorted(map(repr, stored)) == sorted(map(repr, left))
-    for name in RESULT_TABLES:
+    for name in FILLED:
         assert keys(environment, name) == {(D1, "r1"), (D3, "r1")}, name
     assert manifest.rows_in == len(left)
+
+
+def test_the_decisions_follow_from_what_the_tables_hold(environment: Environment) -> None:
+    """Of both days of a run, the second in memory of the first, from rows in any order."""
+    run = prepared(environment, "r1", (D1, D3))
+    carry_out(run, "decision")
+    results = Results(environment)
+    rows = [row for row_type in ROW_TYPES.values() for row in results.rows(row_type, "exp_a")]
+    again = decided(run, rows[::-1], results.rows(CheckResult, "exp_a"))
+    assert [d.to_json() for d in again] == [d.decision.to_json() for d in results.decisions("exp_a")]
 
 
 def test_the_decision_row_carries_what_its_numbers_can_be_traced_by(environment: Environment) -> None:
@@ -94,18 +93,18 @@ def test_the_decision_row_carries_what_its_numbers_can_be_traced_by(environment:
 def test_a_rerun_of_a_day_supersedes_that_day_and_no_other(environment: Environment) -> None:
     carry_out(a_run(environment, "r0", of=an_experiment("exp_b")))
     carry_out(a_run(environment, "r1", (D1, D2, D3), seed=1))
-    others = {name: content(environment, name, "exp_b") for name in RESULT_TABLES}
+    others = {name: content(environment, name, "exp_b") for name in FILLED}
     carry_out(a_run(environment, "r2", (D2,), seed=2))
     assert keys(environment, "decisions") == {(D1, "r1"), (D2, "r2"), (D3, "r1")}
     maintain(environment)
-    for name in (*RESULT_TABLES, "decisions"):
+    for name in (*FILLED, "decisions"):
         assert keys(environment, name) == {(D1, "r1"), (D2, "r2"), (D3, "r1")}, name
-    assert {name: content(environment, name, "exp_b") for name in RESULT_TABLES} == others
+    assert {name: content(environment, name, "exp_b") for name in FILLED} == others
 
 
 def test_two_equal_runs_leave_equal_tables(environment: Environment) -> None:
     carry_out(a_run(environment, "r1", (D1, D3)))
-    first = {name: content(environment, name) for name in (*RESULT_TABLES, "decisions")}
+    first = {name: content(environment, name) for name in (*FILLED, "decisions")}
     carry_out(a_run(environment, "r2", (D1, D3)))
     maintain(environment)
     assert {name: content(environment, name) for name in first} == first

@@ -133,6 +133,7 @@ def test_a_skipped_analysis_leaves_the_stored_rows_of_that_day(environment: Envi
         "publish",
         "srm",
         "cuped",
+        "evidence",
         "did",
         "pretrends",
         "segments",

@@ -26,8 +26,8 @@ from exp_platform.stages.run import Run
 from exp_platform.tables.catalog import open_catalog, table
 from exp_platform.tables.files import plan_buckets
 from exp_platform.tables.maintenance import maintain
-from exp_platform.tables.schemas import RESULT_TABLES, TABLES
-from stages.frozen_runs import D1, D3, a_run, carry_out
+from exp_platform.tables.schemas import TABLES
+from stages.frozen_runs import D1, D3, FILLED, a_run, carry_out
 
 pytestmark = pytest.mark.e2e  # with real commits, or Airflow's own tasks: longer than a unit test may take
 
@@ -125,7 +125,7 @@ def stored(environment: Environment) -> dict[str, list[str]]:
     ("stage", "seen_by_readers", "least"),
     [
         ("publish", published, 2),  # exposures, outcomes, registry
-        ("decision", decided, len(RESULT_TABLES) + 1),  # each table of results, decisions
+        ("decision", decided, len(FILLED) + 1),  # each table of results, decisions
     ],
 )
 def test_a_stage_killed_after_any_commit_is_never_half_visible_and_a_retry_completes_it(
@@ -175,6 +175,6 @@ def test_maintenance_clears_what_a_killed_run_left_once_another_has_decided(
     assert Results(environment).rows(ResultRow, "exp_a") == []
     carry_out(a_run(environment, "r2", (D3,)))
     assert maintain(environment).superseded > 0
-    for name in RESULT_TABLES:
+    for name in FILLED:
         rows = table(open_catalog(environment), name).scan().to_arrow().to_pylist()
         assert {row["run_id"] for row in rows} == {"r2"}, name

@@ -30,6 +30,8 @@ PROMISED = {  # what users of the original platform count, and design's own tabl
     "did_sensitivity",
     "did_pretrend_delta",
     "did_pretrend_tests",
+    "sample_sizes",
+    "late_days",
     "decisions",
     "forgotten_users",
 }

@@ -10,8 +10,8 @@ from pathlib import Path
 from textwrap import fill, indent
 
 from exp_platform.aggregates import ALL
-from exp_platform.analyses import srm
-from exp_platform.analyses.rows import ResultRow, Status
+from exp_platform.analyses.rows import ANALYSED, ASSIGNED, CROSSOVERS, USERS, WITH_VALUE, ResultRow, Status
+from exp_platform.config.analyses import SPLIT
 from exp_platform.report import numbers
 from exp_platform.report.charts import small_png
 from exp_platform.report.wording import headline, reading, relative
@@ -21,7 +21,7 @@ from exp_scenarios.scenario import Said, Scenario, Step
 NAME = "09_experiment_scenarios"
 
 _WIDTH = 124
-_USERS = (srm.ASSIGNED, srm.ANALYSED, srm.CROSSOVERS, srm.WITH_VALUE)
+_USERS = (ASSIGNED, ANALYSED, CROSSOVERS, WITH_VALUE)
 _INTRODUCTION = """
 What the platform says in situations that every team meets, beside what is true. Each is an ordinary experiment with
 data whose truth is known: a spec, raw files, and runs through the whole platform (ingest, quality, publish, aggregates, analyses,
@@ -163,20 +163,20 @@ def _answer(step: Step, said: Said, keys: Sequence[tuple[str, str]]) -> Iterator
 
 def _table(rows: Sequence[ResultRow]) -> Iterator[str]:
     split = sorted(
-        (r for r in rows if r.method == srm.METHOD and r.status is Status.OK),
-        key=lambda r: _USERS.index(r.segment_value) if r.segment == srm.SEGMENT else len(_USERS),
+        (r for r in rows if r.method == SPLIT and r.status is Status.OK),
+        key=lambda r: _USERS.index(r.segment_value) if r.segment == USERS else len(_USERS),
     )
     if split:
         yield "| users | control | treatment | p | verdict |"
         yield "|---|---|---|---|---|"
         for r in split:
-            users = r.segment_value if r.segment == srm.SEGMENT else f"by {r.segment}"
+            users = r.segment_value if r.segment == USERS else f"by {r.segment}"
             yield f"| {users} | {numbers.count(r.n_control)} | {numbers.count(r.n_treatment)} | {numbers.p_value(r.p_value, r.log10_p)} | {r.verdict} |"
         yield ""
     yield "| row | users | control | treatment | relative effect | p | reading |"
     yield "|---|---|---|---|---|---|---|"
     for r in rows:
-        if r.method != srm.METHOD:
+        if r.method != SPLIT:
             yield _row(r)
 
 

@@ -13,7 +13,7 @@ from datetime import date, timedelta
 import numpy as np
 
 from exp_platform.aggregates import Aggregates, Block
-from exp_platform.analyses import ab, srm
+from exp_platform.analyses import ab, evidence, srm
 from exp_platform.analyses.readings import remembering
 from exp_platform.analyses.rows import ResultRow, Row
 from exp_platform.checks import CheckResult
@@ -254,9 +254,10 @@ def _seen(read: Read, world: World, memory: Memory) -> Seen:
         *ab.analyse(experiment, aggregates, state),
         *srm.analyse(experiment, aggregates, state),
     ]
+    rows += evidence.analyse(experiment, aggregates, state, rows)
     status = "passed" if read.passes else "failed"
     check = CheckResult(read.as_of, "row_drop", "error", status, 0.0, 0.0, "drawn")  # type: ignore[arg-type]
-    decision = decide(experiment, state, aggregates, rows, [check], read.skipped)
+    decision = decide(experiment, state, rows, [check], read.skipped)
     return Seen(
         decision, {r.metric_id: r for r in rows if isinstance(r, ResultRow) and r.method == ab.METHOD}
     )

@@ -13,13 +13,14 @@ from io import StringIO
 from typing import Literal
 
 from exp_platform.aggregates import Aggregates
+from exp_platform.analyses.readings import remembering
 from exp_platform.analyses.registry import analyse_all
 from exp_platform.checks import CheckResult
 from exp_platform.config.environment import load_environment, temporary_state
 from exp_platform.config.experiment import Experiment, Variant, Window
 from exp_platform.config.metrics import Covariate, DayWindow, Effect, Guardrail, Measure, Metric, Role
 from exp_platform.config.plans import AnalysisPlan, DecisionPlan
-from exp_platform.config.readings import NOTHING_READ, RunState
+from exp_platform.config.readings import Memory
 from exp_platform.config.sources import REPLICATE, SyntheticSource
 from exp_platform.decision import decide
 from exp_platform.pipelines.progress import PlainLines
@@ -42,7 +43,7 @@ from exp_validation.verdicts import (
 START, DAYS = date(2026, 1, 5), 14
 BASELINE = 0.3
 PLANNED_FIRST = 10  # days of the window before it is extended
-DECIDING = ("srm", "ab", "guardrails")  # the analyses that a decision rests on
+DECIDING = ("srm", "ab", "guardrails", "evidence")  # the analyses that a decision rests on
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ class Setting:
             *looks[: PLANNED_FIRST - 1],
             calls_of(_look(planned, stored[PLANNED_FIRST - 1], judged)),
             *looks[PLANNED_FIRST:],
-            calls_of(_look(experiment, stored[-1], judged, state=RunState(moved=True))),
+            calls_of(_look(experiment, stored[-1], judged, moved=True)),
         ]
         return ever(self.name, DECIDED, f"{DECIDED}, end extended after the test", taken)
 
@@ -167,11 +168,12 @@ def _look(
     day: Aggregates,
     judged: Sequence[CheckResult],
     analyses: Sequence[str] = DECIDING,
-    state: RunState = NOTHING_READ,
+    moved: bool = False,
 ) -> Look:
+    state = replace(remembering(experiment, Memory(), "", day.as_of_date), moved=moved)
     checks = [c for c in judged if c.as_of_date == day.as_of_date]
     found = []
     for part in replicates_of(day):
         rows = analyse_all(experiment, part, analyses, state)
-        found.append(Replicate(rows, decide(experiment, state, part, rows, checks)))
+        found.append(Replicate(rows, decide(experiment, state, rows, checks)))
     return found

@@ -17,7 +17,7 @@ from exp_platform.analyses.comparison import (
     pair_of,
 )
 from exp_platform.analyses.estimators import estimator_of
-from exp_platform.analyses.family import is_final, level_of, may_find
+from exp_platform.analyses.family import level_of
 from exp_platform.analyses.health import Cells, health
 from exp_platform.analyses.looks import at_look
 from exp_platform.analyses.periods import periods_of
@@ -155,10 +155,10 @@ def adjusted_outcomes(
     found = adjustment(experiment, aggregates, metric, method)
     control_id, level = experiment.control.id, level_of(experiment, metric, state)
     day = aggregates.as_of_date
-    final = is_final(experiment, state, day)
+    final = state.is_final(experiment, day)
     outcomes: list[Compared | ResultRow] = []
     for treatment in experiment.treatments:
-        open_ = final and may_find(experiment, state, day, metric.id, treatment.id)
+        open_ = final and state.may_find(experiment, day, metric.id, treatment.id)
         c = Comparison(experiment, day, method, metric, treatment.id, level, open_, state)
         c = at_look(c, aggregates)
         pair = pair_of(aggregates, metric, control_id, treatment.id)

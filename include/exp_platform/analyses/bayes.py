@@ -8,10 +8,10 @@ from dataclasses import replace
 
 from exp_platform.aggregates import Aggregates
 from exp_platform.analyses.comparison import Comparison
-from exp_platform.analyses.family import is_final, uncorrected
+from exp_platform.analyses.family import uncorrected
 from exp_platform.analyses.planned import absolute
 from exp_platform.analyses.rows import ResultRow, Row, Status
-from exp_platform.config.analyses import UNADJUSTED
+from exp_platform.config.analyses import DECISIVE
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.metrics import Effect
 from exp_platform.config.readings import RunState
@@ -26,7 +26,7 @@ def analyse(
     """One row per metric and treatment: the normal posterior of the effect under the prior that the spec states.
 
     Nothing without a stated prior. It decides nothing, is not corrected for other comparisons and, unlike always-valid
-    evidence, promises no error rate to those who look often. `rows` are those of the tests, whose numbers it reads.
+    evidence, promises no error rate to those who look often. `rows` are those of `evidence`, whose numbers it reads.
     """
     prior = experiment.analyses.bayes_prior_sd
     if prior is None:
@@ -35,23 +35,19 @@ def analyse(
 
 
 def _estimates(experiment: Experiment, rows: Sequence[Row]) -> list[ResultRow]:
-    """The rows of the method that decides, or unadjusted ones where it does not apply."""
-    found = {
-        method: {
-            (row.metric_id, row.treatment_id): row
-            for row in rows
-            if isinstance(row, ResultRow) and row.method == method
-        }
-        for method in (UNADJUSTED, experiment.decision.estimate)
-    }
-    pairs = ((found[experiment.decision.estimate].get(key), row) for key, row in found[UNADJUSTED].items())
-    return [p if a is None or a.status is Status.NOT_APPLICABLE else a for a, p in pairs]
+    """The rows of the estimates that decide, against control."""
+    control = experiment.control.id
+    return [
+        row
+        for row in rows
+        if isinstance(row, ResultRow) and row.method == DECISIVE and row.control_id == control
+    ]
 
 
 def _row(
     experiment: Experiment, state: RunState, aggregates: Aggregates, prior: Effect, found: ResultRow
 ) -> ResultRow:
-    metric, final = experiment.metric(found.metric_id), is_final(experiment, state, aggregates.as_of_date)
+    metric, final = experiment.metric(found.metric_id), state.is_final(experiment, aggregates.as_of_date)
     level = uncorrected(experiment, state)
     c = Comparison(experiment, aggregates.as_of_date, METHOD, metric, found.treatment_id, level, final, state)
     counts = {"n_control": found.n_control, "n_treatment": found.n_treatment}

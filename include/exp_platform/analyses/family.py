@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import date
 from enum import StrEnum
 
 from exp_platform.analyses.rows import ResultRow
-from exp_platform.config import analyses
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.metrics import Metric, Role
-from exp_platform.config.readings import NOTHING_READ, Reading, RunState
+from exp_platform.config.readings import NOTHING_READ, RunState
 from exp_platform.stats.multiplicity import Correction
-
-DECIDING = "decision"  # what the primary metrics claim, by the estimate that decides
-GUARDING = analyses.GUARDING  # what a guardrail claims: +1 non_inferior, -1 proven_breach
 
 
 class Coverage(StrEnum):
@@ -120,58 +115,6 @@ def uncorrected(experiment: Experiment, state: RunState = NOTHING_READ) -> Level
     """The level of a comparison that stands alone."""
     plan = experiment.decision
     return Level(1, state.fixed_alpha_of(plan), state.sequential_alpha_of(plan))
-
-
-def is_final(experiment: Experiment, state: RunState, as_of_date: date) -> bool:
-    """Whether the planned decision date has come, of a plan whose fixed-horizon test the looks so far left to be taken."""
-    return as_of_date >= experiment.decision_date and not (state.moved or state.incomparable)
-
-
-def look_number(experiment: Experiment, state: RunState, as_of_date: date) -> int | None:
-    """Which look of a group-sequential test this day is, from 1; None where it is none.
-
-    From the planned decision date on every day is the last look. A look is one that was declared before the first look
-    and still is: an added one never counts, and one struck from the spec keeps the alpha that it spends.
-    """
-    plan = experiment.decision
-    if plan.sequential != "group_sequential" or state.moved or state.incomparable:
-        return None
-    dates = state.look_dates(experiment)
-    day = min(as_of_date, dates[-1])
-    return dates.index(day) + 1 if day == dates[-1] or day in set(dates) & set(plan.looks) else None
-
-
-def earlier_reading(experiment: Experiment, state: RunState, as_of_date: date) -> Reading | None:
-    """The reading of this day's test that was taken before, on other data; None where this is the first.
-
-    On the same data it is the same test. Where a table does not say when its users came, the day makes no difference.
-    """
-    memory, end = state.memory, as_of_date >= experiment.decision_date
-    before = memory.final if end else memory.look(as_of_date)
-    if before is None:
-        return None
-    same_day = before.as_of_date == as_of_date or experiment.undated
-    return None if same_day and before.data == state.data else before
-
-
-def may_find(
-    experiment: Experiment,
-    state: RunState,
-    as_of_date: date,
-    metric_id: str,
-    treatment_id: str,
-    method: str = DECIDING,
-) -> bool:
-    """Whether this day's test may find something in a comparison, given what was read before.
-
-    It needs a share of alpha in the plan of the first look. A test that was taken on other data is not taken again: what it
-    found may be taken back, and nothing is added.
-    """
-    if metric_id in state.unplanned or treatment_id in state.new_treatments:
-        return False
-    before = earlier_reading(experiment, state, as_of_date)
-    key = (method, state.name(metric_id), treatment_id)
-    return before is None or any(claim[:3] == key for claim in before.found)
 
 
 def close_gate(experiment: Experiment, rows: Sequence[ResultRow]) -> list[ResultRow]:

@@ -16,9 +16,10 @@ from exp_platform.analyses.comparison import (
     sequence_half_width,
     sequence_status,
 )
-from exp_platform.analyses.family import GUARDING, is_final, may_find, uncorrected
+from exp_platform.analyses.family import uncorrected
 from exp_platform.analyses.looks import at_look
 from exp_platform.analyses.rows import ResultRow, Row, Status
+from exp_platform.config.analyses import GUARDING
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.metrics import Guardrail, Metric
 from exp_platform.config.readings import NOTHING_READ, RunState
@@ -57,10 +58,10 @@ def _of_metric(
 ) -> list[ResultRow]:
     adjusted = adjustment(experiment, aggregates, metric, experiment.decision.estimate)
     level, day = uncorrected(experiment, state), aggregates.as_of_date
-    final = is_final(experiment, state, day)
+    final = state.is_final(experiment, day)
     rows = []
     for treatment in experiment.treatments:
-        open_ = final and may_find(experiment, state, day, metric.id, treatment.id, GUARDING)
+        open_ = final and state.may_find(experiment, day, metric.id, treatment.id, GUARDING)
         c = Comparison(experiment, day, METHOD, metric, treatment.id, level, open_, state)
         c = at_look(c, aggregates)
         pair = pair_of(aggregates, metric, experiment.control.id, treatment.id)

@@ -10,9 +10,11 @@ from datetime import date, timedelta
 
 from exp_platform.aggregates import Aggregates
 from exp_platform.analyses.comparison import Comparison
-from exp_platform.analyses.family import DECIDING, GUARDING, Look, look_number, may_find
+from exp_platform.analyses.family import Look
 from exp_platform.analyses.sizes import MIN_USERS_ARM
+from exp_platform.config.analyses import GUARDING
 from exp_platform.config.experiment import Experiment
+from exp_platform.config.readings import DECIDING
 from exp_platform.stats.group_sequential import bounds, spent
 from exp_platform.stats.intervals import normal_critical, normal_two_sided
 
@@ -30,12 +32,12 @@ def at_look(c: Comparison, aggregates: Aggregates) -> Comparison:
     """
     if c.experiment.decision.sequential != "group_sequential":
         return c
-    number = look_number(c.experiment, c.state, c.as_of_date)
+    number = c.state.look_number(c.experiment, c.as_of_date)
     if number is None:
         return replace(c, final=False)
     look = _look(c, aggregates, number)
     method = GUARDING if c.method == GUARDING else DECIDING
-    open_ = may_find(c.experiment, c.state, c.as_of_date, c.metric.id, c.treatment_id, method)
+    open_ = c.state.may_find(c.experiment, c.as_of_date, c.metric.id, c.treatment_id, method)
     return replace(c, level=replace(c.level, look=look), final=look.alpha is not None and open_)
 
 

@@ -13,9 +13,7 @@ from exp_platform.analyses.planned import tuned_size
 from exp_platform.config.analyses import METHODS
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.metrics import Metric, Role
-from exp_platform.config.readings import NOTHING_READ, Change, Edit, FirstLook, Memory, RunState
-
-Plan = dict[str, Any]  # plain JSON
+from exp_platform.config.readings import NOTHING_READ, Change, Edit, FirstLook, Memory, Plan, RunState
 
 _SHARING = (Role.PRIMARY, Role.SECONDARY)  # the roles that share alpha
 _NO_PART_OF_A_DEFINITION = ("id", "role", "mde", "baseline", "guardrail", "min_practical_effect")
@@ -108,7 +106,7 @@ def remembering(
     `edits`: those of the spec since its first run.
     """
     now, first = plan_of(experiment), memory.first
-    state = RunState(memory, data, read_on, tuple(edits), moved=_end_moved_after(experiment, memory))
+    state = RunState(memory, now, data, read_on, tuple(edits), moved=_end_moved_after(experiment, memory))
     if memory.refused is not None and memory.final is None and now["quality"] != memory.refused.quality:
         before = {f"quality.{key}": value for key, value in memory.refused.quality.items()}
         after = {f"quality.{key}": value for key, value in now["quality"].items()}

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from exp_platform.config.analyses import RESULTS
 
@@ -27,6 +27,12 @@ class Status(StrEnum):
     DEGENERATE = "DEGENERATE"  # a constant metric, or a cap that makes it so
     NOT_APPLICABLE = "NOT_APPLICABLE"  # the experiment has no such input
     NOT_YET = "NOT_YET"  # sequential evidence that has not started
+
+
+# Rows of the split have this segment, and as its value whose users were counted
+USERS = "users"
+ASSIGNED, ANALYSED, CROSSOVERS = "assigned", "analysed", "crossovers"
+WITH_VALUE = "with_value"  # of one metric, the only rows that have one
 
 
 # No part is frozen, which would make a row of so many columns four times as dear; `replace` changes one all the same.
@@ -211,6 +217,13 @@ class Belief:
 
 
 @dataclass
+class Decisive:
+    """Rows of `evidence`: by which method the estimate is that decides."""
+
+    estimated_by: str | None = None
+
+
+@dataclass
 class OfMethod:
     """Which method tells of whom, and whether the numbers can be read."""
 
@@ -230,10 +243,13 @@ class OfMethod:
 
 
 @dataclass
-class ResultRow(Belief, Capped, Judged, Adjusted, Sequential, Relative, Tested, Effect, Arms, OfMethod):
+class ResultRow(
+    Decisive, Belief, Capped, Judged, Adjusted, Sequential, Relative, Tested, Effect, Arms, OfMethod
+):
     """One method, metric, treatment against control and segment at one as_of date (table `analysis_results`).
 
-    The interval of the effect is at `alpha`, the comparison's corrected level.
+    The interval of the effect is at `alpha`, the comparison's corrected level. In rows of `evidence` that compare two
+    treatments `control_id` is the other one.
     """
 
     TABLE: ClassVar[str] = RESULTS
@@ -326,7 +342,61 @@ class PretrendTestRow(Explained):
     parallel: bool | None = None  # not rejected at alpha
 
 
-Row = ResultRow | DidRow | EventStudyRow | DidSensitivityRow | PretrendDeltaRow | PretrendTestRow
+@dataclass(kw_only=True)
+class SizeRow:
+    """How far a primary metric is along its planned size (table `sample_sizes`).
+
+    Users are of all arms together and only those whose outcome is observed in full.
+    """
+
+    TABLE: ClassVar[str] = "sample_sizes"
+
+    as_of_date: date
+    metric_id: str
+    status: Status
+    basis: Literal["mde", "required_sample_size", "none"]  # what the planned size follows from
+    required_users: int | None  # null: no size was planned
+    current_users: int
+    daily_users: float | None  # new users per day, lately
+    # Until the planned size, without one until the planned decision date; null: not known
+    days_remaining: int | None
+    mde: float | None  # on the metric's own scale
+    baseline: float | None  # planned, else control's mean
+    power: float | None  # with which so many users as now find the mde, at the fixed-horizon level
+
+
+@dataclass(kw_only=True)
+class LateRow:
+    """An arm that hardly has any active users on the last days, though it did before (table `late_days`).
+
+    Users are those of an average day with an event of the metric; `others` are all other arms together.
+    """
+
+    TABLE: ClassVar[str] = "late_days"
+
+    as_of_date: date
+    metric_id: str
+    variant_id: str
+    status: Status
+    since: date  # the first of the last `days` days
+    days: int
+    arm: float
+    others: float
+    arm_before: float  # on the days before
+    others_before: float
+    ratio: float  # of the odds that an active user is the arm's to those on the days before
+
+
+Row = (
+    ResultRow
+    | DidRow
+    | EventStudyRow
+    | DidSensitivityRow
+    | PretrendDeltaRow
+    | PretrendTestRow
+    | SizeRow
+    | LateRow
+)
 ROW_TYPES: dict[str, type[Row]] = {
     row_type.TABLE: row_type
     for row_type in (
@@ -336,5 +406,7 @@ ROW_TYPES: dict[str, type[Row]] = {
         DidSensitivityRow,
         PretrendDeltaRow,
         PretrendTestRow,
+        SizeRow,
+        LateRow,
     )
 }

@@ -8,7 +8,7 @@ from functools import partial
 from exp_platform.aggregates import Aggregates, Pooled
 from exp_platform.analyses.comparison import Comparison, compare, pair_of
 from exp_platform.analyses.correction import corrected
-from exp_platform.analyses.family import Level, earlier_reading, is_final
+from exp_platform.analyses.family import Level
 from exp_platform.analyses.interaction import TEST as INTERACTION
 from exp_platform.analyses.interaction import Outcome, interactions
 from exp_platform.analyses.rows import ResultRow, Row
@@ -28,7 +28,7 @@ def analyse(experiment: Experiment, aggregates: Aggregates, state: RunState = NO
     decision, control = experiment.decision, experiment.control.id
     level = Level(1, state.fixed_alpha_of(decision), 0.0, family=METHOD, correction=decision.correction)
     day = aggregates.as_of_date
-    final = is_final(experiment, state, day) and earlier_reading(experiment, state, day) is None
+    final = state.is_final(experiment, day) and state.earlier_reading(experiment, day) is None
     outcomes: list[Outcome] = []
     groups: list[tuple[Comparison, list[Outcome]]] = []
     for segment in experiment.segments:

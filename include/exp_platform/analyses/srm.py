@@ -8,7 +8,16 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from exp_platform.aggregates import ALL, Aggregates, Arrivals
-from exp_platform.analyses.rows import ResultRow, Row, Status
+from exp_platform.analyses.rows import (
+    ANALYSED,
+    ASSIGNED,
+    CROSSOVERS,
+    USERS,
+    WITH_VALUE,
+    ResultRow,
+    Row,
+    Status,
+)
 from exp_platform.config.allocation import in_period
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.metrics import Metric, Role
@@ -22,9 +31,6 @@ from exp_platform.stats.srm import (
 )
 
 METHOD = "srm"
-SEGMENT = "users"  # the segment value says which users were counted
-ASSIGNED, ANALYSED, CROSSOVERS = "assigned", "analysed", "crossovers"
-WITH_VALUE = "with_value"  # of one metric, the only rows that have one
 ALPHA = 0.001  # at the end; before it an e-value of 1 / ALPHA
 
 
@@ -97,7 +103,7 @@ def _with_value(experiment: Experiment, aggregates: Aggregates, metric: Metric, 
         role=str(metric.role),
         treatment_id="",
         control_id=experiment.control.id,
-        segment=SEGMENT,
+        segment=USERS,
         segment_value=WITH_VALUE,
         status=Status.OK,
         message="; ".join(f"{arm}: {kept:,} of {users:,} users have a value" for arm, kept, users in told),
@@ -238,7 +244,7 @@ def _row(
     counts = [split.counts(value) for split in splits]
     shares = [split.shares(value) for split in splits]
     users = [sum(of_arm) for of_arm in zip(*counts, strict=True)]
-    segment = (SEGMENT, value) if start is None else in_period(start, SEGMENT, value)
+    segment = (USERS, value) if start is None else in_period(start, USERS, value)
 
     def row(status: Status, **numbers: Any) -> ResultRow:
         return ResultRow(

@@ -18,6 +18,8 @@ UNADJUSTED: Estimate = "ab"
 BY_COVARIATES: Estimate = "cuped"
 
 GUARDING = "guardrails"  # the method whose rows guard
+SPLIT = "srm"  # ... whose rows tell how users were split
+DECISIVE = "evidence"  # ... whose rows the decision rests on
 RESULTS = "analysis_results"  # the table of every method that has none of its own
 
 
@@ -185,9 +187,21 @@ ANALYSES: tuple[Analysis, ...] = (
         needed=_guarded,
     ),
     Analysis(
+        "evidence",
+        "What the decision rests on: which estimates decide, treatments against one another, sizes, late rows.",
+        required=True,
+        after=("ab", "cuped"),
+        methods=(
+            Method("evidence", twin=None),
+            Method("sample_sizes", table="sample_sizes", twin=None),
+            Method("late_days", table="late_days", twin=None),
+        ),
+        needed=lambda _: "the decision reads it",
+    ),
+    Analysis(
         "bayes",
         "Chance to beat control; shown, never deciding.",
-        after=("ab", "cuped"),
+        after=("evidence",),
         options=("prior_sd",),
     ),
 )

@@ -14,16 +14,20 @@ from exp_platform.config.experiment import Experiment
 from exp_platform.config.metrics import Effect, Guardrail, Metric
 from exp_platform.config.plans import DecisionPlan
 
+Plan = dict[str, Any]  # what `analyses.readings.plan_of` makes of a spec, as plain JSON
 Claim = tuple[str, str, str, int]  # method, metric, treatment, and +1 or -1 as the effect is above or below 0
+DECIDING = (
+    "decision"  # the method of a claim that the estimate which decides makes; else a method of an analysis
+)
 
 
 @dataclass(frozen=True)
 class FirstLook:
-    """The first decision that showed a number, and the statistical plan it was made by (`analyses.readings.plan_of`)."""
+    """The first decision that showed a number, and the statistical plan it was made by."""
 
     as_of_date: date
     read_on: date
-    plan: dict[str, Any]
+    plan: Plan
 
 
 @dataclass(frozen=True)
@@ -163,6 +167,7 @@ class RunState:
     """
 
     memory: Memory = field(default_factory=Memory)
+    plan: Plan = field(default_factory=dict)  # the present one
     data: str = ""  # fingerprint of what this run reads
     read_on: date | None = None
     edits: tuple[Edit, ...] = ()  # of the spec since its first run
@@ -205,6 +210,54 @@ class RunState:
         interim = {*declared, *(r.as_of_date for r in self.memory.readings)}
         end = experiment.decision_date
         return (*sorted(day for day in interim if day < end), end)
+
+    def is_final(self, experiment: Experiment, as_of_date: date) -> bool:
+        """Whether the planned decision date has come, of a plan whose fixed-horizon test the looks so far left to be taken."""
+        return as_of_date >= experiment.decision_date and not (self.moved or self.incomparable)
+
+    def look_number(self, experiment: Experiment, as_of_date: date) -> int | None:
+        """Which look of a group-sequential test this day is, from 1; None where it is none.
+
+        From the planned decision date on every day is the last look. A look is one that was declared before the first look
+        and still is: an added one never counts, and one struck from the spec keeps the alpha that it spends.
+        """
+        plan = experiment.decision
+        if plan.sequential != "group_sequential" or self.moved or self.incomparable:
+            return None
+        dates = self.look_dates(experiment)
+        day = min(as_of_date, dates[-1])
+        return dates.index(day) + 1 if day == dates[-1] or day in set(dates) & set(plan.looks) else None
+
+    def earlier_reading(self, experiment: Experiment, as_of_date: date) -> Reading | None:
+        """The reading of this day's test that was taken before, on other data; None where this is the first.
+
+        On the same data it is the same test. Where a table does not say when its users came, the day makes no difference.
+        """
+        end = as_of_date >= experiment.decision_date
+        before = self.memory.final if end else self.memory.look(as_of_date)
+        if before is None:
+            return None
+        same_day = before.as_of_date == as_of_date or experiment.undated
+        return None if same_day and before.data == self.data else before
+
+    def may_find(
+        self,
+        experiment: Experiment,
+        as_of_date: date,
+        metric_id: str,
+        treatment_id: str,
+        method: str = DECIDING,
+    ) -> bool:
+        """Whether this day's test may find something in a comparison, given what was read before.
+
+        It needs a share of alpha in the plan of the first look. A test that was taken on other data is not taken again: what
+        it found may be taken back, and nothing is added.
+        """
+        if metric_id in self.unplanned or treatment_id in self.new_treatments:
+            return False
+        before = self.earlier_reading(experiment, as_of_date)
+        key = (method, self.name(metric_id), treatment_id)
+        return before is None or any(claim[:3] == key for claim in before.found)
 
     def guardrail_of(self, metric: Metric) -> Guardrail | None:
         """The metric's guardrail, by the stricter of the present plan and that of the first look; None where neither has one.

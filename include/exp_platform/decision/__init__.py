@@ -1,6 +1,6 @@
 """Result rows -> winner, action and reasons. Pure: no file, no clock.
 
-`rules` holds the list of rules in order, `evidence` what is known of each treatment, `guardrails` and `trust` what
+`rules` holds the list of rules in order, `findings` what is known of each treatment, `guardrails` and `trust` what
 may overrule it, `adequacy` whether the planned size is reached, `model` the types.
 """
 

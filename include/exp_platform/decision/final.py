@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from exp_platform.config.readings import Change, Reading, together
-from exp_platform.decision.evidence import Case
+from exp_platform.decision.findings import Case
 from exp_platform.decision.guardrails import Guardrails
 from exp_platform.decision.model import Reason, Trust
 from exp_platform.decision.words import told

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from exp_platform.analyses.rows import ResultRow, Status
 from exp_platform.config.analyses import GUARDING
-from exp_platform.decision.evidence import Case
+from exp_platform.decision.findings import Case
 from exp_platform.decision.model import Reason
 
 _WORDS = {

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from exp_platform.config.readings import Edit, Reading
-from exp_platform.decision.evidence import Case
+from exp_platform.decision.findings import Case
 from exp_platform.decision.model import Action, Reason
 from exp_platform.decision.words import told
 

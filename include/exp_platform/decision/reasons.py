@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from exp_platform.analyses.rows import Status
-from exp_platform.decision.evidence import Case, Finding, excludes_mde, findings
+from exp_platform.decision.findings import Case, Finding, excludes_mde, findings
 from exp_platform.decision.model import Adequacy, Reason
 from exp_platform.decision.standing import Standing
 
@@ -22,7 +22,9 @@ def of_treatment(case: Case, standing: Standing) -> list[Reason]:
     """What each primary metric says of one treatment."""
     reasons = [_of_finding(f) for f in standing.findings]
     reasons += [
-        _fallback(f) for f in standing.findings if f.row and f.row.method != case.experiment.decision.estimate
+        _fallback(f)
+        for f in standing.findings
+        if f.row and f.row.estimated_by != case.experiment.decision.estimate
     ]
     reasons += [_caution(f) for f in standing.findings if f.row and f.row.caution]
     if {"better", "worse"} <= {f.outcome for f in standing.findings}:

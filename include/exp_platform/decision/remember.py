@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import date
 
-from exp_platform.analyses.family import GUARDING
-from exp_platform.analyses.readings import plan_of
+from exp_platform.config.analyses import GUARDING
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.readings import Claim, FirstLook, Memory, Reading, Refused, Verdict
-from exp_platform.decision.evidence import Case, Finding
+from exp_platform.decision.findings import Case, Finding
 from exp_platform.decision.model import Trust
 
 _CLAIMS = {"non_inferior": 1, "proven_breach": -1}
@@ -26,7 +25,7 @@ def remember(case: Case, found: Sequence[Finding], trust: Trust, verdict: Verdic
     """
     memory, day = case.state.memory, _read_on(case)
     if memory.first is None and _shows_something(case):
-        memory = replace(memory, first=FirstLook(case.as_of_date, day, plan_of(case.experiment)))
+        memory = replace(memory, first=FirstLook(case.as_of_date, day, case.state.plan))
     ended = _has_ended(case, memory)
     if not (ended or _is_interim_look(case, memory)) or all(f.effect is None for f in found):
         return memory
@@ -71,11 +70,15 @@ def _is_interim_look(case: Case, memory: Memory) -> bool:
 def _claims(case: Case, found: Sequence[Finding]) -> tuple[Claim, ...]:
     """What is significant by today's test, and what guardrails prove."""
     claims = [case.claim(f.metric, f.treatment_id, f.row) for f in found if f.tested and f.row is not None]
-    name = case.state.name
+    guards = (
+        case.row(GUARDING, metric.id, treatment.id)
+        for metric in case.experiment.metrics
+        for treatment in case.experiment.treatments
+    )
     proven = [
-        (GUARDING, name(row.metric_id), row.treatment_id, _CLAIMS[row.verdict])
-        for row in case.results
-        if row.method == GUARDING and row.verdict in _CLAIMS and (case.final or case.look)
+        (GUARDING, case.state.name(row.metric_id), row.treatment_id, _CLAIMS[row.verdict])
+        for row in guards
+        if row is not None and row.verdict in _CLAIMS and (case.final or case.look)
     ]
     return (*claims, *proven)
 

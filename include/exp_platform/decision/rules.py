@@ -6,22 +6,23 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import NamedTuple
 
-from exp_platform.aggregates import Aggregates
 from exp_platform.analyses.rows import Row, Status
 from exp_platform.checks import CheckResult
+from exp_platform.config.analyses import DECISIVE
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.readings import RunState, Verdict
 from exp_platform.decision import reasons as because
 from exp_platform.decision import trust
 from exp_platform.decision.adequacy import adequacy
-from exp_platform.decision.evidence import Case, Finding, findings, leading
 from exp_platform.decision.final import of_final, that_stands
+from exp_platform.decision.findings import Case, Finding, findings, leading
 from exp_platform.decision.guardrails import guardrails
 from exp_platform.decision.model import Action, Adequacy, Decision, Reason, Trust, Winner
 from exp_platform.decision.readings import of_end
 from exp_platform.decision.remember import remember
 from exp_platform.decision.runner_up import runner_up
 from exp_platform.decision.standing import Standing, standings
+from exp_platform.errors import DataError
 
 
 class _Verdict(NamedTuple):
@@ -34,12 +35,11 @@ class _Verdict(NamedTuple):
 def decide(
     experiment: Experiment,
     state: RunState,
-    aggregates: Aggregates,
     rows: Sequence[Row],
     checks: Sequence[CheckResult],
     skipped: Sequence[str] = (),
 ) -> Decision:
-    """Decide at the aggregates' as_of date; `skipped` names stages whose stored results stand in.
+    """Decide at the as_of date of the rows; `skipped` names stages whose stored results stand in.
 
     The first rule that holds (`standings` says how a treatment's guardrails and primary metrics make its outcome):
 
@@ -56,9 +56,13 @@ def decide(
 
     Before the planned end only always-valid evidence, or a look of a group-sequential test, is significant. A significant effect below `min_practical_effect`
     is told as BELOW_PRACTICAL and falls under 8 or 9. Above all stands a final ship or stop, once the spec is another one
-    than it was read by (`final.that_stands`).
+    than it was read by (`final.that_stands`). Raises DataError without the rows of `analyses.evidence`.
     """
-    case = Case(experiment, state, aggregates, tuple(rows))
+    case = Case(experiment, state, tuple(rows))
+    if len(case.sizes) < len(case.primaries):
+        raise DataError(
+            f"{experiment.id}: the decision rests on the rows of {DECISIVE}, and there are none: run it without --skip-{DECISIVE}"
+        )
     found, guards, size = findings(case, case.primaries), guardrails(case), adequacy(case)
     stand = standings(case, found, guards)
     failed, unknown = trust.failures(case, checks), [*trust.gaps(case, checks, skipped), *guards.untested]

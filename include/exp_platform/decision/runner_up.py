@@ -4,22 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from exp_platform.analyses.adjustment import adjustment
-from exp_platform.analyses.comparison import (
-    Comparison,
-    arms_of,
-    pair_of,
-    sequence_half_width,
-    sequence_status,
-    too_small,
-)
-from exp_platform.analyses.estimators import estimator_of
-from exp_platform.analyses.family import level_of
-from exp_platform.analyses.looks import at_look
 from exp_platform.analyses.rows import Status
-from exp_platform.decision.evidence import Case, Finding
+from exp_platform.decision.findings import Case, Finding
 from exp_platform.decision.model import Reason
-from exp_platform.stats.arms import Arms
 
 
 def runner_up(case: Case, winner: Finding, others: Iterable[Finding]) -> Reason | None:
@@ -48,29 +35,12 @@ def runner_up(case: Case, winner: Finding, others: Iterable[Finding]) -> Reason 
 
 
 def _is_ahead(case: Case, winner: Finding, second: Finding) -> bool:
-    metric, level = winner.metric, level_of(case.experiment, winner.metric, case.state)
-    pair = pair_of(case.aggregates, metric, second.treatment_id, winner.treatment_id)
-    if too_small(**pair.counts) is not None:
+    row = case.estimate(winner.metric, winner.treatment_id, against=second.treatment_id)
+    if row is None or row.status is not Status.OK or row.estimate is None:
         return False
-    adjusted = _adjusted(case, winner, second)
-    try:
-        arms = adjusted or arms_of(metric, pair)
-        test = estimator_of(metric).test(tuple(pair), arms, adjusted=adjusted is not None)
-    except ValueError:  # neither arm varies
-        return False
-    ahead = metric.direction * test.estimate
-    c = Comparison(
-        case.experiment, case.as_of_date, "", metric, winner.treatment_id, level, case.final, case.state
+    # A look that was taken before adds nothing; the days of one run remember each other, which their rows do not.
+    open_ = case.look is None or case.state.may_find(
+        case.experiment, case.as_of_date, winner.metric.id, winner.treatment_id
     )
-    c = at_look(c, case.aggregates)
-    if c.final and ahead > 0 and test.p_value < c.level.alpha:
-        return True
-    return sequence_status(c, pair) is Status.OK and ahead > sequence_half_width(c, pair, arms)
-
-
-def _adjusted(case: Case, winner: Finding, second: Finding) -> Arms | None:
-    """Both arms adjusted, where the decision rests on adjusted ones."""
-    if winner.row is None:
-        return None
-    found = adjustment(case.experiment, case.aggregates, winner.metric, winner.row.method)
-    return None if found is None else found.pair(second.treatment_id, winner.treatment_id)
+    significant = (open_ and row.significant) or row.always_valid_significant
+    return bool(significant) and winner.metric.direction * row.estimate > 0

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from exp_platform.analyses.rows import Status
-from exp_platform.decision.evidence import Case, Finding, leading
+from exp_platform.decision.findings import Case, Finding, leading
 from exp_platform.decision.guardrails import Guardrails
 from exp_platform.decision.model import Outcome, TreatmentVerdict
 

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from exp_platform.analyses import srm
-from exp_platform.analyses.rows import Status
+from exp_platform.analyses.rows import (
+    ANALYSED,
+    ASSIGNED,
+    CROSSOVERS,
+    USERS,
+    WITH_VALUE,
+    LateRow,
+    ResultRow,
+    Status,
+)
 from exp_platform.checks import CheckResult
-from exp_platform.decision.evidence import Case
-from exp_platform.decision.late_data import late_data
+from exp_platform.config.analyses import SPLIT
+from exp_platform.decision.findings import Case
 from exp_platform.decision.model import Reason
 
 
@@ -16,7 +24,7 @@ def failures(case: Case, checks: Sequence[CheckResult]) -> list[Reason]:
     """What is known to be wrong: failed checks, an arm's rows that come late, a sample ratio mismatch, uneven crossovers, unbalanced covariates."""
     mismatches = _mismatches(case)
     # A split that its rows tell of is one fault, though the check of the data found it too.
-    told = {srm.METHOD} if any(reason.code == "SRM_MISMATCH" for reason in mismatches) else set()
+    told = {SPLIT} if any(reason.code == "SRM_MISMATCH" for reason in mismatches) else set()
     reasons = [
         Reason(
             "CHECK_FAILED",
@@ -31,25 +39,25 @@ def failures(case: Case, checks: Sequence[CheckResult]) -> list[Reason]:
         for check in checks
         if check.status == "failed" and check.check not in told
     ]
-    return [*reasons, *late_data(case), *mismatches, *_unbalanced(case)]
+    return [*reasons, *map(_late, case.late), *mismatches, *_unbalanced(case)]
 
 
 def _mismatches(case: Case) -> list[Reason]:
     """Users that were not split as planned, each fault once: those who are analysed, and within segments, where the assigned were."""
-    failed = [row for row in case.results if row.method == srm.METHOD and row.verdict == "mismatch"]
-    of_all = {row.segment_value for row in failed if row.segment == srm.SEGMENT and not row.metric_id}
+    failed = [row for row in _split(case) if row.verdict == "mismatch"]
+    of_all = {row.segment_value for row in failed if row.segment == USERS and not row.metric_id}
     reasons = []
-    for row in failed:
-        if row.segment_value == srm.ANALYSED and srm.ASSIGNED in of_all:
+    for row in sorted(failed, key=lambda row: _place(case, row)):
+        if row.segment_value == ANALYSED and ASSIGNED in of_all:
             continue
         code, users = "SRM_MISMATCH", row.segment_value
         what = f"not split as planned ({users} users)"
-        if row.segment_value == srm.CROSSOVERS:
+        if row.segment_value == CROSSOVERS:
             code, what = "CROSSOVERS_UNEVEN", "lost unevenly to crossovers"
-        elif row.segment_value == srm.WITH_VALUE:
+        elif row.segment_value == WITH_VALUE:
             code, users = "VALUES_LOST_UNEVENLY", row.metric_id
             what = f"lost unevenly from {row.metric_id} for want of a value"
-        elif row.segment != srm.SEGMENT:
+        elif row.segment != USERS:
             if of_all:
                 continue
             code, users = "SRM_WITHIN_SEGMENT", row.segment
@@ -57,6 +65,31 @@ def _mismatches(case: Case) -> list[Reason]:
         data = {"users": users, "p_value": row.p_value, "e_value": row.e_value}
         reasons.append(Reason(code, f"Users were {what}: {row.message}.", data))
     return reasons
+
+
+def _split(case: Case) -> list[ResultRow]:
+    return [row for row in case.results if row.method == SPLIT]
+
+
+def _place(case: Case, row: ResultRow) -> tuple[int, int, str]:
+    """All users come first, then segments, then metrics, each in the spec's order."""
+    names = (*case.experiment.segments, *(metric.id for metric in case.experiment.metrics))
+    name = row.metric_id or row.segment
+    kind = 2 if row.metric_id else 0 if row.segment == USERS else 1
+    return kind, names.index(name) if name in names else len(names), row.segment_value
+
+
+def _late(row: LateRow) -> Reason:
+    span = f"the last {row.days} days" if row.days > 1 else "the last day"
+    text = (
+        f"Rows of {row.variant_id} seem to come late: on {span} (since {row.since}) {row.metric_id} has {row.arm:,.0f} active "
+        f"users per day in {row.variant_id} and {row.others:,.0f} in the other arms; on the days before it had "
+        f"{row.arm_before:,.0f} and {row.others_before:,.0f}. Wait for the missing rows and run again (schedule.grace_days, "
+        "schedule.wait_for)."
+    )
+    numbers = ("days", "arm", "others", "arm_before", "others_before", "ratio")
+    data = {"metric_id": row.metric_id, "variant_id": row.variant_id, "since": row.since.isoformat()}
+    return Reason("DATA_LATE", text, data | {name: getattr(row, name) for name in numbers})
 
 
 def _unbalanced(case: Case) -> list[Reason]:
@@ -78,8 +111,7 @@ def gaps(case: Case, checks: Sequence[CheckResult], skipped: Sequence[str]) -> l
     reasons = []
     if "quality" in skipped or not checks:
         reasons.append(Reason("CHECKS_SKIPPED", "The quality of the data was not checked."))
-    split = [r for r in case.results if r.method == srm.METHOD and r.segment_value == srm.ASSIGNED]
-    if not any(r.status is Status.OK for r in split):
+    if not any(r.status is Status.OK for r in _split(case) if r.segment_value == ASSIGNED):
         reasons.append(Reason("SRM_NOT_TESTED", "It was not tested whether users were split as planned."))
     for metric in case.primaries:
         missing = [t.id for t in case.experiment.treatments if case.estimate(metric, t.id) is None]

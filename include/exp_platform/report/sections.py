@@ -65,6 +65,7 @@ def sections() -> tuple[jinja2.Template, ...]:
         methods=METHODS,
         tables=Markdown(", ".join(code(name) for name in TABLES)),
         adjusted_pairs=adjusted_pairs,
+        against_another=against_another,
         by_segment=by_segment,
         distributions=distributions,
         lasting=lasting,
@@ -82,6 +83,13 @@ def adjusted_pairs(report: Report) -> list[tuple[ResultRow, ResultRow | None]]:
     plain = {(r.metric_id, r.treatment_id): r for r in report.of_method(UNADJUSTED)}
     rows = (row for method in ADJUSTED for row in report.of_method(method))
     return [(row, plain.get((row.metric_id, row.treatment_id))) for row in rows]
+
+
+def against_another(report: Report, rows: Sequence[ResultRow]) -> list[ResultRow]:
+    """Of the rows that compare two treatments one per pair: the treatment that the spec names later against the other."""
+    order = [treatment.id for treatment in report.experiment.treatments]
+    pairs = [row for row in rows if row.control_id in order]
+    return [row for row in pairs if order.index(row.treatment_id) > order.index(row.control_id)]
 
 
 def by_segment(report: Report, rows: Sequence[ResultRow]) -> tuple[Excerpt, Excerpt]:

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from exp_platform.aggregates import ALL
-from exp_platform.analyses.rows import DidRow, ResultRow, Row
+from exp_platform.analyses.rows import DidRow, LateRow, ResultRow, Row
 from exp_platform.config.analyses import METHODS, RESULTS, UNADJUSTED
 from exp_platform.errors import shortened
 from exp_platform.escaping import terminal
@@ -46,7 +46,7 @@ def results_table(report: Report, method: str = UNADJUSTED, *, width: int = 80) 
     """
     every = report.of_method(method)
     found = clearest(every, ON_A_TERMINAL)
-    cells = [_cells(row) for row in found]
+    cells = [_cells(row, report.experiment.control.id) for row in found]
     told = {name for of_row in cells for name, cell in of_row.items() if cell not in ("", numbers.DASH)}
     related = (METHODS[method].table == RESULTS and any(row.treatment_id for row in every)) or not every
     wide = width >= 120 or not related
@@ -109,12 +109,12 @@ def _text(cell: str) -> Text:
     return Text(terminal(shortened(cell)))
 
 
-def _cells(row: Row) -> dict[str, str]:
-    return _of_result(row) if isinstance(row, ResultRow) else _of_days(row)
+def _cells(row: Row, control_id: str) -> dict[str, str]:
+    return _of_result(row, control_id) if isinstance(row, ResultRow) else _of_days(row)
 
 
 def _of_days(row: Row) -> dict[str, str]:
-    """A row of DiD, of the event study or of the trends before exposure: per user and day, against no other level."""
+    """A row of another table, such as DiD's or that of planned sizes: its effect is per user and day, if it has one."""
     effect = getattr(row, "delta_from_reference", getattr(row, "estimate", None))
     interval = (getattr(row, "ci_low", None), getattr(row, "ci_high", None))
     level = {side: numbers.level(getattr(row, f"mean_{side}", None)) for side in ("control", "treatment")}
@@ -125,7 +125,7 @@ def _of_days(row: Row) -> dict[str, str]:
         }
     return {
         "Metric": row.metric_id,
-        "Treatment": row.treatment_id,
+        "Treatment": row.variant_id if isinstance(row, LateRow) else getattr(row, "treatment_id", ""),
         "Of": period(row),
         "Control": level["control"],
         "Treated": level["treatment"],
@@ -137,7 +137,7 @@ def _of_days(row: Row) -> dict[str, str]:
     }
 
 
-def _of_result(row: ResultRow) -> dict[str, str]:
+def _of_result(row: ResultRow, control_id: str) -> dict[str, str]:
     kind = row.metric_kind
     relative = [numbers.percent(row.relative)]
     if row.relative_low is not None:
@@ -150,7 +150,7 @@ def _of_result(row: ResultRow) -> dict[str, str]:
     return {
         "Metric": row.metric_id,
         "Treatment": row.treatment_id,
-        "Of": "" if row.segment == ALL else segment(row),
+        "Of": _of(row, control_id),
         "Control": numbers.level(row.mean_control, kind),
         "Treated": numbers.level(row.mean_treatment, kind),
         "Effect": "\n".join(effect),
@@ -159,3 +159,11 @@ def _of_result(row: ResultRow) -> dict[str, str]:
         "Adj. p": numbers.p_value(row.p_adjusted),
         "Reading": reading(row),
     }
+
+
+def _of(row: ResultRow, control_id: str) -> str:
+    """Whose effect it is: of a segment, by which estimate, against another treatment."""
+    told = [] if row.segment == ALL else [segment(row)]
+    told += [METHODS[row.estimated_by].called] if row.estimated_by else []
+    told += [f"against {row.control_id}"] if row.control_id not in ("", control_id) else []
+    return ", ".join(told)

@@ -8,20 +8,22 @@ from typing import NamedTuple
 from exp_platform.aggregates import ALL, Threshold
 from exp_platform.analyses.interaction import TEST as INTERACTION
 from exp_platform.analyses.rows import (
+    WITH_VALUE,
     DidRow,
     DidSensitivityRow,
     EventStudyRow,
+    LateRow,
     PretrendDeltaRow,
     PretrendTestRow,
     ResultRow,
     Row,
+    SizeRow,
     Status,
 )
-from exp_platform.analyses.srm import WITH_VALUE
 from exp_platform.checks import CheckResult
 from exp_platform.config.analyses import METHODS, UNADJUSTED
 from exp_platform.config.experiment import Experiment
-from exp_platform.decision import Decision, Reason
+from exp_platform.decision import Adequacy, Decision, Reason
 from exp_platform.errors import shortened
 from exp_platform.escaping import Markdown
 from exp_platform.report import numbers
@@ -212,11 +214,15 @@ def sensitive(row: DidSensitivityRow) -> str:
 
 
 def reading_of_days(row: Row) -> str:
-    """What may be concluded from a row of the daily analyses."""
+    """What may be concluded from a row that is none of `analysis_results`."""
     if isinstance(row, PretrendTestRow):
         return trend(row)
     if isinstance(row, DidSensitivityRow):
         return sensitive(row)
+    if isinstance(row, SizeRow):
+        return adequacy(row)
+    if isinstance(row, LateRow):
+        return f"{row.arm:,.0f} active users per day after {row.arm_before:,.0f}; in the other arms {row.others:,.0f} after {row.others_before:,.0f}"
     message = getattr(row, "message", None)
     if row.status == Status.OK:
         return message or numbers.DASH
@@ -224,23 +230,24 @@ def reading_of_days(row: Row) -> str:
 
 
 def period(row: Row) -> str:
-    """Which days around first exposure, or which violation of the trend, a row of the daily analyses is about."""
+    """Which days, or which violation of the trend, a row that is none of `analysis_results` is about."""
     if isinstance(row, EventStudyRow):
         return f"day {row.first_day}" + (f" to {row.last_day}" if row.last_day != row.first_day else "")
     if isinstance(row, PretrendDeltaRow):
         return f"day {row.day}"
     if isinstance(row, DidSensitivityRow) and row.m_bar is not None:
         return f"steps up to {row.m_bar:g} times the largest before"
+    if isinstance(row, LateRow):
+        return f"since {row.since}"
     return ""
 
 
-def adequacy(decision: Decision) -> str:
+def adequacy(size: Adequacy | SizeRow) -> str:
     """How far the experiment is along its plan."""
-    size = decision.adequacy
     if size.required_users is None:
         return f"{numbers.count(size.current_users)} users observed; no size was planned, so the window stands for it"
     days = ""
-    if not size.planned_size_reached and size.days_remaining is not None:
+    if size.current_users < size.required_users and size.days_remaining is not None:
         days = f", about {size.days_remaining} days more"
     of = f"{numbers.count(size.current_users)} of {numbers.count(size.required_users)} planned users observed"
     found = "" if size.power is None else f", which so many find with {size.power:.0%}"

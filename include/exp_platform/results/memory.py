@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from exp_platform.analyses.family import DECIDING
-from exp_platform.config.readings import Claim, Memory, Reading
+from exp_platform.config.readings import DECIDING, Claim, Memory, Reading
 from exp_platform.decision.model import Decision
 from exp_platform.results.stored import StoredDecision
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, date, datetime
 from typing import Any
 
 from pyiceberg.catalog import Catalog
 
 from exp_platform.aggregates import Aggregates, Block, pooled_to_json, read_aggregates
-from exp_platform.analyses.readings import remembering
+from exp_platform.analyses.readings import plan_of, remembering
 from exp_platform.analyses.row_codec import as_columns, read_rows
 from exp_platform.analyses.rows import Row
 from exp_platform.checks import CheckResult
@@ -47,7 +47,7 @@ def run(run: Run) -> StageResult:
     days = read_aggregates(run.path / "aggregates.json")
     checks = read_checks(run.path / "quality.json")
     rows, warnings = _analysed(run)
-    decisions = _decided(run, days, rows, checks)
+    decisions = decided(run, rows, checks)
     results = _table_rows(days, rows, checks)
     snapshot = _commit(run, results, _decision_rows(run, days, decisions, checks, results))
     record(
@@ -73,19 +73,21 @@ def run(run: Run) -> StageResult:
     )
 
 
-def _decided(
-    run: Run, days: Sequence[Aggregates], rows: Sequence[Row], checks: Sequence[CheckResult]
-) -> list[Decision]:
-    """The decisions of all days, each in memory of those before it: of two final days the first is the reading."""
+def decided(run: Run, rows: Sequence[Row], checks: Sequence[CheckResult]) -> list[Decision]:
+    """The decisions of a run's days, each in memory of those before it: of two final days the first is the reading.
+
+    They follow from rows and checks alone: those that the run left, or the same as its tables hold them.
+    """
     decisions: list[Decision] = []
-    state, began = run.state, run.state
-    for day in days:
+    # A run that an older version froze has no plan in its state.
+    state = began = replace(run.state, plan=run.state.plan or plan_of(run.experiment))
+    for day in run.as_of_dates:
         if decisions:
-            memory, read_on = decisions[-1].memory, began.read_on or day.as_of_date
+            memory, read_on = decisions[-1].memory, began.read_on or day
             state = remembering(run.experiment, memory, began.data, read_on, began.edits)
-        of_day = [row for row in rows if row.as_of_date == day.as_of_date]
-        judged = [check for check in checks if check.as_of_date == day.as_of_date]
-        decisions.append(decide(run.experiment, state, day, of_day, judged, run.skipped))
+        of_day = [row for row in rows if row.as_of_date == day]
+        judged = [check for check in checks if check.as_of_date == day]
+        decisions.append(decide(run.experiment, state, of_day, judged, run.skipped))
     return decisions
 
 

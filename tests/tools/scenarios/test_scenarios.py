@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 
 import pytest
 
-from exp_platform.analyses.rows import DidRow, DidSensitivityRow, PretrendTestRow, ResultRow, Status
+from exp_platform.analyses.rows import (
+    ROW_TYPES,
+    DidRow,
+    DidSensitivityRow,
+    PretrendTestRow,
+    ResultRow,
+    Status,
+)
+from exp_platform.checks import CheckResult
 from exp_platform.config.environment import load_environment, project_root, temporary_state
 from exp_platform.report.charts import png
 from exp_platform.report.content import Report
+from exp_platform.results.reader import Results
+from exp_platform.stages.decision import decided
+from exp_platform.stages.run import Run
 from exp_scenarios.listed import SCENARIOS
 from exp_scenarios.page import NAME, Told, pages
 from exp_scenarios.reading import row
@@ -87,6 +99,25 @@ def test_verdict_and_decisive_reasons(told: dict[str, Told], scenario_id: str) -
         assert answer(one) == (expected and expected[:2])
         if expected:
             assert expected[2] <= {reason.code for reason in one.report.decision.reasons}
+
+
+@pytest.mark.usefixtures("told")
+def test_a_stored_decision_follows_from_the_stored_rows() -> None:
+    """Reason by reason, whatever the order in which the tables give their rows."""
+    results = Results(load_environment("embedded"))
+    shuffled = random.Random(1)
+    ids = [row["experiment_id"] for row in results.experiments()]
+    assert {s.id for s in SCENARIOS} <= set(ids)
+    for id in ids:
+        stored = {found.as_of_date: found for found in results.decisions(id)}
+        newest = max(stored.values(), key=lambda found: found.computed_at)
+        run = Run.load(results.environment.runs_dir / id / newest.run_id / "run.json")
+        rows = [row for row_type in ROW_TYPES.values() for row in results.rows(row_type, id)]
+        shuffled.shuffle(rows)
+        again = decided(run, rows, results.rows(CheckResult, id))
+        assert [decision.to_json() for decision in again] == [
+            stored[day].decision.to_json() for day in run.as_of_dates
+        ]
 
 
 def test_every_situation_has_its_expected_verdict() -> None:

@@ -10,7 +10,7 @@ from decision.cases import Given, effect, experiment, metric
 from exp_platform.analyses.rows import Status
 from exp_platform.config.metrics import Effect
 from exp_platform.config.plans import DecisionPlan
-from exp_platform.decision.evidence import excludes_mde, is_practical
+from exp_platform.decision.findings import excludes_mde, is_practical
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,12 @@ import pytest
 from analyses.simulated import END, START, UNITS, aggregates, block, experiment, metric
 from decision.cases import Given, codes, effect
 from exp_platform.aggregates import Aggregates, DailyRow
+from exp_platform.analyses.late_data import late_days
+from exp_platform.analyses.rows import LateRow
 from exp_platform.config.allocation import Allocation
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.metrics import DayWindow, Effect, Guardrail, Role
 from exp_platform.config.readings import NOTHING_READ
-from exp_platform.decision.evidence import Case
-from exp_platform.decision.late_data import late_data
-from exp_platform.decision.model import Reason
 
 SPEC = experiment(metric("orders"))
 DAYS = (END - START).days + 1
@@ -37,9 +36,9 @@ def late(share: float, days: int) -> Rate:
     return lambda arm, day: np.where((arm == 1) & (day >= DAYS - days), share, 1.0)
 
 
-def told(spec: Experiment = SPEC, rate: Rate = same, as_of: date = END, **drawn: Any) -> list[Reason]:
+def told(spec: Experiment = SPEC, rate: Rate = same, as_of: date = END, **drawn: Any) -> list[LateRow]:
     daily = drawn_days(spec, rate, as_of=as_of, **drawn)
-    return late_data(Case(spec, NOTHING_READ, Aggregates(as_of, {}, {}, daily=daily), ()))
+    return late_days(spec, Aggregates(as_of, {}, {}, daily=daily), NOTHING_READ)
 
 
 def drawn_days(
@@ -81,24 +80,19 @@ def drawn_days(
 @pytest.mark.parametrize("days", [1, 2, 5])
 @pytest.mark.parametrize("share", [0.0, 0.2])
 def test_an_arm_without_its_last_days_is_told(share: float, days: int) -> None:
-    (reason,) = told(rate=late(share, days), users=8_000)
-    assert reason.code == "DATA_LATE"
-    assert reason.data["variant_id"] == "t1"
-    assert reason.data["metric_id"] == "orders"
+    (row,) = told(rate=late(share, days), users=8_000)
+    assert (row.metric_id, row.variant_id) == ("orders", "t1")
     since = END - timedelta(days=days - 1)
     if share == 0:
-        assert reason.data["since"] == since.isoformat()
-    assert date.fromisoformat(reason.data["since"]) >= since
-    assert f"(since {reason.data['since']})" in reason.text
-    assert "schedule.grace_days" in reason.text
+        assert row.since == since
+    assert row.since >= since
+    assert row.days == (END - row.since).days + 1
 
 
 def test_control_may_be_late_as_well_and_a_third_arm_too() -> None:
-    assert [r.data["variant_id"] for r in told(rate=lambda arm, day: late(0.0, 2)(1 - arm, day))] == [
-        "control"
-    ]
+    assert [r.variant_id for r in told(rate=lambda arm, day: late(0.0, 2)(1 - arm, day))] == ["control"]
     three = experiment(metric("orders"), shares=(0.4, 0.3, 0.3))
-    assert [r.data["variant_id"] for r in told(three, rate=late(0.0, 2))] == ["t1"]
+    assert [r.variant_id for r in told(three, rate=late(0.0, 2))] == ["t1"]
 
 
 def test_all_arms_late_are_not_this_fault() -> None:
@@ -138,9 +132,9 @@ def test_days_after_the_windows_end_are_looked_at_as_far_as_a_metric_reads() -> 
     week = experiment(metric("orders", window=DayWindow(0, 7)))
     later = END + timedelta(days=4)
     missing: Rate = lambda arm, day: np.where((arm == 1) & (day >= DAYS + 2), 0.0, 1.0)  # noqa: E731
-    assert [r.data["since"] for r in told(week, missing, users=20_000, as_of=later)] == ["2025-03-17"]
+    assert [r.since for r in told(week, missing, users=20_000, as_of=later)] == [date(2025, 3, 17)]
     # This one closes with the experiment: what is missing lies before the as_of date.
-    assert [r.data["since"] for r in told(rate=late(0.0, 2), as_of=later)] == ["2025-03-13"]
+    assert [r.since for r in told(rate=late(0.0, 2), as_of=later)] == [date(2025, 3, 13)]
 
 
 def test_only_metrics_that_decide_are_looked_at() -> None:
@@ -150,7 +144,7 @@ def test_only_metrics_that_decide_are_looked_at() -> None:
         metric("views", role=Role.SECONDARY),
         metric("errors", role=Role.SECONDARY, guardrail=guardrail),
     )
-    assert [r.data["metric_id"] for r in told(spec, late(0.0, 3))] == ["orders", "errors"]
+    assert [r.metric_id for r in told(spec, late(0.0, 3))] == ["orders", "errors"]
 
 
 def test_a_table_of_users_has_no_days() -> None:
@@ -166,3 +160,8 @@ def test_nothing_is_decided_on_them() -> None:
         assert decision.action == action
         assert ("DATA_LATE" in codes(decision)) == (action == "investigate")
         assert decision.trust == ("ok" if action == "ship" else "failed")
+        for reason in decision.reasons:
+            if reason.code == "DATA_LATE":
+                assert reason.data["variant_id"] == "t1"
+                assert f"(since {reason.data['since']})" in reason.text
+                assert "schedule.grace_days" in reason.text

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import NamedTuple
 
-from exp_platform.aggregates import DailyRow
+from exp_platform.aggregates import Aggregates, DailyRow
+from exp_platform.analyses.rows import LateRow, Status
+from exp_platform.config.experiment import Experiment
 from exp_platform.config.metrics import Metric, Role
+from exp_platform.config.readings import RunState
 from exp_platform.config.sources import UnitsSource
-from exp_platform.decision.evidence import Case
-from exp_platform.decision.model import Reason
 from exp_platform.stats import special
 
 ONE_DAY = timedelta(days=1)
@@ -30,21 +31,33 @@ class _Days(NamedTuple):
     open: float
 
 
-def late_data(case: Case) -> list[Reason]:
-    """The arms that hardly have any active users on the last days, though they did before; one reason a metric and arm."""
-    experiment = case.experiment
+def late_days(experiment: Experiment, aggregates: Aggregates, state: RunState) -> list[LateRow]:
+    """The arms that hardly have any active users on the last days, though they did before: a row per metric and arm.
+
+    Of primary metrics and guardrails; none of a source that has no days.
+    """
     if isinstance(experiment.source, UnitsSource):
         return []
-    reasons = []
+    rows = []
     for metric in experiment.metrics:
-        if metric.role is not Role.PRIMARY and case.state.guardrail_of(metric) is None:
+        if metric.role is not Role.PRIMARY and state.guardrail_of(metric) is None:
             continue
-        series = {v.id: _Series(case, metric, v.id) for v in experiment.variants}
+        last = _last_day(experiment, aggregates.as_of_date, metric)
+        series = {v.id: _Series(aggregates, metric, v.id) for v in experiment.variants}
         for variant in experiment.variants:
             others = [series[v.id] for v in experiment.variants if v is not variant]
-            missing = _missing(case, metric, series[variant.id], others)
-            reasons += [_reason(metric, variant.id, missing)] if missing else []
-    return reasons
+            missing = _missing(experiment.window.start, last, series[variant.id], others)
+            if missing is not None:
+                rows.append(
+                    LateRow(
+                        as_of_date=aggregates.as_of_date,
+                        metric_id=metric.id,
+                        variant_id=variant.id,
+                        status=Status.OK,
+                        **missing._asdict(),
+                    )
+                )
+    return rows
 
 
 class _Missing(NamedTuple):
@@ -59,16 +72,15 @@ class _Missing(NamedTuple):
     ratio: float  # of the arm's share to what it should be by the days before
 
 
-def _missing(case: Case, metric: Metric, arm: _Series, others: Sequence[_Series]) -> _Missing | None:
+def _missing(start: date, last: date, arm: _Series, others: Sequence[_Series]) -> _Missing | None:
     """The span of last days that lacks most, the longest of several; None where none does."""
-    last = _last_day(case, metric)
     spans = (
-        _span(case, last - timedelta(days=days - 1), last, arm, others) for days in range(LATEST_DAYS, 0, -1)
+        _span(start, last - timedelta(days=days - 1), last, arm, others) for days in range(LATEST_DAYS, 0, -1)
     )
     return min((span for span in spans if span), key=lambda span: span.ratio, default=None)
 
 
-def _span(case: Case, since: date, last: date, arm: _Series, others: Sequence[_Series]) -> _Missing | None:
+def _span(start: date, since: date, last: date, arm: _Series, others: Sequence[_Series]) -> _Missing | None:
     """What a span of days lacks against those before it; None where it does not.
 
     Rows that are not there yet end at once, so the days just before the span tell the same as all before it: an effect that
@@ -76,7 +88,7 @@ def _span(case: Case, since: date, last: date, arm: _Series, others: Sequence[_S
     average day's active users is binomial; expected is its part before, at the lower end of what that may be (Clopper and
     Pearson 1934).
     """
-    first = max(case.experiment.window.start, since - timedelta(days=BEFORE_DAYS))
+    first = max(start, since - timedelta(days=BEFORE_DAYS))
     now = _odds(arm, others, (since, last))
     near = _odds(arm, others, (max(first, since - timedelta(days=JUST_BEFORE)), since - ONE_DAY))
     all_before = _odds(arm, others, (first, since - ONE_DAY))
@@ -115,19 +127,19 @@ def _odds(arm: _Series, others: Sequence[_Series], days: tuple[date, date]) -> _
     return _Odds(own.active, active, own.open / opened) if active and opened and own.open else None
 
 
-def _last_day(case: Case, metric: Metric) -> date:
+def _last_day(experiment: Experiment, as_of_date: date, metric: Metric) -> date:
     """The last day on which somebody's window is open."""
-    end = case.experiment.window.end
-    return min(case.as_of_date, end if metric.window.end is None else end + timedelta(days=metric.window.end))
+    end = experiment.window.end
+    return min(as_of_date, end if metric.window.end is None else end + timedelta(days=metric.window.end))
 
 
 class _Series:
     """One arm's users by day: those with an event, and those whose window is open."""
 
-    def __init__(self, case: Case, metric: Metric, variant_id: str) -> None:
+    def __init__(self, aggregates: Aggregates, metric: Metric, variant_id: str) -> None:
         self._rows: dict[date, DailyRow] = {
             row.local_date: row
-            for row in case.aggregates.daily
+            for row in aggregates.daily
             if (row.metric_id, row.variant_id) == (metric.id, variant_id)
         }
         self._window = metric.window
@@ -143,19 +155,3 @@ class _Series:
         latest = day - timedelta(days=self._window.start)
         earliest = date.min if self._window.end is None else day - timedelta(days=self._window.end)
         return sum(row.new_users for on, row in self._rows.items() if earliest <= on <= latest)
-
-
-def _reason(metric: Metric, variant_id: str, found: _Missing) -> Reason:
-    span = f"the last {found.days} days" if found.days > 1 else "the last day"
-    text = (
-        f"Rows of {variant_id} seem to come late: on {span} (since {found.since}) {metric.id} has {found.arm:,.0f} active users "
-        f"per day in {variant_id} and {found.others:,.0f} in the other arms; on the days before it had {found.arm_before:,.0f} "
-        f"and {found.others_before:,.0f}. Wait for the missing rows and run again (schedule.grace_days, schedule.wait_for)."
-    )
-    data = {
-        "metric_id": metric.id,
-        "variant_id": variant_id,
-        "since": found.since.isoformat(),
-        **found._asdict(),
-    }
-    return Reason("DATA_LATE", text, {**data, "since": found.since.isoformat()})

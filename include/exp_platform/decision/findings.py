@@ -3,51 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 
-from exp_platform.aggregates import ALL, Aggregates
-from exp_platform.analyses.family import (
-    DECIDING,
-    earlier_reading,
-    is_final,
-    level_of,
-    look_number,
-    may_find,
-)
-from exp_platform.analyses.rows import ResultRow, Row, Status
-from exp_platform.config.analyses import UNADJUSTED
+from exp_platform.aggregates import ALL
+from exp_platform.analyses.rows import LateRow, ResultRow, Row, SizeRow, Status
+from exp_platform.config.analyses import DECISIVE
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.metrics import Effect, Metric, Role
-from exp_platform.config.readings import Claim, Reading, RunState
+from exp_platform.config.readings import DECIDING, Claim, Reading, RunState
 from exp_platform.decision.model import Outcome
 from exp_platform.stats.relative import Kind
 
 
 @dataclass(frozen=True)
 class Case:
-    """One experiment, in the state that its run found, at one as_of date with its result rows; rows of other dates do not count."""
+    """One experiment, in the state that its run found, at one as_of date with its result rows, in any order."""
 
     experiment: Experiment
     state: RunState
-    aggregates: Aggregates
     rows: tuple[Row, ...]
 
-    @property
+    @cached_property
     def as_of_date(self) -> date:
         """The date that is decided on."""
-        return self.aggregates.as_of_date
+        return self.sizes[0].as_of_date
 
     @cached_property
     def final(self) -> bool:
         """Whether fixed-horizon tests count."""
-        return is_final(self.experiment, self.state, self.as_of_date)
+        return self.state.is_final(self.experiment, self.as_of_date)
 
     @cached_property
     def look(self) -> int | None:
         """Which look of a group-sequential test this is; None where it is none or there is no such test."""
-        return look_number(self.experiment, self.state, self.as_of_date)
+        return self.state.look_number(self.experiment, self.as_of_date)
 
     @cached_property
     def primaries(self) -> tuple[Metric, ...]:
@@ -58,6 +49,19 @@ class Case:
     def results(self) -> tuple[ResultRow, ...]:
         """The rows of `analysis_results` of this date."""
         return tuple(r for r in self.rows if isinstance(r, ResultRow) and r.as_of_date == self.as_of_date)
+
+    @cached_property
+    def sizes(self) -> tuple[SizeRow, ...]:
+        """How far the primary metrics are along their planned sizes, in the spec's order."""
+        of = {row.metric_id: row for row in self.rows if isinstance(row, SizeRow)}
+        return tuple(of[metric.id] for metric in self.primaries if metric.id in of)
+
+    @cached_property
+    def late(self) -> tuple[LateRow, ...]:
+        """The arms whose newest days are missing, by metric and arm in the spec's order."""
+        of = {(row.metric_id, row.variant_id): row for row in self.rows if isinstance(row, LateRow)}
+        keys = ((m.id, v.id) for m in self.experiment.metrics for v in self.experiment.variants)
+        return tuple(of[key] for key in keys if key in of)
 
     @cached_property
     def secondaries(self) -> tuple[Metric, ...]:
@@ -77,32 +81,19 @@ class Case:
     @cached_property
     def earlier_reading(self) -> Reading | None:
         """The reading of this day's test that was taken before on other data; None where this is the first, or none."""
-        return earlier_reading(self.experiment, self.state, self.as_of_date)
+        return self.state.earlier_reading(self.experiment, self.as_of_date)
 
-    def row(self, method: str, metric_id: str, treatment_id: str) -> ResultRow | None:
-        """The row of one comparison over all users, or None."""
-        key = (method, metric_id, treatment_id, ALL)
-        return self._index.get(key)
+    def row(self, method: str, metric_id: str, treatment_id: str, against: str = "") -> ResultRow | None:
+        """The row of one comparison over all users, against control or another treatment; None where there is none."""
+        return self._index.get((method, metric_id, treatment_id, against or self.experiment.control.id, ALL))
 
     @cached_property
-    def _index(self) -> dict[tuple[str, str, str, str], ResultRow]:
-        return {(r.method, r.metric_id, r.treatment_id, r.segment): r for r in self.results}
+    def _index(self) -> dict[tuple[str, ...], ResultRow]:
+        return {(r.method, r.metric_id, r.treatment_id, r.control_id, r.segment): r for r in self.results}
 
-    def estimate(self, metric: Metric, treatment_id: str) -> ResultRow | None:
-        """The row that decides: of the declared method, or the unadjusted one where nothing can adjust it."""
-        row = self.row(self.experiment.decision.estimate, metric.id, treatment_id)
-        if row is not None and row.status is Status.NOT_APPLICABLE:
-            row = self.row(UNADJUSTED, metric.id, treatment_id)
-            return None if row is None else self._standing_in(metric, row)
-        return row
-
-    def _standing_in(self, metric: Metric, row: ResultRow) -> ResultRow:
-        """The row at Bonferroni's level: Holm and BH ranked it among rows that do not decide."""
-        if self.experiment.decision.correction == "bonferroni" or row.p_value is None:
-            return row
-        level = level_of(self.experiment, metric, self.state)
-        p = min(1.0, row.p_value * level.size)
-        return replace(row, p_adjusted=p, significant=bool(row.significant) and row.p_value < level.alpha)
+    def estimate(self, metric: Metric, treatment_id: str, against: str = "") -> ResultRow | None:
+        """The row that decides of a treatment, or of the treatment against another one."""
+        return self.row(DECISIVE, metric.id, treatment_id, against)
 
 
 @dataclass(frozen=True)
@@ -162,7 +153,7 @@ def _is_found(case: Case, metric: Metric, treatment_id: str, row: ResultRow) -> 
         return False
     before = case.earlier_reading
     known = before is None or case.claim(metric, treatment_id, row) in before.found
-    return known and may_find(case.experiment, case.state, case.as_of_date, metric.id, treatment_id)
+    return known and case.state.may_find(case.experiment, case.as_of_date, metric.id, treatment_id)
 
 
 def _is_worth_having(case: Case, metric: Metric, row: ResultRow) -> bool:
