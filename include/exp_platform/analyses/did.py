@@ -10,7 +10,8 @@ from exp_platform.aggregates import Aggregates
 from exp_platform.analyses import event_study
 from exp_platform.analyses.comparison import pair_of, too_small
 from exp_platform.analyses.daily import day_weights, has_pre_period, why_not
-from exp_platform.analyses.rows import DidRow, Row, Status, effect_of
+from exp_platform.analyses.effects import effect_of
+from exp_platform.analyses.rows import DidRow, Row, Status
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.metrics import Metric
 from exp_platform.config.readings import NOTHING_READ, RunState

@@ -10,7 +10,8 @@ import numpy as np
 
 from exp_platform.analyses.comparison import Pair
 from exp_platform.analyses.daily import day_weights
-from exp_platform.analyses.rows import DidSensitivityRow, EventStudyRow, Row, Status, effect_of
+from exp_platform.analyses.effects import effect_of
+from exp_platform.analyses.rows import DidSensitivityRow, EventStudyRow, Row, Status
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.metrics import Metric
 from exp_platform.stats.arms import Arm, Arms, arm_mean

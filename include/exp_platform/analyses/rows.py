@@ -11,12 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from exp_platform.config.analyses import RESULTS
-
-if TYPE_CHECKING:
-    from exp_platform.stats.welch import Difference
 
 
 class Status(StrEnum):
@@ -51,21 +48,6 @@ class Effect:
     ci_level: float | None = None
     ci_low: float | None = None
     ci_high: float | None = None
-
-
-def effect_of(difference: Difference, level: float) -> dict[str, Any]:
-    """The columns of `Effect` for Welch's test of two arms, with its interval at that level."""
-    low, high = difference.interval(level)
-    return {
-        "estimate": difference.estimate,
-        "standard_error": difference.standard_error,
-        "degrees_of_freedom": difference.degrees_of_freedom,
-        "p_value": difference.p_value,
-        "log10_p": difference.log10_p,
-        "ci_level": level,
-        "ci_low": low,
-        "ci_high": high,
-    }
 
 
 @dataclass

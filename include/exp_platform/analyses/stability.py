@@ -11,8 +11,9 @@ import numpy as np
 from exp_platform.aggregates import ALL, COHORT, Aggregates
 from exp_platform.analyses.comparison import arms_of, pair_of, too_small
 from exp_platform.analyses.daily import day_weights, why_not
+from exp_platform.analyses.effects import effect_of
 from exp_platform.analyses.equality import equality
-from exp_platform.analyses.rows import ResultRow, Row, Status, effect_of
+from exp_platform.analyses.rows import ResultRow, Row, Status
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.metrics import Metric
 from exp_platform.config.readings import NOTHING_READ, RunState
