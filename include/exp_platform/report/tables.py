@@ -149,8 +149,10 @@ def _of_result(row: ResultRow, control_id: str) -> dict[str, str]:
         effect.append(numbers.interval(row.ci_low, row.ci_high, kind))
     return {
         "Metric": row.metric_id,
-        "Treatment": row.treatment_id,
-        "Of": _of(row, control_id),
+        "Treatment": row.treatment_id
+        if row.control_id == control_id
+        else f"{row.treatment_id}\nagainst {row.control_id}",
+        "Of": "" if row.segment == ALL else segment(row),
         "Control": numbers.level(row.mean_control, kind),
         "Treated": numbers.level(row.mean_treatment, kind),
         "Effect": "\n".join(effect),
@@ -159,11 +161,3 @@ def _of_result(row: ResultRow, control_id: str) -> dict[str, str]:
         "Adj. p": numbers.p_value(row.p_adjusted),
         "Reading": reading(row),
     }
-
-
-def _of(row: ResultRow, control_id: str) -> str:
-    """Whose effect it is: of a segment, by which estimate, against another treatment."""
-    told = [] if row.segment == ALL else [segment(row)]
-    told += [METHODS[row.estimated_by].called] if row.estimated_by else []
-    told += [f"against {row.control_id}"] if row.control_id not in ("", control_id) else []
-    return ", ".join(told)
