@@ -26,7 +26,7 @@ from exp_platform.stages.run import Run
 from exp_platform.tables.catalog import open_catalog, table
 from exp_platform.tables.files import plan_buckets
 from exp_platform.tables.maintenance import maintain
-from exp_platform.tables.schemas import TABLES
+from exp_platform.tables.schemas import RESULT_TABLES, TABLES
 from stages.frozen_runs import D1, D3, FILLED, a_run, carry_out
 
 pytestmark = pytest.mark.e2e  # with real commits, or Airflow's own tasks: longer than a unit test may take
