@@ -56,11 +56,11 @@ test-e2e: setup-dev ## whole runs on this machine: Airflow, Spark, the commands
 
 test-cluster: setup-dev jars-cluster ## whole runs on Postgres, an S3 server and a Spark cluster of the tests' own; needs Postgres
 	@echo "==> $@"
-	@$(PYTEST) -m cluster $(PYTEST_ARGS) </dev/null
+	@$(PYTEST) -m cluster tests/cluster $(PYTEST_ARGS) </dev/null
 
 test-simulations: setup-dev ## error rates counted on simulated data, the situations of docs/09, the notebooks
 	@echo "==> $@"
-	@$(PYTEST) -m simulations $(PARALLEL) $(PYTEST_ARGS) </dev/null
+	@$(PYTEST) -m simulations tests/notebooks tests/tools $(PARALLEL) $(PYTEST_ARGS) </dev/null
 
 # The cluster's tests mostly wait for servers, so they go on beside the others; what a tier says is printed as it ends.
 # What is set up by then counts as done (-o), or the tiers that need less of it would begin first.

@@ -11,6 +11,8 @@ from exp_platform.config.environment import Environment, load_environment
 
 # A folder's conftest gives its tests their tier; a file or a test may name one too. What has none is a unit test.
 TIERS = ("e2e", "cluster", "simulations", "stack")
+# Where all tests of a tier lie: its target imports no others (20 s of CPU).
+PLACES = {"cluster": ("cluster",), "simulations": ("notebooks", "tools")}
 
 # What gates a landing draws the same cases every time, on any machine; `make fuzz` draws new ones, and more.
 settings.register_profile("gate", deadline=None, derandomize=True, database=None)
@@ -27,6 +29,12 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         raise pytest.UsageError(f"{item.nodeid} is of {' and '.join(tiers)}: a test has one tier")
     if not tiers:
         item.add_marker("unit")
+    for tier in tiers:
+        place = item.path.relative_to(Path(__file__).parent).parts[0]
+        if place not in PLACES.get(tier, (place,)):
+            raise pytest.UsageError(
+                f"{item.nodeid} is of {tier}, whose target looks in {' and '.join(PLACES[tier])} alone"
+            )
 
 
 @pytest.fixture

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from conftest import PLACES
+
 HERE = Path(__file__).parent
 MARKERS = re.findall(
     r'^    "(\w+): .*\(make ([\w-]+)\)",$', (HERE.parent / "pyproject.toml").read_text(), re.M
@@ -33,8 +35,8 @@ def tests(tmp_path: Path) -> Path:
     (tmp_path / "whole_runs" / "deeper").mkdir(parents=True)
     (tmp_path / "whole_runs" / "conftest.py").write_text(FOLDER)
     (tmp_path / "whole_runs" / "deeper" / "test_new.py").write_text("def test_run(): pass\n")
-    (tmp_path / "rooms").mkdir()
-    (tmp_path / "rooms" / "test_room.py").write_text(
+    (tmp_path / "tools").mkdir()
+    (tmp_path / "tools" / "test_room.py").write_text(
         "import pytest\n\ndef test_quick(): pass\n\n@pytest.mark.simulations\ndef test_counted(): pass\n"
     )
     return tmp_path
@@ -59,6 +61,15 @@ def test_a_test_of_two_tiers_is_refused(tests: Path) -> None:
     path = tests / "whole_runs" / "deeper" / "test_new.py"
     path.write_text("import pytest\n\n@pytest.mark.simulations\ndef test_run(): pass\n")
     assert "test_new.py::test_run is of e2e and simulations" in collected(tests)[1]
+
+
+def test_a_test_where_its_tiers_target_does_not_look_is_refused(tests: Path) -> None:
+    (tests / "tools").rename(tests / "rooms")
+    told = "test_room.py::test_counted is of simulations, whose target looks in notebooks and tools alone"
+    assert told in collected(tests)[1]
+    makefile = (HERE.parent / "Makefile").read_text()
+    for tier, places in PLACES.items():
+        assert f"-m {tier} {' '.join(f'tests/{place}' for place in places)} " in makefile
 
 
 def test_every_tier_has_the_target_that_its_marker_names() -> None:

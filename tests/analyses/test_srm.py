@@ -257,7 +257,6 @@ def test_a_metric_that_everybody_has_a_value_of_has_nothing_to_test() -> None:
     assert (row.status, row.verdict) == (Status.NOT_APPLICABLE, None)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("as_of", [BEFORE_END, END])
 @pytest.mark.parametrize("share", [0.003, 0.05, 0.5, 0.97])
 def test_values_lost_by_chance_are_hardly_ever_a_mismatch(share: float, as_of: date) -> None:
