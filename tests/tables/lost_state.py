@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from exp_platform.config.environment import Environment
@@ -21,6 +22,21 @@ def lose_the_catalog(environment: Environment) -> None:
     for path in Path(environment.catalog.uri).parent.glob("catalog.db*"):
         path.unlink()
     forget_connections()
+
+
+def copy_the_catalog(environment: Environment, folder: Path) -> None:
+    """Lay a copy of the database aside, as `cp data/catalog.db*` does while nothing runs."""
+    forget_connections()
+    folder.mkdir()
+    for path in Path(environment.catalog.uri).parent.glob("catalog.db*"):
+        shutil.copy(path, folder)
+
+
+def bring_back_the_catalog(environment: Environment, folder: Path) -> None:
+    """Put a copy in the place of the database."""
+    lose_the_catalog(environment)
+    for path in folder.glob("catalog.db*"):
+        shutil.copy(path, Path(environment.catalog.uri).parent)
 
 
 def metadata_files(environment: Environment, name: str) -> list[Path]:

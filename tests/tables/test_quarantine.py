@@ -18,7 +18,7 @@ from exp_platform.tables.maintenance import maintain
 from exp_platform.tables.repair import repair
 from exp_platform.tables.write import replace_files
 from stages.frozen_runs import D3, a_run, carry_out, stage_exposures
-from tables.lost_state import forget_connections, lose_the_catalog
+from tables.lost_state import bring_back_the_catalog, copy_the_catalog, forget_connections
 
 pytestmark = pytest.mark.e2e  # commit after commit, or Spark: longer than a unit test may take
 
@@ -153,14 +153,10 @@ def test_files_of_snapshots_that_expire_are_no_surprise(
 
 def test_maintenance_stops_where_an_older_catalog_is_in_use(environment: Environment, tmp_path: Path) -> None:
     carry_out(a_run(environment, "r1", (D3,)))
-    forget_connections()
-    state = Path(environment.catalog.uri).parent
-    shutil.copytree(state, tmp_path / "then", ignore=shutil.ignore_patterns("warehouse", "runs"))
+    copy_the_catalog(environment, tmp_path / "then")
     carry_out(a_run(environment, "r2", (D3,)))
     carry_out(a_run(environment, "r3", (D3,)))
-    lose_the_catalog(environment)
-    for path in (tmp_path / "then").glob("catalog.db*"):
-        shutil.copy(path, state / path.name)
+    bring_back_the_catalog(environment, tmp_path / "then")
     before = everything(environment)
     with pytest.raises(DataError, match="decisions was committed to since"):
         maintain(environment)
@@ -174,14 +170,10 @@ def test_repair_finds_what_an_older_catalog_has_sent_into_quarantine(
     environment: Environment, tmp_path: Path
 ) -> None:
     carry_out(a_run(environment, "r1", (D3,)))
-    forget_connections()
-    state = Path(environment.catalog.uri).parent
-    shutil.copytree(state, tmp_path / "then", ignore=shutil.ignore_patterns("warehouse", "runs"))
+    copy_the_catalog(environment, tmp_path / "then")
     carry_out(a_run(environment, "r2", (D3,)))
     now = table(open_catalog(environment), "decisions").scan().to_arrow().to_pylist()
-    lose_the_catalog(environment)
-    for path in (tmp_path / "then").glob("catalog.db*"):
-        shutil.copy(path, state / path.name)
+    bring_back_the_catalog(environment, tmp_path / "then")
     maintain(environment, now=in_days(4), force=True)
     repair(environment, forward=True)
     forget_connections()

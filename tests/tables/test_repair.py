@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,7 +18,13 @@ from exp_platform.tables.maintenance import maintain
 from exp_platform.tables.repair import repair
 from exp_platform.tables.schemas import NAMESPACE, TABLES
 from stages.frozen_runs import D1, D3, a_run, an_experiment, carry_out
-from tables.lost_state import forget_connections, lose_the_catalog, metadata_files
+from tables.lost_state import (
+    bring_back_the_catalog,
+    copy_the_catalog,
+    forget_connections,
+    lose_the_catalog,
+    metadata_files,
+)
 
 pytestmark = pytest.mark.e2e  # commit after commit, or Spark: longer than a unit test may take
 
@@ -118,15 +123,11 @@ def test_metadata_whose_manifests_are_gone_are_passed_over_with_a_word(stored: E
 
 
 def test_an_entry_that_works_is_moved_forward_on_demand_only(stored: Environment, tmp_path: Path) -> None:
-    database = Path(stored.catalog.uri)
     Results(stored)
-    forget_connections()
-    shutil.copytree(database.parent, tmp_path / "then", ignore=shutil.ignore_patterns("warehouse", "runs"))
+    copy_the_catalog(stored, tmp_path / "then")
     carry_out(a_run(stored, "r5", (D3,)))
     now = rows(stored)
-    lose_the_catalog(stored)
-    for path in (tmp_path / "then").glob("catalog.db*"):
-        shutil.copy(path, database.parent / path.name)
+    bring_back_the_catalog(stored, tmp_path / "then")
     told = [line for line in repair(stored) if line.startswith("decisions")]
     assert len(told) == 1
     assert "left as it is, the catalog's entry works" in told[0]
@@ -140,15 +141,11 @@ def test_an_entry_that_works_is_moved_forward_on_demand_only(stored: Environment
 def test_snapshots_that_have_expired_since_an_older_catalog_are_no_other_history(
     stored: Environment, tmp_path: Path
 ) -> None:
-    database = Path(stored.catalog.uri)
-    forget_connections()
-    shutil.copytree(database.parent, tmp_path / "then", ignore=shutil.ignore_patterns("warehouse", "runs"))
+    copy_the_catalog(stored, tmp_path / "then")
     carry_out(a_run(stored, "r5", (D3,)))
     assert maintain(stored, now=datetime.now(UTC) + timedelta(days=4)).expired
     now = rows(stored)
-    lose_the_catalog(stored)
-    for path in (tmp_path / "then").glob("catalog.db*"):
-        shutil.copy(path, database.parent / path.name)
+    bring_back_the_catalog(stored, tmp_path / "then")
     told = repair(stored, forward=True)
     assert not any("does not follow from it" in line for line in told), told
     forget_connections()
@@ -158,14 +155,10 @@ def test_snapshots_that_have_expired_since_an_older_catalog_are_no_other_history
 def test_what_was_written_to_since_an_older_catalog_came_back_is_never_overwritten(
     stored: Environment, tmp_path: Path
 ) -> None:
-    database = Path(stored.catalog.uri)
-    forget_connections()
-    shutil.copytree(database.parent, tmp_path / "then", ignore=shutil.ignore_patterns("warehouse", "runs"))
+    copy_the_catalog(stored, tmp_path / "then")
     for run_id in ("r5", "r6", "r7"):
         carry_out(a_run(stored, run_id, (D3,)))
-    lose_the_catalog(stored)
-    for path in (tmp_path / "then").glob("catalog.db*"):
-        shutil.copy(path, database.parent / path.name)
+    bring_back_the_catalog(stored, tmp_path / "then")
     carry_out(a_run(stored, "r8", (D3,)))
     told = [line for line in repair(stored, forward=True) if line.startswith("decisions")]
     assert "does not follow from it" in told[-1]
