@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from analyses.simulated import END, START, UNITS, aggregates, block, experiment,
 from decision.cases import Given, codes, effect
 from exp_platform.aggregates import Aggregates, DailyRow
 from exp_platform.analyses.late_data import late_days
+from exp_platform.analyses.row_codec import read_rows, write_rows
 from exp_platform.analyses.rows import LateRow
 from exp_platform.config.allocation import Allocation
 from exp_platform.config.experiment import Experiment
@@ -87,6 +89,12 @@ def test_an_arm_without_its_last_days_is_told(share: float, days: int) -> None:
         assert row.since == since
     assert row.since >= since
     assert row.days == (END - row.since).days + 1
+
+
+def test_the_rows_of_late_arms_can_be_written(tmp_path: Path) -> None:
+    rows = told(rate=late(0.0, 2), users=8_000)
+    write_rows(tmp_path / "rows.json", rows)
+    assert read_rows(tmp_path / "rows.json") == rows != []
 
 
 def test_control_may_be_late_as_well_and_a_third_arm_too() -> None:

@@ -142,7 +142,7 @@ def test_every_flat_key_reaches_the_experiment(tmp_path: Path) -> None:
 def test_without_a_pre_period_what_needs_one_is_off(tmp_path: Path) -> None:
     experiment = load("days: 14\nn_users: 1000\npre_period_days: 0", tmp_path)
 
-    assert experiment.analyses.enabled == ("srm", "ab", "segments", "stability", "guardrails")
+    assert experiment.analyses.enabled == ("srm", "ab", "segments", "stability", "guardrails", "evidence")
     assert all(metric.covariates == () for metric in experiment.metrics)
 
 

@@ -68,7 +68,7 @@ def test_a_first_spec_needs_thirteen_lines_and_gets_the_documented_defaults(tmp_
         dedupe="none",
     )
     assert experiment.analyses == AnalysisPlan(
-        enabled=("srm", "ab", "cuped", "did", "pretrends", "stability")
+        enabled=("srm", "ab", "cuped", "did", "pretrends", "stability", "evidence")
     )
     assert experiment.quality == QualityThresholds()
     assert experiment.decision == DecisionPlan()
@@ -102,7 +102,17 @@ def test_every_key_of_an_events_spec_reaches_the_experiment(tmp_path: Path) -> N
     assert experiment.behaviours == (Behaviour("power_user", Measure("visit", "count"), 0.1),)
     assert experiment.quality == QualityThresholds(max_duplicate_share=0.02, max_stale_days=3)
     assert experiment.analyses == AnalysisPlan(
-        enabled=("srm", "ab", "cuped", "pretrends", "segments", "stability", "guardrails", "bayes"),
+        enabled=(
+            "srm",
+            "ab",
+            "cuped",
+            "pretrends",
+            "segments",
+            "stability",
+            "guardrails",
+            "evidence",
+            "bayes",
+        ),
         bayes_prior_sd=Effect(0.3, "relative"),
         pre_period_days=28,
         anchor="first_exposure",

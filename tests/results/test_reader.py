@@ -103,7 +103,13 @@ def test_tables_of_an_older_version_are_read_before_a_run_has_added_their_column
 def test_rows_can_be_chosen_by_day_and_method(environment: Environment) -> None:
     carry_out(a_run(environment, "r1", (D1, D2, D3)))
     results = Results(environment)
-    assert {row.method for row in results.rows(ResultRow, "exp_a", D1)} == {"srm", "ab", "cuped", "stability"}
+    assert {row.method for row in results.rows(ResultRow, "exp_a", D1)} == {
+        "srm",
+        "ab",
+        "cuped",
+        "stability",
+        "evidence",
+    }
     assert {(row.as_of_date, row.method) for row in results.rows(ResultRow, "exp_a", method="ab")} == {
         (day, "ab") for day in (D1, D2, D3)
     }

@@ -218,7 +218,7 @@ def test_an_analysis_costs_no_import_that_it_has_no_use_for(run: Run) -> None:
         "from exp_platform.stages.execute import execute\n"
         "from exp_platform.stages.run import Run\n"
         "run = Run.load(sys.argv[1])\n"
-        "for stage in ('srm', 'ab', 'cuped', 'did', 'pretrends', 'segments', 'stability', 'guardrails'):\n"
+        "for stage in ('srm', 'ab', 'cuped', 'did', 'pretrends', 'segments', 'stability', 'guardrails', 'evidence'):\n"
         "    assert execute(run, stage, 1).status == 'success', stage\n"
         "heavy = ['pyiceberg', 'pyarrow', 'pyspark', 'pandas', 'scipy.stats', 'scipy.optimize', 'sqlalchemy']\n"
         "heavy += ['scipy.special', 'scipy.linalg', 'numpy.f2py', 'unittest', 'yaml', 'exp_platform.config.environment']\n"

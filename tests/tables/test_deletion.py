@@ -38,7 +38,7 @@ def test_rows_raw_data_runs_and_memo_go_and_another_experiments_stay(environment
             write(Path(environment.memos_dir) / experiment_id / "effects.svg"),
         ]
     told = delete_experiment(environment, "exp_a")
-    written = TABLES.keys() - {"unit_days", "forgotten_users"}
+    written = TABLES.keys() - {"unit_days", "forgotten_users", "late_days"}
     assert {name: experiments_in(environment, name) for name in written} == {
         name: {"exp_a_2"} for name in written
     }

@@ -22,20 +22,24 @@ def as_columns(row: object) -> dict[str, Any]:
 
 
 def of_columns(row_type: type[T], columns: Mapping[str, Any]) -> T:
-    """The row of these columns; one that is missing is null, and what the type does not know is left out."""
+    """The row of these columns, dates as dates or ISO 8601; one that is missing is null, what the type does not know is left out."""
     of: Any = row_type
-    names, statuses = _columns(of)
+    names, statuses, dates = _columns(of)
     values: dict[str, Any] = {name: columns.get(name) for name in names}
     values |= {name: Status(values[name]) for name in statuses if values[name] is not None}
+    values |= {name: date.fromisoformat(values[name]) for name in dates if isinstance(values[name], str)}
     return row_type(**values)
 
 
 @cache
-def _columns(row_type: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The names of a row type's columns, and of those among them that hold a `Status`."""
+def _columns(row_type: Any) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """The names of a row type's columns, of those among them that hold a `Status`, and of those that hold a date."""
     types = get_type_hints(row_type)
     names = tuple(field.name for field in fields(row_type))
-    return names, tuple(n for n in names if Status in (types[n], *get_args(types[n])))
+    statuses, dates = (
+        tuple(n for n in names if of in (types[n], *get_args(types[n]))) for of in (Status, date)
+    )
+    return names, statuses, dates
 
 
 def write_rows(path: Path, rows: Sequence[Row]) -> None:
@@ -43,14 +47,11 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
 
     def entry(row: Row) -> dict[str, Any]:
         columns = {name: value for name, value in as_columns(row).items() if value is not None}
-        return {"table": row.TABLE, **columns, "as_of_date": row.as_of_date.isoformat()}
+        return {"table": row.TABLE, **columns}
 
-    write_whole(path, json.dumps([entry(row) for row in rows], allow_nan=False))
+    write_whole(path, json.dumps([entry(row) for row in rows], allow_nan=False, default=date.isoformat))
 
 
 def read_rows(path: Path) -> list[Row]:
     """Read what `write_rows` wrote."""
-    return [
-        of_columns(ROW_TYPES[entry["table"]], entry | {"as_of_date": date.fromisoformat(entry["as_of_date"])})
-        for entry in json.loads(path.read_text())
-    ]
+    return [of_columns(ROW_TYPES[entry["table"]], entry) for entry in json.loads(path.read_text())]

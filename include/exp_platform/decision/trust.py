@@ -87,9 +87,8 @@ def _late(row: LateRow) -> Reason:
         f"{row.arm_before:,.0f} and {row.others_before:,.0f}. Wait for the missing rows and run again (schedule.grace_days, "
         "schedule.wait_for)."
     )
-    numbers = ("days", "arm", "others", "arm_before", "others_before", "ratio")
-    data = {"metric_id": row.metric_id, "variant_id": row.variant_id, "since": row.since.isoformat()}
-    return Reason("DATA_LATE", text, data | {name: getattr(row, name) for name in numbers})
+    data = {name: value for name, value in vars(row).items() if name not in ("as_of_date", "status")}
+    return Reason("DATA_LATE", text, data | {"since": row.since.isoformat()})
 
 
 def _unbalanced(case: Case) -> list[Reason]:
