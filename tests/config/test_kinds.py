@@ -20,7 +20,6 @@ KNOW_KINDS = {"config/kinds.py", "analyses/estimators.py", "config/spec_flat.py"
 # Words that are kinds' names and mean something else there.
 OTHER_MEANINGS = {
     "config/spec_metrics.py": {"count"},  # what a measure adds up
-    "decision/trust.py": {"ratio"},  # a number of a late day
     "kernels/user_values.py": {"count"},
     "report/sections.py": {"mean"},  # a column
     "results/reader.py": {"mean"},
