@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from end_to_end.installation import Installation
+from end_to_end.installation import Installation, run_of
 from exp_platform.cli import main as exp
 from exp_platform.config.environment import Environment
 from exp_platform.doctor import stored
@@ -58,16 +58,22 @@ def content(folder: Path) -> dict[Path, bytes]:
 
 
 def rows(made: Installation, *names: str) -> dict[str, list[dict[str, Any]]]:
-    """All rows of tables, in an order of their own; what a column of today's lacks is null."""
+    """All rows of tables, of results those that count, in an order of their own; what a column of today's lacks is null."""
     catalog = existing_catalog(made.environment)
     assert catalog is not None
-    return {
+    lying = {
         name: [
             dict.fromkeys(column for column, _ in TABLES[name].columns) | row
             for row in table(catalog, name).scan().to_arrow().to_pylist()
         ]
-        for name in names
+        for name in {*names, "decisions"}
         if catalog.table_exists((NAMESPACE, name))
+    }
+    counts = {run_of(row) for row in lying["decisions"]}
+    return {
+        name: [row for row in lying[name] if name not in RESULT_TABLES or run_of(row) in counts]
+        for name in names
+        if name in lying
     }
 
 
