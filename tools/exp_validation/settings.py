@@ -78,7 +78,9 @@ class Setting:
             metrics=_METRICS,
             segments=(REPLICATE,),
             analyses=AnalysisPlan(
-                enabled=("srm", "ab", "cuped", "did", "pretrends", "guardrails"), pre_period_days=7, did_days=3
+                enabled=("srm", "ab", "cuped", "did", "pretrends", "guardrails", "evidence"),
+                pre_period_days=7,
+                did_days=3,
             ),
             decision=DecisionPlan(),
         )  # fmt: skip
