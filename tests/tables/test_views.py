@@ -100,8 +100,23 @@ def test_a_rest_service_is_asked_for_each_and_for_none_that_it_does_not_hold_or_
 
 def test_the_doctor_finds_nothing_wrong_with_them(environment: Environment) -> None:
     open_catalog(environment)
-    told = " ".join(str(finding) for finding in examine())
-    assert "analysis_results_" not in told
+    found = {finding.check: finding for finding in examine()}
+    assert "analysis_results_" not in " ".join(map(str, found.values()))
+    assert found["catalog"].found.endswith(f"knows {len(TABLES)} of {len(TABLES)} tables")
+    assert (found["views"].state, found["views"].found) == (
+        "ok",
+        f"{len(VIEWS)} of analysis_results, one per method",
+    )
+
+
+def test_the_doctor_tells_of_views_that_are_not_there(environment: Environment) -> None:
+    (before,) = [finding for finding in examine() if finding.check == "views"]
+    assert (before.state, before.found) == ("ok", "made with the tables")
+    open_catalog(environment)
+    with closing(sqlite3.connect(environment.catalog.uri)) as database, database:
+        database.execute("DELETE FROM iceberg_tables WHERE table_name = 'analysis_results_ab'")
+    (told,) = [finding for finding in examine() if finding.check == "views"]
+    assert (told.state, told.found) == ("warning", "not there: analysis_results_ab")
 
 
 def test_a_catalog_of_an_older_version_gets_them_with_the_column_that_tells_them_from_tables(

@@ -41,6 +41,7 @@ def examine() -> list[Finding]:
     if found[-1].state == "fault":  # of the catalog: then nothing behind it can be looked at
         return found
     found += _findings("leases", lambda: stored.standing_leases(environment))
+    found += _findings("views", lambda: stored.views(environment))
     found += _findings("forgotten users", lambda: stored.forgotten(environment))
     return found + _findings("tables", lambda: stored.tables(environment))
 

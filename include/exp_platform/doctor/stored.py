@@ -9,9 +9,10 @@ from pathlib import Path
 from pyarrow.fs import FileInfo
 from pyiceberg.table import StaticTable
 
+from exp_platform.config.analyses import RESULTS
 from exp_platform.config.environment import Environment
 from exp_platform.doctor.finding import Finding, fault, ok, warning
-from exp_platform.tables.catalog import refuse_lost
+from exp_platform.tables.catalog import existing_catalog, refuse_lost
 from exp_platform.tables.folders import files_below
 from exp_platform.tables.forgotten import forgotten_of, requests
 from exp_platform.tables.maintenance import KEEP
@@ -20,7 +21,8 @@ from exp_platform.tables.quarantine import named_files, quarantined
 from exp_platform.tables.repair import compared
 from exp_platform.tables.schemas import RETIRED, TABLES
 from exp_platform.tables.sqlite_copy import is_damaged
-from exp_platform.tables.standing import entries, leases
+from exp_platform.tables.standing import entries, known_views, leases
+from exp_platform.tables.views import VIEWS
 
 _LOOKS = 3  # at a table that is being written meanwhile
 
@@ -38,7 +40,24 @@ def catalog(environment: Environment) -> Finding:
     refuse_lost(environment, TABLES.keys() - known.keys())
     if not known:
         return ok("catalog", f"{place} has no tables yet: nothing has been run")
-    return ok("catalog", f"{place} answers and knows {len(known)} of {len(TABLES)} tables")
+    tables = known.keys() & TABLES.keys()
+    return ok("catalog", f"{place} answers and knows {len(tables)} of {len(TABLES)} tables")
+
+
+def views(environment: Environment) -> Finding:
+    """Whether SQL finds the rows of each method under a name of its own."""
+    if existing_catalog(environment) is None:
+        return ok("views", "made with the tables")
+    missing = sorted(VIEWS.keys() - known_views(environment))
+    if not missing:
+        return ok("views", f"{len(VIEWS)} of {RESULTS}, one per method")
+    if environment.catalog.kind == "rest":
+        return ok(
+            "views",
+            f"{environment.catalog.uri} holds or grants none of {', '.join(missing)}: `WHERE method = ...` finds their rows, joined as "
+            "docs/05 says",
+        )
+    return warning("views", f"not there: {', '.join(missing)}", "nothing: the next run makes them")
 
 
 def standing_leases(environment: Environment) -> Iterator[Finding]:

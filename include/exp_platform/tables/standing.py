@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from pyiceberg.exceptions import ForbiddenError
 
 from exp_platform.config.database import Database
 from exp_platform.config.environment import CATALOG, Environment
@@ -16,6 +18,7 @@ from exp_platform.errors import LeaseError
 from exp_platform.tables.catalog import existing_catalog, table
 from exp_platform.tables.holders import has_ended
 from exp_platform.tables.schemas import NAMESPACE
+from exp_platform.tables.views import VIEWS
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -80,6 +83,16 @@ def entries(environment: Environment) -> dict[str, str]:
         key = {"catalog": CATALOG, "namespace": NAMESPACE}
         rows = _rows(connection, "iceberg_tables", _ENTRIES, key)
     return {row.table_name: row.metadata_location for row in rows}
+
+
+def known_views(environment: Environment) -> set[str]:
+    """The names of the views of `analysis_results` that the catalog has; none of a service that holds or grants none."""
+    if environment.catalog.kind != "rest":
+        return entries(environment).keys() & VIEWS.keys()
+    catalog = existing_catalog(environment)
+    with suppress(ForbiddenError):
+        return set() if catalog is None else {name for *_, name in catalog.list_views(NAMESPACE)}
+    return set()
 
 
 @contextmanager
