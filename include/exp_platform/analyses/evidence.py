@@ -78,14 +78,14 @@ def _between(
         metric = experiment.metric(row.metric_id)
         if metric.role is not Role.PRIMARY or row.estimated_by is None:
             continue
+        level = level_of(experiment, metric, state)
+        c = Comparison(experiment, day, METHOD, metric, row.treatment_id, level, final, state)
+        c = at_look(c, aggregates)
+        by = adjusted(metric, row.estimated_by)
         for other in experiment.treatments:
             if other.id == row.treatment_id:
                 continue
-            level = level_of(experiment, metric, state)
-            c = Comparison(experiment, day, METHOD, metric, row.treatment_id, level, final, state)
             pair = pair_of(aggregates, metric, other.id, row.treatment_id)
-            by = adjusted(metric, row.estimated_by)
-            arms = None if by is None else by.pair(other.id, row.treatment_id)
-            found = compare(at_look(c, aggregates), pair, arms)
+            found = compare(c, pair, None if by is None else by.pair(other.id, row.treatment_id))
             against = found.row() if isinstance(found, Compared) else found
             yield replace(against, control_id=other.id, estimated_by=row.estimated_by)
