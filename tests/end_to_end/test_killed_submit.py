@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -17,9 +18,16 @@ from exp_platform.orchestration.submit import Submit
 
 
 def _stage_below(pid: int) -> psutil.Process | None:
-    """The Python of the stage, as soon as the JVM above it has started it."""
-    below = psutil.Process(pid).children(recursive=True)
-    return next((found for found in below if any("stage.py" in word for word in found.cmdline())), None)
+    """The Python of the stage, as soon as the JVM above it has started it.
+
+    Spark's launcher, a JVM that lives for a moment, has the same words on its command line.
+    """
+    for found in psutil.Process(pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            program, *words = found.cmdline() or [""]
+            if "python" in Path(program).name and any("stage.py" in word for word in words):
+                return found
+    return None
 
 
 def test_a_killed_jvm_is_told_by_its_signal_and_takes_its_python_with_it(
