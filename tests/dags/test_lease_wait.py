@@ -174,13 +174,13 @@ def test_the_wait_has_an_end_that_is_told_beforehand_and_does_not_begin_anew(
         r"somebody else since \d{4}-",
         said[0],
     )
-    assert first.value.timeout == timedelta(hours=12)
+    assert first.value.timeout == timedelta(hours=12.5)
     assert isinstance(first.value.trigger, LeaseTrigger)
     began = datetime.fromisoformat(first.value.kwargs["wait_began"])
-    eleven_hours_ago = (began - timedelta(hours=11)).isoformat()
+    an_hour_before_the_end = (began - timedelta(hours=11.5)).isoformat()
     # The trigger's database was another, as with a REST catalog's leases in files
     with pytest.raises(TaskDeferred) as again:
-        check.go_on(_context(), {"status": "success"}, eleven_hours_ago)
+        check.go_on(_context(), {"status": "success"}, an_hour_before_the_end)
     assert again.value.timeout <= timedelta(hours=1)
 
 
@@ -189,7 +189,7 @@ def test_a_wait_in_vain_says_who_held_the_lease_and_is_not_retried(deployment: D
     with pytest.raises(AirflowFailException) as told:
         _check().resume_execution("__fail__", {"error": "Trigger timeout"}, _context())
     assert str(told.value).startswith(
-        "no lease within 12 hours: button_test is being run by somebody else since "
+        "no lease within 12.5 hours: button_test is being run by somebody else since "
     )
     assert str(told.value).endswith("`exp unlock button_test`. Then clear this task with downstream")
 
