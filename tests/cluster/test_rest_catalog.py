@@ -11,6 +11,7 @@ from cluster.cluster import Cluster
 from cluster.experiments import ELSEWHERE, EXPERIMENTS
 from cluster.object_store import REGION, TABLE_BUCKET
 from end_to_end.installation import Installation
+from exp_platform.doctor.examine import examine
 from exp_platform.results.reader import Results
 from exp_platform.tables.schemas import TABLES
 from exp_platform.tables.views import VIEWS
@@ -99,3 +100,5 @@ def test_spark_reads_the_views_which_hold_the_rows_that_count(installation: Rest
             found = [row.estimate for row in spark.table(f"iceberg.exp.{view}").collect()]
             assert sorted(map(repr, found)) == sorted(map(repr, counted)), view
         assert spark.table("iceberg.exp.analysis_results_ab").count() > 0
+        (told,) = [finding for finding in examine() if finding.check == "views"]
+        assert told.found == f"{len(VIEWS)} of analysis_results, one per method"
