@@ -9,6 +9,7 @@ import pytest
 from decision.cases import (
     BEFORE_END,
     GUARDED,
+    ONE,
     PASSED,
     TWO,
     Given,
@@ -72,6 +73,15 @@ def test_a_split_that_depends_on_a_segment_is_told_where_all_together_are_as_pla
     both = Given([effect()], split=[split("mismatch"), device]).decide()
     assert codes(both).count("SRM_MISMATCH") == 1
     assert "SRM_WITHIN_SEGMENT" not in codes(both)
+
+
+def test_faults_are_told_in_the_order_of_the_spec_whatever_the_order_of_the_rows() -> None:
+    spec = replace(ONE, segments=("device", "country"))
+    within = [replace(split("mismatch", users="all"), segment=name) for name in ("device", "country")]
+    rows = [split(), *within]
+    there, back = (Given([effect()], spec, split=order).decide() for order in (rows, rows[::-1]))
+    assert there == back
+    assert [r.data["users"] for r in there.reasons[:2]] == ["device", "country"]
 
 
 def test_skipped_checks_are_unknown_trust() -> None:

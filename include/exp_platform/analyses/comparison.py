@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from exp_platform.aggregates import ALL, Aggregates, Block
+from exp_platform.analyses.effects import effect_of
 from exp_platform.analyses.estimators import Test, estimator_of
 from exp_platform.analyses.family import Level
 from exp_platform.analyses.periods import Periods, periods_of
@@ -221,20 +222,11 @@ class Compared:
 
     def _effect(self, p_adjusted: float, alpha: float) -> dict[str, Any]:
         c, test, level = self.comparison, self.test, 1 - alpha
-        low, high = test.interval(level)
-        return {
+        return effect_of(test, level) | {
             "test": test.test,
-            "estimate": test.estimate,
-            "standard_error": test.standard_error,
-            "degrees_of_freedom": test.degrees_of_freedom,
             "statistic": test.statistic,
-            "p_value": test.p_value,
-            "log10_p": test.log10_p,
             "p_adjusted": p_adjusted,
             "alpha": alpha,
-            "ci_level": level,
-            "ci_low": low,
-            "ci_high": high,
             "significant": bool(c.final and test.p_value < alpha),
             "significant_uncorrected": bool(c.final and test.p_value < c.level.family_alpha),
         }

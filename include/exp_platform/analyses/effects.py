@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from exp_platform.stats.welch import Difference
+from exp_platform.analyses.estimators import Test
 
 
-def effect_of(difference: Difference, level: float) -> dict[str, Any]:
-    """The columns of `Effect` for Welch's test of two arms, with its interval at that level."""
-    low, high = difference.interval(level)
+def effect_of(test: Test, level: float) -> dict[str, Any]:
+    """The columns of `rows.Effect` for a test of two arms, with its interval of coverage `level`."""
+    low, high = test.interval(level)
     return {
-        "estimate": difference.estimate,
-        "standard_error": difference.standard_error,
-        "degrees_of_freedom": difference.degrees_of_freedom,
-        "p_value": difference.p_value,
-        "log10_p": difference.log10_p,
+        "estimate": test.estimate,
+        "standard_error": test.standard_error,
+        "degrees_of_freedom": test.degrees_of_freedom,
+        "p_value": test.p_value,
+        "log10_p": test.log10_p,
         "ci_level": level,
         "ci_low": low,
         "ci_high": high,
