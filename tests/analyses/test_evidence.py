@@ -115,7 +115,7 @@ def test_nothing_is_decided_without_it() -> None:
     day = day_of(TWO)
     state = before_any_run(TWO)
     rows = [row for row in analyse_all(TWO, day, state=state) if not isinstance(row, SizeRow)]
-    with pytest.raises(DataError, match="run it without --skip-evidence"):
+    with pytest.raises(DataError, match="run that stage first"):
         decide(TWO, state, rows, [PASSED])
 
 

@@ -251,3 +251,12 @@ def test_a_job_without_a_session_keeps_arrow_from_importing_pandas(run: Run) -> 
     ]
     ended = subprocess.run(command, capture_output=True, text=True, check=True)
     assert ended.stdout.splitlines()[-1] == "0 True False", ended.stderr
+
+
+def test_what_the_decision_rests_on_cannot_be_skipped(environment: Environment) -> None:
+    """Rows that were stored by another spec would decide for this one."""
+    carry_out(a_run(environment, "r1", (D3,)))
+    failed = execute(replace(a_run(environment, "r2", (D3,)), skipped=("evidence",)), "evidence", 1)
+    assert (failed.error or "").startswith(
+        "stage evidence cannot be skipped; allowed are quality, aggregates, srm, ab"
+    )

@@ -61,7 +61,7 @@ def decide(
     case = Case(experiment, state, tuple(rows))
     if len(case.sizes) < len(case.primaries):
         raise DataError(
-            f"{experiment.id}: the decision rests on the rows of {DECISIVE}, and there are none: run it without --skip-{DECISIVE}"
+            f"{experiment.id}: the decision rests on the rows of {DECISIVE}, and there are none: run that stage first"
         )
     found, guards, size = findings(case, case.primaries), guardrails(case), adequacy(case)
     stand = standings(case, found, guards)

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from exp_platform.config.analyses import ANALYSES, RESULTS, Analysis
+from exp_platform.stages.stored import SKIPPABLE
 
 
 def with_skip_flags(command: Callable[..., None]) -> Callable[..., None]:
@@ -41,6 +42,8 @@ def _flags() -> Iterator[tuple[str, str, str]]:
     yield "dq", "quality", "Publish the data unchecked; no decision is then trusted."
     yield "metrics", "aggregates", "Use the stored metric_aggregates_overall of this as_of date."
     for analysis in ANALYSES:
+        if analysis.name not in SKIPPABLE:
+            continue
         yield analysis.name.replace("_", "-"), analysis.name, f"Use the stored {_rows(analysis)}."
 
 
