@@ -14,6 +14,7 @@ Agg = Literal["sum", "count", "any"]
 COUNTING: frozenset[Agg] = frozenset(
     {"count"}
 )  # what counts rows, of which a table of units has one per user
+VALUED: frozenset[Agg] = frozenset({"sum"})  # what reads values
 Test = Literal["welch", "score"]
 
 
@@ -40,7 +41,8 @@ class MetricKind:
     @property
     def keys(self) -> frozenset[str]:
         """Of the spec's keys that only some kinds take (`REFUSED`) those of this one."""
-        measured = () if self.agg is None else ("event", "column")
+        measured = [] if self.agg is None else ["event", "column", "of", "where"]
+        measured += ["value"] * (self.agg in VALUED)
         return frozenset(
             (*self.requires, *measured, *["winsorise"] * self.winsorised, *["covariates"] * self.adjusted)
         )
@@ -98,6 +100,9 @@ REFUSED: dict[str, tuple[str | None, str]] = {
     "denominator": ("a measure", _ONLY_OF_TWO),
     "event": (None, _OF_TWO),
     "column": (None, _OF_TWO),
+    "of": (None, _OF_TWO),
+    "where": ("a filter", _OF_TWO),
+    "value": (None, "a {kind} is of rows, not of their values: leave it out"),
     "q": (None, "only a quantile has one"),
     "winsorise": ("a cap", "only a mean or a count is winsorised, never a {kind}"),
     "covariates": ("covariates", "CUPED does not adjust a {kind}: leave the covariates out"),

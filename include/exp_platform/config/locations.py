@@ -11,7 +11,7 @@ from exp_platform.config.environment import load_environment, project_root
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.faults import Fault, Key, Words, render_key
 from exp_platform.config.source_rules import NOTHING_DECLARED, OWN, SourceRules
-from exp_platform.config.sources import EventsSource, UnitsSource
+from exp_platform.config.sources import EventsSource, Source, TableSource, UnitsSource
 from exp_platform.config.variables import filled, named, through_last
 from exp_platform.errors import ConfigError
 
@@ -28,17 +28,25 @@ class Written(NamedTuple):
 def written(experiment: Experiment) -> Iterator[Written]:
     """The locations of a spec's files, then of its markers. Iceberg tables have names instead."""
     source = experiment.source
-    tables = {}
-    if isinstance(source, EventsSource):
-        tables = {"exposures": source.exposures, "outcomes": source.outcomes}
-    elif isinstance(source, UnitsSource):
-        tables = {"units": source.table}
-    for name, table in tables.items():
-        if table.format != "iceberg":
-            key = ("source", "path") if name == "units" else ("source", name, "path")
-            yield Written(key, name, table.location, table.format)
+    for name, key, table in tables_of(source):
+        if table.format not in ("iceberg", "sql"):
+            yield Written((*key, "path"), name, table.location, table.format)
     for number, location in enumerate(experiment.schedule.wait_for or ()):
         yield Written(("schedule", "wait_for", number), "schedule.wait_for", location, None)
+
+
+def tables_of(source: Source) -> Iterator[tuple[str, Key, TableSource]]:
+    """The input tables of a source: what each is called (a fact by its own name), and the key that it is written under."""
+    if isinstance(source, UnitsSource):
+        yield "units", ("source",), source.table
+    elif isinstance(source, EventsSource):
+        yield "exposures", ("source", "exposures"), source.exposures
+        if source.outcomes is not None:
+            yield "outcomes", ("source", "outcomes"), source.outcomes
+        for fact in source.facts:
+            yield fact.name, ("source", "facts", fact.name), fact.table
+        if source.identities is not None:
+            yield "identities", ("source", "identities"), source.identities
 
 
 def current_rules(environment: str | None = None) -> SourceRules:

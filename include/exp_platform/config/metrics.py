@@ -42,7 +42,10 @@ class DayWindow:
 
 @dataclass(frozen=True)
 class Measure:
-    """One number per user: `sum` of the event's values, `count` of its rows, or `any` (0 or 1)."""
+    """One number per user of an event's rows; of a fact's rows `event` is the name of their `Series`.
+
+    `sum` is of the values, `count` is of the rows, `any` is 0 or 1.
+    """
 
     event: str
     agg: Agg

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
+
+from exp_platform.config.where import Condition
+
+As = Literal["text", "number", "time"]
+VALUE, DIMENSION = "value.", "dimension."  # how the columns of a fact's values and dimensions are called
+DAY = "day"  # what is counted where a metric counts the local days that a user was active on
 
 REPLICATE = "replicate"  # the attribute of a synthetic source with `replicates`
 
@@ -15,20 +21,37 @@ class CsvDialect:
     delimiter: str | None = None
     encoding: str | None = None  # one of Python's names, such as utf-16 or cp1252
     escape: Literal["quote", "backslash"] | None = None  # of a quote within a value
+    decimal: Literal[",", "."] | None = None  # the mark before a number's decimals
+
+
+@dataclass(frozen=True)
+class SqlQuery:
+    """What is read of a database: a `select`, or a table by its name."""
+
+    sql: str | None = None  # may name the parameters :start and :end
+    table: str | None = None
+    watermark: str | None = None  # a query of one value that changes when the data do; None: always read
+    split_by: str | None = None  # a numeric or date column to read in parts by; None: a hash of the user's id
 
 
 @dataclass(frozen=True)
 class TableSource:
-    """One input table: files (`path`, a file, folder or glob) or an Iceberg `table`; `columns` maps ours to theirs.
+    """One input table: files (`path`, a file, folder or glob), an Iceberg `table`, or what a query of a database returns.
 
-    For exposures the keys are user_id, variant_id, exposed_at, event_id and `attributes` go by their own list;
-    for outcomes user_id, event, occurred_at, value, event_id.
+    `columns` maps our names to theirs: a column, or a path into one such as `props.revenue`. For exposures the keys are
+    user_id (or other_id), variant_id, exposed_at, event_id, experiment, and `attributes` go by their own list; for outcomes
+    user_id, event, occurred_at, value, event_id; for facts what `Fact` says.
     """
 
-    format: Literal["parquet", "csv", "iceberg"]
-    location: str
+    format: Literal["parquet", "csv", "json", "iceberg", "sql"]
+    location: str  # of files the path, of an Iceberg table its name, of SQL the name of the connection
     columns: dict[str, str]
     csv: CsvDialect | None = None  # None where nothing is said
+    types: dict[str, As] = field(
+        default_factory=dict
+    )  # our name -> what it is read as, where the spec says so
+    timezone: str | None = None  # of times without a zone; None: the experiment's
+    query: SqlQuery | None = None  # of SQL
 
 
 @dataclass(frozen=True)
@@ -63,16 +86,49 @@ class SyntheticSource:
 
 
 @dataclass(frozen=True)
+class Fact:
+    """A table of events that metrics measure: one kind of event, or several that the column `event` tells apart.
+
+    Its table's columns are user_id (or other_id), occurred_at, where they exist event and event_id, and of `value.<name>` and
+    `dimension.<name>` those that a series reads.
+    """
+
+    name: str
+    table: TableSource
+
+
+@dataclass(frozen=True)
+class Series:
+    """The rows of a fact that a measure reads. They become rows of `outcomes` whose event is `name`, the printed definition."""
+
+    name: str
+    fact: str
+    event: str | None = None  # which event of a fact with several; None: all its rows
+    value: str | None = None  # the fact's value that is read; None: rows only count
+    where: tuple[Condition, ...] = ()
+    item: str | None = None  # the dimension whose distinct values are counted; never DAY
+
+
+@dataclass(frozen=True)
 class EventsSource:
-    """Exposures and outcomes as two tables of events."""
+    """Exposures, and outcomes as one table of events or as facts."""
 
     exposures: TableSource
-    outcomes: TableSource
+    outcomes: TableSource | None  # None: of the facts
     attributes: dict[str, str]  # attribute -> column of exposures
     dedupe: Literal["event_id", "whole_row", "none"]
     # Where one of both has dates: whether an outcome on the day of exposure is after it, or before; None: nobody said
     same_day: Literal["after", "before"] | None = None
     kind: Literal["events"] = "events"
+    facts: tuple[Fact, ...] = ()  # those that some series reads
+    series: tuple[Series, ...] = ()
+    key: str | None = None  # of exposures of many experiments: whose rows count, by the column `experiment`
+    variants: dict[str, str] = field(
+        default_factory=dict
+    )  # value found in the variant column -> variant id, where they differ
+    identities: TableSource | None = (
+        None  # columns user_id and other_id: the ids of another space and whose they are
+    )
 
 
 @dataclass(frozen=True)

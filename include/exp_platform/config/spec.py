@@ -16,6 +16,7 @@ from exp_platform.config.allocation import Allocation, effective_shares, planned
 from exp_platform.config.analyses import ANALYSES
 from exp_platform.config.experiment import Experiment, Variant
 from exp_platform.config.faults import Fault, Words, refuse
+from exp_platform.config.kinds import VALUED
 from exp_platform.config.metrics import Behaviour, Covariate, Measure, Metric
 from exp_platform.config.privacy import UserLevelDays
 from exp_platform.config.sources import Source
@@ -215,9 +216,19 @@ class ExperimentSpec(Spec):
             covariates = [covariate.id for metric in self.metrics for covariate in self.covariates_of(metric)]
             covariates += [behaviour.measure.event for behaviour in self._behaviours()]
             return self.source.resolve_units(
-                variants={variant.value or variant.id: variant.id for variant in self.variants},
+                variants=self._variant_values(),
                 outcomes=tuple(dict.fromkeys(measure.event for measure in measures)),
                 covariates=tuple(dict.fromkeys(covariates)),
                 segments=self.attributes,
             )
-        return self.source.resolve(self.attributes, any(measure.agg == "sum" for measure in measures))
+        series = (one for metric in self.metrics for one in metric.series)
+        return self.source.resolve_events(
+            self.id,
+            self.attributes,
+            self._variant_values() if any(variant.value for variant in self.variants) else {},
+            tuple(dict.fromkeys(series)),
+            sums_values=any(measure.agg in VALUED for measure in measures),
+        )
+
+    def _variant_values(self) -> dict[str, str]:
+        return {value: variant.id for variant in self.variants for value in variant.values}

@@ -6,11 +6,12 @@ import re
 from contextlib import suppress
 from datetime import date, datetime
 from typing import Annotated, Any, TypeVar
+from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
 
 from exp_platform.config.experiment import FIRST_DAY, LAST_DAY
-from exp_platform.config.faults import Fault, refuse
+from exp_platform.config.faults import Fault, refuse, suggest
 from exp_platform.config.metrics import Effect
 
 ID_PATTERN = r"^[a-z0-9_]{1,64}$"
@@ -61,6 +62,34 @@ def _as_effect(value: Any) -> Effect:
     return Effect(float(size), scale)  # type: ignore[arg-type]
 
 
+# Names of no zone of their own: what they mean is each machine's, or they count leap seconds, which no clock shows.
+_NO_ZONE = re.compile(r"(right|posix)/.*|localtime|posixrules|Factory")
+
+
+def _known_timezone(name: str) -> str:
+    try:
+        if _NO_ZONE.fullmatch(name):
+            raise KeyError(name)
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):  # OSError: the name of a folder
+        hint = suggest(name, available_timezones()).partition("allowed:")[0]
+        refuse([Fault((), name, f"{hint}allowed: an IANA time zone such as UTC or Europe/Berlin")])
+    return name
+
+
+def as_text(value: Any) -> Any:
+    """A number or a boolean as the text that it is in data: 1, 0.5, true."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value) if isinstance(value, int | float) else value
+
+
+def _as_texts(value: Any) -> Any:
+    return [as_text(one) for one in value] if isinstance(value, list | tuple) else [as_text(value)]
+
+
 Id = Annotated[str, Field(pattern=ID_PATTERN)]
 Text = Annotated[str, Field(min_length=1, max_length=2000)]  # a name or a location
 Prose = Annotated[str, Field(min_length=1)]
@@ -68,5 +97,7 @@ Owner = Annotated[str, Field(min_length=1, max_length=LONGEST_OWNER)]
 Tag = Annotated[str, Field(min_length=1, max_length=LONGEST_TAG)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Day = Annotated[date, BeforeValidator(_as_date)]
+TimeZone = Annotated[str, AfterValidator(_known_timezone)]
 EffectSize = Annotated[Effect, PlainValidator(_as_effect)]
 Items = Annotated[tuple[T, ...], Field(strict=False)]  # a YAML list
+Values = Annotated[Items[Text], BeforeValidator(_as_texts)]  # one value of data, or several

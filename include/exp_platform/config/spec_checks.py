@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from exp_platform.config.allocation import CROSS
 from exp_platform.config.analyses import ANALYSES, METHODS
 from exp_platform.config.asset import results_of
+from exp_platform.config.fact_checks import fact_faults
 from exp_platform.config.faults import NOTHING, Fault, Words, suggest
 from exp_platform.config.kinds import COUNTING, IN_UNITS, OF_ONE_USER
 from exp_platform.config.ramp_checks import ramp_faults
@@ -28,6 +29,7 @@ def spec_faults(spec: ExperimentSpec) -> Iterator[Fault]:
     yield from _variant_values(spec)
     yield from ramp_faults(spec)
     yield from _measures(spec)
+    yield from fact_faults(spec)
     yield from _windows(spec)
     yield from _covariates(spec)
     yield from _guardrails(spec)
@@ -39,13 +41,15 @@ def spec_faults(spec: ExperimentSpec) -> Iterator[Fault]:
 
 
 def _variant_values(spec: ExperimentSpec) -> Iterator[Fault]:
-    values = tuple(variant.value or variant.id for variant in spec.variants)
+    seen: set[str] = set()
     for position, variant in enumerate(spec.variants):
-        if variant.value is not None and not isinstance(spec.source, UnitsSpec):
-            remedy = f"only a units source maps values; {spec.source.kind} rows hold the variant's id"
-            yield Fault(("variants", position, "value"), variant.value, remedy)
-    if isinstance(spec.source, UnitsSpec):
-        yield from _under(("variants",), repeated(values, "value"))
+        key = ("variants", position, "value")
+        if variant.value and isinstance(spec.source, SyntheticSpec):
+            yield Fault(key, list(variant.value), "generated data hold the variant's id: leave it out")
+        for value in variant.values:
+            if value in seen:
+                yield Fault(key, value, "it is there already: each may occur once")
+            seen.add(value)
 
 
 def _windows(spec: ExperimentSpec) -> Iterator[Fault]:
@@ -71,7 +75,7 @@ def _measures(spec: ExperimentSpec) -> Iterator[Fault]:
                 getattr(metric, other),
                 f"the {spec.source.kind} source takes `{wanted}` instead",
             )
-        elif wanted in takes and getattr(metric, wanted) is None:
+        elif wanted in takes and getattr(metric, wanted) is None and metric.of is None:
             yield Fault((*key, wanted), NOTHING, "this key is required: what the metric measures")
         for side, measure in zip(metric.measure_keys, metric.measures, strict=True):
             if measure.event == RESERVED_EVENT:

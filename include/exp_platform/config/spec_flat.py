@@ -8,13 +8,12 @@ from pydantic import Field
 
 from exp_platform.config.metrics import Effect
 from exp_platform.config.spec import ExperimentSpec
-from exp_platform.config.spec_base import Day, EffectSize, Id, Items, Owner, Prose, Tag
+from exp_platform.config.spec_base import Day, EffectSize, Id, Items, Owner, Prose, Tag, TimeZone
 from exp_platform.config.spec_metrics import GuardrailSpec, MeasureSpec, MetricSpec
 from exp_platform.config.spec_plan import (
     LONGEST_WINDOW,
     AnalysesSpec,
     ScheduleSpec,
-    TimeZone,
     VariantSpec,
     WindowSpec,
 )

@@ -8,9 +8,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PlainValidator, model_validator
 
 from exp_platform.config.faults import NOTHING, Fault, Words, one_of, refuse
-from exp_platform.config.kinds import KINDS, REFUSED, MetricKind, Test
+from exp_platform.config.kinds import KINDS, REFUSED, Agg, MetricKind, Test
 from exp_platform.config.metrics import Covariate, DayWindow, Guardrail, Measure, Metric, Role, Winsorise
+from exp_platform.config.sources import DAY, Series
 from exp_platform.config.spec_base import Day, EffectSize, Id, Items, Spec, Text
+from exp_platform.config.where import Condition, conditions
 
 Missing = Literal["error", "zero", "exclude"]
 Quantile = Annotated[float, Field(gt=0, lt=1)]
@@ -24,21 +26,98 @@ def _known_kind(found: Any) -> str:
     return str(found)
 
 
-class MeasureSpec(Spec):
-    """One side of a ratio: `{sum: purchase}`, `{count: purchase}` or `{any: purchase}`."""
+Where = Annotated[tuple[Condition, ...], PlainValidator(conditions)]
+_RATIO_TYPES: dict[str, Agg] = {"sum": "sum", "count": "count", "any": "any"}
+
+
+class OfFact(Spec):
+    """What is measured of a fact: its rows (of one `event` where it has several) that pass `where`, and which `value` of them."""
+
+    of: Id | None = None
+    value: Text | None = None
+    where: Where = ()
+    distinct: Text | None = None  # the dimension whose different values are counted, or `day`
+
+    @model_validator(mode="after")
+    def _check_fact(self) -> OfFact:
+        if self.of is None:
+            said = [key for key in ("value", "where", "distinct") if getattr(self, key)]
+            remedy = "it is of a fact: say which one under `of`"
+            refuse(
+                Fault((key,), Words(f"{key} without of"), remedy)
+                for key in said
+                if key != "distinct" or self.distinct != DAY
+            )
+        return self
+
+    def series_of(self, event: str | None) -> Series | None:
+        """The rows that are measured; None where no fact is named."""
+        if self.of is None:
+            return None
+        item = None if self.distinct == DAY else self.distinct
+        return Series(self._told(event, item), self.of, event, self.value, self.where, item)
+
+    def _told(self, event: str | None, item: str | None) -> str:
+        """The definition as people read it, which is the name of its rows."""
+        rows = self.of if event is None else f"{self.of}.{event}"
+        what = f"{rows}.{self.value}" if self.value else f"{item} of {rows}" if item else rows
+        return " and ".join(
+            [f"{what} where {c.told}" if not n else c.told for n, c in enumerate(self.where)] or [f"{what}"]
+        )
+
+
+class MeasureSpec(OfFact):
+    """One side of a ratio: `{sum: purchase}`, `{count: purchase}`, `{any: purchase}`; of a fact `{of: orders, value: revenue}`.
+
+    Of a fact its values are added up, its rows counted where there is no value, or what `type` says.
+    """
 
     sum: Text | None = None
     count: Text | None = None
     any: Text | None = None
+    event: Text | None = None
+    type: Literal["sum", "count", "any"] | None = None
 
     @model_validator(mode="after")
     def _check(self) -> MeasureSpec:
-        if len(self.model_dump(exclude_none=True)) != 1:
-            refuse([Fault((), self.model_dump(exclude_none=True), "one of sum, count, any is required")])
+        named = [key for key in ("sum", "count", "any", "of") if getattr(self, key) is not None]
+        if len(named) != 1:
+            refuse(
+                [
+                    Fault(
+                        (),
+                        self.model_dump(exclude_defaults=True),
+                        "one of sum, count, any and of is required",
+                    )
+                ]
+            )
+        if self.of is None:
+            said = [key for key in ("event", "type", "distinct") if getattr(self, key) is not None]
+            refuse(
+                Fault((key,), getattr(self, key), "it is of a fact: say which one under `of`") for key in said
+            )
+        elif (self._type == "sum") != (self.value is not None):
+            remedy = (
+                "a sum is of a value: name it"
+                if self.value is None
+                else f"a {self._type} has none: leave it out"
+            )
+            refuse([Fault(("value",), self.value or NOTHING, remedy)])
         return self
+
+    @property
+    def _type(self) -> str:
+        return self.type or ("sum" if self.value else "count")
+
+    @property
+    def series(self) -> Series | None:
+        """The rows of the fact; None for today's events."""
+        return self.series_of(self.event)
 
     def resolve(self) -> Measure:
         """The one measure that is written."""
+        if (series := self.series) is not None:
+            return Measure(series.name, _RATIO_TYPES[self._type])
         if self.sum is not None:
             return Measure(self.sum, "sum")
         return Measure(self.count, "count") if self.count is not None else Measure(self.any or "", "any")
@@ -103,8 +182,8 @@ class CovariateSpec(Spec):
         return {"name": found} if isinstance(found, str) else found
 
 
-class MetricSpec(Spec):
-    """One metric: what is measured (an `event`, or a `column` of a `units` source), and what it is for."""
+class MetricSpec(OfFact):
+    """One metric: what is measured (`of` a fact, an `event`, or a `column` of a `units` source), and what it is for."""
 
     id: Id
     type: Annotated[str, PlainValidator(_known_kind)]
@@ -168,6 +247,8 @@ class MetricSpec(Spec):
         """The keys that `measures` are written under."""
         if self.traits.agg is None:
             return ("numerator", "denominator")
+        if self.of is not None:
+            return ("of",)
         return tuple(key for key in ("event", "column") if getattr(self, key) is not None)
 
     @property
@@ -175,9 +256,22 @@ class MetricSpec(Spec):
         """Numerator and, for a ratio, denominator; empty where the metric names neither event nor column."""
         agg = self.traits.agg
         if agg is None:
-            return tuple(side.resolve() for side in (self.numerator, self.denominator) if side is not None)
-        name = self.event or self.column
+            return tuple(side.resolve() for side in self._sides)
+        series = self.series_of(self.event)
+        name = series.name if series else self.event or self.column
         return (Measure(name, agg),) if name else ()
+
+    @property
+    def _sides(self) -> tuple[MeasureSpec, ...]:
+        return tuple(side for side in (self.numerator, self.denominator) if side is not None)
+
+    @property
+    def series(self) -> tuple[Series, ...]:
+        """What it reads of facts."""
+        found = (
+            [side.series for side in self._sides] if self.traits.agg is None else [self.series_of(self.event)]
+        )
+        return tuple(one for one in found if one is not None)
 
     def resolve(
         self,

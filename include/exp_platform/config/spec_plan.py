@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable
 from datetime import date, timedelta
 from typing import Annotated, Any, Literal, get_type_hints
-from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AfterValidator, BeforeValidator, Field, create_model, model_validator
 
@@ -14,7 +13,7 @@ from exp_platform.config.analyses import ANALYSES, Analysis, Estimate
 from exp_platform.config.asset import asset_fault
 from exp_platform.config.cron import PRESETS, cron_fault
 from exp_platform.config.experiment import Window
-from exp_platform.config.faults import NOTHING, Fault, Words, refuse, suggest
+from exp_platform.config.faults import NOTHING, Fault, Words, refuse
 from exp_platform.config.metrics import Effect
 from exp_platform.config.plans import (
     AnalysisPlan,
@@ -24,7 +23,7 @@ from exp_platform.config.plans import (
     Schedule,
     Sequential,
 )
-from exp_platform.config.spec_base import Day, EffectSize, Id, Items, Share, Spec, Text
+from exp_platform.config.spec_base import Day, EffectSize, Id, Items, Share, Spec, Text, TimeZone, Values
 
 LONGEST_WINDOW = 3660  # days: ten years; more is a typing error, and dates must not overflow
 LONGEST_WAIT = 168  # hours: a week; a run that waits keeps the next one from starting
@@ -33,21 +32,6 @@ _QUALITY = QualityThresholds()
 _ANALYSES = AnalysisPlan()
 _DECISION = DecisionPlan()
 _SCHEDULE = Schedule()
-
-
-# Names of no zone of their own: what they mean is each machine's, or they count leap seconds, which no clock shows.
-_NO_ZONE = re.compile(r"(right|posix)/.*|localtime|posixrules|Factory")
-
-
-def _known_timezone(name: str) -> str:
-    try:
-        if _NO_ZONE.fullmatch(name):
-            raise KeyError(name)
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError):  # OSError: the name of a folder
-        hint = suggest(name, available_timezones()).partition("allowed:")[0]
-        refuse([Fault((), name, f"{hint}allowed: an IANA time zone such as UTC or Europe/Berlin")])
-    return name
 
 
 def _valid_cron(expression: str) -> str:
@@ -84,7 +68,6 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-TimeZone = Annotated[str, AfterValidator(_known_timezone)]
 Cron = Annotated[str, AfterValidator(_valid_cron)]
 AssetName = Annotated[Text, AfterValidator(_valid_asset)]
 Wait = Annotated[Text, AfterValidator(_valid_wait)]
@@ -257,9 +240,14 @@ class ScheduleSpec(Spec):
 
 
 class VariantSpec(Spec):
-    """An arm; exactly one says `control: true`. `value` is what a units table's variant column holds for it."""
+    """An arm; exactly one says `control: true`. `value` is what the variant column holds for it, several mean the same arm."""
 
     id: Id
     share: float | None = Field(default=None, gt=0, lt=1)  # absent in all: equal shares
     control: bool = False
-    value: Text | None = None
+    value: Values = ()
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """What the variant column holds for it."""
+        return self.value or (self.id,)

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import codecs
-import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from exp_platform.config.faults import Fault, Words, refuse
+from exp_platform.config.faults import NOTHING, Fault, Words, refuse
 from exp_platform.config.sources import (
     REPLICATE,
-    CsvDialect,
     EventsSource,
+    Series,
     SyntheticSource,
-    TableSource,
     UnitsSource,
 )
-from exp_platform.config.spec_base import Items, Share, Spec, Text
+from exp_platform.config.spec_base import Id, Items, Share, Spec, Text, as_text
+from exp_platform.config.spec_tables import OTHER_ID, FactSpec, TableSpec
 
 SYNTHETIC_EVENTS = ("pageview", "purchase")  # purchase's value is the order's, pageview's is 1
 SYNTHETIC_ATTRIBUTES = ("device_type", "subscription_tier", "user_type")
@@ -27,130 +25,89 @@ SHARE_TOLERANCE = 1e-9
 
 _EXPOSURE_COLUMNS = ("user_id", "variant_id", "exposed_at")
 _OUTCOME_COLUMNS = ("user_id", "event", "occurred_at")
-_CSV = re.compile(r"\.(csv|tsv)(\.(gz|bz2|zst|lz4))?/*$", re.IGNORECASE)
-# Python's codecs of other things than files
-_NO_ENCODING = ("idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape")
-
-
-def _known_encoding(name: str) -> str:
-    try:
-        found = codecs.lookup(name)
-        plain = "a".encode(name).decode(name) == "a" and found.name not in _NO_ENCODING
-    except (LookupError, UnicodeError, ValueError, TypeError):
-        plain = False
-    if not plain:
-        refuse([Fault((), name, "allowed: a text encoding, such as utf-8, utf-16, cp1252 or latin-1")])
-    return name
-
-
-def _known_delimiter(mark: str) -> str:
-    if len(mark) != 1 or not mark.isascii() or mark.isalnum() or mark in '"\\\r\n\0':
-        refuse([Fault((), mark, 'allowed: one mark, such as ";", "|" or "\\t"')])
-    return mark
-
-
-Encoding = Annotated[str, AfterValidator(_known_encoding)]
-Delimiter = Annotated[str, AfterValidator(_known_delimiter)]
-
-
-class TableSpec(Spec):
-    """One table: files (`path`: a file, folder or glob) or an Iceberg `table`; `columns` maps our names to theirs."""
-
-    path: Text | None = None
-    table: Text | None = None
-    format: Literal["parquet", "csv"] | None = (
-        None  # absent: csv for *.csv and *.tsv, compressed or not, else parquet
-    )
-    columns: dict[str, Text] = Field(default_factory=dict)
-    # How CSV files are written, where it is not as usual.
-    delimiter: Delimiter | None = None
-    encoding: Encoding | None = None
-    escape: Literal["quote", "backslash"] | None = None
-
-    @model_validator(mode="after")
-    def _check_place(self) -> TableSpec:
-        if (self.path is None) == (self.table is None):
-            found = "nothing" if self.path is None else "both"
-            refuse([Fault((), Words(found), "either path (files) or table (Iceberg) is required")])
-        if self.table is not None and self.format is not None:
-            refuse([Fault(("format",), self.format, "an Iceberg table has no format: leave it out")])
-        if self._files_format != "csv":
-            said = [key for key in ("delimiter", "encoding", "escape") if getattr(self, key) is not None]
-            remedy = "it is of CSV files: say `format: csv`, or leave it out"
-            refuse(Fault((key,), getattr(self, key), remedy) for key in said)
-        return self
-
-    @property
-    def _files_format(self) -> Literal["parquet", "csv"] | None:
-        if self.path is None:
-            return None
-        return self.format or ("csv" if _CSV.search(self.path) else "parquet")
-
-    @property
-    def _dialect(self) -> CsvDialect | None:
-        dialect = CsvDialect(self.delimiter, self.encoding, self.escape)
-        return None if dialect == CsvDialect() else dialect
-
-    def column_faults(self, required: tuple[str, ...], optional: tuple[str, ...]) -> Iterator[Fault]:
-        """Columns that the table's use does not know, and two names for one column."""
-        known = (*required, *optional)
-        for name in self.columns:
-            if name not in known:
-                yield Fault(("columns", name), Words("an unknown column"), f"allowed: {', '.join(known)}")
-        if len(set(self.columns.values())) < len(self.columns):
-            yield Fault(
-                ("columns",), sorted(self.columns.values()), "each of our names needs a column of its own"
-            )
-
-    def resolve(self, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> TableSource:
-        """Required columns have our names unless mapped; optional ones are there only if mapped."""
-        columns = {name: self.columns.get(name, name) for name in required}
-        columns |= {name: self.columns[name] for name in optional if name in self.columns}
-        if self.table is not None:
-            return TableSource("iceberg", self.table, columns)
-        return TableSource(self._files_format or "parquet", self.path or "", columns, self._dialect)
+_IDENTITY_COLUMNS = ("user_id", "other_id")
 
 
 class EventsSpec(Spec):
-    """Exposures and outcomes as two tables with a row per event."""
+    """Exposures, and outcomes as one table with a row per event, or as facts."""
 
     kind: Literal["events"]
     exposures: TableSpec
-    outcomes: TableSpec
+    outcomes: TableSpec | None = None
+    facts: dict[Id, FactSpec] = Field(default_factory=dict)
+    key: Annotated[Text, BeforeValidator(as_text)] | None = (
+        None  # of a log of many experiments; absent: the spec's id
+    )
+    identities: TableSpec | None = None
     attributes: dict[str, Text] = Field(default_factory=dict)  # a segment's column, where its name is another
     dedupe: Literal["event_id", "whole_row", "none"] | None = None
     same_day: Literal["after", "before"] | None = None  # where one of both tables has dates
 
     @model_validator(mode="after")
     def _check(self) -> EventsSpec:
-        faults = [
-            Fault((side, *fault.key), fault.found, fault.allowed)
-            for side, table, required, optional in (
-                ("exposures", self.exposures, _EXPOSURE_COLUMNS, ("event_id",)),
-                ("outcomes", self.outcomes, _OUTCOME_COLUMNS, ("value", "event_id")),
-            )
-            for fault in table.column_faults(required, optional)
-        ]
-        if self.dedupe == "event_id" and not self._has_event_id:
-            faults.append(
-                Fault(("dedupe",), self.dedupe, "name the event_id column under columns, or say whole_row")
-            )
-        refuse(faults)
+        if bool(self.facts) == (self.outcomes is not None):
+            found = Words("both") if self.facts else NOTHING
+            refuse([Fault(("facts",), found, "either facts or outcomes is required")])
+        refuse([*self._column_faults(), *self._key_faults()])
         return self
+
+    def _column_faults(self) -> Iterator[Fault]:
+        for side, table, required, optional in (
+            ("exposures", self.exposures, _EXPOSURE_COLUMNS, (OTHER_ID, "event_id", "experiment")),
+            ("outcomes", self.outcomes, _OUTCOME_COLUMNS, (OTHER_ID, "value", "event_id")),
+            ("identities", self.identities, _IDENTITY_COLUMNS, ()),
+        ):
+            for fault in table.column_faults(required, optional) if table else ():
+                yield Fault((side, *fault.key), fault.found, fault.allowed)
+
+    def _key_faults(self) -> Iterator[Fault]:
+        if self.key is not None and "experiment" not in self.exposures.columns:
+            remedy = "say which column of the exposures holds it: `experiment` under exposures.columns"
+            yield Fault(("key",), self.key, remedy)
+        others = [key for key, table in self._tables() if OTHER_ID in table.columns]
+        if others and self.identities is None:
+            remedy = f"{' and '.join(others)} have ids of another space: say here whose they are"
+            yield Fault(("identities",), NOTHING, remedy)
+        elif self.identities is not None and not others:
+            remedy = f"no table names its column `{OTHER_ID}`: leave it out, or name it"
+            yield Fault(("identities",), Words("an unused table"), remedy)
+        if self.dedupe == "event_id" and not self._has_event_id:
+            yield Fault(("dedupe",), self.dedupe, "name the event_id column under columns, or say whole_row")
+
+    def _tables(self) -> Iterator[tuple[str, TableSpec]]:
+        yield "exposures", self.exposures
+        if self.outcomes:
+            yield "outcomes", self.outcomes
+        yield from self.facts.items()
 
     @property
     def _has_event_id(self) -> bool:
-        return "event_id" in self.exposures.columns or "event_id" in self.outcomes.columns
+        return any("event_id" in table.columns for _, table in self._tables())
 
-    def resolve(self, segments: tuple[str, ...], sums_values: bool) -> EventsSource:
+    def resolve_events(
+        self,
+        experiment_id: str,
+        segments: tuple[str, ...],
+        variants: dict[str, str],
+        series: tuple[Series, ...],
+        *,
+        sums_values: bool,
+    ) -> EventsSource:
         """With `value` where a metric sums it; duplicates go by event_id where there is one, else stay."""
         outcomes = (*_OUTCOME_COLUMNS, "value") if sums_values else _OUTCOME_COLUMNS
+        of_fact = {name: [one for one in series if one.fact == name] for name in self.facts}
+        has_key = "experiment" in self.exposures.columns
         return EventsSource(
-            exposures=self.exposures.resolve(_EXPOSURE_COLUMNS, ("event_id",)),
-            outcomes=self.outcomes.resolve(outcomes, ("value", "event_id")),
+            exposures=self.exposures.resolve(_EXPOSURE_COLUMNS, ("event_id", "experiment")),
+            outcomes=self.outcomes.resolve(outcomes, ("value", "event_id")) if self.outcomes else None,
             attributes={segment: self.attributes.get(segment, segment) for segment in segments},
             dedupe=self.dedupe or ("event_id" if self._has_event_id else "none"),
             same_day=self.same_day,
+            facts=tuple(self.facts[name].resolve_fact(name, read) for name, read in of_fact.items() if read),
+            series=series,
+            key=(self.key or experiment_id) if has_key else None,
+            variants=variants,
+            identities=self.identities.resolve(_IDENTITY_COLUMNS) if self.identities else None,
         )
 
 

@@ -100,9 +100,11 @@ def published_rows(experiment: Experiment, registered: Mapping[str, Any] | None)
 
 
 def _said(source: Any) -> Any:
-    """A source as JSON without what is null."""
+    """A source as JSON without what is null or empty."""
     if isinstance(source, dict):
-        return {key: _said(value) for key, value in source.items() if value is not None}
+        return {
+            key: _said(value) for key, value in source.items() if value is not None and value not in ({}, [])
+        }
     return source
 
 

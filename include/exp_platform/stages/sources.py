@@ -15,8 +15,14 @@ import pyarrow.fs as pafs
 
 from exp_platform.config.environment import CATALOG, Environment
 from exp_platform.config.experiment import Experiment
-from exp_platform.config.locations import expand_location, outside, written
-from exp_platform.config.sources import REPLICATE, EventsSource, TableSource, UnitsSource
+from exp_platform.config.locations import expand_location, outside, tables_of, written
+from exp_platform.config.sources import (
+    REPLICATE,
+    EventsSource,
+    SyntheticSource,
+    TableSource,
+    UnitsSource,
+)
 from exp_platform.config.spec_sources import SYNTHETIC_ATTRIBUTES
 from exp_platform.diagnosis import diagnosis
 from exp_platform.errors import ExpPlatformError
@@ -61,7 +67,7 @@ class Problem:
 class Reading:
     """What is read of one input table."""
 
-    table: str  # exposures, outcomes or units
+    table: str  # exposures, outcomes, units, identities, or a fact's name
     source: TableSource  # location complete: variables filled in, an absolute path or a URI
     columns: Columns
     remedy: str = "correct the path in the spec, or deliver the data"  # where there is no file
@@ -95,28 +101,15 @@ def readings(experiment: Experiment, environment: Environment) -> tuple[Reading,
     keys = {place.table: place.key for place in written(experiment)}
 
     def located(name: str, table: TableSource) -> TableSource:
-        if table.format == "iceberg":
+        if table.format in ("iceberg", "sql"):
             return table
         place = expand_location(table.location, experiment.spec_file, keys[name], rules)
         return replace(table, location=place)
 
-    if isinstance(source, UnitsSource):
-        columns = (
-            *source.table.columns.items(),
-            *((ATTRIBUTE + name, column) for name, column in source.attributes.items()),
-            *((OUTCOME + name, name) for name in source.outcomes),
-            *((COVARIATE + name, name) for name in source.covariates),
-        )
-        return (Reading("units", located("units", source.table), columns),)
-    if isinstance(source, EventsSource):
-        attributes = tuple((ATTRIBUTE + name, column) for name, column in source.attributes.items())
-        return (
-            Reading(
-                "exposures",
-                located("exposures", source.exposures),
-                (*source.exposures.columns.items(), *attributes),
-            ),
-            Reading("outcomes", located("outcomes", source.outcomes), tuple(source.outcomes.columns.items())),
+    if not isinstance(source, SyntheticSource):
+        return tuple(
+            Reading(name, located(name, table), (*table.columns.items(), *_further(source, name)))
+            for name, _, table in tables_of(source)
         )
     folder = raw_folder(experiment, environment)
     shared = ("user_id", "event_id")
@@ -130,6 +123,17 @@ def readings(experiment: Experiment, environment: Environment) -> tuple[Reading,
         )
         for table, columns in (("exposures", exposures), ("outcomes", outcomes))
     )
+
+
+def _further(source: EventsSource | UnitsSource, table: str) -> Columns:
+    """What is read of a table besides the columns that it names itself."""
+    if table not in ("exposures", "units"):
+        return ()
+    attributes = tuple((ATTRIBUTE + name, column) for name, column in source.attributes.items())
+    if isinstance(source, EventsSource):
+        return attributes
+    outcomes = tuple((OUTCOME + name, name) for name in source.outcomes)
+    return (*attributes, *outcomes, *((COVARIATE + name, name) for name in source.covariates))
 
 
 def plan_reading(experiment: Experiment, environment: Environment) -> Plan:
