@@ -40,6 +40,7 @@ from exp_platform.stages.pieces import (
 )
 from exp_platform.stages.source_files import file_system, found_at, is_data
 from exp_platform.stages.unreadable import UnreadableError, unreadable, unreadable_table
+from exp_platform.stages.wanted import EVERYTHING, Wanted, wanted_of
 
 _MOST_COLUMNS, _LONG_NAME = 50, 100  # of what a message names
 _NO_NAME = re.compile(r"[@=:{}<>]|^[\W\d_]+$|^-----|^\S{65,}$")  # rather a value than a column's name
@@ -70,6 +71,7 @@ class Reading:
     table: str  # exposures, outcomes, units, identities, or a fact's name
     source: TableSource  # location complete: variables filled in, an absolute path or a URI
     columns: Columns
+    wanted: Wanted = EVERYTHING
     remedy: str = "correct the path in the spec, or deliver the data"  # where there is no file
 
     @property
@@ -108,7 +110,12 @@ def readings(experiment: Experiment, environment: Environment) -> tuple[Reading,
 
     if not isinstance(source, SyntheticSource):
         return tuple(
-            Reading(name, located(name, table), (*table.columns.items(), *_further(source, name)))
+            Reading(
+                name,
+                located(name, table),
+                (*table.columns.items(), *_further(source, name)),
+                wanted_of(experiment, name),
+            )
             for name, _, table in tables_of(source)
         )
     folder = raw_folder(experiment, environment)
@@ -119,7 +126,10 @@ def readings(experiment: Experiment, environment: Environment) -> tuple[Reading,
     outcomes = tuple((n, n) for n in (*shared, "event", "occurred_at", "value"))
     return tuple(
         Reading(
-            table, TableSource("parquet", f"{folder}/{table}", {}), columns, "generate it: --generate-synth"
+            table,
+            TableSource("parquet", f"{folder}/{table}", {}),
+            columns,
+            remedy="generate it: --generate-synth",
         )
         for table, columns in (("exposures", exposures), ("outcomes", outcomes))
     )
