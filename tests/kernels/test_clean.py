@@ -41,6 +41,7 @@ def test_good_rows_are_staged_as_they_are() -> None:
     ]
     assert done.outcomes["value"].to_pylist() == [2.5, None]
     assert done.outcomes["properties"].to_pylist() == [None, None]
+    assert done.outcomes["item"].to_pylist() == [None, None]
     assert done.measured == Measured(
         rows_in={"exposures": 2, "outcomes": 2},
         rows_out={"exposures": 2, "outcomes": 2},

@@ -121,6 +121,7 @@ def stage_outcomes(environment: Environment, run: Run, users: list[str]) -> str:
         "value": [1.0] * n,
         "event_id": pa.nulls(n, pa.string()),
         "properties": pa.array([[]] * n, pa.map_(pa.string(), pa.string())),
+        "item": pa.nulls(n, pa.string()),
     }
     return task_writer(environment, "outcomes", run.experiment.id, run.run_id).write(0, pa.table(rows))
 

@@ -28,6 +28,7 @@ def outcomes(users: list[str]) -> pa.Table:
             "value": [float(i) for i in range(len(users))],
             "event_id": pa.nulls(len(users), pa.string()),
             "properties": pa.array([[("sku", user)] for user in users], pa.map_(pa.string(), pa.string())),
+            "item": [f"shoe {i}" for i in range(len(users))],
         }
     )
 
@@ -57,6 +58,7 @@ def test_what_pickled_writers_wrote_is_read_by_pickled_plans_bucket_by_bucket(
             "value": float(i),
             "event_id": None,
             "properties": [("sku", user)],
+            "item": f"shoe {i}",
         }
         for i, user in enumerate("ab")
     ]

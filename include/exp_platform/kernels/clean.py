@@ -333,6 +333,7 @@ def _outcomes(table: pa.Table) -> pa.Table:
             "value": _optional(table, "value", pa.float64()),
             "event_id": _optional(table, "event_id", pa.string()),
             "properties": string_map({}, len(table)),
+            "item": _optional(table, "item", pa.string()),
         }
     )
 

@@ -68,6 +68,7 @@ _OUTCOMES = TableDefinition(
         ("value", DOUBLE),
         ("event_id", STRING),
         ("properties", STRINGS),
+        ("item", STRING),  # of a fact: what a metric counts the different ones of
     ),
     _BY_BUCKET,
 )
