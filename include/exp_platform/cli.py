@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from exp_platform.cli_privacy import commands as privacy_commands
+from exp_platform.cli_schema import commands as schema_commands
 from exp_platform.cli_state import commands as state_commands
 from exp_platform.config.analyses import METHODS, UNADJUSTED
 from exp_platform.config.environment import load_environment
@@ -338,6 +339,7 @@ def delete(
 
 
 app.add_typer(privacy_commands)
+app.add_typer(schema_commands)
 app.add_typer(state_commands)  # without a name: its commands are `exp`'s own
 
 

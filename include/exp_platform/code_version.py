@@ -11,7 +11,18 @@ import exp_platform
 # What makes the memo and its charts of stored results, and no number: another word of these makes a memo anew, no result.
 WORDS = ("report", "stages/memo.py")
 # What asks, plans, starts and looks after runs: neither a stored number nor a memo depends on it.
-NEITHER = ("cli.py", "cli_state.py", "cli_privacy.py", "orchestration", "pipelines", "doctor", "planning")
+NEITHER = (
+    "cli.py",
+    "cli_state.py",
+    "cli_privacy.py",
+    "cli_schema.py",
+    "config/json_schema.py",
+    "config/key_descriptions.py",
+    "orchestration",
+    "pipelines",
+    "doctor",
+    "planning",
+)
 
 
 def code_version() -> str:

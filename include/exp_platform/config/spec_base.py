@@ -8,7 +8,15 @@ from datetime import date, datetime
 from typing import Annotated, Any, TypeVar
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    WithJsonSchema,
+)
 
 from exp_platform.config.experiment import FIRST_DAY, LAST_DAY
 from exp_platform.config.faults import Fault, refuse, suggest
@@ -90,6 +98,31 @@ def _as_texts(value: Any) -> Any:
     return [as_text(one) for one in value] if isinstance(value, list | tuple) else [as_text(value)]
 
 
+# What JSON Schemas say of values that are read in a way of their own (`json_schema`)
+PERCENT = {"type": "string", "pattern": r"^\+?([0-9]+\.?[0-9]*|\.[0-9]+) ?%$"}
+_SIZE = {"type": "number", "exclusiveMinimum": 0}
+_EFFECT = {
+    "anyOf": [
+        PERCENT,
+        *(
+            {
+                "type": "object",
+                "properties": {scale: _SIZE},
+                "required": [scale],
+                "additionalProperties": False,
+            }
+            for scale in ("relative", "absolute")
+        ),
+    ]
+}
+_VALUE = {"type": ["string", "number", "boolean"]}
+
+
+def one_or_more(form: dict[str, Any]) -> dict[str, Any]:
+    """The JSON Schema of a value or a list of such."""
+    return {"anyOf": [form, {"type": "array", "items": form}]}
+
+
 Id = Annotated[str, Field(pattern=ID_PATTERN)]
 Text = Annotated[str, Field(min_length=1, max_length=2000)]  # a name or a location
 Prose = Annotated[str, Field(min_length=1)]
@@ -98,6 +131,9 @@ Tag = Annotated[str, Field(min_length=1, max_length=LONGEST_TAG)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Day = Annotated[date, BeforeValidator(_as_date)]
 TimeZone = Annotated[str, AfterValidator(_known_timezone)]
-EffectSize = Annotated[Effect, PlainValidator(_as_effect)]
+EffectSize = Annotated[Effect, PlainValidator(_as_effect), WithJsonSchema(_EFFECT)]
 Items = Annotated[tuple[T, ...], Field(strict=False)]  # a YAML list
-Values = Annotated[Items[Text], BeforeValidator(_as_texts)]  # one value of data, or several
+Value = Annotated[Text, BeforeValidator(as_text), WithJsonSchema(_VALUE)]  # one value of data
+Values = Annotated[
+    Items[Text], BeforeValidator(_as_texts), WithJsonSchema(one_or_more(_VALUE))
+]  # one value of data, or several

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PlainValidator, model_validator
+from pydantic import Field, PlainValidator, WithJsonSchema, model_validator
 
 from exp_platform.config.faults import NOTHING, Fault, Words, one_of, refuse
 from exp_platform.config.kinds import KINDS, REFUSED, Agg, MetricKind, Test
 from exp_platform.config.metrics import Covariate, DayWindow, Guardrail, Measure, Metric, Role, Winsorise
 from exp_platform.config.sources import DAY, Series
 from exp_platform.config.spec_base import Day, EffectSize, Id, Items, Spec, Text
-from exp_platform.config.where import Condition, conditions
+from exp_platform.config.where import FORM, Condition, conditions
 
 Missing = Literal["error", "zero", "exclude"]
 Quantile = Annotated[float, Field(gt=0, lt=1)]
@@ -26,7 +26,8 @@ def _known_kind(found: Any) -> str:
     return str(found)
 
 
-Where = Annotated[tuple[Condition, ...], PlainValidator(conditions)]
+Kind = Annotated[str, PlainValidator(_known_kind), WithJsonSchema({"enum": list(KINDS)})]
+Where = Annotated[tuple[Condition, ...], PlainValidator(conditions), WithJsonSchema(FORM)]
 _RATIO_TYPES: dict[str, Agg] = {"sum": "sum", "count": "count", "any": "any"}
 
 
@@ -186,7 +187,7 @@ class MetricSpec(OfFact):
     """One metric: what is measured (`of` a fact, an `event`, or a `column` of a `units` source), and what it is for."""
 
     id: Id
-    type: Annotated[str, PlainValidator(_known_kind)]
+    type: Kind
     event: Text | None = None
     column: Text | None = None
     numerator: MeasureSpec | None = None

@@ -7,7 +7,14 @@ from collections.abc import Iterable
 from datetime import date, timedelta
 from typing import Annotated, Any, Literal, get_type_hints
 
-from pydantic import AfterValidator, BeforeValidator, Field, create_model, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    WithJsonSchema,
+    create_model,
+    model_validator,
+)
 
 from exp_platform.config.analyses import ANALYSES, Analysis, Estimate
 from exp_platform.config.asset import asset_fault
@@ -23,7 +30,18 @@ from exp_platform.config.plans import (
     Schedule,
     Sequential,
 )
-from exp_platform.config.spec_base import Day, EffectSize, Id, Items, Share, Spec, Text, TimeZone, Values
+from exp_platform.config.spec_base import (
+    Day,
+    EffectSize,
+    Id,
+    Items,
+    Share,
+    Spec,
+    Text,
+    TimeZone,
+    Values,
+    one_or_more,
+)
 
 LONGEST_WINDOW = 3660  # days: ten years; more is a typing error, and dates must not overflow
 LONGEST_WAIT = 168  # hours: a week; a run that waits keeps the next one from starting
@@ -71,6 +89,8 @@ def _as_list(value: Any) -> Any:
 Cron = Annotated[str, AfterValidator(_valid_cron)]
 AssetName = Annotated[Text, AfterValidator(_valid_asset)]
 Wait = Annotated[Text, AfterValidator(_valid_wait)]
+_TEXT = {"type": "string", "minLength": 1}
+Waits = Annotated[Items[Wait], BeforeValidator(_as_list), WithJsonSchema(one_or_more(_TEXT))]
 
 
 class WindowSpec(Spec):
@@ -219,7 +239,7 @@ class ScheduleSpec(Spec):
     grace_days: int = Field(default=_SCHEDULE.grace_days, ge=0, le=LONGEST_WINDOW)
     active: bool = _SCHEDULE.active
     retries: int = Field(default=_SCHEDULE.retries, ge=0, le=10)
-    wait_for: Annotated[Items[Wait] | None, BeforeValidator(_as_list)] = None  # absent: the source's files
+    wait_for: Waits | None = None  # absent: the source's files
     wait_hours: float = Field(default=_SCHEDULE.wait_hours, gt=0, le=LONGEST_WAIT)
 
     @model_validator(mode="after")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from exp_platform.config.faults import NOTHING, Fault, refuse
-from exp_platform.config.spec_base import Day, Spec, Text, percent
+from exp_platform.config.spec_base import PERCENT, Day, Spec, Text, percent
 
 SEGMENT_REMEDY = (
     "a segment must be an attribute recorded at or before first exposure, or what users did before it, such as {name: "
@@ -25,11 +25,20 @@ def _as_share(value: Any) -> Any:
     return value
 
 
+_NUMBER = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}
+TopShare = Annotated[
+    float,
+    BeforeValidator(_as_share),
+    Field(gt=0, lt=1),
+    WithJsonSchema({"anyOf": [PERCENT, _NUMBER]}),
+]
+
+
 class SegmentSpec(Spec):
     """An attribute by its name; or the `top` share of users `by` a metric's pre-period value (units: a column)."""
 
     name: Text
-    top: Annotated[float, BeforeValidator(_as_share), Field(gt=0, lt=1)] | None = None
+    top: TopShare | None = None
     by: Text | None = None
     until: Day | None = None  # of a column: the last local day that it tells of
 

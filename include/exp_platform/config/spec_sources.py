@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from exp_platform.config.faults import NOTHING, Fault, Words, refuse
 from exp_platform.config.sources import (
@@ -15,7 +15,7 @@ from exp_platform.config.sources import (
     SyntheticSource,
     UnitsSource,
 )
-from exp_platform.config.spec_base import Id, Items, Share, Spec, Text, as_text
+from exp_platform.config.spec_base import Id, Items, Share, Spec, Text, Value, one_or_more
 from exp_platform.config.spec_tables import OTHER_ID, FactSpec, TableSpec
 
 SYNTHETIC_EVENTS = ("pageview", "purchase")  # purchase's value is the order's, pageview's is 1
@@ -35,9 +35,7 @@ class EventsSpec(Spec):
     exposures: TableSpec
     outcomes: TableSpec | None = None
     facts: dict[Id, FactSpec] = Field(default_factory=dict)
-    key: Annotated[Text, BeforeValidator(as_text)] | None = (
-        None  # of a log of many experiments; absent: the spec's id
-    )
+    key: Value | None = None  # of a log of many experiments; absent: the spec's id
     identities: TableSpec | None = None
     attributes: dict[str, Text] = Field(default_factory=dict)  # a segment's column, where its name is another
     dedupe: Literal["event_id", "whole_row", "none"] | None = None
@@ -144,7 +142,12 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, (int, float)) else value
 
 
-Lifts = Annotated[Items[float], BeforeValidator(_as_list), Field(min_length=1)]
+Lifts = Annotated[
+    Items[float],
+    BeforeValidator(_as_list),
+    Field(min_length=1),
+    WithJsonSchema(one_or_more({"type": "number"})),
+]
 
 
 class SyntheticSettings(Spec):

@@ -19,6 +19,21 @@ _ALLOWED = (
     "or `is: present`"
 )
 
+_ONE = {"type": ["string", "number", "boolean"]}
+_LIST = {"type": "array", "items": _ONE, "minItems": 1}
+_OPERATORS = {
+    "equals": _ONE,
+    "in": _LIST,
+    "not_in": _LIST,
+    "min": {"type": "number"},
+    "max": {"type": "number"},
+    "starts_with": {"type": "string", "minLength": 1},
+    "is": {"enum": ["missing", "present"]},
+}
+_MAPPING = {"type": "object", "properties": _OPERATORS, "additionalProperties": False, "minProperties": 1}
+# As a JSON Schema
+FORM = {"type": "object", "additionalProperties": {"anyOf": [_ONE, _LIST, _MAPPING]}, "minProperties": 1}
+
 
 @dataclass(frozen=True)
 class Condition:
