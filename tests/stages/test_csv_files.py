@@ -86,8 +86,8 @@ def test_every_row_of_a_declared_encoding_is_read(
         (b"PK\x03\x04\x14", "it is a zip archive or an Excel workbook"),
         (gzip.compress(written(ROWS).encode(), mtime=0)[:-40], "it is not all there"),
         (written(ROWS).encode() + b"\0" * 50, "line 82 has a NUL byte"),
-        (written(ROWS, delimiter=";").encode(), 'say `delimiter: ";"`'),
-        (written(ROWS, delimiter="\t").encode(), 'say `delimiter: "\\t"`'),
+        (written(ROWS, delimiter=";").encode() + b"A;1\n", 'say `delimiter: ";"`'),
+        (written(ROWS, delimiter="\t").encode() + b"A\t1\n", 'say `delimiter: "\\t"`'),
         (written(ROWS).replace("\n", ",\n").replace("note,", "note", 1).encode(), "its lines end in a delimiter"),
     ],
 )  # fmt: skip
@@ -297,3 +297,46 @@ def test_bytes_that_are_no_utf_8_do_harm_only_where_they_are_read(
     )
     path.write_bytes(written(ROWS).encode() + b"A,TRUE,1.5,2,w\xe4b,x\n")
     assert "it is not UTF-8 (line 82): say how it is written" in read(experiment(path), environment)[2]
+
+
+@pytest.mark.parametrize("mark", [";", "\t", "|"])
+def test_another_delimiter_is_told_by_a_header_that_a_comma_does_not_divide(
+    tmp_path: Path, environment: Environment, mark: str
+) -> None:
+    path = tmp_path / "units.csv"
+    path.write_text(written(ROWS, delimiter=mark))
+    assert read(experiment(path), environment) == (expected(ROWS), 0, "")
+
+
+def spent(values: list[str]) -> str:
+    return written([["A", "TRUE", value, "2", "web", "plain"] for value in values], delimiter=";")
+
+
+@pytest.mark.parametrize(
+    ("values", "dialect", "numbers"),
+    [
+        (["1,5", "-2", "+0,25", ""], {}, ["1.5", "-2", "+0.25", None]),
+        (["1,500", "2,5"], {}, ["1.500", "2.5"]),  # 2,5 proves it
+        (["1,500", "2,000"], {}, ["1,500", "2,000"]),  # may be thousands: no number, unless the spec says so
+        (["1,500", "2,000"], {"decimal": ","}, ["1.500", "2.000"]),
+        (["1,5", "2.5"], {}, ["1,5", "2.5"]),
+        (["1,5", "1,234,567"], {}, ["1,5", "1,234,567"]),
+        (["1,5", "1.234,5", "1.234"], {}, ["1.5", "1.234,5 (no decimal comma)", "1.234 (no decimal comma)"]),
+        (["1,5"], {"decimal": "."}, ["1,5"]),
+    ],
+)
+def test_a_decimal_comma_is_told_by_numbers_that_can_be_nothing_else(
+    tmp_path: Path, environment: Environment, values: list[str], dialect: Any, numbers: list[str | None]
+) -> None:
+    path = tmp_path / "units.csv"
+    path.write_text(spent(values))
+    rows, _, problems = read(experiment(path, **dialect), environment)
+    assert ([row[1] for row in rows], problems) == (numbers, "")
+
+
+def test_text_with_commas_stays_where_numbers_have_decimal_commas(
+    tmp_path: Path, environment: Environment
+) -> None:
+    path = tmp_path / "units.csv"
+    path.write_text(written([["A", "TRUE", "1,5", "2", "web, phone", "plain"]], delimiter=";"))
+    assert read(experiment(path), environment) == ([["A", "1.5", "web, phone"]], 0, "")

@@ -1,7 +1,7 @@
 """How a CSV file is written, and reading it as Arrow: every value is text, an empty one is null.
 
-A CSV file does not say how it is written. Compression is told by content; encoding, delimiter and the escaping of
-quotes are what the spec declares, else UTF-8, a comma (a tab in .tsv) and what fits the beginning of the file. Whatever
+A CSV file does not say how it is written. Compression is told by content; encoding, delimiter, decimal mark and the escaping
+of quotes are what the spec declares, else UTF-8 and what fits the beginning of the file (`stages/csv_dialect.py`). Whatever
 does not fit raises: a quote that is read in the wrong way may swallow rows without a trace.
 """
 
@@ -11,7 +11,7 @@ import codecs
 import csv
 import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -21,29 +21,14 @@ import pyarrow.csv as pacsv
 import pyarrow.fs as pafs
 
 from exp_platform.config.sources import CsvDialect
+from exp_platform.stages.csv_dialect import Escape, decimal_of, delimiter_of, escape_of, not_utf8, rows_of
 from exp_platform.stages.csv_quotes import Quotes, Unescaper
-from exp_platform.stages.source_files import without_compression
+from exp_platform.stages.source_files import compression_of, no_text, without_compression
 from exp_platform.stages.unreadable import UnreadableError
 
 SAMPLE_BYTES = 1 << 20  # of a file's beginning, by which the escaping of quotes is told
 BLOCK_BYTES = 8 << 20  # a line may not be longer
 
-Escape = Literal["quote", "backslash"]
-
-_COMPRESSIONS = (
-    (b"\x1f\x8b", "gzip"),
-    (b"\x28\xb5\x2f\xfd", "zstd"),
-    (b"\x04\x22\x4d\x18", "lz4"),
-    *((b"BZh%d1AY&SY" % level, "bz2") for level in range(1, 10)),
-)
-_NO_CSV = (
-    (b"PAR1", "is a Parquet file: say `format: parquet`"),
-    (b"PK\x03\x04", "is a zip archive or an Excel workbook: unpack it, or save it as CSV"),
-    (b"\xfd7zXZ", "is compressed by xz: compress it by gzip, zstd, bz2 or lz4"),
-    (b"ORC", "is an ORC file: write it as Parquet or CSV"),
-    (b"Obj\x01", "is an Avro file: write it as Parquet or CSV"),
-    (b"SQLite format 3", "is an SQLite database: write its table as CSV"),
-)
 _NO_UTF8 = "\ufdd0"  # no character, and none that any text may hold: it stands for bytes that are none
 _MARKED = "exp_platform.no_utf8"
 codecs.register_error(_MARKED, lambda error: (_NO_UTF8, error.end))  # type: ignore[attr-defined]
@@ -62,6 +47,7 @@ class CsvFormat:
     encoding: str
     escape: Escape
     compression: str | None
+    decimal: Literal[",", "."] = "."
 
 
 @dataclass(frozen=True)
@@ -95,7 +81,7 @@ class BadRows:
         if self.not_utf8 is not None and any(
             pc.any(pc.match_substring(column, _NO_UTF8)).as_py() for column in batch.columns
         ):
-            raise UnreadableError(_not_utf8(f"line {self.not_utf8}"))
+            raise UnreadableError(not_utf8(f"line {self.not_utf8}"))
 
     def all_of_them(self) -> str:
         """What is wrong with a file of which not one line has as many fields as its header."""
@@ -112,29 +98,34 @@ class BadRows:
         return taken
 
 
-def csv_head(files: pafs.FileSystem, path: str, declared: CsvDialect | None) -> CsvHead:
-    """Names of the columns, and how the file is written. Raises UnreadableError, or what PyArrow raises."""
+def csv_head(
+    files: pafs.FileSystem, path: str, declared: CsvDialect | None, numbers: Collection[str] = ()
+) -> CsvHead:
+    """Names of the columns, and how the file is written; `numbers` are the columns by which a decimal comma is told.
+
+    Raises UnreadableError, or what PyArrow raises.
+    """
     declared = declared or CsvDialect()
     with files.open_input_stream(path, compression=None) as raw:
         start = raw.read(16)
-    for magic, remedy in _NO_CSV:
-        if start.startswith(magic):
-            raise UnreadableError(f"it {remedy}")
+    if remedy := no_text(start):
+        raise UnreadableError(f"it {remedy}")
     form = CsvFormat(
         delimiter=declared.delimiter or ("\t" if without_compression(path).endswith(".tsv") else ","),
         encoding=declared.encoding or "utf-8",
         escape=declared.escape or "quote",
-        compression=next((name for magic, name in _COMPRESSIONS if start.startswith(magic)), None),
+        compression=compression_of(start),
     )
     with _Stream(files, path, form) as stream:
         sample = stream.read(SAMPLE_BYTES)
         cut = stream.read(1) != b""
+    if declared.delimiter is None:
+        form = replace(form, delimiter=delimiter_of(sample, form.delimiter, cut=cut))
     if declared.escape is None:
-        form = replace(form, escape=_escape_of(sample, form.delimiter, cut=cut))
-    lines = io.StringIO(_text(sample, cut=cut), newline="")
-    escaped: Any = {"doublequote": False, "escapechar": "\\"} if form.escape == "backslash" else {}
+        form = replace(form, escape=escape_of(sample, form.delimiter, cut=cut))
+    rows = rows_of(sample, form.delimiter, form.escape, cut=cut)
     try:
-        names = next((row for row in csv.reader(lines, delimiter=form.delimiter, **escaped) if row), None)
+        names = next(rows, None)
     except csv.Error as error:
         raise UnreadableError(
             f"its first line is no header of a CSV file ({error}): it opens a quote that is never closed, or the file is no "
@@ -147,7 +138,8 @@ def csv_head(files: pafs.FileSystem, path: str, declared: CsvDialect | None) -> 
         quotes.feed(sample)
         if not cut:
             quotes.end()  # else the rest of the file would be one column's name
-    return CsvHead(tuple(names), form)
+    decimal = declared.decimal or decimal_of(names, rows, numbers)
+    return CsvHead(tuple(names), replace(form, decimal=decimal))
 
 
 def read_csv(
@@ -170,6 +162,15 @@ def read_csv(
     )
 
 
+def with_points(column: Any) -> Any:
+    """Numbers with a decimal comma as those with a decimal point; with a point in them, as of thousands, they are none."""
+    points = pc.replace_substring(column, ",", ".")
+    grouped = pc.match_substring(column, ".")
+    if not pc.any(grouped).as_py():
+        return points
+    return pc.if_else(grouped, pc.binary_join_element_wise(column, "(no decimal comma)", " "), points)
+
+
 def count_csv_rows(files: pafs.FileSystem, path: str, form: CsvFormat, columns: Sequence[str]) -> int:
     """Rows that `read_csv` gives of a file, by reading it. Raises as it does."""
     bad_rows, rows = BadRows(), 0
@@ -178,49 +179,6 @@ def count_csv_rows(files: pafs.FileSystem, path: str, form: CsvFormat, columns: 
             bad_rows.require_utf8(batch)
             rows += len(batch)
     return rows
-
-
-def _escape_of(sample: bytes, delimiter: str, *, cut: bool) -> Escape:
-    """How quotes within values are written: doubled, as the standard says, or behind a backslash, as Spark does."""
-    if b'\\"' not in sample or _is_whole(sample, delimiter, cut=cut):
-        return "quote"
-    unescaped = Unescaper().feed(sample)
-    return "backslash" if _is_whole(unescaped, delimiter, cut=cut) else "quote"
-
-
-def _is_whole(sample: bytes, delimiter: str, *, cut: bool) -> bool:
-    """Whether all quotes close as the standard says, and all lines have as many fields as the first."""
-    quotes = Quotes(delimiter)
-    try:
-        quotes.feed(sample)
-        if not cut:
-            quotes.end()
-        lines = io.StringIO(_text(sample, cut=cut), newline="")
-        rows = [len(row) for row in csv.reader(lines, delimiter=delimiter) if row]
-    except (UnreadableError, csv.Error):
-        return False
-    return len(set(rows[:-1] if cut else rows)) <= 1
-
-
-def _text(sample: bytes, *, cut: bool) -> str:
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    try:
-        return decoder.decode(sample, final=not cut)
-    except UnicodeDecodeError as error:
-        # Bytes that are not UTF-8 matter in a header and in columns that are read, which Arrow sees to.
-        first, _, _ = sample.partition(b"\n")
-        if error.start < len(first):
-            raise UnreadableError(
-                _not_utf8(f"its first line has the byte 0x{sample[error.start]:02X}")
-            ) from error
-        return sample.decode("utf-8", "replace")
-
-
-def _not_utf8(where: str) -> str:
-    return (
-        f"it is not UTF-8 ({where}): say how it is written, such as `encoding: cp1252` (Windows) or "
-        "`encoding: latin-1`, or write it as UTF-8"
-    )
 
 
 class _Stream(io.RawIOBase):

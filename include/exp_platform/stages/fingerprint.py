@@ -12,8 +12,9 @@ from exp_platform.config.experiment import Experiment
 from exp_platform.config.locations import without_values
 from exp_platform.diagnosis import diagnosis
 from exp_platform.errors import ExpPlatformError
+from exp_platform.stages.reading import Reading
 from exp_platform.stages.source_files import file_system, found_at
-from exp_platform.stages.sources import Reading, readings
+from exp_platform.stages.sources import readings
 
 
 def input_fingerprint(

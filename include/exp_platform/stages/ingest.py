@@ -28,9 +28,10 @@ from exp_platform.results.reader import Results
 from exp_platform.stages.pieces import IcebergPiece
 from exp_platform.stages.privacy import privacy_of
 from exp_platform.stages.quality import failures_of, refuse
+from exp_platform.stages.reading import Problem
 from exp_platform.stages.run import Run, StageResult
 from exp_platform.stages.shards import Staged, clean_and_write, read_and_split
-from exp_platform.stages.sources import Plan, Problem, plan_reading
+from exp_platform.stages.sources import Plan, plan_reading
 from exp_platform.tables.files import task_writer
 
 BUCKET_USERS = 300_000  # a bucket must fit a core's memory

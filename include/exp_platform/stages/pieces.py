@@ -6,22 +6,24 @@ is built from them in that order does not depend on which task read which.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from exp_platform.stages.csv_files import BadRows, CsvFormat, read_csv
+from exp_platform.stages.csv_files import BadRows, CsvFormat, read_csv, with_points
+from exp_platform.stages.json_files import BrokenLines, read_lines
+from exp_platform.stages.paths import taken
+from exp_platform.stages.reading import Columns, Layout, Reading
 from exp_platform.stages.unreadable import UnreadableError
 
 BATCH_ROWS = 131_072  # rows a shard is made of: some 8 MB
 PIECE_ROWS = 1_000_000  # rows a task reads of a large Parquet file
 _SECOND = 1_000_000_000  # nanoseconds
-
-Columns = tuple[tuple[str, str], ...]  # ours, theirs
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class FileState:
 
 @dataclass(frozen=True)
 class Part:
-    """Some rows of a piece; `bad_rows` counts lines of a CSV with too many or too few fields, which are skipped."""
+    """Some rows of a piece; `bad_rows` counts lines that are no rows, such as those of a CSV with too many fields."""
 
     rows: pa.Table
     bad_rows: int = 0
@@ -63,69 +65,110 @@ class Part:
 
 
 @dataclass(frozen=True)
-class ParquetPiece:
+class Piece(ABC):
+    """What one task reads of a table."""
+
+    reading: Reading
+    layout: Layout
+    place: str  # the file or table
+    rows: int  # estimated where a file does not tell
+    first_row: int  # number of its first row, from 0, over all pieces of the table
+
+    @abstractmethod
+    def parts(self) -> Iterator[Part]:
+        """Read it."""
+
+    @property
+    def table(self) -> str:
+        """The input table's name."""
+        return self.reading.table
+
+    @property
+    def columns(self) -> Columns:
+        """Our names and theirs."""
+        return self.reading.columns
+
+    def flat(self, rows: pa.Table) -> pa.Table:
+        """The columns of the reading by our names, taken out of rows as they were found."""
+        columns = taken(rows, self.layout.paths, self.reading.shown)
+        for ours, value in self.layout.constants.items():
+            columns[ours] = pa.chunked_array([pa.repeat(pa.scalar(value, pa.string()), len(rows))])
+        return pa.table(columns)
+
+
+@dataclass(frozen=True)
+class FilePiece(Piece):
+    """Rows of a file."""
+
+    files: pafs.FileSystem
+    state: FileState
+
+
+@dataclass(frozen=True)
+class ParquetPiece(FilePiece):
     """Row groups of a Parquet file."""
 
-    table: str  # exposures, outcomes or units
-    place: str  # the file
-    columns: Columns
-    rows: int  # estimated for CSV
-    first_row: int  # number of its first row, from 0, over all pieces of the table
-    files: pafs.FileSystem
     row_groups: tuple[int, ...]
-    state: FileState
-    # Columns of the old type INT96, which has no zone but means UTC: Spark and Hive write it so.
-    int96: tuple[str, ...] = ()
 
     def parts(self) -> Iterator[Part]:
         """Read it. Raises pyarrow's errors or OSError."""
         self.state.require(self.files, self.place)
-        wanted = sorted({theirs for _, theirs in self.columns})
+        wanted = sorted({path.leaf for path in self.layout.paths.values()})
         with self.files.open_input_file(self.place) as stream:
             # In nanoseconds, as INT96 is read otherwise, the year 9999 would be some day between 1677 and 2262.
             file = pq.ParquetFile(stream, coerce_int96_timestamp_unit="us", page_checksum_verification=True)
+            int96 = [ours for ours, path in self.layout.paths.items() if path.leaf in _int96(file.metadata)]
             for batch in file.iter_batches(BATCH_ROWS, list(self.row_groups), wanted, use_threads=False):
-                yield Part(_named(pa.Table.from_batches([batch]), self.columns, self.int96))
+                yield Part(_instants(self.flat(pa.Table.from_batches([batch])), int96))
 
 
 @dataclass(frozen=True)
-class CsvPiece:
+class CsvPiece(FilePiece):
     """A whole CSV file, compressed or not; every value is text, an empty one is null."""
 
-    table: str
-    place: str
-    columns: Columns
-    rows: int
-    first_row: int
-    files: pafs.FileSystem
     format: CsvFormat
-    state: FileState
 
     def parts(self) -> Iterator[Part]:
         """Read it. Raises pyarrow's errors or OSError, also where no line at all has the header's fields."""
         self.state.require(self.files, self.place)
         bad = BadRows()
-        wanted = [theirs for _, theirs in self.columns]
+        wanted = [path.column for path in self.layout.paths.values()]
         good = 0
         with read_csv(self.files, self.place, self.format, wanted, bad) as reader:
             for batch in reader:
                 bad.require_utf8(batch)
                 good += len(batch)
-                yield Part(_named(pa.Table.from_batches([batch]), self.columns), bad.take(), bad.example)
+                yield Part(self._numbers(pa.Table.from_batches([batch])), bad.take(), bad.example)
         if bad.fields and not good:
             raise UnreadableError(bad.all_of_them())
-        yield Part(_named(reader.schema.empty_table(), self.columns), bad.take(), bad.example)
+        yield Part(self._numbers(reader.schema.empty_table()), bad.take(), bad.example)
+
+    def _numbers(self, found: pa.Table) -> pa.Table:
+        rows = self.flat(found)
+        if self.format.decimal == ",":
+            for position, ours in enumerate(rows.column_names):
+                if self.reading.kind(ours) == "number":
+                    rows = rows.set_column(position, ours, with_points(rows[ours]))
+        return rows
 
 
 @dataclass(frozen=True)
-class IcebergPiece:
+class JsonPiece(FilePiece):
+    """A whole file of JSON lines, compressed or not; numbers and truths come as text."""
+
+    def parts(self) -> Iterator[Part]:
+        """Read it. Raises pyarrow's errors or OSError, also where no line at all is an object."""
+        self.state.require(self.files, self.place)
+        broken = BrokenLines()
+        for lines in read_lines(self.files, self.place, broken):
+            yield Part(self.flat(lines), broken.take(len(lines)), broken.example)
+        broken.require_any()
+
+
+@dataclass(frozen=True)
+class IcebergPiece(Piece):
     """One data file of an Iceberg table, with its deletes; what is needed to read it is PyIceberg's."""
 
-    table: str
-    place: str
-    columns: Columns
-    rows: int
-    first_row: int
     task: Any  # FileScanTask
     metadata: Any  # TableMetadata
     io: Any  # FileIO
@@ -140,62 +183,56 @@ class IcebergPiece:
         scan = ArrowScan(self.metadata, self.io, self.projection, AlwaysTrue())
         for batch in scan.to_record_batches([self.task]):
             for start in range(0, len(batch), BATCH_ROWS):
-                yield Part(_named(pa.Table.from_batches([batch.slice(start, BATCH_ROWS)]), self.columns))
-
-
-Piece = ParquetPiece | CsvPiece | IcebergPiece
+                yield Part(self.flat(pa.Table.from_batches([batch.slice(start, BATCH_ROWS)])))
 
 
 @dataclass(frozen=True)
 class Shape:
     """What a Parquet file says of itself before its rows are read."""
 
-    names: tuple[str, ...]
-    types: tuple[pa.DataType, ...]
+    schema: pa.Schema
     rows: int
     row_groups: tuple[int, ...] = ()  # rows of each
-    int96: tuple[str, ...] = field(default=())
 
 
 def parquet_shape(files: pafs.FileSystem, path: str) -> Shape:
     """Columns and rows of a Parquet file, from its footer. Raises ArrowInvalid or OSError."""
     with files.open_input_file(path) as stream:
         file = pq.ParquetFile(stream)
-        schema, metadata = file.schema_arrow, file.metadata
-        leaves = [metadata.schema.column(i) for i in range(metadata.num_columns)]
-        return Shape(
-            names=tuple(schema.names),
-            types=tuple(schema.types),
-            rows=metadata.num_rows,
-            row_groups=tuple(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)),
-            int96=tuple(leaf.path for leaf in leaves if leaf.physical_type == "INT96"),
-        )
+        metadata = file.metadata
+        groups = tuple(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
+        return Shape(file.schema_arrow, metadata.num_rows, groups)
 
 
 def parquet_pieces(
-    table: str,
+    reading: Reading,
+    layout: Layout,
     files: pafs.FileSystem,
     info: pafs.FileInfo,
-    columns: Columns,
     shape: Shape,
     first_row: int,
 ) -> Iterator[ParquetPiece]:
     """One file's pieces, of about PIECE_ROWS rows each."""
-    int96 = tuple(ours for ours, theirs in columns if theirs in shape.int96)
     groups: list[int] = []
     rows = 0
     for number, group_rows in enumerate(shape.row_groups):
         groups.append(number)
         rows += group_rows
         if rows >= PIECE_ROWS or number == len(shape.row_groups) - 1:
-            yield ParquetPiece(
-                table, info.path, columns, rows, first_row, files, tuple(groups), FileState.of(info), int96
-            )
+            place, state = info.path, FileState.of(info)
+            yield ParquetPiece(reading, layout, place, rows, first_row, files, state, tuple(groups))
             first_row, groups, rows = first_row + rows, [], 0
 
 
-def _named(found: pa.Table, columns: Columns, int96: tuple[str, ...] = ()) -> pa.Table:
-    named = {ours: found[theirs] for ours, theirs in columns}
-    for ours in int96:
-        named[ours] = named[ours].cast(pa.timestamp("us"), safe=False).cast(pa.timestamp("us", "UTC"))
-    return pa.table(named)
+def _int96(metadata: pq.FileMetaData) -> frozenset[str]:
+    """Columns of the old type INT96, which has no zone but means UTC: Spark and Hive write it so."""
+    leaves = (metadata.schema.column(i) for i in range(metadata.num_columns))
+    return frozenset(leaf.path for leaf in leaves if leaf.physical_type == "INT96")
+
+
+def _instants(rows: pa.Table, names: Sequence[str]) -> pa.Table:
+    """The rows with times of no zone as the instants of UTC that they mean."""
+    for ours in names:
+        times = rows[ours].cast(pa.timestamp("us"), safe=False).cast(pa.timestamp("us", "UTC"))
+        rows = rows.set_column(rows.column_names.index(ours), ours, times)
+    return rows

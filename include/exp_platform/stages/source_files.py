@@ -8,14 +8,34 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from urllib.parse import unquote
 
 import pyarrow.fs as pafs
 
 from exp_platform.config.environment import Environment
 
 COMPRESSED = (".gz", ".bz2", ".zst", ".lz4")
-_ENDINGS = {"parquet": (".parquet", ".pq"), "csv": (".csv", ".tsv")}
+_ENDINGS = {
+    "parquet": (".parquet", ".pq"),
+    "csv": (".csv", ".tsv"),
+    "json": (".jsonl", ".ndjson", ".json"),
+}
 _GLOB_MARKS = "*?["
+_COMPRESSIONS = (
+    (b"\x1f\x8b", "gzip"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"\x04\x22\x4d\x18", "lz4"),
+    *((b"BZh%d1AY&SY" % level, "bz2") for level in range(1, 10)),
+)
+_NO_TEXT = (
+    (b"PAR1", "is a Parquet file: say `format: parquet`"),
+    (b"PK\x03\x04", "is a zip archive or an Excel workbook: unpack it, or save it as CSV"),
+    (b"\xfd7zXZ", "is compressed by xz: compress it by gzip, zstd, bz2 or lz4"),
+    (b"ORC", "is an ORC file: write it as Parquet or CSV"),
+    (b"Obj\x01", "is an Avro file: write it as Parquet or CSV"),
+    (b"SQLite format 3", "is an SQLite database: write its table as CSV"),
+)
+_HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 
 # A format of tables <- what it leaves in the table's own folder (the group), from the folder that is looked into.
 _TABLE_FORMATS = {
@@ -40,6 +60,13 @@ class Found:
 
     files: tuple[pafs.FileInfo, ...]
     tables: tuple[tuple[str, str], ...]  # folder, what it is
+    folder: str = ""  # that was looked into
+
+    def partition(self, path: str) -> dict[str, str | None]:
+        """The columns that the names of a file's folders tell, as Hive writes them: `day=2026-03-01/country=DE/`."""
+        told = PurePosixPath(path).relative_to(self.folder).parts[:-1] if self.folder else ()
+        pairs = (part.partition("=") for part in told if part.find("=") > 0)
+        return {unquote(name): None if value == _HIVE_NULL else unquote(value) for name, _, value in pairs}
 
     def same_file(self) -> tuple[str, str] | None:
         """Two paths that are one file: a link beside what it leads to would make its rows count twice."""
@@ -91,7 +118,7 @@ def found_at(location: str, kind: str, files: pafs.FileSystem) -> Found:
         for root, what in tables.items()
         if any(PurePosixPath(path).is_relative_to(root) for path in named)
     }
-    return Found(tuple(data), tuple(sorted(holding.items())))
+    return Found(tuple(data), tuple(sorted(holding.items())), folder)
 
 
 def _broken_links(folder: str) -> Iterator[str]:
@@ -165,6 +192,16 @@ def without_compression(path: str) -> str:
 def is_data(path: str, kind: str) -> bool:
     """Whether a file is called as one of this kind."""
     return without_compression(path).endswith(_ENDINGS[kind])
+
+
+def compression_of(start: bytes) -> str | None:
+    """How a file is compressed, by its first bytes."""
+    return next((name for magic, name in _COMPRESSIONS if start.startswith(magic)), None)
+
+
+def no_text(start: bytes) -> str | None:
+    """What a file is that is no text, by its first bytes, and what to do about it."""
+    return next((remedy for magic, remedy in _NO_TEXT if start.startswith(magic)), None)
 
 
 def _tables_below(folder: str, paths: Iterable[str]) -> dict[str, str]:
