@@ -24,6 +24,7 @@ DECLARED = PACKAGE / "config" / "analyses.py"
 HOMONYMS = {
     "analyses/rows.py": {"did_sensitivity", "late_days", "sample_sizes"},
     "report/memo.py": {"event_study"},
+    "config/library_use.py": {"guardrails", "segments"},
     "config/spec_checks.py": {"guardrails", "segments"},
     "stages/quality_checks.py": {"srm"},
 }

@@ -17,7 +17,7 @@ from exp_platform.config.allocation import Allocation
 from exp_platform.config.environment import project_root
 from exp_platform.config.experiment import Experiment, Variant, Window
 from exp_platform.config.hashing import NOT_HASHED, config_hash
-from exp_platform.config.metrics import Behaviour, DayWindow, Effect, Measure, Metric, Role
+from exp_platform.config.metrics import Behaviour, DayWindow, Effect, Measure, Metric, Provenance, Role
 from exp_platform.config.plans import AnalysisPlan, DecisionPlan, QualityThresholds, Schedule
 from exp_platform.config.sources import TableSource, UnitsSource
 
@@ -42,6 +42,7 @@ WORDS: dict[str, Any] = {
     "schedule": Schedule(None, 9, True, 0, wait_for=("s3://lake/_SUCCESS",), wait_hours=1.0, after="lake"),
     "spec_file": "elsewhere.yaml",
     "retention_days": 30,
+    "provenance": {"kept": Provenance("someone", "Whoever came back.", "configs/metrics/shop.yaml")},
 }
 NUMBERS: list[tuple[str, Any]] = [
     ("id", "y"),

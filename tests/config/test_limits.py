@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from exp_platform.config import entries, faults
+from exp_platform.config import entries, faults, spec_file
 from exp_platform.config.environment import project_root
 from exp_platform.config.loading import load_all, load_experiment, load_one_for_parse, named_environment
 from exp_platform.config.yaml_file import Document
@@ -242,7 +242,7 @@ class TestNotForeseen:
                 raise RecursionError("too deep")
             return Document(text)
 
-        monkeypatch.setattr(entries, "Document", fails)
+        monkeypatch.setattr(spec_file, "Document", fails)
         (configs / "experiments" / "bad.yaml").write_text(BAD)
 
         loaded = load_all(configs)

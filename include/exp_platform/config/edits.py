@@ -13,6 +13,7 @@ from exp_platform.config.hashing import NOT_HASHED
 from exp_platform.config.readings import Change, Edit
 
 NOT_TOLD = frozenset(NOT_HASHED) - {"hypothesis"}  # a hypothesis that is written after a look is none
+_FOLLOWS = "source.series"  # from what metrics measure, by which it is told
 
 
 def edits_since(
@@ -29,7 +30,7 @@ def edits_since(
     changes = tuple(
         change
         for change in _differences(json.loads(published["spec"]), now, experiment)
-        if change.key.split(".")[0] not in NOT_TOLD
+        if change.key.split(".")[0] not in NOT_TOLD and not change.key.startswith(_FOLLOWS)
     )
     return (*known, Edit(on, changes, upgraded)) if changes else known
 
@@ -57,8 +58,11 @@ def _below(key: str, name: str) -> str:
 
 
 def _by_id(values: Any) -> Any:
-    """A list of things with an id as a mapping by it; anything else as it is."""
+    """A list of things with an id, or else a name, as a mapping by it; anything else as it is."""
     if not isinstance(values, (list, tuple)) or not values:
         return values
-    ids = [value.get("id") if isinstance(value, dict) else getattr(value, "id", None) for value in values]
-    return dict(zip(ids, values, strict=True)) if all(isinstance(id, str) for id in ids) else values
+    for key in ("id", "name"):
+        ids = [value.get(key) if isinstance(value, dict) else getattr(value, key, None) for value in values]
+        if all(isinstance(id, str) for id in ids):
+            return dict(zip(ids, values, strict=True))
+    return values

@@ -14,6 +14,7 @@ from exp_platform.config.allocation import Allocation
 from exp_platform.config.metrics import (
     Behaviour,
     Metric,
+    Provenance,
     Role,
 )
 from exp_platform.config.plans import (
@@ -103,6 +104,7 @@ class Experiment:
     retention_days: int | None = (
         None  # rows of single users go so many days after `last_as_of`; None: as the environment says
     )
+    provenance: dict[str, Provenance] = field(default_factory=dict)  # of metrics that say it, by their ids
     spec_file: str = field(default="", compare=False)  # where it was written, for messages and memo
 
     @property

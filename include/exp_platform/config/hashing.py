@@ -18,6 +18,7 @@ NOT_HASHED = (
     "schedule",
     "spec_file",
     "retention_days",
+    "provenance",
 )
 
 

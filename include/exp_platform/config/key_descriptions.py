@@ -136,6 +136,8 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
         "baseline": "What you expect of control's mean.",
         "test": "Of a proportion: Welch's test, or the score test of the counts themselves.",
         "at_least": "Of a proportion: from how much on a user counts.",
+        "owner": "Who answers for the definition.",
+        "description": "What it says, for those who read results.",
     },
     "MeasureSpec": {
         "sum": "The event (units: the column) whose values are added up.",

@@ -1,31 +1,31 @@
 """Reads every spec of a folder of configs and tells all faults of all files at once.
 
 A folder holds `dev.yaml` (an environment's name and entries under `experiments:`) and `experiments/*.yaml` (one full
-spec per file). A broken entry never hurts another one. Imports neither NumPy nor Arrow: Airflow parses DAGs with it.
+spec per file), and what these share (`library`). A broken entry never hurts another one. Imports neither NumPy nor Arrow: Airflow parses DAGs with it.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
 import yaml
 
-from exp_platform.config.entries import FOLDER, ID_REMEDY, Entry, SpecFile, entries_of, is_id, resolve
+from exp_platform.config.entries import FOLDER, ID_REMEDY, Entry, entries_of, is_id, resolve
 from exp_platform.config.environment import config_dir as default_config_dir
 from exp_platform.config.experiment import Experiment
-from exp_platform.config.faults import Fault, SpecError, Words, one_line, render_found, suggest
+from exp_platform.config.faults import Fault, SpecError, one_line, render_found, suggest
+from exp_platform.config.library import NO_LIBRARY, Library, library_files, read_library
 from exp_platform.config.locations import current_rules, variable_faults
+from exp_platform.config.spec_file import SpecFile, unread, yaml_files
 from exp_platform.config.yaml_file import Document, read_bounded
 from exp_platform.errors import ConfigError
 
 MAIN_FILE = "dev.yaml"
-
-_SUFFIXES = (".yaml", ".yml")
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Loaded:
     errors: tuple[SpecError, ...]
     # Their ids, as far as they can be read, and `schedule.active` where it can
     broken: dict[str, bool] = field(default_factory=dict)
+    library: Library = NO_LIBRARY
 
 
 def spec_files(config_dir: Path | None = None) -> tuple[Path, ...]:
@@ -45,7 +46,7 @@ def spec_files(config_dir: Path | None = None) -> tuple[Path, ...]:
 
 def load_all(config_dir: Path | None = None) -> Loaded:
     """Read every spec of a folder (default: the project's); never raises for what a file holds."""
-    return _load(spec_files(config_dir))
+    return _load((config_dir or default_config_dir()) / MAIN_FILE)
 
 
 def load_experiment(experiment_id: str, config: Path | None = None) -> Experiment:
@@ -58,8 +59,8 @@ def load_experiment(experiment_id: str, config: Path | None = None) -> Experimen
             f"{config}: there is no such file; the default is {default_config_dir() / MAIN_FILE}"
         )
     if config is None:
-        return _pick(experiment_id, _load(spec_files()))
-    return _pick(experiment_id, _load(_files(config), _environment_of(config)))
+        return _pick(experiment_id, load_all())
+    return _pick(experiment_id, _load(config, _environment_of(config)))
 
 
 def load_one_for_parse(experiment_id: str, config_dir: Path | None = None) -> Experiment:
@@ -67,6 +68,7 @@ def load_one_for_parse(experiment_id: str, config_dir: Path | None = None) -> Ex
 
     The file named `<experiment_id>.yaml` is tried first, then those whose text holds the id.
     """
+    library = _library_of((config_dir or default_config_dir()) / MAIN_FILE)
     for path in _likely_files(experiment_id, config_dir) if is_id(experiment_id) else ():
         try:
             text = read_bounded(path)
@@ -74,7 +76,7 @@ def load_one_for_parse(experiment_id: str, config_dir: Path | None = None) -> Ex
             continue
         if experiment_id.encode() in text:
             entries, _ = entries_of(path, text)
-            loaded = _check(entry for entry in entries if entry.id == experiment_id)
+            loaded = _check((entry for entry in entries if entry.id == experiment_id), library)
             if loaded.experiments:
                 return loaded.experiments[experiment_id]
     return _pick(experiment_id, load_all(config_dir))
@@ -109,51 +111,45 @@ def _likely_files(experiment_id: str, config_dir: Path | None) -> Iterator[Path]
 
 def _files(main: Path) -> tuple[Path, ...]:
     """Everything that has a spec's name, whatever it is: what is no file is told when it is read."""
-    folder = main.parent / FOLDER
-    beside: list[Path] = []
-    try:
-        beside = [path for path in folder.iterdir() if _is_spec_file(path)] if folder.is_dir() else []
-    except OSError:
-        beside = [folder]  # reading it will tell
-    return (*((main,) if _is_there(main) else ()), *sorted(beside))
-
-
-def _is_spec_file(path: Path) -> bool:
-    return path.suffix in _SUFFIXES and not path.name.startswith(".")
+    return (*((main,) if _is_there(main) else ()), *yaml_files(main.parent / FOLDER))
 
 
 def _is_there(path: Path) -> bool:
     return path.is_symlink() or path.exists()
 
 
-def _load(paths: Sequence[Path], environment: str | None = None) -> Loaded:
+def _library_of(main: Path) -> Callable[[], Library]:
+    """What the specs beside a file share, read when it is first asked for."""
+    folder = main.parent.parent if main.parent.name == FOLDER else main.parent
+    return cache(lambda: read_library(folder))
+
+
+def _load(main: Path, environment: str | None = None) -> Loaded:
+    paths, library = _files(main), _library_of(main)
     entries: list[Entry] = []
     errors: list[SpecError] = []
     for path in paths:
         try:
             text = read_bounded(path)
         except OSError as error:
-            errors.append(SpecFile(path).error(_unread(path, error)))
+            errors.append(SpecFile(path).error(unread(path, error)))
             continue
         found_entries, faults = entries_of(path, text)
         entries += found_entries
         errors += faults
-    loaded = _check(entries, environment)
-    errors += loaded.errors
-    order = {SpecFile(path).name: position for position, path in enumerate(paths)}
+    loaded = _check(entries, library, environment)
+    errors += (*loaded.errors, *library().errors)
+    every = (*paths, *library_files(library().folder))
+    order = {SpecFile(path).name: position for position, path in enumerate(every)}
     in_order = sorted(errors, key=lambda error: (order[error.file], error.line or 0))
-    return Loaded(loaded.experiments, tuple(in_order), loaded.broken)
+    return Loaded(loaded.experiments, tuple(in_order), loaded.broken, library())
 
 
-def _unread(path: Path, error: OSError) -> Fault:
-    if path.name == FOLDER:  # `_files` could not list it
-        return Fault((), Words("a folder that cannot be read"), "let the user that runs this read it")
-    return Fault((), Words(error.strerror or str(error)), "a file that can be read is required")
-
-
-def _check(entries: Iterable[Entry], environment: str | None = None) -> Loaded:
+def _check(
+    entries: Iterable[Entry], library: Callable[[], Library], environment: str | None = None
+) -> Loaded:
     """Check every entry; of several with one id, the file named after it has it, else the first."""
-    entries = list(entries)
+    entries = [replace(entry, library=library) for entry in entries]
     owners: dict[str, Entry] = {}
     for entry in sorted(entries, key=lambda entry: entry.file.path.stem != entry.id):
         if isinstance(entry.id, str):
@@ -170,7 +166,7 @@ def _check(entries: Iterable[Entry], environment: str | None = None) -> Loaded:
             continue
         result = resolve(entry)
         if isinstance(result, Experiment):
-            faults = list(variable_faults(result, rules))
+            faults = [entry.used.placed(fault) for fault in variable_faults(result, rules)]
             if not faults:
                 experiments[result.id] = result
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
@@ -50,6 +51,11 @@ class Measure:
     event: str
     agg: Agg
 
+    @property
+    def told(self) -> str:
+        """What it adds up, in words."""
+        return f"{self.agg} of {self.event}"
+
 
 @dataclass(frozen=True)
 class Winsorise:
@@ -96,6 +102,15 @@ class Behaviour:
 
 
 @dataclass(frozen=True)
+class Provenance:
+    """Whose definition a metric is: who answers for it, what it is for, and the library's file that holds it."""
+
+    owner: str = ""
+    description: str = ""
+    file: str = ""  # empty: the spec's own
+
+
+@dataclass(frozen=True)
 class Metric:
     """One metric. `direction` is +1 where an increase is good and -1 where a decrease is."""
 
@@ -124,6 +139,26 @@ class Metric:
     def traits(self) -> MetricKind:
         """What follows from the metric's kind."""
         return KINDS[self.kind]
+
+    @property
+    def definition(self) -> str:
+        """What it measures, in words that are equal where the definitions are: `mean of orders.revenue where category is shoes`."""
+        if self.denominator is None:
+            told = f"{self.kind} of {self.numerator.event}"
+        else:
+            told = f"{self.kind} of {self.numerator.told} to {self.denominator.told}"
+        return ", ".join(part for part in (told, *self._details()) if part)
+
+    def _details(self) -> Iterator[str]:
+        if self.q is not None:
+            yield f"q {self.q:.15g}"
+        if self.window != DayWindow():
+            yield f"days {self.window.start} to {'the end' if self.window.end is None else self.window.end}"
+        for side in ("lower", "upper") if self.winsorise else ():
+            if (cap := getattr(self.winsorise, side)) is not None:
+                yield f"capped at the {side} quantile {cap:.15g}"
+        if self.missing == "exclude":
+            yield "users without a value left out"
 
     @property
     def measures(self) -> tuple[Measure, ...]:

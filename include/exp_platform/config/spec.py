@@ -6,8 +6,9 @@ Each part checks itself (`spec_metrics`, `spec_sources`, `spec_plan`); what no p
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
+from types import MappingProxyType
 from typing import Annotated
 
 from pydantic import AfterValidator
@@ -17,7 +18,7 @@ from exp_platform.config.analyses import ANALYSES
 from exp_platform.config.experiment import Experiment, Variant
 from exp_platform.config.faults import Fault, Words, refuse
 from exp_platform.config.kinds import VALUED
-from exp_platform.config.metrics import Behaviour, Covariate, Measure, Metric
+from exp_platform.config.metrics import Behaviour, Covariate, Measure, Metric, Provenance
 from exp_platform.config.privacy import UserLevelDays
 from exp_platform.config.sources import Source
 from exp_platform.config.spec_base import Id, Items, Owner, Prose, Spec, Tag
@@ -156,8 +157,8 @@ class ExperimentSpec(Spec):
             for side, measure in zip(measured[name].measure_keys, measured[name].measures, strict=True)
         )
 
-    def resolve(self, spec_file: str = "") -> Experiment:
-        """Every default filled in. The spec must have passed `spec_checks.spec_faults`."""
+    def resolve(self, spec_file: str = "", shared: Mapping[str, str] = MappingProxyType({})) -> Experiment:
+        """Every default filled in; `shared`: metric -> the library's file that defines it. The spec must have passed `spec_faults`."""
         return Experiment(
             id=self.id,
             owner=self.owner,
@@ -176,6 +177,11 @@ class ExperimentSpec(Spec):
             description=self.description,
             ramp=self._ramp(),
             retention_days=self.retention.user_level_days if self.retention else None,
+            provenance={
+                m.id: Provenance(m.owner or "", m.description, shared.get(m.id, ""))
+                for m in self.metrics
+                if m.owner or m.description or m.id in shared
+            },
             spec_file=spec_file,
         )
 

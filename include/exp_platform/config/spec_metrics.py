@@ -11,10 +11,12 @@ from exp_platform.config.faults import NOTHING, Fault, Words, one_of, refuse
 from exp_platform.config.kinds import KINDS, REFUSED, Agg, MetricKind, Test
 from exp_platform.config.metrics import Covariate, DayWindow, Guardrail, Measure, Metric, Role, Winsorise
 from exp_platform.config.sources import DAY, Series
-from exp_platform.config.spec_base import Day, EffectSize, Id, Items, Spec, Text
+from exp_platform.config.spec_base import Day, EffectSize, Id, Items, Owner, Spec, Text
 from exp_platform.config.where import FORM, Condition, conditions
 
 Missing = Literal["error", "zero", "exclude"]
+RoleName = Literal["primary", "secondary", "guardrail", "informational"]
+Severity = Literal["warning", "critical"]
 Quantile = Annotated[float, Field(gt=0, lt=1)]
 
 RESERVED_EVENT = "exposure"  # `unit_days` counts each user's exposure under this name
@@ -192,7 +194,7 @@ class MetricSpec(OfFact):
     column: Text | None = None
     numerator: MeasureSpec | None = None
     denominator: MeasureSpec | None = None
-    role: Literal["primary", "secondary", "guardrail", "informational"] = "secondary"
+    role: RoleName = "secondary"
     direction: Literal["increase", "decrease"] = "increase"  # which of them is good
     q: Quantile | None = None  # which quantile; `quantile` only
     window: DayWindowSpec | None = None
@@ -203,6 +205,8 @@ class MetricSpec(OfFact):
     min_practical_effect: EffectSize | None = None
     baseline: float | None = None
     test: Test = "welch"
+    owner: Owner | None = None  # who answers for the definition
+    description: str = ""
 
     @model_validator(mode="after")
     def _check(self) -> MetricSpec:
@@ -307,7 +311,7 @@ class GuardrailSpec(Spec):
 
     metric: Id
     margin: EffectSize
-    severity: Literal["warning", "critical"] = "warning"  # critical: a proven breach stops the treatment
+    severity: Severity = "warning"  # critical: a proven breach stops the treatment
 
     def resolve(self) -> Guardrail:
         """The same, resolved."""

@@ -28,25 +28,23 @@ _OUTCOME_COLUMNS = ("user_id", "event", "occurred_at")
 _IDENTITY_COLUMNS = ("user_id", "other_id")
 
 
-class EventsSpec(Spec):
-    """Exposures, and outcomes as one table with a row per event, or as facts."""
+class EventTables(Spec):
+    """Exposures, and outcomes as one table with a row per event, or as facts: of one experiment or of many."""
 
-    kind: Literal["events"]
     exposures: TableSpec
     outcomes: TableSpec | None = None
     facts: dict[Id, FactSpec] = Field(default_factory=dict)
-    key: Value | None = None  # of a log of many experiments; absent: the spec's id
     identities: TableSpec | None = None
     attributes: dict[str, Text] = Field(default_factory=dict)  # a segment's column, where its name is another
     dedupe: Literal["event_id", "whole_row", "none"] | None = None
     same_day: Literal["after", "before"] | None = None  # where one of both tables has dates
 
     @model_validator(mode="after")
-    def _check(self) -> EventsSpec:
+    def _check(self) -> EventTables:
         if bool(self.facts) == (self.outcomes is not None):
             found = Words("both") if self.facts else NOTHING
             refuse([Fault(("facts",), found, "either facts or outcomes is required")])
-        refuse([*self._column_faults(), *self._key_faults()])
+        refuse([*self._column_faults(), *self._use_faults()])
         return self
 
     def _column_faults(self) -> Iterator[Fault]:
@@ -58,10 +56,7 @@ class EventsSpec(Spec):
             for fault in table.column_faults(required, optional) if table else ():
                 yield Fault((side, *fault.key), fault.found, fault.allowed)
 
-    def _key_faults(self) -> Iterator[Fault]:
-        if self.key is not None and "experiment" not in self.exposures.columns:
-            remedy = "say which column of the exposures holds it: `experiment` under exposures.columns"
-            yield Fault(("key",), self.key, remedy)
+    def _use_faults(self) -> Iterator[Fault]:
         others = [key for key, table in self._tables() if OTHER_ID in table.columns]
         if others and self.identities is None:
             remedy = f"{' and '.join(others)} have ids of another space: say here whose they are"
@@ -81,6 +76,20 @@ class EventsSpec(Spec):
     @property
     def _has_event_id(self) -> bool:
         return any("event_id" in table.columns for _, table in self._tables())
+
+
+class EventsSpec(EventTables):
+    """The tables of one experiment, or its rows of a log of many."""
+
+    kind: Literal["events"]
+    key: Value | None = None  # of a log of many experiments; absent: the spec's id
+
+    @model_validator(mode="after")
+    def _check_key(self) -> EventsSpec:
+        if self.key is not None and "experiment" not in self.exposures.columns:
+            remedy = "say which column of the exposures holds it: `experiment` under exposures.columns"
+            refuse([Fault(("key",), self.key, remedy)])
+        return self
 
     def resolve_events(
         self,
