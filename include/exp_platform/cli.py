@@ -14,6 +14,7 @@ from rich.table import Table
 
 from exp_platform.cli_privacy import commands as privacy_commands
 from exp_platform.cli_schema import commands as schema_commands
+from exp_platform.cli_start import commands as start_commands
 from exp_platform.cli_state import commands as state_commands
 from exp_platform.config.analyses import METHODS, UNADJUSTED
 from exp_platform.config.environment import load_environment
@@ -338,6 +339,7 @@ def delete(
         print(terminal(line))
 
 
+app.add_typer(start_commands)
 app.add_typer(privacy_commands)
 app.add_typer(schema_commands)
 app.add_typer(state_commands)  # without a name: its commands are `exp`'s own
