@@ -131,7 +131,7 @@ def test_what_is_said_is_taken_and_what_fits_nothing_is_told(init: Init, tmp_pat
         init(path, id="other", control="blue")
     with pytest.raises(ConfigError, match="--primary: found x; the metrics are converted, revenue"):
         init(path, id="other", primary="x")
-    with pytest.raises(ConfigError, match="--experiment|--id: found 'A b'"):
+    with pytest.raises(ConfigError, match="--id: found 'A b'"):
         init(path, id="A b")
     assert specs(tmp_path) == ["mine.yaml"]
 
@@ -179,8 +179,9 @@ def test_what_may_have_come_after_exposure_is_no_segment_and_no_covariate(init: 
     experiment = load_experiment("t")
     assert experiment.segments == ("country",)
     assert {c.id for m in experiment.metrics for c in m.covariates} == {"pre_orders"}
-    assert "not taken, as their names do not say whether they are outcomes or were known before: plan" in told(
-        written
+    assert (
+        "not taken, as their names do not say whether they are outcomes or were known before: plan"
+        in told(written)
     )
 
 
@@ -189,7 +190,10 @@ def test_what_may_have_come_after_exposure_is_no_segment_and_no_covariate(init: 
     [
         ({"user_id": users(), "clicks": [0, 1] * 200}, "no column says which variant a user had: t has"),
         ({"user_id": users(), "arm": arms()}, "no column to measure beside user_id, arm"),
-        ({"user_id": users(), "arm": ["control"] * N, "clicks": [0, 1] * 200}, "no column says which variant"),
+        (
+            {"user_id": users(), "arm": ["control"] * N, "clicks": [0, 1] * 200},
+            "no column says which variant",
+        ),
         (
             {"user_id": users(200) * 2, "arm": arms(), "clicks": [0, 1] * 200},
             "2 rows per user_id and no column of times",
@@ -284,9 +288,7 @@ def test_dates_as_text_make_the_window_and_strays_do_not_stretch_it(init: Init, 
 
 def test_values_that_are_markup_for_yaml_stay_what_they_are(init: Init, tmp_path: Path) -> None:
     names = ["no: {x}", "yes # 1"]
-    path = table(
-        tmp_path / "t.parquet", user_id=users(), arm=arms(names=names), **{"conv # x": [0, 1] * 200}
-    )
+    path = table(tmp_path / "t.parquet", user_id=users(), arm=arms(names=names), **{"conv # x": [0, 1] * 200})
     written = init(path)
     spec = yaml.safe_load(written.path.read_text())
     assert sorted(v["value"] for v in spec["variants"]) == names

@@ -127,9 +127,7 @@ class Column:
 def _fits(texts: Any, read: Any) -> bool:
     """Whether most values can be read as a type; the first ones are tried before all are."""
     given = texts.drop_null()
-    return all(
-        len(some) - read(some).null_count >= _GOOD * len(some) for some in (given[:_TRIED], given)
-    )
+    return all(len(some) - read(some).null_count >= _GOOD * len(some) for some in (given[:_TRIED], given))
 
 
 def columns_of(rows: pa.Table) -> list[Column]:
