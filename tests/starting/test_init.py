@@ -216,7 +216,7 @@ def test_data_that_are_no_experiment_are_told_why_and_nothing_is_written(
         ("header.csv", b"user_id,arm,clicks\n", "there are no rows to learn from"),
         ("x.parquet", b"PAR1 and then nothing", "x.parquet"),
         ("book.csv", b"PK\x03\x04" + b"0" * 100, "zip archive or an Excel workbook"),
-        ("broken.jsonl", b'{"user_id": 1}\n{"user_id": \n', "a line is no JSON"),
+        ("broken.jsonl", b'{"user_id": \n[1]\n', "not one of its lines is a JSON object"),
     ],
 )
 def test_files_that_are_no_tables(

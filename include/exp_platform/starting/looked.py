@@ -148,25 +148,25 @@ def _one(written: str, path: str, files: pafs.FileSystem) -> Looked:
             raise DataError(
                 f"{folder} is {what}: write its rows as plain Parquet files, or give the name of an Iceberg table"
             )
-    there = {kind: found.files for kind, found in by_kind.items() if found.files}
+    there = {kind: found for kind, found in by_kind.items() if found.files}
     if not there:
         raise ConfigError(f"{written}: no Parquet, CSV or JSON lines file lies there")
     first = next(iter(there.values()))
-    kinds = {kind_of_name(info.path) for infos in there.values() for info in infos} - {None}
+    kinds = {kind_of_name(info.path) for found in there.values() for info in found.files} - {None}
     if len(kinds) > 1:
         raise DataError(f"{written}: holds {' and '.join(sorted(map(str, kinds)))} files: give one of them")
-    kind = next(iter(kinds), None) or kind_of_start(files, first[0].path)
-    infos = there.get(kind, first)
+    kind = next(iter(kinds), None) or kind_of_start(files, first.files[0].path)
+    data = there.get(kind, first)
     said: Said = {"path": written}
     if kind != _kind_by_path(written):
         said["format"] = kind
     try:
         read = {"parquet": parquet_sample, "csv": csv_sample, "json": json_sample}[kind]
-        sample = read(files, infos)
+        sample = read(files, data)
     except (pa.ArrowException, OSError, UnicodeError) as error:
         if diagnosis(error):
             raise
-        raise DataError(unreadable(infos[0].path, error)) from error
+        raise DataError(unreadable(data.files[0].path, error)) from error
     return Looked(_slug(written), said | sample.dialect, sample)
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,8 +17,9 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from exp_platform.config.sources import CsvDialect
-from exp_platform.stages.csv_files import BadRows, CsvHead, csv_head, read_csv
+from exp_platform.stages.csv_files import BadRows, CsvHead, csv_head, read_csv, with_points
 from exp_platform.stages.pieces import parquet_shape
+from exp_platform.stages.source_files import Found, without_compression
 from exp_platform.stages.unreadable import UnreadableError
 
 SAMPLE_ROWS = 500_000  # that are looked at of a large table
@@ -26,11 +27,8 @@ WHOLE_ROWS = 2_000_000  # up to so many, or ...
 WHOLE_BYTES = 200 << 20  # ... so many bytes, all are
 MOST_FILES = 12
 _CHUNK = 4 << 20  # of a large CSV file
-_DELIMITERS = (",", ";", "\t", "|")
 _ENCODINGS = (None, "utf-16", "cp1252")
-_COMMA = r"^[+-]?(\d+|\d{1,3}(\.\d{3})+),\d+$"
-_HIVE = re.compile(r"/([^/=]+)=([^/]*)(?=/)")
-_READABLE = 0.9  # share of lines that a delimiter must leave whole
+_COMMAS = r"^\s*[+-]?\d+(,\d+)?\s*$"
 
 
 @dataclass(frozen=True)
@@ -43,15 +41,19 @@ class Sample:
     dialect: dict[str, str] = field(default_factory=dict)  # keys of the spec, where they are not as usual
 
 
-def parquet_sample(files: pafs.FileSystem, infos: Sequence[pafs.FileInfo]) -> Sample:
+def parquet_sample(files: pafs.FileSystem, found: Found) -> Sample:
     """All rows of up to WHOLE_ROWS, else batches of files spread over the list."""
+    infos = found.files
     shapes = [parquet_shape(files, info.path) for info in infos]
     total = sum(shape.rows for shape in shapes)
     whole = total <= WHOLE_ROWS
     chosen = list(infos) if whole else _spread(infos)
     wanted = total if whole else SAMPLE_ROWS // len(chosen)
     parts = [
-        _with_partitions(pa.Table.from_batches(list(_batches(files, info.path, wanted)), schema), info.path)
+        _with_partitions(
+            pa.Table.from_batches(list(_batches(files, info.path, wanted)), schema),
+            found.partition(info.path),
+        )
         for info in chosen
         for schema in [_schema(files, info.path)]
     ]
@@ -78,8 +80,9 @@ def _batches(files: pafs.FileSystem, path: str, wanted: int) -> Iterator[pa.Reco
                     break
 
 
-def csv_sample(files: pafs.FileSystem, infos: Sequence[pafs.FileInfo]) -> Sample:
+def csv_sample(files: pafs.FileSystem, found: Found) -> Sample:
     """All rows of up to WHOLE_BYTES, else those of chunks over the files; how they are written is told by the first."""
+    infos = found.files
     head, dialect = _recognised(files, infos[0].path)
     size = sum((info.size or 0) * (6 if head.format.compression else 1) for info in infos)
     whole = size <= WHOLE_BYTES
@@ -87,7 +90,7 @@ def csv_sample(files: pafs.FileSystem, infos: Sequence[pafs.FileInfo]) -> Sample
     parts, read = [], 0
     for info in chosen:
         rows, of_bytes = _csv_rows(files, info, head, whole=whole, share=len(chosen))
-        parts.append(_with_partitions(rows, info.path))
+        parts.append(_with_partitions(rows, found.partition(info.path)))
         read += of_bytes
     table = pa.concat_tables(parts, promote_options="permissive")
     total = len(table) if whole else int(len(table) * size / max(read, 1))
@@ -98,38 +101,24 @@ def csv_sample(files: pafs.FileSystem, infos: Sequence[pafs.FileInfo]) -> Sample
 
 
 def _recognised(files: pafs.FileSystem, path: str) -> tuple[CsvHead, dict[str, str]]:
-    """How a CSV file is written: the encoding that can be read, and the delimiter that makes most columns of whole lines."""
+    """How a CSV file is written, and what a spec says of it: an encoding in which it can be read, and the delimiter."""
     failed: Exception | None = None
     for encoding in _ENCODINGS:
         try:
-            heads = [
-                csv_head(files, path, CsvDialect(delimiter=d, encoding=encoding))
-                for d in (None, *_DELIMITERS)
-            ]
-            usual = heads[0].format.delimiter
-            best = max(heads, key=lambda head: (_fits(files, path, head), head.format.delimiter == usual))
+            head = csv_head(files, path, CsvDialect(encoding=encoding))
+            with read_csv(files, path, head.format, _once(head), bad := BadRows()) as reader:
+                for batch in itertools.islice(reader, 1):
+                    bad.require_utf8(batch)
         except UnreadableError as error:
             failed = failed or error
             continue
         said = {"encoding": encoding} if encoding else {}
-        if best.format.delimiter != usual:
-            said["delimiter"] = best.format.delimiter
-        return best, said
+        usual = "\t" if without_compression(path).endswith(".tsv") else ","
+        if head.format.delimiter != usual:
+            said["delimiter"] = head.format.delimiter
+        return head, said
     assert failed is not None
     raise failed
-
-
-def _fits(files: pafs.FileSystem, path: str, head: CsvHead) -> int:
-    """The number of columns, of a delimiter that leaves nearly all lines whole; else 0."""
-    if len(head.names) < 2:
-        return len(head.names)
-    bad = BadRows()
-    with read_csv(files, path, head.format, _once(head), bad) as reader:
-        batch = next(iter(reader), None)
-        rows = 0 if batch is None else len(batch)
-        if batch is not None:
-            bad.require_utf8(batch)
-    return len(head.names) if rows >= _READABLE * (rows + bad.count) else 0
 
 
 def _once(head: CsvHead) -> list[str]:
@@ -189,17 +178,15 @@ def _with_points(table: pa.Table) -> tuple[pa.Table, bool]:
         given = column.drop_null()
         if not len(given) or not pc.any(pc.match_substring(given, ",")).as_py():
             continue
-        numbers = pc.match_substring_regex(given, rf"{_COMMA}|^[+-]?\d+$")
-        if pc.all(numbers).as_py():
-            plain = pc.replace_substring(pc.replace_substring(column, ".", ""), ",", ".")
-            table, commas = table.set_column(position, name, plain), True
+        if pc.all(pc.match_substring_regex(given, _COMMAS)).as_py():
+            table, commas = table.set_column(position, name, with_points(column)), True
     return table, commas
 
 
-def json_sample(files: pafs.FileSystem, infos: Sequence[pafs.FileInfo]) -> Sample:
-    """The first lines of JSON files, a key per column: what is nested is JSON text."""
+def json_sample(files: pafs.FileSystem, found: Found) -> Sample:
+    """The first lines of JSON files, a key per column: what is nested is JSON text. Lines that are no object are left out."""
+    infos, whole = found.files, True
     rows: list[dict[str, Any]] = []
-    whole = True
     chosen = list(infos) if len(infos) <= MOST_FILES else _spread(infos)
     for info in chosen:
         first = len(rows)
@@ -207,7 +194,10 @@ def json_sample(files: pafs.FileSystem, infos: Sequence[pafs.FileInfo]) -> Sampl
             if (len(rows) - first) * len(chosen) >= SAMPLE_ROWS:
                 whole = False
                 break
-            rows.append(_json_object(line, info.path))
+            if isinstance(one := _parsed(line), dict):
+                rows.append(found.partition(info.path) | one)
+        if len(rows) == first:
+            raise UnreadableError("not one of its lines is a JSON object: write one object per line")
     names = list(dict.fromkeys(name for row in rows for name in row))
     columns = {name: _json_column([row.get(name) for row in rows]) for name in names}
     whole = whole and len(chosen) == len(infos)
@@ -224,14 +214,11 @@ def _lines(files: pafs.FileSystem, path: str) -> Iterator[bytes]:
             yield rest
 
 
-def _json_object(line: bytes, path: str) -> dict[str, Any]:
+def _parsed(line: bytes) -> Any:
     try:
-        found = json.loads(line)
-    except ValueError as error:
-        raise UnreadableError(f"a line is no JSON ({error}): write one object per line") from error
-    if not isinstance(found, dict):
-        raise UnreadableError("a line is no JSON object: write one object per line")
-    return found
+        return json.loads(line)
+    except ValueError:
+        return None
 
 
 def _json_column(values: list[Any]) -> pa.Array:
@@ -250,11 +237,13 @@ def _json_column(values: list[Any]) -> pa.Array:
     return pa.array(texts, pa.string())
 
 
-def _with_partitions(table: pa.Table, path: str) -> pa.Table:
-    """The rows with the columns that the names of Hive's folders are."""
-    for name, value in _HIVE.findall(path):
-        if name not in table.column_names:
-            table = table.append_column(name, pa.repeat(pa.scalar(value, pa.string()), len(table)))
+def _with_partitions(table: pa.Table, partition: Mapping[str, str | None]) -> pa.Table:
+    """The rows with the columns that the names of their folders are, which win as where they are read."""
+    for name, value in partition.items():
+        column = pa.repeat(pa.scalar(value, pa.string()), len(table))
+        if name in table.column_names:
+            table = table.drop_columns([name])
+        table = table.append_column(name, column)
     return table
 
 
