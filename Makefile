@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo airflow test test-unit test-processors test-e2e test-cluster test-simulations test-all \
+.PHONY: help setup setup-dev demo lake-demo airflow test test-unit test-processors test-e2e test-cluster test-simulations test-all \
 	test-stack durations fuzz validate scenarios docs hooks lint coverage audit lock lock-jars jars-cluster clean env stack stack-demo stack-down stack-destroy
 
 PY := .venv/bin/python
@@ -28,6 +28,10 @@ setup-dev:
 demo: setup ## one synthetic experiment through Airflow: decision, results, memo
 	@scripts/airflow-init.sh
 	@. scripts/airflow-env.sh && $(PY) -m exp_demo.laptop
+
+lake-demo: setup ## two experiments that share sources and metrics on a made-up lake, through Airflow; every number checked by DuckDB
+	@scripts/airflow-init.sh
+	@. scripts/airflow-env.sh && $(PY) -m exp_demo.lake_demo
 
 airflow: setup ## Airflow with the experiments' DAGs on http://127.0.0.1:8080, or at EXP_AIRFLOW_PORT (stop with Ctrl-C)
 	@. scripts/airflow-env.sh && scripts/airflow-port.sh

@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -73,13 +73,13 @@ class Progress:
         self.console.print(Text.assemble(told, mark), highlight=False)
 
 
-def run_demo(console: Console) -> None:
-    """Run the demo experiment by `airflow dags test`. Raises DemoError with the cause if anything is off."""
+def run_demo(console: Console, experiment_id: str = EXPERIMENT) -> None:
+    """Run an experiment by `airflow dags test`. Raises DemoError with the cause if anything is off."""
     if "AIRFLOW_HOME" not in os.environ:
         raise DemoError(
             "Airflow is not configured here; run `make demo`, or first `. scripts/airflow-env.sh`"
         )
-    experiment, environment = load_experiment(EXPERIMENT), load_environment()
+    experiment, environment = load_experiment(experiment_id), load_environment()
     subprocess.run([project_root() / "scripts" / "airflow-init.sh"], check=True, stdin=subprocess.DEVNULL)
     log = environment.state_dir / "demo.log"
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -189,11 +189,11 @@ def _show_results(console: Console, experiment: Experiment) -> None:
     console.print(terminal(f"Memo: {memo}"), highlight=False, soft_wrap=True)
 
 
-def main() -> int:
-    """Entry point: 0 when all is as it must be."""
+def main(demo: Callable[[Console], None] = run_demo) -> int:
+    """Run a demo on this terminal: 0 when all is as it must be."""
     try:
         width = None if sys.stdout.isatty() else _WIDTH
-        run_demo(Console(width=width, markup=False, emoji=False))
+        demo(Console(width=width, markup=False, emoji=False))
     except ExpPlatformError as error:
         Console(stderr=True).print(
             terminal(f"The demo failed: {error}"), style="red", markup=False, highlight=False, soft_wrap=True
