@@ -18,7 +18,9 @@ PAGES = sorted(
     for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"))
     if path.name != "CHANGELOG.md"
 )
-OF_A_READER = re.compile(r"configs/(experiments|environments)/\w+\.yaml")  # which a page lets them write
+OF_A_READER = re.compile(
+    r"configs/(sources|metrics|(experiments|environments|sources|metrics)/\w+\.yaml)"
+)  # which a page lets them write
 ROOMS = "configs|dags|deploy|docker|include|jars|jobs|plugins|scripts|tests"
 
 

@@ -65,9 +65,7 @@ def reference(installation: OnALake) -> Lake:
 
 
 @pytest.mark.parametrize("experiment_id", EXPERIMENTS)
-def test_every_task_succeeds(
-    installation: OnALake, dag_runs: dict[str, DagRun], experiment_id: str
-) -> None:
+def test_every_task_succeeds(installation: OnALake, dag_runs: dict[str, DagRun], experiment_id: str) -> None:
     with installation.here():
         experiment = load_all().experiments[experiment_id]
     run = dag_runs[experiment_id]

@@ -15,14 +15,39 @@ from pydantic_core import core_schema
 
 from exp_platform.config.key_descriptions import DESCRIPTIONS
 from exp_platform.config.spec import ExperimentSpec
-from exp_platform.config.spec_metrics import CovariateSpec
+from exp_platform.config.spec_base import Id, Items
+from exp_platform.config.spec_library import (
+    GroupMember,
+    MetricFileSpec,
+    SourceFileSpec,
+    UsedGroup,
+    UsedMetric,
+    UsedSource,
+)
+from exp_platform.config.spec_metrics import CovariateSpec, MetricSpec
 from exp_platform.config.spec_segments import SegmentSpec
+from exp_platform.config.spec_sources import SourceSpec
 from exp_platform.config.spec_tables import ColumnSpec
 
+
+class _AsWritten(ExperimentSpec):
+    """One experiment, which may use sources and metrics that are defined for all."""
+
+    source: SourceSpec | UsedSource  # type: ignore[assignment]
+    metrics: Items[MetricSpec | UsedMetric | UsedGroup | Id]  # type: ignore[assignment]
+
+
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-_BY_NAME: tuple[type[BaseModel], ...] = (ColumnSpec, CovariateSpec, SegmentSpec)  # a text is their first key
+_BY_NAME: tuple[type[BaseModel], ...] = (
+    ColumnSpec,
+    CovariateSpec,
+    SegmentSpec,
+    GroupMember,
+)  # a text is their first key
 _FILES: dict[str, tuple[type[BaseModel], str]] = {
-    "spec": (ExperimentSpec, "An experiment: configs/experiments/<name>.yaml"),
+    "spec": (_AsWritten, "An experiment: configs/experiments/<name>.yaml"),
+    "source": (SourceFileSpec, "A source that experiments share: configs/sources/<name>.yaml"),
+    "metrics": (MetricFileSpec, "Metrics that experiments share: configs/metrics/<name>.yaml"),
 }
 NAMES = tuple(_FILES)
 

@@ -73,17 +73,50 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
         "owner": "Who answers for it.",
         "description": "What a row is.",
     },
-    "EventsSpec": {
-        "kind": "Exposures, and events in one table or as facts.",
+    "EventTables": {
         "exposures": "The table of exposures: a row each time a user meets an arm.",
         "outcomes": "One table of events; or name `facts`.",
         "facts": "Tables of events by name, which metrics measure.",
-        "key": "What a log of many experiments calls this one; absent: the spec's id.",
         "identities": "Whose the ids of another space are: a table of user_id and other_id.",
         "attributes": "A segment's column of the exposures, where its name is another.",
         "dedupe": "What makes two rows of a user duplicates; absent: the event_id where a table names one, else nothing.",
         "same_day": "Whether an outcome dated on the day of exposure counts, where a table has dates and no times of day.",
     },
+    "EventsSpec": {
+        "kind": "Exposures, and events in one table or as facts.",
+        "key": "What a log of many experiments calls this one; absent: the spec's id.",
+    },
+    "SourceFileSpec": {
+        "id": "What specs call it: `source: {use: shop}`.",
+        "owner": "Who answers for it.",
+        "description": "What it is.",
+    },
+    "MetricFileSpec": {
+        "owner": "Who answers for the metrics that do not say it themselves.",
+        "description": "Of the metrics that do not say it themselves.",
+        "metrics": "The definitions; a spec names one by its id, or by `use` with what is its own.",
+        "groups": "Metrics that come together, with their margins where they guard.",
+    },
+    "GroupMember": {
+        "metric": "A metric by its id.",
+        "margin": "It is a guardrail: by how much it may get worse, in its harmful direction.",
+        "severity": "A proven critical breach takes the treatment out; a warning is only told.",
+    },
+    "UsedSource": {
+        "use": "The source by its id, from configs/sources.",
+        "key": "What its log calls this experiment; absent: the spec's id.",
+        "attributes": "A segment's column of the exposures, where its name is another.",
+    },
+    "UsedMetric": {
+        "use": "The metric by its id, from configs/metrics.",
+        "role": "Primary metrics decide; informational ones are only shown.",
+        "mde": "The smallest effect that you want to be able to find, such as 2%.",
+        "baseline": "What you expect of control's mean.",
+        "min_practical_effect": "The smallest effect worth having.",
+        "window": "24-hour days since first exposure, in place of the definition's.",
+        "covariates": "What CUPED uses, in place of the definition's.",
+    },
+    "UsedGroup": {"group": "The group by its name, from configs/metrics."},
     "UnitsSpec": {
         "kind": "One row per user.",
         "attributes": "A segment's column, where its name is another.",
