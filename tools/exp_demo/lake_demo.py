@@ -32,14 +32,11 @@ def run_lake_demo(console: Console) -> None:
     for experiment_id in METRICS:
         run_demo(console, experiment_id)
     reference, results = Lake(lake), Results(load_environment())
-    compared, faults = 0, []
-    for experiment_id in METRICS:
-        rows = list(results.rows(ResultRow, experiment_id, method="ab"))
-        found = list(faults_of_rows(experiment_id, rows, reference))
-        compared, faults = compared + len(rows), faults + found
+    rows = {id: list(results.rows(ResultRow, id, method="ab")) for id in METRICS}
+    faults = [fault for id, found in rows.items() for fault in faults_of_rows(id, found, reference)]
     if faults:
         raise DemoError("\n".join(faults))
-    said = f"{compared} rows of ab are what DuckDB finds in the lake's files, to 1e-9"
+    said = f"{sum(map(len, rows.values()))} rows of ab are what DuckDB finds in the lake's files, to 1e-9"
     console.print(terminal(said), highlight=False)
 
 
