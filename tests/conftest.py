@@ -14,6 +14,9 @@ TIERS = ("e2e", "cluster", "simulations", "stack")
 # Where all tests of a tier lie: its target imports no others (20 s of CPU).
 PLACES = {"cluster": ("cluster",), "simulations": ("notebooks", "tools")}
 
+# Whose tests are measured: those of the rooms that must be covered. Measuring the others' takes as long as they do.
+MEASURED = ("stats", "analyses", "decision", "config")
+
 # What gates a landing draws the same cases every time, on any machine; `make fuzz` draws new ones, and more.
 settings.register_profile("gate", deadline=None, derandomize=True, database=None)
 settings.register_profile(
@@ -29,8 +32,10 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         raise pytest.UsageError(f"{item.nodeid} is of {' and '.join(tiers)}: a test has one tier")
     if not tiers:
         item.add_marker("unit")
+    place = item.path.relative_to(Path(__file__).parent).parts[0]
+    if place not in MEASURED:
+        item.add_marker("no_cover")
     for tier in tiers:
-        place = item.path.relative_to(Path(__file__).parent).parts[0]
         if place not in PLACES.get(tier, (place,)):
             raise pytest.UsageError(
                 f"{item.nodeid} is of {tier}, whose target looks in {' and '.join(PLACES[tier])} alone"

@@ -19,7 +19,7 @@ TELL = """
 def pytest_collection_modifyitems(items):
     for item in items:
         print()
-        print(item.name, "is of", *(mark.name for mark in item.iter_markers()))
+        print(item.name, "is of", *(mark.name for mark in item.iter_markers() if mark.name != "no_cover"))
 """
 FOLDER = "def pytest_itemcollected(item):\n    item.add_marker('e2e')\n"
 
