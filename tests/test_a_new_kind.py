@@ -69,10 +69,12 @@ def days_of_users(rows: EventDays) -> np.ndarray:
 @pytest.fixture
 def regularity(monkeypatch: pytest.MonkeyPatch) -> None:
     """All that a new kind is."""
-    kind = MetricKind("regularity", "days", requires={"window": "its days, such as {from_day: 0, to_day: 7}"})  # type: ignore[arg-type]
+    kind = MetricKind(
+        "regularity", "periods", requires={"window": "its days, such as {from_day: 0, to_day: 7}"}
+    )  # type: ignore[arg-type]
     monkeypatch.setitem(KINDS, kind.name, kind)
     monkeypatch.setitem(ESTIMATORS, kind.name, Regularity)
-    monkeypatch.setitem(ADDENDS, "days", days_of_users)
+    monkeypatch.setitem(ADDENDS, "periods", days_of_users)
 
 
 def loaded(folder: Path, text: str) -> Any:
@@ -153,8 +155,6 @@ def test_it_is_planned_and_the_spec_is_told_what_it_does_not_take(regularity: No
     (days,) = loaded(tmp_path, without_days)
     assert "metrics[0].window: found nothing; a regularity requires its days" in days
     (cap,) = loaded(tmp_path, SPEC.replace("mde: 10%", capped))
-    assert (
-        "metrics[0].winsorise: found a cap; only a mean or a count is winsorised, never a regularity" in cap
-    )
+    assert "metrics[0].winsorise: found a cap; a regularity is not winsorised: leave it out" in cap
     (name,) = loaded(tmp_path, SPEC.replace("regularity", "habitual"))
     assert name.endswith("'ratio', 'quantile' or 'regularity'")

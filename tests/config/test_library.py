@@ -208,7 +208,7 @@ def test_a_broken_definition_is_told_once_and_breaks_only_what_uses_it(tmp_path:
     folder = configs(tmp_path, spec(), used, group, metrics=broken)
 
     assert set(load_all(folder).experiments) == {"checkout_v2"}
-    fault = "metrics/shop.yaml:6: metrics[2].type: found 'share'; allowed: 'proportion', 'retention', 'count', 'mean', 'ratio' or"
+    fault = "metrics/shop.yaml:6: metrics[2].type: found 'share'; allowed: 'proportion', 'retention', 'count', 'mean'"
     told = errors(folder)
     assert [error.partition(": found")[0] for error in told] == [
         "experiments/guarded.yaml:7: metrics[1].group",

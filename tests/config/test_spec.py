@@ -194,6 +194,35 @@ def test_metrics_of_events_resolve_to_measures_windows_and_covariates(tmp_path: 
     assert experiment.decision_date == date(2026, 4, 6), "eight days after the end: the retention's window"
 
 
+def test_what_is_no_sum_count_or_existence_resolves_to_a_way_of_its_own(tmp_path: Path) -> None:
+    experiment = load("ways_to_measure", tmp_path)
+    of_orders = {m.id: (m.numerator, m.denominator, m.missing) for m in experiment.metrics}
+    products = Measure("product of orders", "distinct")
+    assert of_orders == {
+        "products": (products, None, "zero"),
+        "days_buying": (Measure("orders", "days"), None, "zero"),
+        "last_order": (Measure("orders.revenue", "last"), None, "exclude"),
+        "first_order": (Measure("orders.revenue", "first"), None, "zero"),
+        "largest_order": (Measure("orders.paid.revenue", "max"), None, "zero"),
+        "smallest_order": (Measure("orders.revenue", "min"), None, "zero"),
+        "loyal": (Measure("orders", "count", 3), None, "zero"),
+        "big_spenders": (Measure("orders.revenue", "sum", 100), None, "zero"),
+        "products_a_day": (products, Measure("orders", "days"), "zero"),
+    }
+    assert experiment.metric("smallest_order").covariates == (
+        Covariate("pre_last_order", Measure("orders.revenue", "last")),
+    )
+    source = experiment.source
+    assert isinstance(source, EventsSource)
+    assert {(s.name, s.value, s.item) for s in source.series} == {
+        ("product of orders", None, "product"),
+        ("orders", None, None),
+        ("orders.revenue", "revenue", None),
+        ("orders.paid.revenue", "revenue", None),
+    }
+    assert experiment.metric("big_spenders").numerator.told == "sum of orders.revenue, at least 100"
+
+
 def test_event_ids_are_used_where_there_are_any_and_values_where_they_are_summed(tmp_path: Path) -> None:
     (tmp_path / "experiments").mkdir()
     text = (VALID / "first_own.yaml").read_text()

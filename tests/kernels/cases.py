@@ -41,6 +41,7 @@ class Outcome:
     event: str
     at: datetime
     value: float | None = None
+    item: str | None = None
 
 
 @dataclass
@@ -72,6 +73,7 @@ def outcomes_table(rows: Iterable[Outcome]) -> pa.Table:
             "event": pa.array([r.event for r in listed], pa.string()),
             "occurred_at": pa.array([r.at.astimezone(UTC) for r in listed], INSTANT),
             "value": pa.array([r.value for r in listed], pa.float64()),
+            "item": pa.array([r.item for r in listed], pa.string()),
         }
     )
 
@@ -130,6 +132,25 @@ EVENT_METRICS = (
         ),
     ),
     metric("capped", "mean", REVENUE, winsorise=Winsorise(0.3, 0.7)),
+)
+
+LAST, LARGEST = Measure("purchase", "last"), Measure("purchase", "max")
+ITEMS, DAYS = Measure("order", "distinct"), Measure("view", "days")
+# Metrics of what is no sum, count or existence of rows, and of both together with it.
+OTHER_METRICS = (
+    metric("items", "count_distinct", ITEMS, covariates=(Covariate("pre_items", ITEMS),)),
+    metric("items_at_first", "count_distinct", ITEMS, window=DayWindow(0, 2)),
+    metric("days", "count_distinct", DAYS, covariates=(Covariate("pre_days", DAYS),)),
+    metric("last", "last", LAST, covariates=(Covariate("pre_last", LAST),)),
+    metric("last_of_some", "last", LAST, window=DayWindow(1, 4), missing="exclude"),
+    metric("first", "first", Measure("purchase", "first"), window=DayWindow(0, 3)),
+    metric("largest", "max", LARGEST, covariates=(Covariate("pre_largest", LARGEST),), missing="exclude"),
+    metric("smallest", "min", Measure("purchase", "min"), winsorise=Winsorise(0.3, 0.7)),
+    metric("buyers", "proportion", Measure("purchase", "count", at_least=2)),
+    metric("spenders", "proportion", Measure("purchase", "sum", at_least=0.3), window=DayWindow(0, 4)),
+    metric("items_a_day", "ratio", ITEMS, denominator=DAYS),
+    metric("revenue", "mean", REVENUE),
+    metric("orders", "count", ORDERS),
 )
 
 

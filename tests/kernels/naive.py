@@ -5,7 +5,7 @@ Written from the rules, shares no code with the kernels: no unit days, no day nu
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from functools import cache
 
@@ -84,7 +84,20 @@ class Naive:
         return self.date(user.exposed_at + days * DAY) <= min(self.as_of, self.experiment.window.end)
 
     def _reduce(self, outcomes: list[Outcome], measure: Measure) -> float:
-        values = [o.value or 0.0 for o in outcomes if o.event == measure.event]
+        if measure.at_least is not None:
+            number = self._reduce(outcomes, replace(measure, at_least=None))
+            return float(round(number, 9) >= measure.at_least)
+        rows = [o for o in outcomes if o.event == measure.event]
+        if measure.agg == "distinct":
+            return float(len({o.item for o in rows if o.item is not None}))
+        if measure.agg == "days":
+            return float(len({self.date(o.at) for o in rows}))
+        picked = sorted((o.at, o.value) for o in rows if o.value is not None)
+        if measure.agg in ("first", "last"):
+            return picked[0 if measure.agg == "first" else -1][1] if picked else 0.0
+        if measure.agg in ("max", "min"):
+            return (max if measure.agg == "max" else min)((value for _, value in picked), default=0.0)
+        values = [o.value or 0.0 for o in rows]
         if measure.agg == "sum":
             return sum(values)
         if measure.agg == "count":
@@ -121,11 +134,8 @@ class Naive:
         inside = self._in_window(user, metric)
         measures = [m for m in (metric.numerator, metric.denominator) if m is not None]
         units = self.experiment.source.kind == "units"
-        if (
-            units
-            and metric.missing != "zero"
-            and not all(any(o.event == m.event for o in inside) for m in measures)
-        ):
+        with_value = {o.event for o in inside if o.value is not None}
+        if metric.missing != "zero" and not {m.event for m in measures} <= with_value:
             return None
         row = [self._reduce(inside, m) for m in measures]
         for covariate in metric.covariates:
@@ -155,14 +165,15 @@ class Naive:
             counted = {m: [o for o in self._in_window(user, metric) if self._counts(o, m)] for m in measures}
             active += any(self.date(o.at) == day for rows in counted.values() for o in rows)
             for i, measure in enumerate(measures):
-                rows = counted[measure]
-                if measure.agg == "any":
-                    sums[i] += bool(rows) and min(self.date(o.at) for o in rows) == day
-                else:
-                    sums[i] += self._reduce([o for o in rows if self.date(o.at) == day], measure)
+                until = [o for o in counted[measure] if self.date(o.at) <= day]
+                before = [o for o in until if self.date(o.at) < day]
+                sums[i] += self._reduce(until, measure) - self._reduce(before, measure)
         new = sum(self.date(u.exposed_at) == day for u in users)
         return new, active, sums[0], sums[1] if len(sums) > 1 else None
 
     def _counts(self, outcome: Outcome, measure: Measure) -> bool:
         zero = self.experiment.source.kind == "units" and measure.agg == "any" and outcome.value == 0
-        return outcome.event == measure.event and not zero
+        missing = (measure.agg == "distinct" and outcome.item is None) or (
+            measure.agg in ("first", "last", "max", "min") and outcome.value is None
+        )
+        return outcome.event == measure.event and not zero and not missing

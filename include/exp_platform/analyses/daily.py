@@ -17,7 +17,7 @@ def why_not(experiment: Experiment, metric: Metric) -> str | None:
     """Why a metric has no daily series whatever the data, or None where it has one."""
     if experiment.source.kind == "units":
         return "a source of one row per user has no days before first exposure"
-    return metric.traits.not_daily or None
+    return metric.not_daily or None
 
 
 def day_weights(columns: tuple[str, ...], days: Iterable[int]) -> Array:

@@ -10,6 +10,7 @@ from typing import ClassVar
 from exp_platform.aggregates import Block
 from exp_platform.analyses.caution import RATIO_REMEDY, WINSORISE, caution_of, jumping
 from exp_platform.analyses.sizes import MIN_USERS_ARM, START_BEYOND, START_NONZERO, START_OUTCOMES
+from exp_platform.config.kinds import VALUED
 from exp_platform.config.metrics import Metric
 from exp_platform.stats.arms import Arm, Arms, arm_mean, arm_ratio, linearised
 from exp_platform.stats.exact import Exact, proportions
@@ -180,7 +181,7 @@ class Ratio(Mean):
     def spread(self, block: Block) -> Spread:
         """That of the denominator's units, which one that is summed does not have."""
         denominator = self.metric.denominator
-        counted = denominator is not None and denominator.agg != "sum"
+        counted = denominator is not None and denominator.agg not in VALUED
         return of_ratio(block.moments, block.successes or 0, counted=counted)
 
 
@@ -245,6 +246,11 @@ ESTIMATORS: dict[str, type[Mean]] = {
     "retention": Share,
     "count": Mean,
     "mean": Mean,
+    "count_distinct": Mean,
+    "first": Mean,
+    "last": Mean,
+    "max": Mean,
+    "min": Mean,
     "ratio": Ratio,
     "quantile": Quantile,
 }

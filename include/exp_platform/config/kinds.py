@@ -1,7 +1,7 @@
 """The kinds of metrics as data: what each adds up, what a spec says of it, and where it can be used.
 
 A new kind is an entry here, an estimator (`analyses.estimators`) and, only where it adds up outcomes in a new way, an entry of
-`kernels.user_values.ADDENDS`. Nothing else asks which kind a metric is.
+`kernels.user_values`. Nothing else asks which kind a metric is.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Agg = Literal["sum", "count", "any"]
+Agg = Literal["sum", "count", "any", "distinct", "days", "first", "last", "max", "min"]
 COUNTING: frozenset[Agg] = frozenset(
-    {"count"}
-)  # what counts rows, of which a table of units has one per user
-VALUED: frozenset[Agg] = frozenset({"sum"})  # what reads values
+    {"count", "distinct", "days"}
+)  # what counts rows, or what stands in them
+PICKED: frozenset[Agg] = frozenset({"first", "last", "max", "min"})  # what takes the value of one row
+OF_ROWS = COUNTING | PICKED  # what a table of units, with its one row per user, has nothing for
+VALUED: frozenset[Agg] = frozenset({"sum", *PICKED})  # what reads values
 Test = Literal["welch", "score"]
 
 
@@ -26,6 +28,9 @@ class MetricKind:
     agg: Agg | None  # what it adds up of its event or column; None: its numerator and its denominator say it
     share: bool = False  # whether a user's number is 0 or 1, so that the mean is a share of the users
     requires: Mapping[str, str] = field(default_factory=dict)  # key of the spec -> what of it, in a message
+    threshold: bool = (
+        False  # whether a number of rows, or a sum of values, may be asked for instead of one row
+    )
     winsorised: bool = False
     adjusted: bool = True  # by covariates and strata
     tests: tuple[Test, ...] = ("welch",)  # the first unless the spec says otherwise
@@ -42,7 +47,7 @@ class MetricKind:
     def keys(self) -> frozenset[str]:
         """Of the spec's keys that only some kinds take (`REFUSED`) those of this one."""
         measured = [] if self.agg is None else ["event", "column", "of", "where"]
-        measured += ["value"] * (self.agg in VALUED)
+        measured += ["value"] * (self.agg in VALUED) + ["at_least"] * self.threshold
         return frozenset(
             (*self.requires, *measured, *["winsorise"] * self.winsorised, *["covariates"] * self.adjusted)
         )
@@ -53,8 +58,8 @@ _SIDE = "it, such as {sum: purchase} or {count: purchase}"
 KINDS: dict[str, MetricKind] = {
     kind.name: kind
     for kind in (
-        # share of users with at least one event
-        MetricKind("proportion", "any", share=True, tests=("welch", "score")),
+        # share of users with at least one event, or with as many as `at_least` says
+        MetricKind("proportion", "any", share=True, threshold=True, tests=("welch", "score")),
         # a proportion over a window of days after exposure
         MetricKind(
             "retention",
@@ -68,6 +73,19 @@ KINDS: dict[str, MetricKind] = {
         MetricKind("count", "count", winsorised=True),
         # sum of values per user
         MetricKind("mean", "sum", winsorised=True),
+        # different values of a dimension per user, or local days with an event
+        MetricKind(
+            "count_distinct",
+            "distinct",
+            requires={"distinct": "what is counted: a dimension of the fact, or day"},
+            winsorised=True,
+            not_daily="what is counted on one day may be counted on the next one again",
+        ),
+        # value of the one row of a user that is the first, the last, the largest or the smallest
+        *(
+            MetricKind(agg, agg, winsorised=True, not_daily=f"a {agg} of days is no {agg} of their rows")
+            for agg in ("first", "last", "max", "min")
+        ),
         # sum of numerators over sum of denominators (delta method)
         MetricKind(
             "ratio",
@@ -103,8 +121,10 @@ REFUSED: dict[str, tuple[str | None, str]] = {
     "of": (None, _OF_TWO),
     "where": ("a filter", _OF_TWO),
     "value": (None, "a {kind} is of rows, not of their values: leave it out"),
+    "distinct": (None, "only a count_distinct counts different values, never a {kind}"),
+    "at_least": (None, "only a proportion has a threshold, never a {kind}"),
     "q": (None, "only a quantile has one"),
-    "winsorise": ("a cap", "only a mean or a count is winsorised, never a {kind}"),
+    "winsorise": ("a cap", "a {kind} is not winsorised: leave it out"),
     "covariates": ("covariates", "CUPED does not adjust a {kind}: leave the covariates out"),
 }
 IN_UNITS = (

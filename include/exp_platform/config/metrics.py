@@ -45,16 +45,20 @@ class DayWindow:
 class Measure:
     """One number per user of an event's rows; of a fact's rows `event` is the name of their `Series`.
 
-    `sum` is of the values, `count` is of the rows, `any` is 0 or 1.
+    `sum` is of the values, `count` is of the rows, `any` is 0 or 1; `distinct` counts the rows' different items, `days` the
+    local days that have rows; `first`, `last`, `max` and `min` are the value of one row. With `at_least` the number is 1
+    where a sum or count reaches it, else 0.
     """
 
     event: str
     agg: Agg
+    at_least: float | None = None
 
     @property
     def told(self) -> str:
-        """What it adds up, in words."""
-        return f"{self.agg} of {self.event}"
+        """The measure as a definition prints it, such as `sum of purchase`."""
+        reached = "" if self.at_least is None else f", at least {self.at_least:.15g}"
+        return f"{self.agg} of {self.event}{reached}"
 
 
 @dataclass(frozen=True)
@@ -144,12 +148,15 @@ class Metric:
     def definition(self) -> str:
         """What it measures, in words that are equal where the definitions are: `mean of orders.revenue where category is shoes`."""
         if self.denominator is None:
-            told = f"{self.kind} of {self.numerator.event}"
+            days = "days of " if self.numerator.agg == "days" else ""
+            told = f"{self.kind} of {days}{self.numerator.event}"
         else:
             told = f"{self.kind} of {self.numerator.told} to {self.denominator.told}"
         return ", ".join(part for part in (told, *self._details()) if part)
 
     def _details(self) -> Iterator[str]:
+        if self.numerator.at_least is not None:
+            yield f"at least {self.numerator.at_least:.15g}"
         if self.q is not None:
             yield f"q {self.q:.15g}"
         if self.window != DayWindow():
@@ -159,6 +166,13 @@ class Metric:
                 yield f"capped at the {side} quantile {cap:.15g}"
         if self.missing == "exclude":
             yield "users without a value left out"
+
+    @property
+    def not_daily(self) -> str:
+        """Why it has no series by day since exposure; empty where it has one."""
+        if self.numerator.at_least is not None:
+            return "what reaches a threshold over its window reaches it on no day alone"
+        return self.traits.not_daily
 
     @property
     def measures(self) -> tuple[Measure, ...]:

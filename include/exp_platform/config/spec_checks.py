@@ -9,7 +9,7 @@ from exp_platform.config.analyses import ANALYSES, METHODS
 from exp_platform.config.asset import results_of
 from exp_platform.config.fact_checks import fact_faults
 from exp_platform.config.faults import NOTHING, Fault, Words, suggest
-from exp_platform.config.kinds import COUNTING, IN_UNITS, OF_ONE_USER
+from exp_platform.config.kinds import IN_UNITS, OF_ONE_USER, OF_ROWS, PICKED
 from exp_platform.config.ramp_checks import ramp_faults
 from exp_platform.config.spec import ExperimentSpec, repeated
 from exp_platform.config.spec_metrics import RESERVED_EVENT, CovariateSpec, MetricSpec
@@ -86,7 +86,7 @@ def _measures(spec: ExperimentSpec) -> Iterator[Fault]:
                 yield Fault((*key, side), measure.event, remedy)
         if units:
             yield from _under(key, _units_metric(metric))
-        elif metric.missing is not None:
+        elif metric.missing == "error" or (metric.missing and metric.traits.agg not in PICKED):
             remedy = "only a units source has missing values: without events a user counts as zero"
             yield Fault((*key, "missing"), metric.missing, remedy)
 
@@ -94,7 +94,7 @@ def _measures(spec: ExperimentSpec) -> Iterator[Fault]:
 def _units_metric(metric: MetricSpec) -> Iterator[Fault]:
     kind = metric.traits
     of_days = "window" in kind.requires
-    if of_days or COUNTING & {kind.agg, *(measure.agg for measure in metric.measures)}:
+    if of_days or OF_ROWS & {kind.agg, *(measure.agg for measure in metric.measures)}:
         found = Words("a count of rows") if kind.agg is None else metric.type
         yield Fault(("type",), found, f"a units source has one row per user: {IN_UNITS}")
     if metric.window is not None and not of_days:

@@ -30,7 +30,7 @@ def _known_kind(found: Any) -> str:
 
 Kind = Annotated[str, PlainValidator(_known_kind), WithJsonSchema({"enum": list(KINDS)})]
 Where = Annotated[tuple[Condition, ...], PlainValidator(conditions), WithJsonSchema(FORM)]
-_RATIO_TYPES: dict[str, Agg] = {"sum": "sum", "count": "count", "any": "any"}
+_RATIO_TYPES: dict[str, Agg] = {"sum": "sum", "count": "count", "any": "any", "count_distinct": "distinct"}
 
 
 class OfFact(Spec):
@@ -72,14 +72,14 @@ class OfFact(Spec):
 class MeasureSpec(OfFact):
     """One side of a ratio: `{sum: purchase}`, `{count: purchase}`, `{any: purchase}`; of a fact `{of: orders, value: revenue}`.
 
-    Of a fact its values are added up, its rows counted where there is no value, or what `type` says.
+    Of a fact its values are added up, its different values of `distinct` or else its rows counted, or what `type` says.
     """
 
     sum: Text | None = None
     count: Text | None = None
     any: Text | None = None
     event: Text | None = None
-    type: Literal["sum", "count", "any"] | None = None
+    type: Literal["sum", "count", "any", "count_distinct"] | None = None
 
     @model_validator(mode="after")
     def _check(self) -> MeasureSpec:
@@ -106,11 +106,14 @@ class MeasureSpec(OfFact):
                 else f"a {self._type} has none: leave it out"
             )
             refuse([Fault(("value",), self.value or NOTHING, remedy)])
+        elif (self._type == "count_distinct") != (self.distinct is not None):
+            remedy = "only a count_distinct counts different values" if self.distinct else "what is counted"
+            refuse([Fault(("distinct",), self.distinct or NOTHING, remedy)])
         return self
 
     @property
     def _type(self) -> str:
-        return self.type or ("sum" if self.value else "count")
+        return self.type or ("sum" if self.value else "count_distinct" if self.distinct else "count")
 
     @property
     def series(self) -> Series | None:
@@ -120,7 +123,7 @@ class MeasureSpec(OfFact):
     def resolve(self) -> Measure:
         """The one measure that is written."""
         if (series := self.series) is not None:
-            return Measure(series.name, _RATIO_TYPES[self._type])
+            return Measure(series.name, "days" if self.distinct == DAY else _RATIO_TYPES[self._type])
         if self.sum is not None:
             return Measure(self.sum, "sum")
         return Measure(self.count, "count") if self.count is not None else Measure(self.any or "", "any")
@@ -199,7 +202,8 @@ class MetricSpec(OfFact):
     q: Quantile | None = None  # which quantile; `quantile` only
     window: DayWindowSpec | None = None
     winsorise: WinsoriseSpec | None = None
-    missing: Missing | None = None  # `units` only; absent: error
+    at_least: Annotated[float, Field(gt=0)] | None = None  # rows, or of their sum; `proportion` only
+    missing: Missing | None = None  # absent: error of `units`, zero of events
     covariates: Items[CovariateSpec] | None = None  # absent: an events metric's own pre-period value
     mde: EffectSize | None = None
     min_practical_effect: EffectSize | None = None
@@ -227,7 +231,7 @@ class MetricSpec(OfFact):
             written = getattr(self, key)
             if written is None and key in kind.requires:
                 yield Fault((key,), NOTHING, f"a {kind.name} requires {kind.requires[key]}")
-            elif written and key not in kind.keys:
+            elif written and key not in kind.keys and not (key == "value" and self.at_least):
                 found, why = REFUSED[key]
                 yield Fault((key,), Words(found) if found else written, why.format(kind=kind.name))
         if self.test not in kind.tests:
@@ -264,7 +268,11 @@ class MetricSpec(OfFact):
             return tuple(side.resolve() for side in self._sides)
         series = self.series_of(self.event)
         name = series.name if series else self.event or self.column
-        return (Measure(name, agg),) if name else ()
+        if self.at_least is not None:
+            agg = "sum" if self.value or self.column else "count"
+        elif self.distinct == DAY:
+            agg = "days"
+        return (Measure(name, agg, self.at_least),) if name else ()
 
     @property
     def _sides(self) -> tuple[MeasureSpec, ...]:

@@ -31,7 +31,7 @@ def definition(experiment: Experiment, behaviour: Behaviour) -> str:
     before = f"{experiment.window.start} ({experiment.window.timezone})"
     if plan.anchor == "first_exposure":
         before = "first exposure"
-    return f"{top} by {measure.agg} of {measure.event} in the {plan.pre_period_days} days before {before}"
+    return f"{top} by {measure.told} in the {plan.pre_period_days} days before {before}"
 
 
 def attribute_of(now: Snapshot, segment: str) -> Attribute:

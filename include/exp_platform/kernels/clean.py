@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from exp_platform.aggregates import LeftOut
 from exp_platform.config.experiment import Experiment
+from exp_platform.config.kinds import VALUED
 from exp_platform.config.sources import UnitsSource
 from exp_platform.kernels.canonical_text import text
 from exp_platform.kernels.conform import instants, number, string_map
@@ -246,11 +247,11 @@ def _empty(name: str, required: tuple[str, ...], experiment: Experiment) -> pa.T
 
 
 def _count_missing_values(name: str, table: pa.Table, experiment: Experiment, tally: _Tally) -> None:
-    """A null `value` is a fault only where a metric or covariate sums that event's values."""
+    """A null `value` is a fault only where a metric reads that event's values."""
     if name != "outcomes" or "value" not in table.column_names or not table["value"].null_count:
         return
     measures = [m for metric in experiment.metrics for m in metric.measures]
-    summed = pa.array(sorted({m.event for m in measures if m.agg == "sum"}), pa.string())
+    summed = pa.array(sorted({m.event for m in measures if m.agg in VALUED}), pa.string())
     missing = pc.and_(table["value"].is_null(), pc.is_in(table["event"], value_set=summed))
     malformed = tally.malformed.get("outcomes.value", 0)
     tally.nulls["outcomes.value"] = max(pc.sum(missing).as_py() - malformed, 0)

@@ -10,7 +10,7 @@ from exp_platform.aggregates import DailyRow
 from exp_platform.config.metrics import Measure
 from exp_platform.kernels.local_days import Dates, date_number, date_of
 from exp_platform.kernels.unit_days import EventDays, Floats
-from exp_platform.kernels.user_values import ADDENDS, Snapshot
+from exp_platform.kernels.user_values import Snapshot, changes
 from exp_platform.kernels.users import Codes
 
 _DATE_BITS = 20  # a date's number is far below
@@ -19,8 +19,9 @@ _DATE_BITS = 20  # a date's number is far below
 def daily_rows(now: Snapshot) -> Iterator[DailyRow]:
     """One row per metric, variant and local date from the window's first to the as_of date; crossovers as analysed.
 
-    Outcomes count in the metric's window, of all users exposed so far, mature or not. An `any` measure counts on the
-    date that first makes it 1, so a series adds up over its dates to the total over those users.
+    Outcomes count in the metric's window, of all users exposed so far, mature or not. A date has what it changed of its
+    users' numbers (of an `any` measure the date that first makes it 1 counts), so a series adds up over its dates to the
+    total over those users.
     """
     first = date_number(now.experiment.window.start)
     new_users = _by_date(now, np.arange(now.n), now.users.exposed_on[: now.n])
@@ -43,7 +44,7 @@ def daily_rows(now: Snapshot) -> Iterator[DailyRow]:
 
 
 def _sums(now: Snapshot, rows: EventDays, measure: Measure) -> Floats:
-    return _by_date(now, rows.user, rows.date, ADDENDS[measure.agg](rows))
+    return _by_date(now, rows.user, rows.date, changes(rows, measure))
 
 
 def _pairs(rows: EventDays) -> Codes:

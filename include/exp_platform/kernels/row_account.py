@@ -129,9 +129,15 @@ def _of_users(now: Snapshot, rows: Exposures) -> RowAccount:
 
 
 def _of_metric(now: Snapshot, metric: Metric) -> RowAccount:
-    inside = int((now.analysed & now.population(metric)).sum())
-    why = LeftOut.NO_VALUE if now.is_units else LeftOut.NOT_MATURE
-    return account({Counted.POPULATION: inside, why: int(now.analysed.sum()) - inside})
+    observed, inside = now.analysed & now.observed(metric.window), now.analysed & now.population(metric)
+    found, counts = int(observed.sum()), int(inside.sum())
+    return account(
+        {
+            Counted.POPULATION: counts,
+            LeftOut.NOT_MATURE: int(now.analysed.sum()) - found,
+            LeftOut.NO_VALUE: found - counts,
+        }
+    )
 
 
 def _of_outcomes(now: Snapshot, days: UnitDays) -> RowAccount:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from exp_platform.config.experiment import Experiment
+from exp_platform.config.kinds import PICKED, Agg
+from exp_platform.config.metrics import Measure
 from exp_platform.errors import DataError
 from exp_platform.kernels.local_days import DAY, Dates, Ints, LocalDays, instant, instants
 from exp_platform.kernels.users import Codes, Users
@@ -32,7 +36,7 @@ class EventDays:
     date: Dates
     day: Ints  # periods of 24 hours since first exposure, negative before it
     n: Ints  # outcomes
-    value: Floats  # sum of their values
+    value: Floats  # sum of their values, or what `UnitDays.reduced` has instead
 
     def of_first(self, users: int) -> EventDays:
         """The rows of the first so many users."""
@@ -58,10 +62,20 @@ class Unread:
 
 @dataclass(frozen=True, eq=False)
 class UnitDays:
-    """Every event that a metric, covariate or segment of the experiment reads, with its rows; events without rows included."""
+    """Every event that a metric, covariate or segment of the experiment reads, with its rows; events without rows included.
+
+    `reduced` is for ways to measure that need more of a day than its rows and their sum, by event and way. Of the ways that
+    pick a row its `value` is that row's, and days without a value are left out; of `distinct` a day has a row for each
+    item, and `value` is the item's number.
+    """
 
     events: dict[str, EventDays]
     unread: Unread = Unread()
+    reduced: Mapping[tuple[str, Agg], EventDays] = field(default_factory=dict)
+
+    def of(self, measure: Measure) -> EventDays:
+        """The rows that a measure reads."""
+        return self.reduced.get((measure.event, measure.agg), self.events[measure.event])
 
     def __len__(self) -> int:
         return sum(len(rows.user) for rows in self.events.values())
@@ -70,8 +84,9 @@ class UnitDays:
 def unit_days(users: Users, outcomes: pa.Table, experiment: Experiment, as_of: date) -> UnitDays:
     """Reduce outcomes up to `as_of` to unit days, the same to the last bit for any order of the rows.
 
-    `outcomes` has user_id, event, occurred_at (UTC) and value; a null value adds nothing but the row counts. Rows of
-    other users or events, and those older than any pre-period, are left out. A sum may overflow and is infinite then.
+    `outcomes` has user_id, event, occurred_at (UTC), value and, where a measure counts them, item; a null value adds
+    nothing but the row counts. Rows of other users or events, and those older than any pre-period, are left out. A sum may
+    overflow and is infinite then.
     Raises DataError for a value that is NaN or infinite itself.
     """
     events = events_read(experiment)
@@ -89,13 +104,12 @@ def unit_days(users: Users, outcomes: pa.Table, experiment: Experiment, as_of: d
             f"outcomes of event {bad!r} hold values that are NaN or infinite: correct or remove those rows"
         )
 
-    shape = len(events), max(len(users), 1), len(local.starts), _SHIFTS
-    key, n, total = _grouped(np.ravel_multi_index((event, user, since, shift), shape), value)
-    event, user, since, shift = np.unravel_index(key, shape)
-    day = since - exposed_since[user] + shift - 2
-    grouped = EventDays(user, (since + local.first).astype(np.int32), day, n, total)
-    bounds = np.searchsorted(event, np.arange(len(events) + 1))
-    return UnitDays({e: grouped.where(slice(bounds[i], bounds[i + 1])) for i, e in enumerate(events)}, unread)
+    cells = _Cells((len(events), max(len(users), 1), len(local.starts), _SHIFTS), local.first, exposed_since)
+    cell = np.ravel_multi_index((event, user, since, shift), cells.shape)
+    of_event, days = cells.days(*_grouped(cell, value))
+    bounds = np.searchsorted(of_event, np.arange(len(events) + 1))
+    found = {e: days.where(slice(bounds[i], bounds[i + 1])) for i, e in enumerate(events)}
+    return UnitDays(found, unread, dict(_reduced(experiment, events, event, cell, rows, cells)))
 
 
 def unit_day_rows(users: Users, days: UnitDays, experiment: Experiment) -> pa.Table:
@@ -123,12 +137,42 @@ def unit_day_rows(users: Users, days: UnitDays, experiment: Experiment) -> pa.Ta
     )
 
 
-def events_read(experiment: Experiment) -> list[str]:
-    """The events that a metric, covariate or behavioural segment reads, sorted."""
+@dataclass(frozen=True)
+class _Cells:
+    """How an event, a user, a local date and a day since exposure are one number."""
+
+    shape: tuple[int, ...]
+    first: int  # local date
+    exposed_since: Ints | Dates  # of every user, days after `first`
+
+    def days(self, cell: Ints, n: Ints, value: Floats) -> tuple[Codes, EventDays]:
+        """The events of these cells, by position, and their days."""
+        event, user, since, shift = np.unravel_index(cell, self.shape)
+        day = since - self.exposed_since[user] + shift - 2
+        return event, EventDays(user, (since + self.first).astype(np.int32), day, n, value)
+
+
+def _reduced(
+    experiment: Experiment, events: list[str], event: Codes, cell: Ints, rows: pa.Table, cells: _Cells
+) -> Iterator[tuple[tuple[str, Agg], EventDays]]:
+    """By event and way the days of all ways that need more of a day than its rows and their sum."""
+    for name, agg in sorted({(m.event, m.agg) for m in measures_read(experiment)}):
+        if agg in _WAYS:
+            mine = event == events.index(name)
+            _, days = cells.days(*_WAYS[agg](cell[mine], rows.filter(pa.array(mine))))
+            yield (name, agg), days
+
+
+def measures_read(experiment: Experiment) -> list[Measure]:
+    """What metrics, covariates and behavioural segments measure, each as often as it is measured."""
     measures = [m for metric in experiment.metrics for m in metric.measures]
     measures += [c.measure for metric in experiment.metrics for c in metric.covariates]
-    measures += [b.measure for b in experiment.behaviours]
-    return sorted({m.event for m in measures})
+    return measures + [b.measure for b in experiment.behaviours]
+
+
+def events_read(experiment: Experiment) -> list[str]:
+    """The events that a metric, covariate or behavioural segment reads, sorted."""
+    return sorted({m.event for m in measures_read(experiment)})
 
 
 def horizon(experiment: Experiment) -> int:
@@ -181,6 +225,38 @@ def _grouped(key: Ints, value: Floats) -> tuple[Ints, Ints, Floats]:
     with np.errstate(over="ignore"):
         total = np.add.reduceat(value, first) if len(first) < len(value) else value
     return key[order[first]], n, total
+
+
+def _picked(key: Ints, rows: pa.Table, agg: Agg) -> tuple[Ints, Ints, Floats]:
+    """Each key once, ascending, with its number of rows that have a value and the value of one of them.
+
+    Of values at one instant the first is the smallest and the last the largest.
+    """
+    there = rows["value"].is_valid().to_numpy()
+    key, rows = key[there], rows.filter(pa.array(there))
+    value = np.asarray(rows["value"].to_numpy(), dtype=np.float64)
+    by = (value, instants(rows["occurred_at"])) if agg in ("first", "last") else (value,)
+    order = np.lexsort((*by, key))
+    first = np.flatnonzero(np.diff(key[order], prepend=-1))
+    n = np.diff(first, append=len(order))
+    chosen = order[first if agg in ("first", "min") else first + n - 1]
+    return key[chosen], n, value[chosen]
+
+
+def _items(key: Ints, rows: pa.Table) -> tuple[Ints, Ints, Floats]:
+    """Each key and item once, ascending, with its number of rows and the item's number; rows without an item are left out."""
+    there = rows["item"].is_valid().to_numpy()
+    encoded = rows["item"].filter(pa.array(there)).combine_chunks().dictionary_encode()
+    items = max(len(encoded.dictionary), 1)
+    pair, n = np.unique(key[there] * items + encoded.indices.to_numpy(), return_counts=True)
+    return pair // items, n, (pair % items).astype(np.float64)
+
+
+# Ways to measure whose days are not those of rows and their sums: keys and rows of one event -> keys, numbers of rows, values.
+_WAYS: dict[Agg, Callable[[Ints, pa.Table], tuple[Ints, Ints, Floats]]] = {
+    "distinct": _items,
+    **{agg: partial(_picked, agg=agg) for agg in PICKED},
+}
 
 
 def _sorting(key: Ints) -> Ints:

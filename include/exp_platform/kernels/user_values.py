@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.metrics import Covariate, DayWindow, Measure, Metric
-from exp_platform.kernels.local_days import DAY, date_number, instant
+from exp_platform.kernels.local_days import DAY, Dates, date_number, instant
 from exp_platform.kernels.unit_days import EventDays, Floats, UnitDays
-from exp_platform.kernels.users import Users
+from exp_platform.kernels.users import Codes, Users
 
 Mask = NDArray[np.bool_]
 
@@ -21,7 +21,7 @@ Mask = NDArray[np.bool_]
 def has_daily_block(metric: Metric, experiment: Experiment) -> bool:
     """Whether any analysis reads the metric day by day."""
     wanted = experiment.analyses.read("daily")
-    return wanted and experiment.source.kind != "units" and not metric.traits.not_daily
+    return wanted and experiment.source.kind != "units" and not metric.not_daily
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +52,7 @@ class Snapshot:
 
     def rows(self, measure: Measure) -> EventDays:
         """What a measure reads: its event's rows up to the as_of date. A zero in a units table is no event."""
-        rows = self._rows(measure.event)
+        rows = self._rows(measure)
         return rows.where(rows.value != 0) if self.is_units and measure.agg == "any" else rows
 
     def in_window(self, measure: Measure, window: DayWindow) -> EventDays:
@@ -105,10 +105,10 @@ class Snapshot:
     def population(self, metric: Metric) -> Mask:
         """Which users a metric is about: those whose window is over, shape (users,).
 
-        In a units table, users without a value are outside it, unless the metric takes missing for zero.
+        Users without a value are outside it where the metric does not take missing for zero.
         """
         population = self.observed(metric.window)
-        if self.is_units and metric.missing != "zero":
+        if metric.missing != "zero":
             for measure in metric.measures:
                 population &= self._present(measure, metric.window)
         return population
@@ -134,38 +134,98 @@ class Snapshot:
             window = DayWindow(window.start, window.start + self.experiment.analyses.did_days)
         return replace(metric, window=window, covariates=())
 
-    def _rows(self, event: str) -> EventDays:
-        rows = self._days.events[event].of_first(self.n)
+    def _rows(self, measure: Measure) -> EventDays:
+        rows = self._days.of(measure).of_first(self.n)
         return rows.where(rows.date <= self.as_of)
 
     def _covariate(self, covariate: Covariate) -> dict[str, Floats]:
         measure = covariate.measure
         columns = {covariate.id: per_user(self.before(self.rows(measure)), measure, self.n)}
         if self.is_units:
-            columns[f"{covariate.id}_missing"] = 1.0 - _seen(self.before(self._rows(measure.event)), self.n)
+            columns[f"{covariate.id}_missing"] = 1.0 - _seen(self.before(self._rows(measure)), self.n)
         return columns
 
     def _present(self, measure: Measure, window: DayWindow) -> Mask:
-        return _seen(self.in_window(Measure(measure.event, "count"), window), self.n) > 0
+        of_value = Measure(measure.event, "count") if self.is_units else measure  # in units a zero is there
+        return _seen(self.in_window(of_value, window), self.n) > 0
+
+
+def _starts(rows: EventDays) -> NDArray[np.int64]:
+    """Where each user's rows begin; they stand together, the earliest first."""
+    return np.flatnonzero(np.diff(rows.user, prepend=-1))
 
 
 def _first_of_user(rows: EventDays) -> Floats:
-    """1 for the first row of each user, 0 for the others; a user's rows stand together, the earliest first."""
-    return np.asarray(np.diff(rows.user, prepend=-1) != 0, dtype=np.float64)
+    """1 for the first row of each user, 0 for the others."""
+    found = np.zeros(len(rows.user))
+    found[_starts(rows)] = 1.0
+    return found
 
 
-# What each row adds to its user's number, shape (rows,): all that `Measure.agg` can be.
+def _first_of_pair(user: Codes, other: Codes | Dates | Floats) -> Floats:
+    """1 for the first row of each user and something else of the row, 0 for the others."""
+    order = np.lexsort((other, user))
+    new = (np.diff(user[order], prepend=-1) != 0) | (np.diff(other[order], prepend=-1) != 0)
+    found = np.zeros(len(user))
+    found[order[new]] = 1.0
+    return found
+
+
+# What each row adds to its user's number, shape (rows,).
 ADDENDS: dict[str, Callable[[EventDays], Floats]] = {
     "sum": lambda rows: rows.value,
     "count": lambda rows: rows.n.astype(np.float64),
     "any": _first_of_user,
+    "distinct": lambda rows: _first_of_pair(rows.user, rows.value),
+    "days": lambda rows: _first_of_pair(rows.user, rows.date),
 }
+# Ways that add nothing up: a user's number so far and the value of the next row -> the number after it.
+PICKS: dict[str, Callable[[Floats, Floats], Floats]] = {
+    "first": lambda so_far, value: so_far,
+    "last": lambda so_far, value: value,
+    "max": np.maximum,
+    "min": np.minimum,
+}
+
+_ROUNDING = 1e-12  # of a threshold: 0.7 + 0.1 reaches 0.8, as people count
 
 
 def per_user(rows: EventDays, measure: Measure, users: int) -> Floats:
     """Reduce rows to one number per user, shape (users,); 0 where there is no row."""
-    addends = ADDENDS[measure.agg](rows)
-    return np.asarray(np.bincount(rows.user, weights=addends, minlength=users), dtype=np.float64)
+    if _adds_up(measure):
+        added = ADDENDS[measure.agg](rows)
+        return np.asarray(np.bincount(rows.user, weights=added, minlength=users), dtype=np.float64)
+    found, ends = np.zeros(users), np.append(_starts(rows), len(rows.user))[1:] - 1
+    found[rows.user[ends]] = _so_far(rows, measure)[ends] + 0.0  # never -0.0, as sums are
+    return found
+
+
+def changes(rows: EventDays, measure: Measure) -> Floats:
+    """By how much each row changes its user's number, shape (rows,)."""
+    if _adds_up(measure):
+        return ADDENDS[measure.agg](rows)
+    after = _so_far(rows, measure)
+    before: Floats = np.append(0.0, after)[:-1]
+    before[_starts(rows)] = 0.0
+    return after - before
+
+
+def _adds_up(measure: Measure) -> bool:
+    return measure.agg in ADDENDS and measure.at_least is None
+
+
+def _so_far(rows: EventDays, measure: Measure) -> Floats:
+    """Each user's number after each of their rows, shape (rows,)."""
+    together = PICKS.get(measure.agg, np.add)
+    number = np.array(ADDENDS[measure.agg](rows) if measure.agg in ADDENDS else rows.value)
+    starts = _starts(rows)
+    length = np.diff(starts, append=len(number))
+    for step in range(1, int(length.max(initial=0))):
+        at = starts[length > step] + step
+        number[at] = together(number[at - 1], number[at])
+    if measure.at_least is None:
+        return number
+    return np.asarray(number >= measure.at_least * (1 - _ROUNDING), dtype=np.float64)
 
 
 def _seen(rows: EventDays, users: int) -> Floats:

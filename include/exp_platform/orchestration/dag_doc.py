@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from exp_platform.config.awaited import Awaited
 from exp_platform.config.experiment import Experiment
-from exp_platform.config.metrics import DayWindow, Effect, Measure, Metric
+from exp_platform.config.metrics import DayWindow, Effect, Metric
 from exp_platform.errors import shortened
 from exp_platform.escaping import Markdown, code, markdown, paragraphs
 from exp_platform.stages.graph import Stage
@@ -116,12 +116,8 @@ def _role(metric: Metric) -> str:
 
 
 def _measured_by(metric: Metric) -> str:
-    measured = " / ".join(_measure(measure) for measure in metric.measures)
+    measured = " / ".join(measure.told for measure in metric.measures)
     return measured + _days(metric.window)
-
-
-def _measure(measure: Measure) -> str:
-    return f"{measure.agg} of {measure.event}"
 
 
 def _days(window: DayWindow) -> str:

@@ -32,7 +32,7 @@ from exp_platform.kernels.behaviour import thresholds_of, with_thresholds
 from exp_platform.kernels.merge import bounds_of, merge_aggregates
 from exp_platform.kernels.pools import Pools, pools_of
 from exp_platform.kernels.row_account import Exposures, complete
-from exp_platform.kernels.unit_days import UnitDays, unit_day_rows, unit_days
+from exp_platform.kernels.unit_days import UnitDays, measures_read, unit_day_rows, unit_days
 from exp_platform.kernels.users import Users, first_exposures
 from exp_platform.stages.run import Run, StageResult
 from exp_platform.tables.files import BucketFiles, Writer, plan_buckets, task_writer
@@ -103,7 +103,7 @@ class Job:
     def _reduce(self, bucket: Bucket) -> tuple[Users, UnitDays, pa.Table]:
         newest, exposures = self.as_of_dates[-1], bucket.exposures.read()
         users = first_exposures(exposures, self.experiment, newest)
-        names = OUTCOME_COLUMNS
+        names = _outcome_columns(self.experiment)
         outcomes = (
             bucket.outcomes.read()
             if bucket.outcomes
@@ -188,7 +188,10 @@ def _each(
 
 def _plan(run: Run, environment: Environment, published: dict[str, Any]) -> list[Bucket]:
     attributes = ("attributes",) if run.experiment.attributes else ()
-    columns = {"exposures": (*EXPOSURE_COLUMNS, *attributes), "outcomes": OUTCOME_COLUMNS}
+    columns = {
+        "exposures": (*EXPOSURE_COLUMNS, *attributes),
+        "outcomes": _outcome_columns(run.experiment),
+    }
     plans = {
         name: plan_buckets(environment, name, run.experiment.id, published["snapshots"][name], columns[name])
         for name in columns
@@ -200,6 +203,11 @@ def _plan(run: Run, environment: Environment, published: dict[str, Any]) -> list
         raise DataError("the published exposures are empty: check the source, then run from `ingest` again")
     _check_buckets(exposures, outcomes, published["buckets"])
     return [Bucket(number, exposures[number], outcomes.get(number)) for number in sorted(exposures)]
+
+
+def _outcome_columns(experiment: Experiment) -> tuple[str, ...]:
+    items = any(measure.agg == "distinct" for measure in measures_read(experiment))
+    return (*OUTCOME_COLUMNS, *["item"] * items)
 
 
 def _check_buckets(exposures: dict[int, BucketFiles], outcomes: dict[int, BucketFiles], buckets: int) -> None:
