@@ -52,6 +52,7 @@ class TableSource:
     )  # our name -> what it is read as, where the spec says so
     timezone: str | None = None  # of times without a zone; None: the experiment's
     query: SqlQuery | None = None  # of SQL
+    partitioned_by: str | None = None  # of files: the column of their folders that is the rows' date
 
 
 @dataclass(frozen=True)

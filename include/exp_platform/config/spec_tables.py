@@ -90,6 +90,8 @@ class TableSpec(Spec):
     encoding: Encoding | None = None
     escape: Literal["quote", "backslash"] | None = None
     decimal: Literal[",", "."] | None = None
+    # Of files in folders such as `day=2026-03-01`: the column that is the date of the rows' times, in whatever time zone
+    partitioned_by: Text | None = None
 
     @model_validator(mode="after")
     def _check_place(self) -> TableSpec:
@@ -108,6 +110,9 @@ class TableSpec(Spec):
             )
         if self.path is None and self.format is not None:
             refuse([Fault(("format",), self.format, "only files have a format: leave it out")])
+        if self.path is None and self.partitioned_by is not None:
+            remedy = "only files have folders; what an Iceberg table or a database holds is asked for by time anyway: leave it out"
+            refuse([Fault(("partitioned_by",), self.partitioned_by, remedy)])
         if self._files_format != "csv":
             said = [key for key in _OF_CSV if getattr(self, key) is not None]
             remedy = "it is of CSV files: say `format: csv`, or leave it out"
@@ -152,6 +157,7 @@ class TableSpec(Spec):
             types={name: column.read_as for name, column in read.items() if column.read_as},
             timezone=self.timezone,
             query=SqlQuery(self.sql, self.table, self.watermark, self.split_by) if self.connection else None,
+            partitioned_by=self.partitioned_by,
         )
 
 

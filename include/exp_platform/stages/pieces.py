@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from exp_platform.stages.csv_files import BadRows, CsvFormat, read_csv, with_points
 from exp_platform.stages.json_files import BrokenLines, read_lines
 from exp_platform.stages.paths import taken
+from exp_platform.stages.pruning import Ranges, may_hold, of_row_group
 from exp_platform.stages.reading import Columns, Layout, Reading
 from exp_platform.stages.unreadable import UnreadableError
 
@@ -191,17 +192,19 @@ class Shape:
     """What a Parquet file says of itself before its rows are read."""
 
     schema: pa.Schema
-    rows: int
-    row_groups: tuple[int, ...] = ()  # rows of each
+    metadata: pq.FileMetaData
+
+    @property
+    def rows(self) -> int:
+        """How many it has."""
+        return int(self.metadata.num_rows)
 
 
 def parquet_shape(files: pafs.FileSystem, path: str) -> Shape:
-    """Columns and rows of a Parquet file, from its footer. Raises ArrowInvalid or OSError."""
+    """Columns and statistics of a Parquet file, from its footer. Raises ArrowInvalid or OSError."""
     with files.open_input_file(path) as stream:
         file = pq.ParquetFile(stream)
-        metadata = file.metadata
-        groups = tuple(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
-        return Shape(file.schema_arrow, metadata.num_rows, groups)
+        return Shape(file.schema_arrow, file.metadata)
 
 
 def parquet_pieces(
@@ -211,17 +214,23 @@ def parquet_pieces(
     info: pafs.FileInfo,
     shape: Shape,
     first_row: int,
+    folders: Ranges,
 ) -> Iterator[ParquetPiece]:
-    """One file's pieces, of about PIECE_ROWS rows each."""
+    """One file's pieces, of about PIECE_ROWS rows each, without the row groups that hold nothing that is wanted."""
     groups: list[int] = []
+    start = end = first_row
     rows = 0
-    for number, group_rows in enumerate(shape.row_groups):
-        groups.append(number)
-        rows += group_rows
-        if rows >= PIECE_ROWS or number == len(shape.row_groups) - 1:
+    for number in range(shape.metadata.num_row_groups):
+        group_rows = shape.metadata.row_group(number).num_rows
+        if may_hold(reading.wanted, of_row_group(shape.metadata, number, layout, folders)):
+            start = start if groups else end
+            groups.append(number)
+            rows += group_rows
+        end += group_rows
+        if groups and (rows >= PIECE_ROWS or number == shape.metadata.num_row_groups - 1):
             place, state = info.path, FileState.of(info)
-            yield ParquetPiece(reading, layout, place, rows, first_row, files, state, tuple(groups))
-            first_row, groups, rows = first_row + rows, [], 0
+            yield ParquetPiece(reading, layout, place, rows, start, files, state, tuple(groups))
+            groups, rows = [], 0
 
 
 def _int96(metadata: pq.FileMetaData) -> frozenset[str]:

@@ -22,6 +22,7 @@ from exp_platform.stages.pieces import (
     parquet_pieces,
     parquet_shape,
 )
+from exp_platform.stages.pruning import may_hold, of_folders
 from exp_platform.stages.reading import Layout, Problem, Reading, layout
 from exp_platform.stages.source_files import Found, file_system, found_at, without_compression
 from exp_platform.stages.unreadable import UnreadableError, unreadable
@@ -77,9 +78,10 @@ def _pieces(reading: Reading, files: pafs.FileSystem, found: Found) -> Iterator[
                     "it is no file (but a pipe, a device or a socket), or a link that leads nowhere or in a circle: put a "
                     "file there, or take it away"
                 )
-            place = _Place(
-                files, info, found.partition(info.path), first_row, position == len(found.files) - 1
-            )
+            partition = found.partition(info.path)
+            if not may_hold(reading.wanted, of_folders(reading, partition)):
+                continue
+            place = _Place(files, info, partition, first_row, position == len(found.files) - 1)
             made, rows = read(reading, place)
         except (pa.ArrowException, OSError, UnicodeError) as error:
             if diagnosis(error):
@@ -110,7 +112,8 @@ def _parquet(reading: Reading, at: _Place) -> _Planned:
     shape = parquet_shape(at.files, at.info.path)
     where = layout(reading, shape.schema, at.partition)
     faults = list(column_faults(reading, at.info.path, shape.schema, where))
-    pieces = list(parquet_pieces(reading, where, at.files, at.info, shape, at.first_row))
+    folders = of_folders(reading, at.partition)
+    pieces = list(parquet_pieces(reading, where, at.files, at.info, shape, at.first_row, folders))
     return faults or pieces, shape.rows
 
 
