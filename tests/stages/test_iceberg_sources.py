@@ -10,6 +10,8 @@ import pytest
 
 from exp_platform.config.environment import Environment
 from exp_platform.config.experiment import Experiment
+from exp_platform.config.sources import TableSource
+from exp_platform.stages.fingerprint import input_fingerprint
 from exp_platform.stages.shards import read_and_split
 from exp_platform.stages.sources import plan_reading
 from stages.plans import planned, problems, rows_of
@@ -20,7 +22,6 @@ from stages.raw_data import (
 
 
 def test_iceberg_tables_are_read_without_their_deleted_rows(environment: Environment) -> None:
-    from exp_platform.config.sources import TableSource
     from exp_platform.tables.catalog import open_catalog
 
     catalog = open_catalog(environment)
@@ -47,7 +48,6 @@ def test_iceberg_tables_are_read_without_their_deleted_rows(environment: Environ
 
 def mailing(environment: Environment) -> Experiment:
     """A units experiment on the Iceberg table crm.mailing, which is made here with three rows in one file."""
-    from exp_platform.config.sources import TableSource
     from exp_platform.tables.catalog import open_catalog
 
     rows = {c: v[:3] for c, v in units(50).items()}
@@ -150,3 +150,31 @@ def test_a_table_name_that_the_catalog_does_not_know_is_one_line(environment: En
     assert check == "source"
     assert name in message
     assert "\n" not in message
+
+
+def test_a_table_of_another_catalog_is_read_and_its_changes_are_seen(
+    environment: Environment, tmp_path: Path
+) -> None:
+    """The other catalog is as its own tools made it; nothing of the platform's is put into it."""
+    from pyiceberg.catalog import load_catalog
+
+    from exp_platform.config.database import CatalogSettings
+
+    uri = str(tmp_path / "other.db")
+    other = load_catalog("crm", type="sql", uri=f"sqlite:///{uri}", warehouse=f"file://{tmp_path}/crm")
+    other.create_namespace("lake")
+    rows = pa.table({c: v[:3] for c, v in units(50).items()})
+    table = other.create_table("lake.mailing", schema=rows.schema)
+    table.append(rows)
+    both = environment.model_copy(update={"catalogs": {"crm": CatalogSettings(kind="sqlite", uri=uri)}})
+    experiment = units_experiment(Path("unused"))
+    named = TableSource("iceberg", "crm.lake.mailing", {"variant_id": "arm"})
+    experiment = replace(experiment, source=replace(experiment.source, table=named))
+    assert rows_of(planned(experiment, both), "units")["variant_id"].to_pylist() == ["A", "B", "A"]
+    assert problems(experiment, environment)[0][0] == "source"  # where it is not named, there is none
+
+    before = input_fingerprint(experiment, both, generate_synth=False)
+    assert input_fingerprint(experiment, both, generate_synth=False) == before
+    table.append(rows)
+    assert input_fingerprint(experiment, both, generate_synth=False) != before
+    assert other.list_namespaces() == [("lake",)]

@@ -19,6 +19,7 @@ from exp_platform.kernels.canonical_text import text
 from exp_platform.kernels.conform import instants, number
 from exp_platform.stages.pieces import ParquetPiece
 from exp_platform.stages.plan_files import plan_files
+from exp_platform.stages.plan_iceberg import plan_iceberg
 from exp_platform.stages.reading import Problem, Reading
 from exp_platform.stages.wanted import Wanted
 
@@ -244,3 +245,40 @@ def test_times_without_a_zone_are_given_a_day_as_bounds_are_of_no_zone(
         want = Wanted(None, "occurred_at", first, last + timedelta(minutes=1), zone)
         pieces = plan_files(Reading("log", source, tuple(columns.items()), want), environment)
         assert sum(piece.rows for piece in pieces if not isinstance(piece, Problem)) == 2
+
+
+def test_of_an_iceberg_table_no_row_that_is_wanted_is_skipped(environment: Environment) -> None:
+    """Files by partition and bounds, and rows within them by the same filter."""
+    from exp_platform.tables.catalog import open_catalog
+
+    catalog = open_catalog(environment)
+    catalog.create_namespace("lake")
+    columns = {ours: theirs.removeprefix("props.") for ours, theirs in COLUMNS.items()}
+    skipped = files = 0
+    for seed in range(25):
+        dice = random.Random(seed)
+        rows, want = lake(dice), wanted(dice)
+        at = dice.choice([pa.timestamp("us"), pa.timestamp("us", "UTC"), pa.date32()])
+        rows = rows.set_column(
+            1, "ts", instants(rows["ts"], "UTC").values.cast(pa.timestamp("us")).cast(at, safe=False)
+        )
+        props = rows["props"].combine_chunks().flatten()
+        flat = rows.drop_columns(["props"])
+        flat = flat.append_column("category", props[0]).append_column("price", props[1])
+        table = catalog.create_table(f"lake.orders{seed}", schema=flat.schema)
+        if dice.random() < 0.5:
+            with table.update_spec() as spec:
+                spec.add_identity("category")
+        for start in range(0, len(flat), 15):
+            table.append(flat.slice(start, 15))
+        source = TableSource("iceberg", f"iceberg.lake.orders{seed}", columns)
+        pieces = list(plan_iceberg(Reading("orders", source, tuple(columns.items()), want), environment))
+        got: set[str] = set()
+        for piece in pieces:
+            assert not isinstance(piece, Problem), piece
+            got |= {uid for part in piece.parts() for uid in part.rows["user_id"].to_pylist()}
+        assert needed(rows, want) <= got, (seed, want)
+        skipped += len(rows) - len(got)
+        files += len(list(table.scan().plan_files())) - len(pieces)
+    assert skipped > 100
+    assert files > 10

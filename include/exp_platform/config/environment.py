@@ -69,6 +69,8 @@ class Environment(BaseModel):
     runs_dir: Path
     memos_dir: str
     catalog: CatalogSettings
+    # Further ones, which specs may name tables of: `table: <name here>.namespace.table`. They are only read.
+    catalogs: dict[str, CatalogSettings] = {}
     # None: in the catalog's database; with a rest catalog, in a file of this machine
     leases: Database | None = None
     spark: SparkSettings = SparkSettings()
@@ -133,16 +135,20 @@ class Environment(BaseModel):
             return Database(uri=str(self.state_dir / "leases.db"))
         return self.catalog
 
-    def pyiceberg_properties(self) -> dict[str, str]:
-        """Properties for `pyiceberg.catalog.load_catalog("iceberg", **properties)`, secrets among them."""
-        catalog = self.catalog
+    def pyiceberg_properties(self, other: str | None = None) -> dict[str, str]:
+        """Properties for `pyiceberg.catalog.load_catalog("iceberg", **properties)`, secrets among them.
+
+        With `other` those of one of the `catalogs`, to be loaded by that name: by it SQL catalogs know their tables.
+        """
+        catalog = self.catalog if other is None else self.catalogs[other]
         place = (
             {"type": "rest", "uri": catalog.uri}
             if catalog.kind == "rest"
             # A reader that lives long outlives the database's restarts: a connection is tried before it is used again.
             else {"type": "sql", "uri": catalog.sqlalchemy_uri, "pool_pre_ping": "true"}
         )
-        return {**place, "warehouse": self.warehouse, **s3_properties(), **catalog.properties}
+        own = {"warehouse": self.warehouse} if other is None else {}
+        return {**place, **own, **s3_properties(), **catalog.properties}
 
     def spark_properties(self) -> dict[str, str]:
         """Spark properties of the catalog `iceberg`: the tables that `pyiceberg_properties` opens.
@@ -300,11 +306,11 @@ def _validated(path: Path, content: dict[str, Any]) -> Environment:
             f"{path}: variables: found {name}, which this file says holds a secret: leave it out, since what locations name "
             "stands in specs and messages"
         )
-    catalog = environment.catalog
-    if catalog.kind == "sqlite":
-        catalog = catalog.model_copy(update={"uri": _absolute(catalog.uri)})
-    given = {key: value for key, value in catalog.properties.items() if value}
-    catalog = catalog.model_copy(update={"properties": given})
+    for name in environment.catalogs:
+        if name == CATALOG or not _NAME.fullmatch(name):
+            raise ConfigError(
+                f"{path}: catalogs.{name}: allowed are names of a-z, 0-9 and _, other than {CATALOG}, which is `catalog`"
+            )
     leases = environment.leases
     if leases is not None:
         leases = leases.model_copy(update={"uri": _absolute(leases.uri)})
@@ -318,7 +324,8 @@ def _validated(path: Path, content: dict[str, Any]) -> Environment:
             "warehouse": _location(environment.warehouse),
             "runs_dir": Path(_absolute(str(environment.runs_dir))),
             "memos_dir": _absolute(environment.memos_dir),
-            "catalog": catalog,
+            "catalog": _catalog_placed(environment.catalog),
+            "catalogs": {name: _catalog_placed(other) for name, other in environment.catalogs.items()},
             "leases": leases,
             "spark": spark,
             "source_roots": environment.source_roots and tuple(map(_absolute, environment.source_roots)),
@@ -340,6 +347,7 @@ def _refuse_odd_places(path: Path, environment: Environment) -> None:
         "memos_dir": environment.memos_dir,
         "spark.event_log_dir": environment.spark.event_log_dir or "",
         "catalog.uri": catalog.uri if catalog.kind == "sqlite" else "",
+        **{f"catalogs.{n}.uri": c.uri for n, c in environment.catalogs.items() if c.kind == "sqlite"},
         "leases.uri": "" if leases is None or "://" in leases.uri else leases.uri,
     }
     for key, place in places.items():
@@ -350,6 +358,12 @@ def _refuse_odd_places(path: Path, environment: Environment) -> None:
                 f"{path}: {key}: found {place!r}, whose {found[0]!r} means something else in a URL; {remedy} without #, ? "
                 "and control characters"
             )
+
+
+def _catalog_placed(catalog: CatalogSettings) -> CatalogSettings:
+    uri = _absolute(catalog.uri) if catalog.kind == "sqlite" else catalog.uri
+    given = {key: value for key, value in catalog.properties.items() if value}
+    return catalog.model_copy(update={"uri": uri, "properties": given})
 
 
 def _key_placed(source: KeyT) -> KeyT:

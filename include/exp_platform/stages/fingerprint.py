@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import datetime
 
-from exp_platform.config.environment import CATALOG, Environment
+from exp_platform.config.environment import Environment
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.locations import without_values
 from exp_platform.diagnosis import diagnosis
@@ -63,14 +63,11 @@ def _data_files(reading: Reading, environment: Environment) -> Iterator[str]:
 
 
 def _of_table(name: str, environment: Environment) -> Iterator[str]:
-    """Files of a table in the same catalog: its snapshot id changes with every commit, they only with its rows."""
-    from exp_platform.tables.catalog import existing_catalog
+    """Files of an Iceberg table: its snapshot id changes with every commit, they only with its rows."""
+    from exp_platform.tables.named import existing_table
 
-    catalog = existing_catalog(environment)
-    if catalog is None:
-        return
-    table = catalog.load_table(name.removeprefix(f"{CATALOG}."))
-    for task in table.scan().plan_files():
+    table = existing_table(name, environment)
+    for task in table.scan().plan_files() if table is not None else ():
         yield "|".join([task.file.file_path, *sorted(deletes.file_path for deletes in task.delete_files)])
 
 

@@ -174,14 +174,14 @@ class IcebergPiece(Piece):
     metadata: Any  # TableMetadata
     io: Any  # FileIO
     projection: Any  # Schema
+    only: Any  # BooleanExpression, which lets all rows pass that are wanted
     snapshot: int
 
     def parts(self) -> Iterator[Part]:
         """Read it."""
-        from pyiceberg.expressions import AlwaysTrue
         from pyiceberg.io.pyarrow import ArrowScan
 
-        scan = ArrowScan(self.metadata, self.io, self.projection, AlwaysTrue())
+        scan = ArrowScan(self.metadata, self.io, self.projection, self.only)
         for batch in scan.to_record_batches([self.task]):
             for start in range(0, len(batch), BATCH_ROWS):
                 yield Part(self.flat(pa.Table.from_batches([batch.slice(start, BATCH_ROWS)])))

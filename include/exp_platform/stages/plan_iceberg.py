@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from exp_platform.config.environment import CATALOG, Environment
+from exp_platform.config.environment import Environment
 from exp_platform.diagnosis import diagnosis
 from exp_platform.errors import ExpPlatformError
 from exp_platform.stages.column_faults import column_faults
@@ -34,17 +34,19 @@ def plan_iceberg(reading: Reading, environment: Environment) -> Iterator[Iceberg
 def _iceberg_pieces(reading: Reading, environment: Environment) -> Iterator[IcebergPiece | Problem]:
     from pyiceberg.io.pyarrow import schema_to_pyarrow
 
-    from exp_platform.tables.catalog import open_catalog
+    from exp_platform.stages.iceberg_filter import iceberg_filter
+    from exp_platform.tables.named import opened_table
 
     name = reading.source.location
-    table = open_catalog(environment).load_table(name.removeprefix(f"{CATALOG}."))
+    table = opened_table(name, environment)
     schema = schema_to_pyarrow(table.schema(), include_field_ids=False)
     where = layout(reading, schema, {})
     faults = list(column_faults(reading, name, schema, where))
     yield from faults
     if faults:
         return
-    scan = table.scan(selected_fields=tuple(sorted({path.leaf for path in where.paths.values()})))
+    only = iceberg_filter(reading.wanted, where)
+    scan = table.scan(only, selected_fields=tuple(sorted({path.leaf for path in where.paths.values()})))
     no_history: dict[str, Any] = {
         "snapshots": [],
         "snapshot_log": [],
@@ -55,7 +57,8 @@ def _iceberg_pieces(reading: Reading, environment: Environment) -> Iterator[Iceb
     snapshot = scan.snapshot()
     if snapshot is None:  # nobody has ever written to it
         return
-    reads = table.metadata.model_copy(update=no_history), table.io, scan.projection(), snapshot.snapshot_id
+    metadata = table.metadata.model_copy(update=no_history)
+    reads = metadata, table.io, scan.projection(), only, snapshot.snapshot_id
     first_row = 0
     for task in sorted(scan.plan_files(), key=lambda task: task.file.file_path):
         rows = task.file.record_count

@@ -29,11 +29,15 @@ _DATE = re.compile(r"(\d{4})(?:-?(\d{2})(?:-?(\d{2}))?)?")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
+_Kind = Literal["text", "number", "truth", "time"]
+_Bounds = tuple[_Kind, Any, Any]
+
+
 @dataclass(frozen=True)
 class Range:
     """What is known of the values of a column in some rows. Texts are bytes, times microseconds since 1970 in UTC."""
 
-    kind: Literal["text", "number", "truth", "time"]
+    kind: _Kind
     low: Any = None
     high: Any = None
     nulls: bool = True  # whether some may be missing
@@ -57,7 +61,7 @@ def of_folders(reading: Reading, partition: Mapping[str, str | None]) -> Ranges:
     columns = dict(reading.columns)
 
     def ranges(ours: str) -> Range | None:
-        theirs = columns.get(ours)
+        theirs = columns.get(ours, "")
         if theirs in partition:
             return _constant(partition[theirs], reading.kind(ours))
         by = reading.source.partitioned_by
@@ -185,20 +189,19 @@ def _statistics(metadata: pq.FileMetaData, group: int, column: int) -> Range | N
     return None if found is None else Range(found[0], found[1], found[2], nulls=nulls != 0)
 
 
-def _bounds(
-    statistics: Any, logical: Any, physical: str
-) -> tuple[Literal["text", "number", "truth", "time"], Any, Any] | None:
+def _bounds(statistics: Any, logical: Any, physical: str) -> _Bounds | None:
+    low, high = statistics.min_raw, statistics.max_raw
     if logical.type == "STRING":
-        return "text", *(_bytes(bound) for bound in (statistics.min_raw, statistics.max_raw))
+        return "text", _bytes(low), _bytes(high)
     if logical.type == "TIMESTAMP":
         told = json.loads(logical.to_json())
         times, by = _PER_MICROSECOND[told["timeUnit"]]
-        low, high = statistics.min_raw * times // by, statistics.max_raw * times // by
-        return "time", *((low, high) if told["isAdjustedToUTC"] else (low - DAY, high + DAY))
+        wider = 0 if told["isAdjustedToUTC"] else DAY
+        return "time", low * times // by - wider, high * times // by + wider
     if logical.type == "DATE":
-        return "time", statistics.min_raw * DAY - DAY, statistics.max_raw * DAY + 2 * DAY
+        return "time", low * DAY - DAY, high * DAY + 2 * DAY
     if physical == "BOOLEAN":
-        return "truth", statistics.min, statistics.max
+        return "truth", low, high
     if physical in ("INT32", "INT64", "FLOAT", "DOUBLE") and logical.type in ("NONE", "INT"):
         low, high = float(statistics.min), float(statistics.max)
         return None if low != low or high != high else ("number", low, high)
