@@ -61,7 +61,9 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
         "encoding": _WRITTEN_IN_CSV + "how text is written, such as cp1252; absent: utf-8.",
         "escape": _WRITTEN_IN_CSV
         + "how a quote within a quoted value is written; absent: as the file's beginning tells.",
-        "decimal": _WRITTEN_IN_CSV + "the mark before decimals; absent: a point.",
+        "decimal": _WRITTEN_IN_CSV + "the mark before decimals; absent: told by its numbers, else a point.",
+        "partitioned_by": "Of files in folders such as day=2026-03-01: the column of the folders that is the date of the rows' "
+        "times, in whatever time zone. Folders of other days are not read.",
     },
     "ColumnSpec": {
         "path": "The column's name, or a path into a struct, a map or JSON text.",
