@@ -54,6 +54,30 @@ def init(
     print(f"  exp run {written.experiment_id}")
 
 
+@commands.command()
+def preview(
+    experiment_id: Annotated[
+        str, typer.Argument(metavar="EXPERIMENT_ID", help="The experiment's id; see exp list.")
+    ],
+) -> None:
+    """Show what a run would read, before any run: rows, users by arm and day, faults; no arm's outcomes."""
+    from rich.console import Console
+
+    from exp_platform.config.loading import load_experiment
+    from exp_platform.starting.preview import preview as previewed
+    from exp_platform.starting.shown import preview_parts
+
+    found = previewed(load_experiment(experiment_id), load_environment(), datetime.now(UTC))
+    console = Console(markup=False, emoji=False)
+    for part in preview_parts(found):
+        if isinstance(part, str):
+            console.print(terminal(part), highlight=False, soft_wrap=True)
+        else:
+            console.print(part)
+    if found.refused:
+        raise typer.Exit(1)
+
+
 def _default(question: str, allowed: Sequence[str], default: str) -> str:
     return default
 
