@@ -49,7 +49,7 @@ def init(
     )
     for line in written.told:
         print(terminal(f"• {line}"))
-    print(terminal(f"Wrote {written.path}. Next:"))
+    print(terminal(f"Wrote {' and '.join(map(str, written.paths))}. Next:"))
     print(f"  exp preview {written.experiment_id}")
     print(f"  exp run {written.experiment_id}")
 

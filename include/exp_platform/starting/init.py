@@ -11,6 +11,7 @@ from pathlib import Path
 
 from exp_platform.config.entries import FOLDER, ID_REMEDY, is_id
 from exp_platform.config.environment import Environment, config_dir
+from exp_platform.config.library import SOURCES
 from exp_platform.config.loading import load_all, load_experiment
 from exp_platform.errors import ConfigError, DataError
 from exp_platform.json_file import write_whole
@@ -20,6 +21,7 @@ from exp_platform.starting.looked import look
 from exp_platform.starting.of_events import draft_of_events
 from exp_platform.starting.of_users import draft_of_users
 from exp_platform.starting.roles import Table, linked, roles_of
+from exp_platform.starting.shared import SharedSource, shared_source
 from exp_platform.starting.spec_text import spec_text
 
 _SEVERAL = 1.01  # rows per user from which a table with times is a log
@@ -30,8 +32,13 @@ class Written:
     """The spec that was written, and what there is to say of it."""
 
     experiment_id: str
-    path: Path
+    paths: tuple[Path, ...]  # of a source that experiments share, and of the spec, which is the last
     told: tuple[str, ...]
+
+    @property
+    def path(self) -> Path:
+        """The spec."""
+        return self.paths[-1]
 
 
 def write_spec(
@@ -54,15 +61,38 @@ def write_spec(
             raise DataError(f"{table.name}: there are no rows to learn from")
     draft = _drafted(tables, said, ask, today)
     draft = replace(draft, id=_id(draft.id, said, ask, force=force))
-    text = spec_text(draft, getpass.getuser(), ", ".join(locations))
+    owner, source = getpass.getuser(), None
+    if draft.source["kind"] == "events":
+        source = shared_source(draft.source, locations, owner)
+        key = {"key": draft.source["key"]} if "key" in draft.source else {}
+        draft = replace(draft, source={"use": source.id} | key)
+    text = spec_text(draft, owner, ", ".join(locations))
     path = config_dir() / FOLDER / f"{draft.id}.yaml"
-    _require_valid(draft.id, text, environment)
     if path.exists() and not force:
         raise ConfigError(f"{path} is there already: give another --id, or --force to replace it")
-    write_whole(path, text)
+    _require_valid(draft.id, text, source, environment)
+    made = _placed(path, text, source)
     sizes = [_size(table) for table in tables]
     notes = [note for table in tables for note in (*table.looked.notes, *table.notes)]
-    return Written(draft.id, path, (*sizes, *draft.told, *notes))
+    return Written(draft.id, made, (*sizes, *draft.told, *_of_source(source), *notes))
+
+
+def _placed(path: Path, text: str, source: SharedSource | None) -> tuple[Path, ...]:
+    """Both files or none."""
+    if source is None or not source.new:
+        return (write_whole(path, text),)
+    write_whole(source.path, source.text)
+    try:
+        return (source.path, write_whole(path, text))
+    except OSError:
+        source.path.unlink(missing_ok=True)
+        raise
+
+
+def _of_source(source: SharedSource | None) -> tuple[str, ...]:
+    if source is None or source.new:
+        return ()
+    return (f"these tables are the source {source.id} already ({source.path}), which the spec uses",)
 
 
 def _drafted(tables: Sequence[Table], said: Said, ask: Ask, today: date) -> Draft:
@@ -120,12 +150,17 @@ def _id(guess: str, said: Said, ask: Ask, *, force: bool) -> str:
     return answer
 
 
-def _require_valid(experiment_id: str, text: str, environment: Environment) -> None:
+def _require_valid(
+    experiment_id: str, text: str, source: SharedSource | None, environment: Environment
+) -> None:
     """Load the text as a spec and plan its reading, away from the other specs."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / FOLDER / f"{experiment_id}.yaml"
         path.parent.mkdir()
         path.write_text(text)
+        if source is not None:
+            (Path(folder) / SOURCES).mkdir()
+            (Path(folder) / SOURCES / source.path.name).write_text(source.text)
         try:
             experiment = load_experiment(experiment_id, _entries(Path(folder)))
         except ConfigError as error:

@@ -21,6 +21,7 @@ def preview_parts(found: Preview) -> Iterator[Table | str]:
         f"{found.experiment.id}: what a run as of {found.as_of} would read. The window is {window.start} to {window.end} "
         f"({window.timezone})."
     )
+    yield "\nWhat is read"
     yield _tables(found)
     for problem in found.problems:
         yield f"cannot be read: {problem}"
@@ -29,16 +30,19 @@ def preview_parts(found: Preview) -> Iterator[Table | str]:
     if found.measured is None:
         return
     yield from _faults(found)
+    yield "\nUsers by arm and day of their first exposure"
     yield _arms(found)
     yield from _checks(found)
+    yield "\nMetrics, all arms together: by arm is what a run is for"
     yield _means(found)
     for name, rows in found.first.items():
         if len(rows):
-            yield _rows(f"The first rows of {name}, as they were understood", rows)
+            yield f"\nThe first rows of {name}, as they were understood"
+            yield _rows(rows)
 
 
 def _tables(found: Preview) -> Table:
-    table = Table(title="What is read", title_justify="left")
+    table = Table()
     for name in ("Table", "Files", "Rows there", "Rows read", "Of these left out"):
         table.add_column(name, justify="left" if name in ("Table", "Of these left out") else "right")
     for read in found.tables:
@@ -71,7 +75,7 @@ def _arms(found: Preview) -> Table:
     """Users by arm and the day of their first exposure; of many days the first and the last."""
     assert found.measured is not None
     arms = [variant.id for variant in found.experiment.variants]
-    table = Table(title="Users by arm and day of first exposure", title_justify="left")
+    table = Table()
     for name in ("Day", *arms):
         table.add_column(line(name), justify="left" if name == "Day" else "right")
     days = sorted(found.measured.users.items())
@@ -97,7 +101,7 @@ def _checks(found: Preview) -> Iterator[str]:
 
 
 def _means(found: Preview) -> Table:
-    table = Table(title="All arms together (by arm is what a run is for)", title_justify="left")
+    table = Table()
     for name in ("Metric", "Type", "Users", "Value"):
         table.add_column(name, justify="left" if name in ("Metric", "Type") else "right")
     for mean in found.means:
@@ -106,8 +110,8 @@ def _means(found: Preview) -> Table:
     return table
 
 
-def _rows(title: str, rows: Any) -> Table:
-    table = Table(title=title, title_justify="left")
+def _rows(rows: Any) -> Table:
+    table = Table()
     names = [name for name in rows.column_names if rows[name].null_count < len(rows)]
     for name in names:
         table.add_column(line(name))

@@ -19,6 +19,18 @@ def spec_text(draft: Draft, owner: str, locations: str) -> str:
     return "\n".join(_lines(draft, owner, locations)) + "\n"
 
 
+def source_text(source_id: str, owner: str, tables: dict[str, Any], locations: str) -> str:
+    """A file of the library: where an exposure log and its facts lie, and what their columns are."""
+    lines = (
+        f"# Written by `exp init` from {one_line(locations)}: tables that experiments share, and their columns by our names.",
+        f"id: {_flow(source_id)}",
+        f"owner: {_flow(owner)}  # who answers for it",
+        "",
+        _block(tables),
+    )
+    return "\n".join(lines) + "\n"
+
+
 def _lines(draft: Draft, owner: str, locations: str) -> Iterator[str]:
     yield f"# Written by `exp init` from {one_line(locations)}. What was guessed says so beside it: read it, and correct it."
     yield f"id: {_flow(draft.id)}"
@@ -30,7 +42,10 @@ def _lines(draft: Draft, owner: str, locations: str) -> Iterator[str]:
     yield ""
     yield _commented(f"window: {_flow(draft.window.content)}", draft.window.why)
     yield ""
-    yield _block({"source": draft.source})
+    if "use" in draft.source:
+        yield f"source: {_flow(draft.source)}  # ../sources/{draft.source['use']}.yaml"
+    else:
+        yield _block({"source": draft.source})
     yield ""
     yield "metrics:"
     yield from map(_item, draft.metrics)
