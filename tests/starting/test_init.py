@@ -332,9 +332,9 @@ def test_a_log_of_three_experiments_and_orders_in_json_become_a_source_that_both
 def test_an_experiment_that_no_row_has(init: Init, tmp_path: Path) -> None:
     shop(tmp_path / "shop")
     with pytest.raises(
-        ConfigError, match=r"no row of exp_key has serch; there are checkout_v2 \(1,200 rows\)"
+        ConfigError, match=r"no row of exp_key has banners; there are checkout_v2 \(1,200 rows\)"
     ):
-        init(tmp_path / "shop", experiment="serch")
+        init(tmp_path / "shop", experiment="banners")
     assert specs(tmp_path) == []
 
 
