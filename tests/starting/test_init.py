@@ -2,67 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from exp_platform.config.environment import load_environment
 from exp_platform.config.loading import load_experiment
 from exp_platform.errors import ConfigError, DataError
-from exp_platform.starting.draft import Said
-from exp_platform.starting.init import Written, write_spec
-from starting.data import KEYS, shop, users_csv
-
-TODAY = date(2026, 4, 1)
-N = 400
-
-Init = Callable[..., Written]
-
-
-@pytest.fixture
-def init(configs: Path) -> Init:
-    """`exp init --yes` in an installation without experiments."""
-
-    def written(*locations: Path | str, force: bool = False, **said: str) -> Written:
-        return write_spec(
-            [str(one) for one in locations], load_environment(), Said(**said), default, TODAY, force=force
-        )
-
-    return written
-
-
-def default(question: str, allowed: Sequence[str], proposed: str) -> str:
-    return proposed
-
-
-def specs(tmp_path: Path) -> list[str]:
-    return sorted(
-        path.name for path in (tmp_path / "configs").glob("*s/*") if "environments" not in path.parts
-    )
-
-
-def table(path: Path, **columns: Any) -> Path:
-    pq.write_table(pa.table(columns), path)
-    return path
-
-
-def users(n: int = N) -> list[str]:
-    return [f"u{i:04d}" for i in range(n)]
-
-
-def arms(n: int = N, names: Sequence[str] = ("control", "new")) -> list[str]:
-    return [names[i % len(names)] for i in range(n)]
-
-
-def told(written: Written) -> str:
-    return "\n".join(written.told)
+from starting.data import users_csv
+from starting.inputs import Init, N, arms, specs, table, told, users
 
 
 def test_a_table_of_users_becomes_a_spec_that_loads_with_each_column_in_its_place(
@@ -289,150 +240,3 @@ def test_values_that_are_markup_for_yaml_stay_what_they_are(init: Init, tmp_path
     spec = yaml.safe_load(written.path.read_text())
     assert sorted(v["value"] for v in spec["variants"]) == names
     assert [m["column"] for m in spec["metrics"]] == ["conv # x"]
-
-
-def test_a_log_of_three_experiments_and_orders_in_json_become_a_source_that_both_specs_share(
-    init: Init, tmp_path: Path
-) -> None:
-    shop(tmp_path / "shop")
-    first, second = init(tmp_path / "shop"), init(tmp_path / "shop", experiment="banner")
-    assert [path.relative_to(tmp_path / "configs").as_posix() for path in first.paths] == [
-        "sources/shop.yaml",
-        "experiments/checkout_v2.yaml",
-    ]
-    assert [path.name for path in second.paths] == ["banner.yaml"]
-    source = yaml.safe_load((tmp_path / "configs/sources/shop.yaml").read_text())
-    assert source["exposures"]["columns"] == {
-        "user_id": "uid",
-        "variant_id": "arm",
-        "exposed_at": "ts",
-        "experiment": "exp_key",
-    }
-    assert source["facts"]["orders"]["columns"] == {
-        "user_id": "uid",
-        "occurred_at": "ts",
-        "event_id": "order_id",
-    }
-    assert source["facts"]["orders"]["values"] == {"revenue": "props.revenue", "quantity": "props.quantity"}
-    assert source["facts"]["orders"]["dimensions"] == {"category": "props.category"}
-    for key in KEYS[:2]:
-        experiment = load_experiment(key)
-        assert getattr(experiment.source, "key", None) == key
-        assert (experiment.window.start, experiment.window.end) == (date(2026, 3, 2), date(2026, 3, 15))
-        assert experiment.analyses.pre_period_days == 14
-        assert experiment.segments == ("country",)
-        primary = experiment.metrics[0]
-        assert (primary.id, primary.kind, primary.window.end) == ("with_orders", "proportion", 7)
-        assert {m.id for m in experiment.metrics[1:]} == {"orders", "orders_revenue", "orders_quantity"}
-    assert "of 3 experiments in exp_key, checkout_v2: checkout_v2 (1,200 rows), banner (800 rows)" in told(
-        first
-    )
-
-
-def test_an_experiment_that_no_row_has(init: Init, tmp_path: Path) -> None:
-    shop(tmp_path / "shop")
-    with pytest.raises(
-        ConfigError, match=r"no row of exp_key has banners; there are checkout_v2 \(1,200 rows\)"
-    ):
-        init(tmp_path / "shop", experiment="banners")
-    assert specs(tmp_path) == []
-
-
-def test_questions_are_asked_with_what_may_be_answered_and_what_is_proposed(
-    init: Init, configs: Path, tmp_path: Path
-) -> None:
-    shop(tmp_path / "shop")
-    asked: list[tuple[str, tuple[str, ...], str]] = []
-
-    def answer(question: str, allowed: Sequence[str], proposed: str) -> str:
-        asked.append((question, tuple(allowed), proposed))
-        return {"Which variant is control?": "variant_1"}.get(question, proposed)
-
-    write_spec([str(tmp_path / "shop")], load_environment(), Said(), answer, TODAY)
-    assert [proposed for _, _, proposed in asked] == ["checkout_v2", "control", "with_orders", "checkout_v2"]
-    assert asked[0][1] == KEYS
-    assert load_experiment("checkout_v2").control.id == "variant_1"
-
-
-def test_one_table_of_events_with_the_variant_on_every_row(init: Init, tmp_path: Path) -> None:
-    rng = np.random.default_rng(2)
-    times = np.datetime64("2026-02-01T00:00:00") + rng.integers(0, 10 * 86_400, N).astype("timedelta64[s]")
-    path = table(
-        tmp_path / "log.parquet",
-        user_id=users(100) * 4,
-        variant=arms(100) * 4,
-        event_name=["view", "view", "click", "purchase"] * 100,
-        amount=rng.gamma(2, 5, N),
-        ts=pa.array(times, pa.timestamp("us")),
-    )
-    written = init(path)
-    experiment = load_experiment("log")
-    assert experiment.metrics[0].id == "with_purchase"
-    assert experiment.analyses.pre_period_days == 0
-    assert "each row counts as an exposure" in told(written)
-
-
-def test_exposures_without_a_time_are_told(init: Init, tmp_path: Path) -> None:
-    exposures = table(tmp_path / "exposures.parquet", user_id=users(), arm=arms())
-    orders = table(
-        tmp_path / "orders.parquet", user_id=users(), created_at=["2026-02-03T10:00:00"] * N, amount=[1.5] * N
-    )
-    with pytest.raises(DataError, match="exposures: no column of exposures says when it happened"):
-        init(exposures, orders)
-    epoch = table(tmp_path / "seen.parquet", user_id=users(), arm=arms(), ts=[1_770_000_000] * N)
-    with pytest.raises(DataError, match="ts holds numbers such as 1770000000, no times: write times in ISO"):
-        init(epoch, orders)
-    assert specs(tmp_path) == []
-
-
-def test_dates_beside_times_of_day_get_a_rule(init: Init, tmp_path: Path) -> None:
-    at = [f"2026-02-{1 + i % 10:02d}T{i % 24:02d}:30:00" for i in range(N)]
-    days = [f"2026-02-{1 + i % 20:02d}" for i in range(N)]
-    exposures = table(tmp_path / "exposures.parquet", user_id=users(), arm=arms(), exposed_at=at)
-    orders = table(tmp_path / "orders.parquet", user_id=users(), order_date=days, amount=[1.5] * N)
-    init(exposures, orders)
-    assert getattr(load_experiment("exposures").source, "same_day", None) == "after"
-
-
-def test_tables_whose_users_have_other_names_are_linked_by_what_they_have_in_common(
-    init: Init, tmp_path: Path
-) -> None:
-    at = ["2026-02-03T10:00:00"] * N
-    exposures = table(
-        tmp_path / "exposures.parquet",
-        user_id=[f"x{i}" for i in range(N)],
-        shopper=users(),
-        arm=arms(),
-        exposed_at=at,
-    )
-    orders = table(tmp_path / "orders.parquet", shopper=users(), created_at=at, amount=[1.5] * N)
-    spec = yaml.safe_load(init(exposures, orders).paths[0].read_text())
-    assert spec["exposures"]["columns"]["user_id"] == "shopper"
-    assert spec["facts"]["orders"]["columns"]["user_id"] == "shopper"
-
-
-def test_semicolons_and_decimal_commas_are_said(init: Init, tmp_path: Path) -> None:
-    written = init(users_csv(tmp_path / "signup.csv", delimiter=";", decimal=","))
-    source = yaml.safe_load(written.path.read_text())["source"]
-    assert (source["delimiter"], source["decimal"]) == (";", ",")
-    assert [m.id for m in load_experiment("signup").metrics] == ["converted", "revenue"]
-
-
-def test_a_large_file_is_sampled_from_its_beginning_to_its_end(
-    init: Init, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("exp_platform.starting.sample.WHOLE_BYTES", 1000)
-    monkeypatch.setattr("exp_platform.starting.sample.SAMPLE_ROWS", 200)
-    monkeypatch.setattr("exp_platform.starting.sample._CHUNK", 5_000)
-    monkeypatch.setattr("exp_platform.stages.csv_files.BLOCK_BYTES", 8_000)
-    n = 20_000
-    lines = [
-        f"u{i:05d},{('control', 'new')[i % 2]},2026-02-{1 + i // 1000:02d},{i % 3 // 2}" for i in range(n)
-    ]
-    path = tmp_path / "big.csv"
-    path.write_text("user_id,arm,exposed_at,converted\n" + "\n".join(lines) + "\n")
-    written = init(path)
-    window = load_experiment("big").window
-    assert (window.start, window.end) == (date(2026, 2, 1), date(2026, 2, 20))
-    assert "were looked at" in told(written)
-    assert "about" in told(written)
