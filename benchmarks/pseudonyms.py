@@ -20,7 +20,8 @@ from exp_platform.config.experiment import Experiment
 from exp_platform.config.loading import load_experiment
 from exp_platform.config.privacy import Key
 from exp_platform.kernels.privacy import Privacy
-from exp_platform.stages.ingest import TABLES, bucket_count
+from exp_platform.stages.ingest import TABLES
+from exp_platform.stages.rounds import bucket_count
 from exp_platform.stages.shards import Shard, clean_and_write, read_and_split
 from exp_platform.stages.sources import plan_reading, raw_folder
 from exp_platform.synth.files import write_raw
@@ -59,7 +60,7 @@ def _experiment(users: int) -> Experiment:
 def _ingest(experiment: Experiment, environment: Environment, privacy: Privacy) -> float:
     """Seconds of CPU of one core that does all tasks of the stage one after another."""
     plan = plan_reading(experiment, environment)
-    buckets = bucket_count(plan)
+    buckets = bucket_count(plan.rows("exposures", "units"), plan.rows("outcomes"))
     writers = {name: task_writer(environment, name, experiment.id, "benchmark") for name in TABLES}
     began = time.process_time()
     dealt: dict[int, list[tuple[int, Shard]]] = {}

@@ -81,12 +81,16 @@ class Counted(StrEnum):
     DAILY = "for the daily analyses only"
     ANALYSED = "analysed"
     POPULATION = "in the metric"
+    SERIES = "in what metrics measure"  # of a fact's rows: they are outcomes from there on
 
 
 class LeftOut(StrEnum):
     """Why a row that was read does not count: the first of these that is true of it."""
 
     LINE = "in a line that cannot be read"
+    OTHER_EXPERIMENT = "of other experiments"
+    UNMAPPED = "of ids that the identity map does not have"
+    SEVERAL_USERS = "of ids that stand for several users"
     FORGOTTEN = "of users who are to be forgotten"
     MALFORMED = "with a required value that cannot be read"
     NULL = "without a required value"
@@ -97,6 +101,8 @@ class LeftOut(StrEnum):
     NOT_READ = "of events that no metric reads"
     NO_EXPOSURE = "of users without exposure"
     TOO_OLD = "older than any analysis reaches"
+    TOO_LATE = "later than any analysis reaches"
+    FILTERED = "that no metric's filter lets through"
     LATER = "from after the as_of date"
     UNKNOWN_VARIANT = "of variants that the spec does not have"
     UNKNOWN_FIRST = "of users whose first variant the spec does not have"

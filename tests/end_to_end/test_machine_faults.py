@@ -197,8 +197,8 @@ def test_a_full_disk_costs_the_run_and_nothing_else(shop: Installation, kilobyte
 WITH_SPARK = """
 import os, signal, sys, threading
 from exp_platform.spark import session
-from exp_platform.stages import ingest
-ingest.bucket_count = lambda plan: 2
+from exp_platform.stages import rounds
+rounds.bucket_count = lambda exposures, outcomes: 2
 start = session.workers
 def dying(*arguments):
     context = start(*arguments)

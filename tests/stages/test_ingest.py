@@ -18,7 +18,7 @@ from exp_platform.config.environment import Environment, load_environment
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.sources import TableSource
 from exp_platform.errors import DataError
-from exp_platform.stages import ingest, publish, quality
+from exp_platform.stages import ingest, publish, quality, rounds
 from exp_platform.stages.quality import read_checks
 from exp_platform.stages.run import Run
 from exp_platform.tables.catalog import open_catalog, table
@@ -85,7 +85,7 @@ def test_the_form_of_delivery_does_not_matter(
     runs["buckets"] = frozen(place, parquet, "buckets")
     for name, run in runs.items():
         if name == "buckets":
-            monkeypatch.setattr(ingest, "BUCKET_USERS", 30)
+            monkeypatch.setattr(rounds, "BUCKET_USERS", 30)
         result = ingest.run(run)
         assert (result.rows_in, result.rows_out) == (4 * USERS, 4 * USERS)
     found = {name: staged(run) for name, run in runs.items()}

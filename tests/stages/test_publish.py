@@ -53,7 +53,7 @@ def test_both_tables_are_replaced_and_registered_with_everything_that_identifies
         "published": {"exposures": 3, "outcomes": 2},
         "buckets": 1,
         "thresholds": [],
-        "rows": {"rows_in": {"exposures": 3, "outcomes": 2}, "left_out": {}},
+        "rows": {"rows_in": {"exposures": 3, "outcomes": 2}, "left_out": {}, "in_series": {}},
     }
     assert manifest.snapshots.items() >= left["snapshots"].items()
     assert (manifest.rows_in, manifest.rows_out) == (5, 5)

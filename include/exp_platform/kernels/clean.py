@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from exp_platform.aggregates import LeftOut
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.kinds import VALUED
-from exp_platform.config.sources import UnitsSource
+from exp_platform.config.sources import EventsSource, UnitsSource
 from exp_platform.kernels.canonical_text import text
 from exp_platform.kernels.conform import instants, number, string_map
 from exp_platform.kernels.dates import with_dates
-from exp_platform.kernels.local_days import DAY
+from exp_platform.kernels.facts import ROW
+from exp_platform.kernels.local_days import DAY, instant
 from exp_platform.kernels.measure import measure, sizes
 from exp_platform.kernels.measured import Counts, Measured
 from exp_platform.kernels.nobody import without_null_words, without_placeholders
@@ -33,7 +34,7 @@ Kind = Literal["text", "time", "number"]
 
 ATTRIBUTE, OUTCOME, COVARIATE = "attribute.", "outcome.", "covariate."
 
-IDS = ("user_id", "event_id")
+IDS = ("user_id", "other_id", "event_id")
 
 _REQUIRED = ("user_id", "variant_id", "exposed_at", "event", "occurred_at")
 _UNREADABLE = "(unreadable)"  # whether a required column held a value that could not be read
@@ -116,7 +117,8 @@ def _readable(outcomes: pa.Table, exposed: Any, experiment: Experiment, tally: _
 def _events(
     raw: Mapping[str, Sequence[pa.Table]], experiment: Experiment, tally: _Tally
 ) -> tuple[pa.Table, pa.Table]:
-    by = getattr(experiment.source, "dedupe", "event_id")  # synthetic rows have event ids
+    source = experiment.source
+    by = source.dedupe if isinstance(source, EventsSource) else "event_id"  # synthetic rows have event ids
     needs = {
         "exposures": ("user_id", "variant_id", "exposed_at"),
         "outcomes": ("user_id", "event", "occurred_at"),
@@ -125,10 +127,39 @@ def _events(
     tables = _of_somebody(found, tally)
     for name, required in needs.items():
         table = tables[name]
-        _count_missing_values(name, table, experiment, tally)
+        of_facts = name == "outcomes" and isinstance(source, EventsSource) and bool(source.facts)
+        if not of_facts:  # whose values were counted while they were read
+            _count_missing_values(name, table, experiment, tally)
         table = _complete(name, table, required, tally)
-        tables[name] = _deduplicated(name, table, _key(table, by), tally)
+        if name == "exposures" and isinstance(source, EventsSource):
+            table = _in_reach(_with_variants(table, source.variants), experiment, tally)
+        tables[name] = _deduplicated(
+            name, table, _series_key(table, by) if of_facts else _key(table, by), tally
+        )
     return _exposures(tables["exposures"]), _outcomes(tables["outcomes"])
+
+
+def _with_variants(table: pa.Table, variants: Mapping[str, str]) -> pa.Table:
+    """The same rows with variants' ids for the values that stand for them; other values stay."""
+    if not variants:
+        return table
+    variant = table["variant_id"].combine_chunks()
+    known = pc.index_in(variant, value_set=pa.array(list(variants), pa.string()))
+    mapped = pc.coalesce(pa.array(list(variants.values()), pa.string()).take(known), variant)
+    return table.set_column(table.column_names.index("variant_id"), "variant_id", pa.chunked_array([mapped]))
+
+
+def _in_reach(table: pa.Table, experiment: Experiment, tally: _Tally) -> pa.Table:
+    """Of a log of many experiments the rows that readers may not skip: what lies outside may have been skipped or not."""
+    source = experiment.source
+    if not isinstance(source, EventsSource) or source.key is None:
+        return table
+    at = table["exposed_at"].cast(pa.int64())
+    early = pc.less(at, horizon(experiment))
+    late = pc.greater_equal(at, instant(experiment.window.cutoff(experiment.last_as_of)))
+    tally.leave_out("exposures", LeftOut.BEFORE_WINDOW, pc.sum(early).as_py() or 0)
+    tally.leave_out("exposures", LeftOut.AFTER_WINDOW, pc.sum(late).as_py() or 0)
+    return table.filter(pc.invert(pc.or_(early, late)))
 
 
 def _units(table: pa.Table, experiment: Experiment, tally: _Tally) -> tuple[pa.Table, pa.Table]:
@@ -137,11 +168,9 @@ def _units(table: pa.Table, experiment: Experiment, tally: _Tally) -> tuple[pa.T
     if "exposed_at" not in table.column_names:
         start = pa.scalar(experiment.window.starts_at(), pa.timestamp("us", "UTC"))
         table = table.append_column("exposed_at", pa.chunked_array([pa.repeat(start, len(table))]))
-    variant = table["variant_id"].combine_chunks()
-    known = pc.index_in(variant, value_set=pa.array(list(source.variants), pa.string()))
-    mapped = pc.coalesce(pa.array(list(source.variants.values()), pa.string()).take(known), variant)
-    table = table.set_column(table.column_names.index("variant_id"), "variant_id", pa.chunked_array([mapped]))
-    table = _complete("units", table, ("user_id", "variant_id", "exposed_at"), tally)
+    table = _complete(
+        "units", _with_variants(table, source.variants), ("user_id", "variant_id", "exposed_at"), tally
+    )
     table = _deduplicated("units", table, table["user_id"], tally)
     before = pc.subtract(table["exposed_at"], pa.scalar(DAY, pa.duration("us")))
     parts = [
@@ -200,7 +229,7 @@ def _conform(name: str, table: pa.Table, experiment: Experiment, tally: _Tally) 
             columns[column], words = without_null_words(text(found, ids=ids), ids=ids)
             _count_words(key, words, tally)
             continue
-        conformed = instants(found, experiment.window.timezone) if kind == "time" else number(found)
+        conformed = instants(found, _zone(name, experiment)) if kind == "time" else number(found)
         columns[column] = conformed.values
         if conformed.malformed:
             tally.malformed[key] = tally.malformed.get(key, 0) + conformed.malformed
@@ -208,6 +237,13 @@ def _conform(name: str, table: pa.Table, experiment: Experiment, tally: _Tally) 
             if column in _REQUIRED:
                 unreadable |= _bools(conformed.bad)
     return pa.table({**columns, _UNREADABLE: pa.chunked_array([unreadable])})
+
+
+def _zone(name: str, experiment: Experiment) -> str:
+    """The zone of a table's times that say none."""
+    source = experiment.source
+    table = source.table if isinstance(source, UnitsSource) else getattr(source, name, None)
+    return (table.timezone if table else None) or experiment.window.timezone
 
 
 def _of_somebody(tables: dict[str, pa.Table], tally: _Tally) -> dict[str, pa.Table]:
@@ -276,6 +312,14 @@ def _key(table: pa.Table, by: str) -> Any | None:
         columns = [_plain_text(table[column]) for column in table.column_names]
         return pc.binary_join_element_wise(*columns, "\x1f", null_handling="replace", null_replacement="\x00")
     return None
+
+
+def _series_key(table: pa.Table, by: str) -> Any | None:
+    """The same of rows that facts gave: a row of a fact counts once in each series, and may be in several."""
+    column = {"event_id": "event_id", "whole_row": ROW}.get(by)
+    if column is None or column not in table.column_names:
+        return None
+    return pc.binary_join_element_wise(table["event"], table[column], "\x1f")
 
 
 def _plain_text(column: Any) -> Any:

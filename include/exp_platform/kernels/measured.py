@@ -19,7 +19,7 @@ OTHERS = "(others)"
 
 @dataclass(frozen=True)
 class Measured:
-    """Counts of rows unless said otherwise. A table is exposures, outcomes or units; a column is `table.column`.
+    """Counts of rows unless said otherwise. A table is exposures, outcomes, units or a fact; a column is `table.column`.
 
     Dates are local dates in ISO format. Users are those assigned by their first exposure inside the window.
     """
@@ -34,7 +34,11 @@ class Measured:
     duplicates: Counts = field(default_factory=dict)  # table -> dropped
     future: Counts = field(default_factory=dict)  # table -> later than a day after the run began
     left_out: dict[str, Counts] = field(default_factory=dict)  # table -> why a row was not staged -> rows
+    in_series: Counts = field(default_factory=dict)  # fact -> rows that became outcomes, one for each series
     outside: Counts = field(default_factory=dict)  # before, after -> exposures outside the window
+    identities: Counts = field(
+        default_factory=dict
+    )  # of the identity map: ids, several (users), incomplete (rows)
     # exposures, `outcomes.<event>` -> rows, and those at local midnight, UTC's midnight, any whole hour
     grain: dict[str, Counts] = field(default_factory=dict)
     # Of the staged exposures and outcomes: different users, sum of squares of users' rows, users of most rows

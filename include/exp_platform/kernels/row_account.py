@@ -74,15 +74,23 @@ def together(parts: Iterable[RowAccount]) -> RowAccount:
 
 
 def complete(
-    staged: Mapping[str, RowAccount], read: Mapping[str, int], left_out: Mapping[str, Mapping[str, int]]
+    staged: Mapping[str, RowAccount],
+    read: Mapping[str, int],
+    left_out: Mapping[str, Mapping[str, int]],
+    in_series: Mapping[str, int] | None = None,
 ) -> dict[str, RowAccount]:
     """The accounts of the tables as they were read: by table the rows, and why some were not staged, are ingest's.
 
-    Staged exposures come from the table exposures, or units. Whether an account adds up its caller must judge.
+    Staged exposures come from the table exposures, or units. A fact's rows count where they are `in_series`, and what they
+    became is told of as outcomes. Whether an account adds up its caller must judge.
     """
     told: dict[str, RowAccount] = {}
-    for table in (t for t in ("exposures", "units", "outcomes") if t in read):
-        part = staged[table if table in staged else STAGED]
+    facts = sorted(read.keys() - {"exposures", "units", "outcomes"})
+    for table in (t for t in ("exposures", "units", *facts, "outcomes") if t in read):
+        if table in facts:
+            part = account({Counted.SERIES: (in_series or {}).get(table, 0)})
+        else:
+            part = staged[table if table in staged else STAGED]
         dropped = RowAccount(0, {}, dict(left_out.get(table, {})))
         told[table] = replace(together([part, dropped]), read=read[table])
     return told | {name: rows for name, rows in staged.items() if name.startswith(USERS)}

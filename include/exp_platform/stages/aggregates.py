@@ -163,7 +163,7 @@ def run(run: Run) -> StageResult:
 
 def _accounted(day: Aggregates, read: dict[str, Any]) -> Aggregates:
     """The accounts of staged rows become those of the rows that ingest read. Raises DataError where rows are missing."""
-    rows = complete(day.rows, read["rows_in"], read["left_out"])
+    rows = complete(day.rows, read["rows_in"], read["left_out"], read.get("in_series", {}))
     for table, account in rows.items():
         if not account.adds_up():
             raise DataError(

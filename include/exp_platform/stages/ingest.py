@@ -6,7 +6,6 @@ Nothing is committed here: the files become readable when `publish` commits thei
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -15,27 +14,25 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from exp_platform.aggregates import Threshold
-from exp_platform.config.environment import Environment, load_environment
+from exp_platform.config.environment import load_environment
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.locations import without_values
 from exp_platform.config.metrics import Behaviour
 from exp_platform.json_file import write_json
 from exp_platform.kernels.behaviour import frozen, thresholds_of
 from exp_platform.kernels.measured import Measured
-from exp_platform.kernels.privacy import Privacy
 from exp_platform.kernels.quantiles import Distribution
 from exp_platform.results.reader import Results
 from exp_platform.stages.pieces import IcebergPiece
 from exp_platform.stages.privacy import privacy_of
 from exp_platform.stages.quality import failures_of, refuse
 from exp_platform.stages.reading import Problem
+from exp_platform.stages.rounds import has_two_rounds, in_one_round, in_two_rounds
 from exp_platform.stages.run import Run, StageResult
-from exp_platform.stages.shards import Staged, clean_and_write, read_and_split
-from exp_platform.stages.sources import Plan, plan_reading
+from exp_platform.stages.shards import Staged, clean_and_write
+from exp_platform.stages.sources import plan_reading
 from exp_platform.tables.files import task_writer
 
-BUCKET_USERS = 300_000  # a bucket must fit a core's memory
-BUCKET_OUTCOMES = 5_000_000
 TABLES = ("exposures", "outcomes")
 
 
@@ -48,14 +45,25 @@ def run(run: Run) -> StageResult:
     now = datetime.now(UTC)
     plan = plan_reading(run.experiment, environment)
     _refuse(run, plan.problems)
-    buckets = bucket_count(plan)
     registered = Results(environment).registered(run.experiment.id)
     privacy = privacy_of(run.experiment, environment, registered)
     before = [Threshold.from_json(t) for t in json.loads((registered or {}).get("thresholds") or "[]")]
     known = thresholds_of(run.experiment, before)
     unfrozen = [b for b in run.experiment.behaviours if b.segment not in known]
-    done = _carry_out(run, environment, plan, buckets, now, unfrozen, privacy)
-    _refuse(run, [Problem("source", problem) for part in done for problem in part.problems], done)
+    writers = {name: task_writer(environment, name, run.experiment.id, run.run_id) for name in TABLES}
+    cleaned = partial(
+        clean_and_write,
+        experiment=run.experiment,
+        now=now,
+        writers=writers,
+        as_of=run.as_of_date,
+        unfrozen=unfrozen,
+        privacy=privacy,
+    )
+    rounds = in_two_rounds if has_two_rounds(run.experiment) else in_one_round
+    buckets, problems, done = rounds(run.experiment, environment, plan, cleaned, privacy)
+    problems = [*problems, *(Problem("source", problem) for part in done for problem in part.problems)]
+    _refuse(run, problems, done)
     measured = Measured.merge_all(part.measured for part in done)
     staged = {name: [part.files[name] for part in done if name in part.files] for name in TABLES}
     write_json(
@@ -76,16 +84,12 @@ def run(run: Run) -> StageResult:
         },
     )
     return StageResult(
-        rows_in=sum(measured.rows_in.values()),
+        rows_in=sum(
+            n for table, n in measured.rows_in.items() if table != "outcomes" or not measured.in_series
+        ),
         rows_out=sum(measured.rows_out.values()),
         details={"buckets": buckets, "files": {name: len(paths) for name, paths in staged.items()}},
     )
-
-
-def bucket_count(plan: Plan) -> int:
-    """Into how many buckets the users are split: from the data alone, never from cores or memory found."""
-    users, outcomes = plan.rows("exposures", "units"), plan.rows("outcomes")
-    return max(1, math.ceil(users / BUCKET_USERS), math.ceil(outcomes / BUCKET_OUTCOMES))
 
 
 def published_rows(experiment: Experiment, registered: Mapping[str, Any] | None) -> int | None:
@@ -94,6 +98,8 @@ def published_rows(experiment: Experiment, registered: Mapping[str, Any] | None)
         return None
     source = TypeAdapter(Experiment).dump_python(experiment, mode="json")["source"]
     stored = json.loads(registered["spec"])["source"]
+    for said in (source, stored):  # which follow from metrics, and have no exposures
+        said.pop("facts", None), said.pop("series", None)
     # What an older version did not know of was not said of any source.
     if _said(stored) != _said(source):
         return None
@@ -117,47 +123,6 @@ def _frozen(run: Run, done: Sequence[Staged], unfrozen: Sequence[Behaviour]) -> 
     }
     found = [frozen(pooled[b.segment], run.experiment, b, run.as_of_date, run.run_id) for b in unfrozen]
     return [threshold for threshold in found if threshold is not None]
-
-
-def _carry_out(
-    run: Run,
-    environment: Environment,
-    plan: Plan,
-    buckets: int,
-    now: datetime,
-    unfrozen: Sequence[Behaviour],
-    privacy: Privacy,
-) -> list[Staged]:
-    """Two rounds of tasks: pieces are read and split by user, then each bucket is cleaned and written."""
-    if not plan.pieces:
-        return []
-    experiment = run.experiment
-    writers = {name: task_writer(environment, name, experiment.id, run.run_id) for name in TABLES}
-    cleaned = partial(
-        clean_and_write,
-        experiment=experiment,
-        now=now,
-        writers=writers,
-        as_of=run.as_of_date,
-        unfrozen=unfrozen,
-        privacy=privacy,
-    )
-    show_ids = privacy.shows_lines
-    numbered = list(enumerate(plan.pieces))
-    if buckets == 1 and environment.spark.local:  # one core's work: a session would take longer to start
-        return list(cleaned(read_and_split(numbered, buckets, show_ids)))
-    from exp_platform.spark.session import workers
-
-    context = workers(f"ingest {experiment.id}", environment)
-    tasks = min(len(plan.pieces), 4 * context.defaultParallelism)
-    # Large and small tables alike
-    spread = [piece for task in range(tasks) for piece in numbered[task::tasks]]
-    shards = context.parallelize(spread, tasks).mapPartitions(
-        lambda pieces: read_and_split(pieces, buckets, show_ids)
-    )
-    by_bucket = shards.partitionBy(buckets, int)
-    staged: list[Staged] = by_bucket.mapPartitions(cleaned).collect()
-    return staged
 
 
 def _refuse(run: Run, problems: Sequence[Problem], done: Sequence[Staged] = ()) -> None:

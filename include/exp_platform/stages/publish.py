@@ -42,7 +42,7 @@ def run(run: Run) -> StageResult:
         "published": rows,
         "buckets": ingested["buckets"],
         "thresholds": ingested["thresholds"],
-        "rows": {key: ingested["measured"][key] for key in ("rows_in", "left_out")},
+        "rows": {key: ingested["measured"].get(key, {}) for key in ("rows_in", "left_out", "in_series")},
     }
     write_json(run.path / "publish.json", published)
     return StageResult(

@@ -1,4 +1,4 @@
-"""The two kinds of Spark task of ingest: read a piece and split it by user, then clean a bucket and write its files.
+"""The two kinds of Spark task of ingest: read pieces and deal their rows out by user, then clean a bucket and write its files.
 
 Between them rows travel as Arrow in bytes, never as Python rows. Only what a finished task returns counts.
 """
@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,17 +16,15 @@ import pyarrow as pa
 from exp_platform.aggregates import LeftOut
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.metrics import Behaviour
-from exp_platform.diagnosis import diagnosis
-from exp_platform.errors import DataError, ExpPlatformError
+from exp_platform.errors import DataError
 from exp_platform.kernels.behaviour import distributions
-from exp_platform.kernels.canonical_text import InexactIdError, require_utf8, text
-from exp_platform.kernels.clean import IDS, clean_bucket, kind_of
+from exp_platform.kernels.clean import clean_bucket
 from exp_platform.kernels.measured import Measured
+from exp_platform.kernels.members import Identities, hashes
 from exp_platform.kernels.privacy import Privacy, with_pseudonyms, without_forgotten
 from exp_platform.kernels.quantiles import Distribution
-from exp_platform.kernels.sql import query
-from exp_platform.stages.pieces import IcebergPiece, Part, Piece
-from exp_platform.stages.unreadable import unreadable, unreadable_table
+from exp_platform.stages.batches import AS_FOUND, Batch, Intake, UnreadablePieceError, batches
+from exp_platform.stages.pieces import Piece
 from exp_platform.tables.files import Writer
 
 _COMPRESSION = pa.ipc.IpcWriteOptions(compression="lz4")
@@ -35,7 +32,7 @@ _COMPRESSION = pa.ipc.IpcWriteOptions(compression="lz4")
 
 @dataclass(frozen=True)
 class Shard:
-    """Rows of one bucket from one batch of one piece, or why that piece could not be read."""
+    """Rows of one batch of one piece, all or those of one bucket, or why that piece could not be read."""
 
     piece: int
     batch: int
@@ -44,6 +41,13 @@ class Shard:
     bad_rows: int = 0
     bad_example: str | None = None
     problem: str | None = None
+    measured: Measured | None = None  # of rows that are left out already
+    count: int = 0  # rows
+
+    @property
+    def arrow(self) -> pa.Table:
+        """Its rows."""
+        return pa.ipc.open_stream(self.rows).read_all()
 
 
 @dataclass(frozen=True)
@@ -63,31 +67,39 @@ def read_and_split(
 
     Without `show_ids` no problem quotes an id.
     """
+    for found in _read(pieces, Intake(show_ids=show_ids)):
+        yield from _dealt(found, buckets, None) if isinstance(found, Batch) else [(0, found)]
+
+
+def read(pieces: Iterable[tuple[int, Piece]], intake: Intake = AS_FOUND) -> Iterator[Shard]:
+    """Read pieces, each batch into a shard of all its rows that count; a piece that is not readable becomes a problem."""
+    for found in _read(pieces, intake):
+        yield _shard(found, found.rows) if isinstance(found, Batch) else found
+
+
+def split(
+    shards: Iterable[Shard], buckets: int, identities: Identities | None = None
+) -> Iterator[tuple[int, Shard]]:
+    """Deal the rows of whole shards out to buckets; ids of another space are replaced by those of their users."""
+    for shard in shards:
+        if shard.problem:
+            yield 0, shard
+            continue
+        told = shard.measured or Measured()
+        batch = Batch(
+            shard.piece, shard.batch, shard.table, shard.arrow, shard.bad_rows, shard.bad_example, told
+        )
+        yield from _dealt(batch, buckets, identities)
+
+
+def _read(pieces: Iterable[tuple[int, Piece]], intake: Intake) -> Iterator[Batch | Shard]:
     for number, piece in pieces:
-        first_row = piece.first_row
         try:
-            for batch, part in enumerate(_parts(piece)):
-                table = _with_texts(part.rows, piece, first_row, show_ids)
-                first_row += len(table)
-                yield from _split(table, buckets, number, batch, piece.table, part)
+            yield from batches(number, piece, intake)
         except DataError as error:
-            yield 0, Shard(number, 0, piece.table, problem=f"{piece.place}: {error}")
-        except _UnreadableError as error:
-            yield 0, Shard(number, 0, piece.table, problem=str(error))
-
-
-class _UnreadableError(Exception):
-    """A piece cannot be read, in words for people."""
-
-
-def _parts(piece: Piece) -> Iterator[Part]:
-    try:
-        yield from piece.parts()
-    except Exception as error:  # whatever pyarrow or PyIceberg raise for a file that they cannot read
-        if diagnosis(error) or isinstance(error, ExpPlatformError):
-            raise  # the store is at fault, not the file: the next try may find it well
-        told = unreadable_table if isinstance(piece, IcebergPiece) else unreadable
-        raise _UnreadableError(told(piece.place, error)) from error
+            yield Shard(number, 0, piece.table, problem=f"{piece.place}: {error}")
+        except UnreadablePieceError as error:
+            yield Shard(number, 0, piece.table, problem=str(error))
 
 
 def clean_and_write(
@@ -115,10 +127,12 @@ def clean_and_write(
     raw: dict[str, list[pa.Table]] = defaultdict(list)
     bad: dict[str, int] = defaultdict(int)
     lines: dict[str, list[str]] = defaultdict(list)
+    before = []
     for _, shard in sorted(dealt, key=lambda item: (item[1].piece, item[1].batch)):
-        raw[shard.table].append(pa.ipc.open_stream(shard.rows).read_all())
+        raw[shard.table].append(shard.arrow)
         bad[shard.table] += shard.bad_rows
         lines[_whole_row(shard.table)] += [shard.bad_example] if shard.bad_example else []
+        before += [shard.measured] if shard.measured else []
     del dealt
     raw, forgotten = without_forgotten(raw, privacy)
     cleaned = clean_bucket(raw, experiment, now)
@@ -138,7 +152,8 @@ def clean_and_write(
         )
     )
     found = distributions(cleaned.exposures, cleaned.outcomes, experiment, as_of, unfrozen)
-    yield Staged(files, cleaned.measured.merge(whole), distributions=found)
+    measured = Measured.merge_all([*before, cleaned.measured, whole])
+    yield Staged(files, measured, distributions=found)
 
 
 def _whole_row(table: str) -> str:
@@ -146,51 +161,25 @@ def _whole_row(table: str) -> str:
     return f"{table}.(whole row)"
 
 
-def _with_texts(rows: pa.Table, piece: Piece, first_row: int, show_ids: bool) -> pa.Table:
-    """Ids, variants, events and attributes as text, users' ids among them; without any the row's number from 1.
-
-    The bucket is made of the user's text, so it must be the same in all files: `clean_bucket` finds nothing to change.
-    """
-    names = dict(piece.columns)
-    for position, column in enumerate(rows.column_names):
-        try:
-            require_utf8(rows[column])
-            if kind_of(column) == "text":
-                rows = rows.set_column(position, column, text(rows[column], ids=column in IDS))
-        except DataError as error:
-            said = error.without_id if isinstance(error, InexactIdError) and not show_ids else error
-            raise DataError(f"column {names[column]} (for {column}) {said}") from error
-    if "user_id" in rows.column_names:
-        return rows
-    numbers = np.arange(first_row + 1, first_row + len(rows) + 1)
-    return rows.append_column("user_id", pa.array(numbers).cast(pa.string()))
-
-
-def _split(
-    table: pa.Table, buckets: int, piece: int, batch: int, name: str, part: Part
-) -> Iterator[tuple[int, Shard]]:
+def _dealt(batch: Batch, buckets: int, identities: Identities | None) -> Iterator[tuple[int, Shard]]:
+    if identities is not None:
+        batch = batch.owned(identities)
     if buckets == 1:
-        yield 0, Shard(piece, batch, name, _bytes(table), part.bad_rows, part.bad_example)
+        yield 0, _shard(batch, batch.rows)
         return
-    bucket = _bucket_of(table["user_id"], buckets)
+    bucket = hashes(batch.rows["user_id"]) % np.uint64(buckets)
     order = np.argsort(bucket, kind="stable")
-    dealt = table.take(pa.array(order))
-    ends = np.cumsum(np.bincount(bucket, minlength=buckets))
+    dealt = batch.rows.take(pa.array(order))
+    ends = np.cumsum(np.bincount(bucket.astype(np.int64), minlength=buckets))
     for number, (start, end) in enumerate(zip([0, *ends], ends, strict=False)):
         if end > start or number == 0:
             rows = dealt.slice(start, end - start)
-            bad = (part.bad_rows, part.bad_example) if number == 0 else (0, None)
-            yield number, Shard(piece, batch, name, _bytes(rows), *bad)
+            yield number, _shard(batch if number == 0 else batch.without_counts(), rows)
 
 
-def _bucket_of(user_ids: Any, buckets: int) -> Any:
-    """The buckets of users, by a hash that a run computes nowhere else; rows without a user go to the first."""
-    sql = f"SELECT coalesce(hash(id) % {buckets}, 0)::USMALLINT AS bucket FROM found"
-    return query(sql, pa.table({"id": user_ids}))["bucket"].to_numpy()
-
-
-def _bytes(table: pa.Table) -> bytes:
+def _shard(batch: Batch, rows: pa.Table) -> Shard:
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema, options=_COMPRESSION) as stream:
-        stream.write_table(table)
-    return bytes(sink.getvalue())
+    with pa.ipc.new_stream(sink, rows.schema, options=_COMPRESSION) as stream:
+        stream.write_table(rows)
+    told = batch.bad_rows, batch.bad_example, None, batch.measured
+    return Shard(batch.piece, batch.number, batch.becomes, bytes(sink.getvalue()), *told, len(rows))

@@ -98,7 +98,7 @@ def plan_reading(experiment: Experiment, environment: Environment) -> Plan:
     pieces: list[Piece] = []
     problems: list[Problem] = []
     for reading in readings(experiment, environment):
-        for item in _planned(reading, environment):
+        for item in pieces_of(reading, environment):
             if isinstance(item, Problem):
                 problems.append(item)
             else:
@@ -106,7 +106,8 @@ def plan_reading(experiment: Experiment, environment: Environment) -> Plan:
     return Plan(tuple(pieces), tuple(problems))
 
 
-def _planned(reading: Reading, environment: Environment) -> Iterator[Piece | Problem]:
+def pieces_of(reading: Reading, environment: Environment) -> Iterator[Piece | Problem]:
+    """The pieces of one input table, or what is wrong with it."""
     if reading.source.format == "iceberg":
         return plan_iceberg(reading, environment)
     return plan_files(reading, environment)

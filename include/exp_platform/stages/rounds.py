@@ -1,0 +1,238 @@
+"""The rounds of ingest's tasks, in Spark or, where the data are few, in the driver: read, deal out by user, clean.
+
+A source with facts is read in two rounds: first whose rows count, then of everything else the rows of those users alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
+from typing import Any, TypeVar
+
+import pyarrow as pa
+
+from exp_platform.config.environment import Environment
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.sources import EventsSource
+from exp_platform.kernels.measured import Measured
+from exp_platform.kernels.members import Hashes, Identities, Members, hashes
+from exp_platform.kernels.nobody import without_null_words
+from exp_platform.kernels.privacy import Privacy, without_forgotten
+from exp_platform.stages.batches import OTHER_ID, Intake
+from exp_platform.stages.keys import no_such_key
+from exp_platform.stages.pieces import Piece
+from exp_platform.stages.reading import Problem
+from exp_platform.stages.shards import Shard, Staged, read, read_and_split, split
+from exp_platform.stages.sources import Plan
+
+BUCKET_USERS = 300_000  # a bucket must fit a core's memory
+BUCKET_OUTCOMES = 5_000_000
+
+R = TypeVar("R")
+
+Cleaning = Callable[[Iterable[tuple[int, Shard]]], Iterator[Staged]]
+Ingested = tuple[
+    int, list[Problem], list[Staged]
+]  # number of buckets, what keeps all from being read, results
+Numbered = Sequence[tuple[int, Piece]]
+
+
+def bucket_count(exposures: int, outcomes: int) -> int:
+    """Into how many buckets the users are split: from the rows that count alone, never from cores or memory found."""
+    return max(1, math.ceil(exposures / BUCKET_USERS), math.ceil(outcomes / BUCKET_OUTCOMES))
+
+
+def has_two_rounds(experiment: Experiment) -> bool:
+    """Whether a source also has rows of others, or ids of another space."""
+    source = experiment.source
+    if not isinstance(source, EventsSource):
+        return False
+    return bool(source.facts) or source.key is not None or source.identities is not None
+
+
+def in_one_round(
+    experiment: Experiment, environment: Environment, plan: Plan, cleaned: Cleaning, privacy: Privacy
+) -> Ingested:
+    """Pieces are read and split by user, then each bucket is cleaned and written."""
+    buckets = bucket_count(plan.rows("exposures", "units"), plan.rows("outcomes"))
+    numbered, show_ids = list(enumerate(plan.pieces)), privacy.shows_lines
+    if not numbered:
+        return buckets, [], []
+    if buckets == 1 and environment.spark.local:  # one core's work: a session would take longer to start
+        return buckets, [], list(cleaned(read_and_split(numbered, buckets, show_ids)))
+    shards = _spread(_context(experiment, environment), numbered).mapPartitions(
+        lambda pieces: read_and_split(pieces, buckets, show_ids)
+    )
+    return buckets, [], shards.partitionBy(buckets, int).mapPartitions(cleaned).collect()
+
+
+def in_two_rounds(
+    experiment: Experiment, environment: Environment, plan: Plan, cleaned: Cleaning, privacy: Privacy
+) -> Ingested:
+    """Exposures are read, and whose ids are; then all else, of which other people's rows of facts reach no bucket."""
+    numbered = list(enumerate(plan.pieces))
+    others = [one for one in numbered if one[1].table not in ("exposures", "identities")]
+    few = bucket_count(plan.rows("exposures", "identities"), sum(piece.rows for _, piece in others)) == 1
+    tasks: _InDriver | _InSpark = (
+        _InDriver() if few and environment.spark.local else _InSpark(_context(experiment, environment))
+    )
+    intake = Intake(experiment, show_ids=privacy.shows_lines)
+    exposures = tasks.read([one for one in numbered if one[1].table == "exposures"], intake)
+    hashed = getattr(experiment.source, "identities", None) is None
+    found = tasks.each(exposures, partial(_ids, privacy=privacy, hashed=hashed))
+    pairs = tasks.each(tasks.read([one for one in numbered if one[1].table == "identities"], intake), _pairs)
+    problems = [
+        *_problems([*found, *pairs]),
+        *no_such_key(experiment, environment, sum(one.rows for one in found)),
+    ]
+    if problems:
+        return 1, problems, []
+    members, identities, told = _members(found, pairs, privacy)
+    rest = tasks.read(others, replace(intake, members=members, identities=identities))
+    counted = tasks.each(rest, lambda shard: shard.count)
+    buckets = bucket_count(sum(one.rows for one in found), sum(counted))
+    return buckets, [], [told, *tasks.finished([exposures, rest], buckets, identities, cleaned)]
+
+
+class _InDriver:
+    """Tasks that are few are done one after another, where a session would take longer to start."""
+
+    def read(self, pieces: Numbered, intake: Intake) -> list[Shard]:
+        """The shards of pieces."""
+        return list(read(pieces, intake))
+
+    def each(self, shards: list[Shard], work: Callable[[Shard], R]) -> list[R]:
+        """What `work` gives of each shard."""
+        return [work(shard) for shard in shards]
+
+    def finished(
+        self, parts: Sequence[list[Shard]], buckets: int, identities: Identities | None, cleaned: Cleaning
+    ) -> list[Staged]:
+        """The shards' rows dealt out to buckets and cleaned."""
+        dealt: dict[int, list[tuple[int, Shard]]] = defaultdict(list)
+        for number, shard in split(chain(*parts), buckets, identities):
+            dealt[number].append((number, shard))
+        return [staged for number in sorted(dealt) for staged in cleaned(dealt[number])]
+
+
+class _InSpark:
+    """The same by Spark's workers: shards stay on their disks until they are dealt out, and are made anew where one is lost."""
+
+    def __init__(self, context: Any) -> None:
+        self._context = context
+
+    def read(self, pieces: Numbered, intake: Intake) -> Any:
+        """The shards of pieces."""
+        from pyspark import StorageLevel
+
+        if not pieces:
+            return self._context.emptyRDD()
+        shards = _spread(self._context, pieces).mapPartitions(partial(read, intake=intake))
+        return shards.persist(StorageLevel.DISK_ONLY)
+
+    def each(self, shards: Any, work: Callable[[Shard], R]) -> list[R]:
+        """What `work` gives of each shard."""
+        found: list[R] = shards.map(work).collect()
+        return found
+
+    def finished(
+        self, parts: Sequence[Any], buckets: int, identities: Identities | None, cleaned: Cleaning
+    ) -> list[Staged]:
+        """The shards' rows dealt out to buckets and cleaned."""
+        whole = self._context.union(list(parts))
+        dealt = whole.mapPartitions(partial(split, buckets=buckets, identities=identities))
+        staged: list[Staged] = dealt.partitionBy(buckets, int).mapPartitions(cleaned).collect()
+        for part in parts:
+            part.unpersist()
+        return staged
+
+
+def _context(experiment: Experiment, environment: Environment) -> Any:
+    from exp_platform.spark.session import workers
+
+    return workers(f"ingest {experiment.id}", environment)
+
+
+def _spread(context: Any, pieces: Numbered) -> Any:
+    """Pieces dealt out to tasks, large and small tables alike."""
+    tasks = min(len(pieces), 4 * context.defaultParallelism)
+    return context.parallelize([piece for task in range(tasks) for piece in pieces[task::tasks]], tasks)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What one shard of exposures or identities says of members."""
+
+    problem: str | None
+    rows: int
+    hashes: Hashes | None = None  # of user ids, where no id is of another space
+    ids: pa.Table | None = None  # else the different ids, or pairs of ids
+    incomplete: int = 0  # pairs without one of both
+
+
+def _ids(shard: Shard, privacy: Privacy, hashed: bool) -> _Found:
+    """Who was exposed; forgotten users are nobody."""
+    if shard.problem:
+        return _Found(f"{shard.table}: {shard.problem}", 0)
+    rows = shard.arrow
+    name = OTHER_ID if OTHER_ID in rows.column_names else "user_id"
+    ids = pa.table({name: without_null_words(rows[name], ids=True)[0].unique().drop_null()})
+    if not hashed:
+        return _Found(None, shard.count, ids=ids)
+    return _Found(None, shard.count, hashes(_remembered(ids, privacy)["user_id"]))
+
+
+def _pairs(shard: Shard) -> _Found:
+    """Whose which ids are."""
+    if shard.problem:
+        return _Found(f"{shard.table}: {shard.problem}", 0)
+    names = (OTHER_ID, "user_id")
+    pairs = pa.table({name: without_null_words(shard.arrow[name], ids=True)[0] for name in names})
+    whole = pairs.drop_null()
+    missing = len(pairs) - len(whole) + shard.bad_rows
+    return _Found(None, len(pairs), ids=whole.group_by(list(names)).aggregate([]), incomplete=missing)
+
+
+def _problems(found: Iterable[_Found]) -> list[Problem]:
+    return [Problem("source", one.problem) for one in found if one.problem]
+
+
+def _remembered(ids: pa.Table, privacy: Privacy) -> pa.Table:
+    kept, _ = without_forgotten({"exposures": [ids]}, privacy)
+    return kept["exposures"][0]
+
+
+def _members(
+    found: Sequence[_Found], pairs: Sequence[_Found], privacy: Privacy
+) -> tuple[Members, Identities | None, Staged]:
+    """Whose rows count, whose the ids of the other space are, and what the identity map is like."""
+    if not any(one.ids is not None for one in (*found, *pairs)):
+        return Members.of(one.hashes for one in found if one.hashes is not None), None, Staged({})
+    exposed = {
+        name: pa.concat_arrays(
+            [pa.array([], pa.string())]
+            + [
+                c
+                for one in found
+                if one.ids is not None and name in one.ids.column_names
+                for c in one.ids[name].chunks
+            ]
+        )
+        for name in (OTHER_ID, "user_id")
+    }
+    tables = [one.ids for one in pairs if one.ids is not None]
+    empty = pa.table({name: pa.array([], pa.string()) for name in (OTHER_ID, "user_id")})
+    every = pa.concat_tables([empty, *tables]).group_by([OTHER_ID, "user_id"]).aggregate([])
+    identities = Identities.of(every, exposed)
+    users = pa.table({"user_id": pa.chunked_array([identities.users, exposed["user_id"]]).unique()})
+    told = {
+        "ids": len(identities.hashes),
+        "several": identities.of_several,
+        "incomplete": sum(one.incomplete for one in pairs),
+    }
+    members = Members.of([hashes(_remembered(users, privacy)["user_id"])])
+    return members, identities, Staged({}, Measured(identities=told))
