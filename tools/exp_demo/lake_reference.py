@@ -19,50 +19,62 @@ from scipy import stats
 AS_OF = "2026-04-05"  # the last useful day of an experiment that ends on 2026-03-29 and has a week's window
 NEAR = 1e-9  # the relative agreement that is asked for
 
-_ORDERS = "props->>'$.item.category' = '{}'"
+_CATEGORY = "(props->>'$.item.category')"
 _REVENUE, _ITEMS = "(props->>'$.revenue')::double", "(props->>'$.item.quantity')::double"
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A sum over a user's rows of one fact: of `what` where `where` holds; `days` after the first exposure only, if it says so."""
+    """A user's number: `made` of the rows of one fact where `where` holds. `row.what` is a column that `made` may read."""
 
     fact: str
+    made: str = "count(*)"
     what: str = "1"
     where: str = "true"
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric: a measure, or the ratio of two; `any` makes a user's number 0 or 1."""
+    """One metric: a measure, or the ratio of two; of the `days` after first exposure, else until the experiment's end."""
 
     numerator: Measure
     denominator: Measure | None = None
-    any: bool = False
     days: int | None = None
 
 
-CONVERSION = Measure("orders")
-REVENUE, ITEMS = Measure("orders", _REVENUE), Measure("orders", _ITEMS)
+def _sum(what: str, where: str = "true") -> Measure:
+    return Measure("orders", "coalesce(sum(row.what), 0)", what, where)
+
+
+_DAY = "(row.at at time zone 'Europe/Berlin')::date"
+CONVERSION = Measure("orders", "(count(*) > 0)::int")
+REVENUE, ITEMS = _sum(_REVENUE), _sum(_ITEMS)
 ORDER_VALUE = Metric(REVENUE, Measure("orders"))
 METRICS: dict[str, dict[str, Metric]] = {
     "checkout_v2": {
-        "conversion": Metric(CONVERSION, any=True, days=7),
+        "conversion": Metric(CONVERSION, days=7),
         "revenue": Metric(REVENUE),
-        "shoe_revenue": Metric(Measure("orders", _REVENUE, _ORDERS.format("shoes"))),
+        "shoe_revenue": Metric(_sum(_REVENUE, f"{_CATEGORY} = 'shoes'")),
         "large_orders": Metric(Measure("orders", where=f"{_REVENUE} >= 40 and (props->>'$.coupon') is null")),
         "order_value": ORDER_VALUE,
         "orders_per_session": Metric(
             Measure("orders"), Measure("sessions", where="session.device in ('mobile', 'tablet')")
         ),
+        "repeat_buyers": Metric(Measure("orders", "(count(*) >= 2)::int")),
+        "active_days": Metric(Measure("sessions", f"count(distinct {_DAY})")),
     },
     "free_shipping": {
         "revenue": Metric(REVENUE),
-        "conversion": Metric(CONVERSION, any=True),
+        "conversion": Metric(CONVERSION),
         "items": Metric(ITEMS),
         "order_value": ORDER_VALUE,
+        "categories": Metric(Measure("orders", "count(distinct row.what)", _CATEGORY)),
+        "largest_order": Metric(Measure("orders", "coalesce(max(row.what), 0)", _REVENUE)),
         "sessions": Metric(Measure("sessions")),
-        "bag_items": Metric(Measure("orders", _ITEMS, "props->>'$.item.category' like 'bag%'")),
+        "seconds": Metric(
+            Measure("sessions", "coalesce(sum(row.what), 0)", "session.seconds", "session.pages >= 2")
+        ),
+        "bag_items": Metric(_sum(_ITEMS, f"{_CATEGORY} like 'bag%'")),
     },
 }
 CONTROL = {"checkout_v2": "Control", "free_shipping": "false"}
@@ -102,9 +114,8 @@ class Lake:
 
     def _values(self, metric: Metric, control: bool) -> np.ndarray:
         """One row a user of an arm: the number, and the denominator of a ratio."""
-        columns = [self._sums(metric.numerator, metric)]
-        if metric.denominator:
-            columns.append(self._sums(metric.denominator, metric))
+        measures = [measure for measure in (metric.numerator, metric.denominator) if measure]
+        columns = [self._of_users(measure, metric.days) for measure in measures]
         end = f"timestamptz '{AS_OF} 22:00:00+00'"  # midnight in Berlin, in summer
         old_enough = f"first + interval ({metric.days or 0} * 24) hour <= {end}"
         rows = self._database.execute(
@@ -115,19 +126,14 @@ class Lake:
         ).fetchall()
         return np.array(rows, dtype=float)
 
-    def _sums(self, measure: Measure, metric: Metric) -> str:
-        """A user's sum over the fact's rows, each counted once however often it was delivered."""
-        until = (
-            f"rows.at < users.first + interval ({metric.days} * 24) hour"
-            if metric.days
-            else "(rows.at at time zone 'Europe/Berlin')::date <= '2026-03-29'"
-        )
-        total = f"coalesce(sum({'amount' if not metric.any else 'null'}), 0)"
+    def _of_users(self, measure: Measure, days: int | None) -> str:
+        """A user's number over the fact's rows, each counted once however often it was delivered."""
+        until = f"row.at < users.first + interval ({days} * 24) hour" if days else f"{_DAY} <= '2026-03-29'"
         return f"""
-            select {"(count(*) > 0)::int" if metric.any else total} from (
-                select distinct on ({_IDS[measure.fact]}) uid, {_TIMES[measure.fact]} as at, {measure.what} as amount
+            select {measure.made} from (
+                select distinct on ({_IDS[measure.fact]}) uid, {_TIMES[measure.fact]} as at, {measure.what} as what
                 from {measure.fact} where {measure.where}
-            ) as rows where rows.uid = users.uid and rows.at >= users.first and {until}
+            ) as row where row.uid = users.uid and row.at >= users.first and {until}
             """
 
 
