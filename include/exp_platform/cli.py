@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from exp_platform.cli_metrics import commands as metric_commands
 from exp_platform.cli_privacy import commands as privacy_commands
 from exp_platform.cli_schema import commands as schema_commands
 from exp_platform.cli_start import commands as start_commands
@@ -339,6 +340,7 @@ def delete(
         print(terminal(line))
 
 
+app.add_typer(metric_commands)
 app.add_typer(start_commands)
 app.add_typer(privacy_commands)
 app.add_typer(schema_commands)

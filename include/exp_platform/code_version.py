@@ -17,6 +17,7 @@ NEITHER = (
     "cli_state.py",
     "cli_privacy.py",
     "cli_schema.py",
+    "cli_metrics.py",
     "config/json_schema.py",
     "config/key_descriptions.py",
     "orchestration",

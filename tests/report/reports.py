@@ -100,6 +100,7 @@ def _stored(decision: Any, made: Any, skipped: tuple[str, ...]) -> StoredDecisio
         thresholds={},
         pooled={},
         too_large={},
+        definitions={},
         result_rows={},
         rows={},
         config_hash="c" * 64,

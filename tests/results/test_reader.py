@@ -73,6 +73,8 @@ def test_a_stored_decision_is_the_one_that_was_made(environment: Environment) ->
     assert stored.decision == Decision.from_json(made)
     assert (stored.users, stored.crossovers) == ({"control": 400, "t1": 400}, {"control": 1, "t1": 2})
     assert stored.caps == {"orders": (None, 31.0 / 3.0)}
+    assert stored.definitions == {m.id: m.definition for m in run.experiment.metrics}
+    assert Results(environment).definitions() == {"exp_a": {D3: stored.definitions}}
     assert stored.skipped == ()
     assert stored.computed_at.utcoffset() is not None
 
@@ -82,7 +84,7 @@ def test_tables_of_an_older_version_are_read_before_a_run_has_added_their_column
 ) -> None:
     carry_out(a_run(environment, "r1", (D3,)))
     young = {
-        "decisions": ("periods", "thresholds", "pooled", "too_large", "result_rows"),
+        "decisions": ("periods", "thresholds", "pooled", "too_large", "result_rows", "definitions"),
         "experiment_registry": ("thresholds",),
         "analysis_results": ("fieller_low", "p_relative", "caution"),
     }
@@ -95,6 +97,7 @@ def test_tables_of_an_older_version_are_read_before_a_run_has_added_their_column
     assert stored is not None
     assert (stored.periods, stored.thresholds, stored.pooled, stored.too_large) == ({}, {}, {}, {})
     assert stored.result_rows == {}
+    assert results.definitions() == {"exp_a": {D3: {}}}
     assert {row.p_relative for row in results.rows(ResultRow, "exp_a")} == {None}
     assert results.stored_aggregates("exp_a", D3).periods == {}
     assert results.experiments()[0]["thresholds"] is None

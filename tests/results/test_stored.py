@@ -23,10 +23,12 @@ def a_row(**told: Any) -> dict[str, Any]:
 
 
 def test_what_older_versions_did_not_store_is_empty() -> None:
-    row = a_row() | dict.fromkeys(("periods", "thresholds", "pooled", "too_large", "rows", "result_rows"))
+    row = a_row() | dict.fromkeys(
+        ("periods", "thresholds", "pooled", "too_large", "rows", "result_rows", "definitions")
+    )
     stored = StoredDecision.of(row)
     assert (stored.periods, stored.thresholds, stored.pooled, stored.too_large) == ({}, {}, {}, {})
-    assert (stored.rows, stored.result_rows, stored.sequential) == ({}, {}, None)
+    assert (stored.rows, stored.result_rows, stored.definitions, stored.sequential) == ({}, {}, {}, None)
 
 
 @pytest.mark.parametrize(

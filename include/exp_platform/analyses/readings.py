@@ -158,8 +158,16 @@ def _against(state: RunState, first: FirstLook, now: Plan) -> RunState:
 
 def _same(then: Plan, metric_id: str, metric: Plan) -> str | None:
     """The metric of the first look that is measured alike: of the same id, else one that was renamed."""
-    alike = [id for id, m in then["metrics"].items() if m["definition"] == metric["definition"]]
+    now = _said(metric["definition"])
+    alike = [id for id, m in then["metrics"].items() if _said(m["definition"]) == now]
     return metric_id if metric_id in alike else alike[0] if alike else None
+
+
+def _said(definition: Any) -> Any:
+    """A definition without what it does not say: an older version does not know the keys that this one has got since."""
+    if not isinstance(definition, dict):
+        return definition
+    return {key: _said(value) for key, value in definition.items() if value is not None}
 
 
 def _shared(then: Plan, known: Plan | None, metric: Plan) -> bool:

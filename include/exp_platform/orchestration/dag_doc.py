@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from exp_platform.config.awaited import Awaited
 from exp_platform.config.experiment import Experiment
-from exp_platform.config.metrics import DayWindow, Effect, Metric
+from exp_platform.config.metrics import Effect, Metric, Provenance
 from exp_platform.errors import shortened
 from exp_platform.escaping import Markdown, code, markdown, paragraphs
 from exp_platform.stages.graph import Stage
@@ -59,7 +59,9 @@ def dag_doc(experiment: Experiment, stages: Sequence[Stage], waits_for: Sequence
         f"{experiment.decision_date}; spec {spec}; memo `memos/{experiment.id}.md` in the state folder.",
         "## Variants\n" + _table(("variant", "share", ""), _variants(experiment)),
         "## Metrics\n"
-        + _table(("metric", "role", "kind", "measured by", "good is", "matters from"), _metrics(experiment)),
+        + _table(
+            ("metric", "role", "definition", "good is", "matters from", "defined by"), _metrics(experiment)
+        ),
         "## To run it\n" + how,
         "## When a stage fails\n"
         + _WHEN_IT_FAILS.format(id=experiment.id, spec=spec, wait=_WAIT_FAILED if waits_for else ""),
@@ -100,10 +102,10 @@ def _metrics(experiment: Experiment) -> list[tuple[str, ...]]:
         (
             m.id,
             _role(m),
-            m.kind,
-            _measured_by(m),
+            m.definition,
             "more" if m.direction > 0 else "less",
             _effect(m.min_practical_effect),
+            _whose(experiment.provenance.get(m.id)),
         )
         for m in experiment.metrics
     ]
@@ -115,15 +117,12 @@ def _role(metric: Metric) -> str:
     return f"{metric.role.value} ({metric.guardrail.severity}, margin {_effect(metric.guardrail.margin)})"
 
 
-def _measured_by(metric: Metric) -> str:
-    measured = " / ".join(measure.told for measure in metric.measures)
-    return measured + _days(metric.window)
-
-
-def _days(window: DayWindow) -> str:
-    if window == DayWindow():
+def _whose(found: Provenance | None) -> str:
+    """Who answers for a definition, which file has it, and what it is for."""
+    if found is None:
         return ""
-    return f", days {window.start} to {window.end if window.end is not None else 'the end'}"
+    said = (found.owner, found.file and f"in {found.file}", shortened(found.description, _LONGEST))
+    return "; ".join(part for part in said if part)
 
 
 def _effect(effect: Effect | None) -> str:

@@ -18,7 +18,7 @@ from exp_platform.analyses.rows import ResultRow, Status
 from exp_platform.analyses.stability import TREND
 from exp_platform.checks import CheckResult
 from exp_platform.config.analyses import ADJUSTED, METHODS, UNADJUSTED
-from exp_platform.config.metrics import Role
+from exp_platform.config.metrics import Provenance, Role
 from exp_platform.errors import shortened
 from exp_platform.escaping import Markdown, code, markdown
 from exp_platform.report import numbers, wording
@@ -27,6 +27,15 @@ from exp_platform.report.excerpt import IN_A_MEMO, clearest, left_out
 
 # Of which the memo's numbers are rows
 TABLES = (*dict.fromkeys(m.table for m in METHODS.values()), CheckResult.TABLE, "decisions")
+
+
+class Defined(NamedTuple):
+    """What a metric measured, and whose definition it is."""
+
+    metric: str
+    definition: str
+    owner: str
+    file: str
 
 
 class Excerpt(NamedTuple):
@@ -65,6 +74,7 @@ def sections() -> tuple[jinja2.Template, ...]:
         methods=METHODS,
         tables=Markdown(", ".join(code(name) for name in TABLES)),
         adjusted_pairs=adjusted_pairs,
+        defined=defined,
         against_another=against_another,
         by_segment=by_segment,
         distributions=distributions,
@@ -76,6 +86,13 @@ def sections() -> tuple[jinja2.Template, ...]:
 def _as_text(value: object) -> object:
     """Whatever data and specs hold is text of one line, and is bounded; what we have written as Markdown stays."""
     return markdown(shortened(value)) if isinstance(value, str) else value
+
+
+def defined(report: Report) -> list[Defined]:
+    """What each metric measured when the results were stored; of an older version's results as the spec says now."""
+    told = {m.id: m.definition for m in report.experiment.metrics} | report.stored.definitions
+    whose = {id: report.experiment.provenance.get(id, Provenance()) for id in told}
+    return [Defined(id, told[id], whose[id].owner, whose[id].file) for id in told]
 
 
 def adjusted_pairs(report: Report) -> list[tuple[ResultRow, ResultRow | None]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from datetime import date
@@ -103,6 +104,15 @@ class Results:
         """What was decided of every experiment on its newest day."""
         rows = sorted(self._newest(AlwaysTrue(), NewestDecision.COLUMNS), key=lambda row: row["as_of_date"])
         return {row["experiment_id"]: NewestDecision.of(row) for row in rows}
+
+    def definitions(self) -> dict[str, dict[date, dict[str, str]]]:
+        """Experiment -> as_of date -> metric -> what it measured in that day's decision, in words; by date."""
+        columns = ("experiment_id", "as_of_date", "definitions")
+        found: dict[str, dict[date, dict[str, str]]] = {}
+        for row in sorted(self._scan("decisions", AlwaysTrue(), columns), key=lambda row: row["as_of_date"]):
+            told = json.loads(row["definitions"] or "{}")  # older rows have none
+            found.setdefault(row["experiment_id"], {})[row["as_of_date"]] = told
+        return found
 
     def experiments(self) -> list[dict[str, Any]]:
         """What is published: the rows of `experiment_registry`."""
@@ -222,7 +232,9 @@ class Results:
         try:
             stored = table(catalog, name)
             with naming_damage(catalog, name, where):
-                scan = stored.scan(row_filter=where, selected_fields=tuple(columns))
+                there = ("*", *stored.schema().column_names)  # without those that an older table lacks
+                chosen = tuple(column for column in columns if column in there)
+                scan = stored.scan(row_filter=where, selected_fields=chosen)
                 tasks = files(scan)
                 try:
                     found = rows_of(scan, stored.io, tasks).to_pylist()

@@ -59,6 +59,7 @@ class StoredDecision:
     pooled: dict[str, dict[str, Pooled]]
     too_large: dict[Kind, dict[str, str]]  # kind of block -> metric without any -> its largest value
     rows: dict[str, RowAccount]  # table read -> what became of its rows; {} of a run by an older version
+    definitions: dict[str, str]  # metric -> what it measured, in words; {} of a run by an older version
     result_rows: dict[str, int]  # result table -> rows of the day; {} of a run by an older version
     config_hash: str
     input_fingerprint: str
@@ -105,6 +106,7 @@ class StoredDecision:
                 },
                 "pooled": pooled_from_json(json.loads(row["pooled"] or "{}")),  # older rows have none
                 "too_large": json.loads(row["too_large"] or "{}"),
+                "definitions": json.loads(row["definitions"] or "{}"),
                 "result_rows": json.loads(row["result_rows"] or "{}"),
                 "rows": {
                     table: RowAccount(**told)

@@ -179,6 +179,7 @@ def _decision_rows(
             "checks": _json([asdict(check) for check in checks if check.as_of_date == day.as_of_date]),
             "skipped": _json(decision.skipped),
             "too_large": _json(day.too_large),
+            "definitions": _json({metric.id: metric.definition for metric in run.experiment.metrics}),
             "result_rows": _json(_of_day(results, day.as_of_date)),
             "assigned": _json(day.assigned),
             "crossovers": _json(day.crossovers),

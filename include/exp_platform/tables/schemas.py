@@ -148,6 +148,7 @@ _DECISIONS = TableDefinition(
         ("periods", STRING),  # JSON: first day of a ramp's period -> {assigned, crossovers: variant -> users}
         ("thresholds", STRING),  # JSON: behavioural segment -> where its top begins
         ("too_large", STRING),  # JSON: kind of block -> metric without such blocks -> its largest value
+        ("definitions", STRING),  # JSON: metric -> what it measured, in words
         ("result_rows", STRING),  # JSON: result table -> rows of the day that the run committed
         ("pooled", STRING),  # JSON: segment or crossed strata -> attribute -> which rarer values are one
         ("rows", STRING),  # JSON: table -> {read, counted, left_out}, the latter two by reason
