@@ -65,6 +65,8 @@ def validate() -> None:
             f"{len(loaded.experiments)} experiments in {len(files)} files are valid, {len(loaded.errors)} errors."
         )
     )
+    if shared := loaded.library.counted():
+        console.print(terminal(f"They share {shared}."))
     if loaded.errors:
         raise typer.Exit(1)
 

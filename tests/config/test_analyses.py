@@ -24,9 +24,11 @@ DECLARED = PACKAGE / "config" / "analyses.py"
 HOMONYMS = {
     "analyses/rows.py": {"did_sensitivity", "late_days", "sample_sizes"},
     "report/memo.py": {"event_study"},
+    "config/key_descriptions.py": {"guardrails", "segments"},
     "config/library_use.py": {"guardrails", "segments"},
     "config/spec_checks.py": {"guardrails", "segments"},
     "stages/quality_checks.py": {"srm"},
+    "starting/shown.py": {"srm"},
 }
 
 

@@ -16,6 +16,7 @@ from airflow.sdk import DAG, TriggerRule
 from airflow.sdk.definitions.param import ParamsDict
 from airflow.serialization.serialized_objects import DagSerialization
 
+from config.shared import METRICS, configs, spec
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.loading import load_all
 from exp_platform.orchestration.dag import STEP, build_dag
@@ -26,6 +27,7 @@ from orchestration.airflow_home import ROOT
 from orchestration.deployment import SPEC
 
 EXPERIMENTS = load_all(ROOT / "configs").experiments
+BUYERS = "[{use: buyers, role: primary}]"
 POOLS = json.loads((ROOT / "configs" / "pools.json").read_text())
 
 
@@ -159,6 +161,28 @@ def test_a_broken_spec_is_an_import_error_and_hurts_no_other_one(tmp_path, monke
     assert file.endswith("config_errors.py")
     assert "experiments.broken.n_user" in error
     assert "did you mean n_users?" in error
+
+
+def test_a_broken_definition_of_the_library_is_an_import_error_and_hurts_only_its_users(
+    tmp_path, monkeypatch
+) -> None:
+    """A DAG is made of the library as it lies there at each parse: nothing of it is remembered."""
+    monkeypatch.setenv("EXP_CONFIG_DIR", str(configs(tmp_path, spec(), spec("other", metrics=BUYERS))))
+    bag = DagBag(ROOT / "dags")
+    assert bag.import_errors == {}
+    page = bag.dags["exp__checkout_v2"].doc_md
+    assert "mean of `orders.revenue` where category is shoes" in page
+    assert "shoes; in " in page
+    (tmp_path / "metrics" / "shop.yaml").write_text(METRICS.replace("value: items", "values: items"))
+    bag = DagBag(ROOT / "dags")
+    assert bag.dags["exp__checkout_v2"].task_ids == ["spec"]
+    assert len(bag.dags["exp__other"].task_ids) > 1
+    ((file, error),) = bag.import_errors.items()
+    assert file.endswith("config_errors.py")
+    assert (
+        f"{tmp_path}/metrics/shop.yaml:5: metrics[1].values: found an unknown key; did you mean value?"
+        in error
+    )
 
 
 def test_a_file_that_ended_the_process_is_an_import_error_and_hides_no_experiment(

@@ -15,7 +15,7 @@ from exp_platform.aggregates import Pooled
 from exp_platform.analyses.rows import Status
 from exp_platform.checks import CheckResult
 from exp_platform.config.environment import Environment
-from exp_platform.config.metrics import Effect
+from exp_platform.config.metrics import Effect, Provenance
 from exp_platform.config.plans import AnalysisPlan, RelativeMethod
 from exp_platform.decision import Reason
 from exp_platform.report import charts, wording
@@ -81,6 +81,22 @@ def test_what_the_data_hold_is_text_that_a_page_can_show() -> None:
     text = render(replace(made, rows=rows))
     assert "| device = &lt;script>x&lt;/script>\\\\x00\\\\u202e &lt;!-- a < b |" in text
     assert not re.search("[\x00\u202e\r]|<[a-z!/]", text)
+
+
+def test_metrics_are_told_as_they_were_when_the_results_were_stored() -> None:
+    made = report()
+    whose = {"buys": Provenance("shop", "Orders.", "configs/metrics/shop.yaml")}
+    stored = replace(
+        made.stored, definitions={"buys": "count of orders, days 0 to 7", "gone": "mean of tips"}
+    )
+    of_then = replace(made, stored=stored, experiment=replace(made.experiment, provenance=whose))
+
+    now = "| buys | proportion of buys | – | the spec |"
+    then = "| buys | count of orders, days 0 to 7 | shop | `configs/metrics/shop.yaml` |"
+    assert now in render(made)
+    assert now not in render(of_then)
+    assert then in render(of_then)
+    assert "| gone | mean of tips | – | the spec |" in render(of_then)
 
 
 def test_no_effect_is_not_told_as_one() -> None:

@@ -61,6 +61,12 @@ class Library:
     groups: Definitions
     errors: tuple[SpecError, ...] = ()
 
+    def counted(self) -> str:
+        """How many definitions without a fault there are, in words; empty where there are none."""
+        kinds = (("sources", self.sources), ("metrics", self.metrics), ("groups", self.groups))
+        valid = ((name, sum(d.fault is None for d in of.values())) for name, of in kinds)
+        return ", ".join(f"{n} {name if n > 1 else name.removesuffix('s')}" for name, n in valid if n)
+
 
 NO_LIBRARY = Library(Path(), {}, {}, {})
 

@@ -83,7 +83,7 @@ def _of_library(library: Library) -> Iterable[tuple[Metric, Provenance]]:
         if found.fault is None:
             spec = MetricSpec.model_validate(found.content)
             yield (
-                spec.resolve((), "zero", None),
+                spec.resolve((), spec.missing or "zero", None),
                 Provenance(spec.owner or "", spec.description, found.file.name),
             )
 
