@@ -40,6 +40,15 @@ def test_the_same_data_give_the_same_file(init: Init, tmp_path: Path) -> None:
     assert init(path, force=True).path.read_bytes() == first
 
 
+def test_editors_find_the_schema_where_it_is(init: Init, configs: Path, tmp_path: Path) -> None:
+    path = users_csv(tmp_path / "signup.csv")
+    assert "yaml-language-server" not in init(path, id="before").path.read_text()
+    (configs / "schemas").mkdir()
+    (configs / "schemas" / "spec.schema.json").write_text("{}")
+    first = init(path, id="after").path.read_text().splitlines()[0]
+    assert first == "# yaml-language-server: $schema=../schemas/spec.schema.json"
+
+
 def test_a_spec_that_is_there_stays_unless_it_is_forced(init: Init, tmp_path: Path) -> None:
     path = users_csv(tmp_path / "signup.csv")
     mine = init(path).path

@@ -15,6 +15,8 @@ from exp_platform.starting.dates import Span
 from exp_platform.starting.measures import MOST_METRICS, Proposed
 from exp_platform.starting.roles import Table
 
+_MDE = "Add `mde: 5%`, the lift that it must be able to find: then the size is planned by it"
+
 Ask = Callable[
     [str, Sequence[str], str], str
 ]  # question, what may be answered (none: anything), default -> answer
@@ -125,7 +127,7 @@ def choose_metrics(proposed: Sequence[Proposed], said: Said, ask: Ask) -> tuple[
         raise ConfigError(f"--primary: found {primary}; the metrics are {', '.join(ids)}")
     first = unique[primary]
     others = [metric for metric in ranked if metric is not first]
-    lines = [Line(_with_role(first.keys), f"{first.why}; this one decides")]
+    lines = [Line(_with_role(first.keys), f"{first.why}; this one decides. {_MDE}")]
     lines += [Line(metric.keys, metric.why) for metric in others]
     left = [name for name in unique if name not in ids and name != primary]
     told = f"{primary} decides" + ("" if said.primary else ", by its name and type")

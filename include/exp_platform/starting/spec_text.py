@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from exp_platform.config.environment import config_dir
 from exp_platform.escaping import line as one_line
 from exp_platform.starting.draft import Draft, Line
 
@@ -16,12 +17,20 @@ _WIDTH = 10_000  # a line per item, however long
 
 def spec_text(draft: Draft, owner: str, locations: str) -> str:
     """The spec, commented; it says what it was made of and not when, so that the same data give the same file."""
-    return "\n".join(_lines(draft, owner, locations)) + "\n"
+    return "\n".join([*_schema("spec"), *_lines(draft, owner, locations)]) + "\n"
+
+
+def _schema(kind: str) -> list[str]:
+    """The line by which editors find the schema, where `exp schema` has written it."""
+    name = f"schemas/{kind}.schema.json"
+    there = (config_dir() / name).is_file()
+    return [f"# yaml-language-server: $schema=../{name}"] if there else []
 
 
 def source_text(source_id: str, owner: str, tables: dict[str, Any], locations: str) -> str:
     """A file of the library: where an exposure log and its facts lie, and what their columns are."""
     lines = (
+        *_schema("source"),
         f"# Written by `exp init` from {one_line(locations)}: tables that experiments share, and their columns by our names.",
         f"id: {_flow(source_id)}",
         f"owner: {_flow(owner)}  # who answers for it",
