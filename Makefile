@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo lake-demo airflow test test-unit test-processors test-e2e test-cluster test-simulations test-all \
+.PHONY: help setup setup-dev engines demo lake-demo airflow test test-unit test-processors test-e2e test-cluster test-simulations test-all \
 	test-stack durations fuzz validate scenarios docs hooks lint coverage audit lock lock-jars jars-cluster clean env stack stack-demo stack-down stack-destroy
 
 PY := .venv/bin/python
@@ -24,6 +24,9 @@ setup: ## the environment in .venv, the jars and Spark's start-up archives
 
 setup-dev:
 	@scripts/setup.sh dev
+
+engines:
+	@scripts/setup.sh engines
 
 demo: setup ## one synthetic experiment through Airflow: decision, results, memo
 	@scripts/airflow-init.sh
@@ -58,7 +61,7 @@ test-e2e: setup-dev ## whole runs on this machine: Airflow, Spark, the commands
 	@echo "==> $@"
 	@$(PYTEST) -m e2e $(PARALLEL) $(PYTEST_ARGS) </dev/null
 
-test-cluster: setup-dev jars-cluster ## whole runs on Postgres, an S3 server and a Spark cluster of the tests' own; needs Postgres
+test-cluster: setup-dev jars-cluster engines ## whole runs on Postgres, an S3 server and a Spark cluster of the tests' own; needs Postgres
 	@echo "==> $@"
 	@$(PYTEST) -m cluster tests/cluster $(PYTEST_ARGS) </dev/null
 
@@ -68,8 +71,8 @@ test-simulations: setup-dev ## error rates counted on simulated data, the situat
 
 # The cluster's tests mostly wait for servers, so they go on beside the others; what a tier says is printed as it ends.
 # What is set up by then counts as done (-o), or the tiers that need less of it would begin first.
-test-all: lint jars-cluster ## all of these, without the compose stack's
-	@began=$$SECONDS; $(MAKE) --no-print-directory -j2 -o setup -o setup-dev -o jars-cluster \
+test-all: lint jars-cluster engines ## all of these, without the compose stack's
+	@began=$$SECONDS; $(MAKE) --no-print-directory -j2 -o setup -o setup-dev -o jars-cluster -o engines \
 		$(if $(filter output-sync,$(.FEATURES)),--output-sync=target) \
 		test-cluster test-unit test-processors test-e2e test-simulations; \
 	echo "==> all tiers in $$(((SECONDS - began + 30) / 60)) minutes"
@@ -112,7 +115,7 @@ lint: setup-dev ## style, types, spelling and import contracts only
 
 lock: ## pin every version anew, with the hashes of its files: *requirements*.in -> .txt
 	@[ -x .venv/bin/uv ] || scripts/setup.sh dev
-	@for part in requirements requirements-dev requirements-build deploy/image/requirements; do \
+	@for part in requirements requirements-dev requirements-build deploy/image/requirements tests/cluster/requirements; do \
 		.venv/bin/uv pip compile --quiet $(LOCK_ARGS) --universal --python-version 3.11 --generate-hashes --no-header \
 			--no-annotate --no-emit-index-url --no-emit-find-links --output-file $$part.txt $$part.in; \
 	done

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Make .venv with everything the platform needs. Usage: setup.sh [dev|cluster]: `dev` adds what the tests need,
-# `cluster` the jars of Spark sessions on a cluster.
+# Make .venv with everything the platform needs. Usage: setup.sh [dev|cluster|engines]: `dev` adds what the tests need,
+# `cluster` the jars of Spark sessions on a cluster, `engines` to `dev` the databases of the cluster's tests.
 # Each step leaves a stamp of what it was made from and is skipped while that is unchanged.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -10,6 +10,7 @@ say() { printf '==> %s\n' "$*"; }
 fail() { printf '%s\n' "$@" >&2; exit 1; }
 checksum() { "$python" -c 'import hashlib,sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())'; }
 current() { [ -f "$1" ] && [ "$(cat "$1")" = "$2" ]; }
+stamped() { cat >"$1.new" && mv "$1.new" "$1"; }  # renamed: a copy of the folder by hard links keeps its own
 
 # --- Python and Java: the two things a machine must bring
 python=
@@ -44,6 +45,7 @@ python=.venv/bin/python
 locks=(requirements.txt)
 stamp=.venv/.stamp-run
 [ "${1:-}" != dev ] || { locks+=(requirements-dev.txt); stamp=.venv/.stamp-dev; }
+[ "${1:-}" != engines ] || { locks+=(requirements-dev.txt tests/cluster/requirements.txt); stamp=.venv/.stamp-engines; }
 made_from() { cat requirements-build.txt pyproject.toml "$@" | checksum | tr -d '\n'; }
 wanted=$(made_from "${locks[@]}")
 # A file whose hash is not in the lock is refused, also one of those that build a package.
@@ -62,8 +64,8 @@ if ! current "$stamp" "$wanted"; then
     # Compiled now, so that no stage compiles at its start.
     "${install[@]}" --compile-bytecode --require-hashes "${locks[@]/#/-r}" </dev/null || refused
     "${install[@]}" --no-deps --editable . </dev/null || refused
-    printf '%s' "$wanted" >"$stamp"
-    [ "$stamp" = .venv/.stamp-run ] || made_from requirements.txt >.venv/.stamp-run
+    printf '%s' "$wanted" | stamped "$stamp"
+    [ "$stamp" = .venv/.stamp-run ] || made_from requirements.txt | stamped .venv/.stamp-run
 fi
 "$python" -m compileall -q dags include jobs plugins  # what is compiled already is passed over
 
@@ -91,7 +93,7 @@ wanted=$({ printf '%s\n' "$java_version" "$PWD"; ls -l "$jars"/*.jar; grep -h '^
 if ! current "$jars/.stamp-archives" "$wanted"; then
     say "preparing Spark to start fast (half a minute)"
     if $python -m exp_platform.spark.archive </dev/null >/dev/null; then
-        printf '%s' "$wanted" >"$jars/.stamp-archives"
+        printf '%s' "$wanted" | stamped "$jars/.stamp-archives"
     else
         echo "Spark will start more slowly; everything else works." >&2
     fi

@@ -20,7 +20,9 @@ from exp_platform.spark import jar_checksums
 
 ROOT = project_root()
 LOCKS = sorted(
-    path.with_suffix(".txt") for path in [*ROOT.glob("requirements*.in"), *ROOT.glob("deploy/**/*.in")]
+    path.with_suffix(".txt")
+    for pattern in ("requirements*.in", "deploy/**/*.in", "tests/**/*.in")
+    for path in ROOT.glob(pattern)
 )
 WORKFLOWS = sorted(ROOT.glob(".github/workflows/*.yml"))
 

@@ -76,6 +76,7 @@ class Environment(BaseModel):
     spark: SparkSettings = SparkSettings()
     variables: tuple[VariableName, ...] = ()  # that locations of specs may name, beside EXP_ ones
     source_roots: tuple[Root, ...] | None = None  # under which the files of specs must lie; None: anywhere
+    connections: tuple[str, ...] | None = None  # that specs may read by; None: any
     retention: Retention | None = None  # None: rows of single users stay
     pseudonyms: Pseudonyms | None = None  # None: user ids are stored as they come
     forgotten: KeySource | None = None  # the key of the list of forgotten users; None: a file in `runs_dir`

@@ -22,6 +22,7 @@ from exp_platform.config.sources import (
     TableSource,
 )
 from exp_platform.config.spec_base import Owner, Prose, Spec, Text, TimeZone
+from exp_platform.config.sql_text import fault_of
 
 OTHER_ID = "other_id"  # instead of a user_id, where a table has ids of another space
 _FACT_COLUMNS = ("user_id", "occurred_at")
@@ -50,6 +51,13 @@ def _known_delimiter(mark: str) -> str:
     return mark
 
 
+def _one_select(sql: str) -> str:
+    if fault := fault_of(sql):
+        refuse([Fault((), sql, fault)])
+    return sql
+
+
+Sql = Annotated[Prose, AfterValidator(_one_select)]
 Encoding = Annotated[str, AfterValidator(_known_encoding)]
 Delimiter = Annotated[str, AfterValidator(_known_delimiter)]
 
@@ -77,9 +85,9 @@ class TableSpec(Spec):
 
     path: Text | None = None
     table: Text | None = None
-    sql: Prose | None = None
+    sql: Sql | None = None
     connection: Text | None = None
-    watermark: Prose | None = None
+    watermark: Sql | None = None
     split_by: Text | None = None
     # absent: by what the path ends in, csv for *.csv and *.tsv, json for *.jsonl, *.ndjson and *.json, else parquet
     format: Literal["parquet", "csv", "json"] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 from exp_platform.config.awaited import files_on_s3
 from exp_platform.config.environment import Environment
 from exp_platform.config.experiment import Experiment
+from exp_platform.config.locations import tables_of
 from exp_platform.diagnosis import told
 from exp_platform.errors import ConfigError, DataError, LeaseError
 from exp_platform.private_files import keep_private
@@ -49,6 +51,19 @@ def use_object_store(environment: Environment, experiment: Experiment | None = N
             "AWS_SESSION_TOKEN": keys.token,
         }
     os.environ.update({name: value for name, value in found.items() if value})
+
+
+def use_databases(experiment: Experiment) -> None:
+    """Put the connections that the experiment's tables are read by into this task's own process, where `exp` has them too.
+
+    Raises ConfigError where there is no such connection.
+    """
+    names = {table.location for _, _, table in tables_of(experiment.source) if table.format == "sql"}
+    for name in sorted(names):
+        found = connection_of(name, f"database to read {experiment.id} from")
+        parts = ("conn_type", "host", "login", "password", "schema", "port")
+        said = {part: getattr(found, part) for part in parts} | {"extra": found.extra_dejson}
+        os.environ[f"AIRFLOW_CONN_{name.upper()}"] = json.dumps(said)
 
 
 def use_spark(connection_id: str) -> str:

@@ -81,7 +81,9 @@ class _Named:
         tables = json.loads(ingested.read_text()).get("tables", {}) if ingested.is_file() else {}
         for reading in readings(self.run.experiment, self.environment):
             location = reading.source.location
-            if reading.source.format != "iceberg":
+            if reading.source.query is not None:
+                yield _dataset(f"connection://{location}/{reading.source.query.table or reading.table}")
+            elif reading.source.format != "iceberg":
                 yield _dataset(_folder(location))
             elif location in tables:
                 read = tables[location]

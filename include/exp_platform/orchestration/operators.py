@@ -27,7 +27,7 @@ from exp_platform.orchestration import metrics
 from exp_platform.orchestration.after_asset import out_of_season
 from exp_platform.orchestration.asked import PARAMS, as_of_dates, refuse_unknown, started_by, under_dags_test
 from exp_platform.orchestration.backfill import other_days
-from exp_platform.orchestration.connections import told_plainly, use_object_store
+from exp_platform.orchestration.connections import told_plainly, use_databases, use_object_store
 from exp_platform.orchestration.in_task import InTask, Stopped
 from exp_platform.orchestration.lease_wait import OperatorUnderLease
 from exp_platform.orchestration.lineage import lineage_of
@@ -41,6 +41,7 @@ from exp_platform.tables.lease import beating
 WAIT = "wait_for_source"
 CHECK = "check"
 RELEASE = "release"
+READING = "ingest"
 SPARK_CONNECTION = "spark_default"
 RUN_JSON = f"{{{{ ti.xcom_pull(task_ids='{CHECK}')['run_path'] }}}}"
 
@@ -75,6 +76,7 @@ class CheckOperator(OperatorUnderLease, SkipMixin):
             refuse_unknown(context, PARAMS)
             experiment = load_experiment(self.experiment_id)
             use_object_store(load_environment(), experiment)
+            use_databases(experiment)
             note_run(load_environment(), self.experiment_id)  # first, as the lease may be waited for
             lease = self.take_lease(context)
             run, message = self._start(context, experiment, lease.holder)
@@ -165,6 +167,8 @@ class StageOperator(OperatorUnderLease):
         with told_plainly():
             environment = load_environment(run.environment)
             use_object_store(environment, run.experiment)
+            if self.stage == READING:  # no other stage's process knows a password
+                use_databases(run.experiment)
             # The run's own, unless this task was cleared after the run had ended
             lease = self.take_lease(context)
             self._work = self._carried_out_by(environment, run, context["ti"].try_number)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import secrets
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import datetime
 
@@ -23,11 +24,13 @@ def input_fingerprint(
     *,
     generate_synth: bool,
     generated_until: datetime | None = None,
+    watermarks: Mapping[str, str] | None = None,
 ) -> str:
     """A hash that changes when the raw data change: files by path, size and modification time.
 
     For an Iceberg source its data files; for data that the run will generate, the spec that they follow from, and the instant
-    `generated_until`, before which they occur, while that is not all of them. It is for `ingest` to say what is missing or cannot be read: here that is a state like others. Raises ConfigError where a
+    `generated_until`, before which they occur, while that is not all of them; for a table in a database its watermark, and without
+    one something new each time. It is for `ingest` to say what is missing or cannot be read: here that is a state like others. Raises ConfigError where a
     location names a variable that is not set.
     """
     if experiment.source.kind == "synthetic" and generate_synth:
@@ -36,7 +39,11 @@ def input_fingerprint(
     states = [
         f"{reading.table}|{state}"
         for reading in readings(experiment, environment)
-        for state in _states(experiment, reading, environment)
+        for state in (
+            [(watermarks or {}).get(reading.table) or secrets.token_hex()]
+            if reading.source.format == "sql"
+            else _states(experiment, reading, environment)
+        )
     ]
     return _hash("\n".join(sorted(states)))
 

@@ -42,7 +42,9 @@ def _keys(experiment: Experiment, environment: Environment) -> Counter[str]:
     columns = tuple(pair for pair in exposures.columns if pair[0] == "experiment")
     pieces = [
         piece
-        for piece in pieces_of(replace(exposures, columns=columns, wanted=EVERYTHING), environment)
+        for piece in pieces_of(
+            experiment, replace(exposures, columns=columns, wanted=EVERYTHING), environment
+        )
         if not isinstance(piece, Problem)
     ]
     keys: Counter[str] = Counter()

@@ -72,4 +72,5 @@ def _registry_row(
         "run_id": run.run_id,
         "published_at": datetime.now(UTC),
         "pseudonym_key": ingested.get("pseudonym_key"),
+        "watermarks": json.dumps(run.watermarks) if run.watermarks else None,
     }

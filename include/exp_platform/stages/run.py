@@ -35,6 +35,9 @@ class Run:
         None  # of synthetic data, which occur before it; None: nothing is still to come
     )
     memo_only: bool = False  # the stored results stand; their memo alone is made anew
+    watermarks: dict[str, str] = field(
+        default_factory=dict
+    )  # table in a database -> what it was before it was read
     holder: str = ""  # who holds the experiment's lease for it; empty: nobody, as in tests of single stages
 
     @property

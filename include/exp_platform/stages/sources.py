@@ -20,6 +20,7 @@ from exp_platform.kernels.clean import ATTRIBUTE, COVARIATE, OUTCOME
 from exp_platform.stages.pieces import Piece
 from exp_platform.stages.plan_files import plan_files
 from exp_platform.stages.plan_iceberg import plan_iceberg
+from exp_platform.stages.plan_sql import plan_sql
 from exp_platform.stages.reading import Columns, Problem, Reading
 from exp_platform.stages.wanted import wanted_of
 
@@ -93,12 +94,13 @@ def _further(source: EventsSource | UnitsSource, table: str) -> Columns:
 def plan_reading(experiment: Experiment, environment: Environment) -> Plan:
     """Find all files, check their columns and cut them into pieces; no row is read.
 
-    What is missing, unreadable or of a wrong type comes back as problems, all of them at once.
+    What is missing, unreadable or of a wrong type comes back as problems, all of them at once. Of tables in databases rows are
+    counted there. Raises ConfigError for a connection, DatabaseError for a database that is at fault.
     """
     pieces: list[Piece] = []
     problems: list[Problem] = []
     for reading in readings(experiment, environment):
-        for item in pieces_of(reading, environment):
+        for item in pieces_of(experiment, reading, environment):
             if isinstance(item, Problem):
                 problems.append(item)
             else:
@@ -106,8 +108,12 @@ def plan_reading(experiment: Experiment, environment: Environment) -> Plan:
     return Plan(tuple(pieces), tuple(problems))
 
 
-def pieces_of(reading: Reading, environment: Environment) -> Iterator[Piece | Problem]:
+def pieces_of(
+    experiment: Experiment, reading: Reading, environment: Environment
+) -> Iterator[Piece | Problem]:
     """The pieces of one input table, or what is wrong with it."""
     if reading.source.format == "iceberg":
         return plan_iceberg(reading, environment)
+    if reading.source.format == "sql":
+        return plan_sql(experiment, reading, environment)
     return plan_files(reading, environment)

@@ -23,6 +23,7 @@ from exp_platform.stages.fingerprint import input_fingerprint
 from exp_platform.stages.graph import stages_of
 from exp_platform.stages.older_state import refuse_older
 from exp_platform.stages.run import Run
+from exp_platform.stages.sql_watermark import require_forward, watermarks
 from exp_platform.tables.audit import What, person, record
 from exp_platform.tables.catalog import refuse_newer
 from exp_platform.tables.folders import read_file
@@ -78,11 +79,14 @@ def start_run(
     _require_one_plan(experiment, stored)
     require_shorter(experiment, environment)
     until = _generated_until(experiment, now)
+    published = Results(environment).registered(experiment.id)
+    marks = watermarks(experiment, environment)
+    if not force:
+        require_forward(experiment, marks, json.loads((published or {}).get("watermarks") or "{}"))
     fingerprint = input_fingerprint(
-        experiment, environment, generate_synth=generate_synth, generated_until=until
+        experiment, environment, generate_synth=generate_synth, generated_until=until, watermarks=marks
     )
     read_on = now.astimezone(UTC).date()
-    published = Results(environment).registered(experiment.id)
     edits = edits_since(published, experiment, read_on, upgraded=_was_upgraded(stored))
     state = remembering(experiment, memory_of(stored), fingerprint, read_on, edits)
     run_id = f"{now.astimezone(UTC):%Y%m%dT%H%M%S.%f}Z-{secrets.token_hex(3)}"  # sorts by time
@@ -100,6 +104,7 @@ def start_run(
         started_by=started_by or person(),
         generated_until=until,
         holder=holder,
+        watermarks=marks,
     )
     out_of_date = _out_of_date(run, days, stored, environment)
     stand = not force and not out_of_date

@@ -40,8 +40,7 @@ def wanted_of(experiment: Experiment, table: str) -> Wanted:
     source = experiment.source
     if not isinstance(source, EventsSource):
         return EVERYTHING
-    start = _EPOCH + timedelta(microseconds=horizon(experiment))
-    end = experiment.window.cutoff(experiment.last_as_of).astimezone(UTC)
+    start, end = period_of(experiment)
     zone = experiment.window.timezone
     if table == "exposures" and source.key is not None:
         return Wanted(source.key, "exposed_at", start, end, source.exposures.timezone or zone)
@@ -50,3 +49,9 @@ def wanted_of(experiment: Experiment, table: str) -> Wanted:
             read = tuple(one for one in source.series if one.fact == table)
             return Wanted(None, "occurred_at", start, end, fact.table.timezone or zone, read)
     return EVERYTHING
+
+
+def period_of(experiment: Experiment) -> tuple[datetime, datetime]:
+    """From when on, and before when, something can count at any as_of date (UTC)."""
+    start = _EPOCH + timedelta(microseconds=horizon(experiment))
+    return start, experiment.window.cutoff(experiment.last_as_of).astimezone(UTC)
