@@ -68,14 +68,14 @@ def _spelled(without: Any, others: Any) -> list[str]:
     """Users without outcomes whose id, spelled otherwise, has some: such as `'A1' is 'a1' there`, sorted."""
     if not len(without) or not len(others):
         return []
-    mine, theirs = _plain(without), _plain(others)
+    mine, theirs = plain(without), plain(others)
     position = pc.index_in(mine, value_set=theirs)
     hit = pc.and_(position.is_valid(), mine.is_valid())
     pairs = zip(without.filter(hit).to_pylist(), others.take(position.filter(hit)).to_pylist(), strict=True)
     return sorted(f"{mine[:40]!r} is {other[:40]!r} there" for mine, other in pairs)
 
 
-def _plain(ids: Any) -> Any:
+def plain(ids: Any) -> Any:
     """Ids without what exports change: case, spaces, braces, hyphens, leading zeros, a trailing `.0`."""
     plain = pc.replace_substring_regex(pc.utf8_lower(ids.cast(pa.string())), r"\.0+$", "")
     plain = pc.replace_substring_regex(plain, r"[^\pL\pN]", "")

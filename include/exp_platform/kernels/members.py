@@ -15,12 +15,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from exp_platform.kernels.matching import plain
+from exp_platform.kernels.measured import MAX_EXAMPLES
 from exp_platform.kernels.sql import query
 
 Hashes = NDArray[np.uint64]
 
 _BITS_PER_USER = 16  # of the filter before the search: one stranger in 16 is searched for
 _MOST_BITS = 26
+_TELLING = 10_000  # different ids whose spelling is looked at
 
 _STRANGER, _SEVERAL, _UNMAPPED = -1, -2, -3
 
@@ -67,6 +70,26 @@ class Members:
         table = np.zeros(1 << bits, dtype=np.bool_)
         table[self.hashes >> np.uint64(64 - bits)] = True
         return bits, table
+
+
+@dataclass(frozen=True, eq=False)
+class Spelled:
+    """Of some rows of a fact the hashes of plainly spelled ids: members', and strangers' who are members but for the spelling."""
+
+    members: Hashes
+    strangers: Hashes
+    examples: tuple[str, ...]  # of the latter
+
+
+def spelled(ids: Any, mine: NDArray[np.bool_], plainly: Members) -> Spelled:
+    """How ids of a fact are spelled; of very many rows the first different ones tell. `plainly` are members by their plain ids."""
+    members = ids.filter(pa.array(mine)).unique()[:_TELLING]
+    others = ids.filter(pa.array(~mine)).unique().drop_null()[:_TELLING]
+    plain_others = plain(others)
+    known = plainly.have(plain_others)
+    shown = others.filter(pa.array(known))[:MAX_EXAMPLES].to_pylist()
+    hashed = (hashes(plain(members).drop_null()), hashes(plain_others.filter(pa.array(known))))
+    return Spelled(*hashed, tuple(f"{other[:40]!r} there" for other in shown))
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,7 +23,7 @@ from exp_platform.kernels.canonical_text import InexactIdError, require_utf8, te
 from exp_platform.kernels.clean import IDS, kind_of
 from exp_platform.kernels.facts import outcomes_of
 from exp_platform.kernels.measured import Measured
-from exp_platform.kernels.members import Identities, Members, Owners
+from exp_platform.kernels.members import Identities, Members, Owners, Spelled, spelled
 from exp_platform.kernels.nobody import without_null_words
 from exp_platform.stages.pieces import IcebergPiece, Part, Piece
 from exp_platform.stages.unreadable import unreadable, unreadable_table
@@ -41,6 +41,9 @@ class Intake:
 
     experiment: Experiment | None = None  # None: of a source that has neither key nor facts
     members: Members | None = None  # whose rows of facts count
+    plainly: Members | None = (
+        None  # the same by their ids without what exports change, to tell who is spelled otherwise
+    )
     identities: Identities | None = None
     show_ids: bool = True  # whether a problem may quote an id
 
@@ -71,6 +74,7 @@ class Batch:
     bad_rows: int = 0
     bad_example: str | None = None
     measured: Measured | None = None
+    spelled: Spelled | None = None  # of the first batch of a fact's piece
 
     def without_counts(self) -> Batch:
         """The rows alone, where another shard has the counts."""
@@ -99,9 +103,7 @@ def batches(number: int, piece: Piece, intake: Intake) -> Iterator[Batch]:
     first_row = piece.first_row
     for position, part in enumerate(_parts(piece)):
         if fact is not None:
-            rows, measured = _of_fact(part.rows, fact, piece, intake)
-            measured = _with_lines(measured, fact.name, part, intake.show_ids)
-            yield Batch(number, position, "outcomes", rows, measured=measured)
+            yield _of_fact(part, fact, Batch(number, position, "outcomes", part.rows), piece, intake)
             continue
         rows, told = _of_key(part.rows, piece, intake)
         rows = _with_texts(rows, piece, first_row, intake.show_ids)
@@ -135,39 +137,40 @@ def _of_key(rows: pa.Table, piece: Piece, intake: Intake) -> tuple[pa.Table, Mea
     return kept, Measured(rows_in={"exposures": others}, left_out=left_out)
 
 
-def _of_fact(rows: pa.Table, fact: Fact, piece: Piece, intake: Intake) -> tuple[pa.Table, Measured]:
+def _of_fact(part: Part, fact: Fact, batch: Batch, piece: Piece, intake: Intake) -> Batch:
     """The outcomes of members among a fact's rows."""
     assert intake.experiment is not None
     assert intake.members is not None
+    rows = part.rows
     ids = OTHER_ID if OTHER_ID in rows.column_names else "user_id"
     column, _ = without_null_words(_as_text(rows[ids], ids, piece, intake.show_ids), ids=True)
-    if ids == OTHER_ID:
-        assert intake.identities is not None
-        owners = intake.identities.owners(column)
-        mine = intake.members.have(owners.user_id)
-        forgotten = owners.user_id.is_valid().to_numpy() & ~mine
-        owners = replace(
-            owners,
-            user_id=pc.if_else(pa.array(mine), owners.user_id, None),
-            strangers=owners.strangers | forgotten,
-        )
-    else:
-        mine = intake.members.have(column)
-        nobody = np.zeros(len(rows), dtype=np.bool_)
-        owners = Owners(
-            pc.if_else(pa.array(mine), column, None), ~mine & column.is_valid().to_numpy(), nobody, nobody
-        )
-    count = Measured(rows_in={fact.name: len(rows)}, left_out={})
+    owners = _owners(column, intake.members, intake.identities if ids == OTHER_ID else None)
+    kept = owners.user_id.is_valid()
+    count = Measured(rows_in={fact.name: len(rows)})
     counted = count.merge(_left_out(fact.name, owners, nulls=column.null_count))
-    rows = rows.set_column(rows.column_names.index(ids), "user_id", owners.user_id)
-    rows = rows.filter(owners.user_id.is_valid())
+    rows = rows.drop_columns([ids]).append_column("user_id", owners.user_id).filter(kept)
     for position, name in enumerate(rows.column_names):
         with _named(name, piece, intake.show_ids):
             require_utf8(rows[name])
             if name == "event_id":
                 rows = rows.set_column(position, name, text(rows[name], ids=True))
     outcomes, measured = outcomes_of(rows, fact, intake.experiment)
-    return outcomes, counted.merge(measured)
+    measured = _with_lines(counted.merge(measured), fact.name, part, intake.show_ids)
+    looked = (
+        spelled(column, np.asarray(kept), intake.plainly) if not batch.number and intake.plainly else None
+    )
+    return replace(batch, rows=outcomes, measured=measured, spelled=looked)
+
+
+def _owners(ids: Any, members: Members, identities: Identities | None) -> Owners:
+    """Whose rows of a fact are, as `Owners` has it."""
+    nobody = np.zeros(len(ids), dtype=np.bool_)
+    there = ids.is_valid().to_numpy()
+    found = identities.owners(ids) if identities is not None else Owners(ids, nobody, nobody, nobody)
+    mine = members.have(found.user_id)
+    strangers = there & ~(mine | found.unmapped | found.several)
+    user_id = pc.if_else(pa.array(mine), found.user_id, pa.scalar(None, pa.string()))
+    return replace(found, user_id=user_id, strangers=strangers)
 
 
 def _left_out(table: str, owners: Owners, nulls: int = 0) -> Measured:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
+from exp_platform.aggregates import LeftOut
 from exp_platform.checks import CheckResult
 from exp_platform.config.sources import EventsSource
 from exp_platform.kernels.matching import EARLIER_DAYS, SPANS
@@ -37,9 +38,11 @@ EVERYBODY = 0.8  # share of users with the event just before: it is what exposes
 def _unexposed_outcomes(e: Evidence) -> Iterator[CheckResult]:
     limit = e.limits.max_unexposed_share
     counts = e.measured.outcomes_at(e.as_of)
-    if e.is_units or limit is None:
+    if e.is_units or e.facts or limit is None:
         why = "a units source has its outcomes in the users' rows"
-        if not e.is_units:
+        if e.facts:
+            why = f"rows of users without exposure: {_of_others(e)}, as facts hold everybody's"
+        elif not e.is_units:
             why = f"{counts.get('unexposed', 0):,} outcomes inside the window are of users without exposure, as they may be"
         yield e.skipped("unexposed_outcomes", why, "warning")
         return
@@ -47,6 +50,18 @@ def _unexposed_outcomes(e: Evidence) -> Iterator[CheckResult]:
     found = "outcomes inside the window are of users without exposure"
     n, total = counts.get("unexposed", 0), sum(counts.values())
     yield share(e, "unexposed_outcomes", n, total, limit, found, remedy, warning=True)
+
+
+def _of_others(e: Evidence) -> str:
+    told = (
+        (
+            fact,
+            e.measured.left_out.get(fact, {}).get(LeftOut.NO_EXPOSURE.value, 0),
+            e.measured.rows_in.get(fact, 0),
+        )
+        for fact in e.facts
+    )
+    return ", ".join(f"{n:,} of {rows:,} of {fact}" for fact, n, rows in told)
 
 
 def _outcomes_found(e: Evidence) -> Iterator[CheckResult]:
@@ -75,7 +90,8 @@ def _of(counts: Counts, users: Counts, variant: str) -> str:
 
 
 def _spelled(e: Evidence, users: int) -> str | None:
-    spelled = e.measured.strangers.get("spelled", 0)
+    found = sum(e.measured.found_at(e.as_of).values())
+    spelled = min(e.measured.strangers.get("spelled", 0), users - found)
     if spelled < max(FEW, SPELLED_SHARE * users):
         return None
     such_as = ", ".join(e.measured.examples.get(SPELLED, [])[:2])
@@ -85,8 +101,15 @@ def _spelled(e: Evidence, users: int) -> str | None:
 
 
 def _hardly_anybody(e: Evidence, users: int, with_any: int) -> str | None:
+    if users < ENOUGH_USERS or with_any > HARDLY_ANYBODY * users:
+        return None
+    if e.facts:
+        return (
+            f"{with_any:,} of {users:,} exposed users have any row in a fact, while users without exposure have {_of_others(e)}: "
+            "the tables seem to have different ids"
+        )
     strangers = e.measured.strangers.get("users", 0)
-    if users < ENOUGH_USERS or with_any > HARDLY_ANYBODY * users or strangers < FEW:
+    if strangers < FEW:
         return None
     return (
         f"{with_any:,} of {users:,} exposed users have any outcome, while {strangers:,} users without exposure have some: "
@@ -249,4 +272,34 @@ def _time_order(e: Evidence) -> Iterator[CheckResult]:
     yield share(e, "time_order", before, total, limit, found, remedy, failed=0 < before == total or None)
 
 
-MATCHING = (_unexposed_outcomes, _outcomes_found, _time_grain, _time_order, _just_before)
+def _identities(e: Evidence) -> Iterator[CheckResult]:
+    """Whether the ids of the other space have users; of other people's rows nothing is expected."""
+    source = e.experiment.source
+    if not isinstance(source, EventsSource) or source.identities is None:
+        return
+    of_map = e.measured.identities
+    tables = ["exposures", *(e.facts or ("outcomes",))]
+    nobody = {
+        table: sum(
+            e.measured.left_out.get(table, {}).get(r.value, 0)
+            for r in (LeftOut.UNMAPPED, LeftOut.SEVERAL_USERS)
+        )
+        for table in tables
+    }
+    rows = e.rows_of_ours("exposures")
+    told = ", ".join(
+        f"{n:,} of {e.measured.rows_in.get(table, 0):,} rows of {table}" for table, n in nobody.items()
+    )
+    found = (
+        f"without a user are {told}; the identity map has {of_map.get('ids', 0):,} ids, {of_map.get('several', 0):,} of several "
+        f"users, and {of_map.get('incomplete', 0):,} rows without one of both ids"
+    )
+    worst = nobody["exposures"] / rows if rows else 0.0
+    limit = e.limits.max_null_share
+    remedy = "deliver the map in full, one user per id, or raise quality.max_null_share; such rows count for nothing"
+    yield e.result(
+        "identities", found, remedy, failed=worst > limit, warning=True, observed=worst, threshold=limit
+    )
+
+
+MATCHING = (_identities, _unexposed_outcomes, _outcomes_found, _time_grain, _time_order, _just_before)

@@ -10,10 +10,11 @@ from exp_platform.aggregates import Aggregates, Arrivals
 from exp_platform.analyses import srm
 from exp_platform.analyses.rows import ResultRow
 from exp_platform.checks import CheckResult
-from exp_platform.config.sources import UnitsSource
+from exp_platform.config.experiment import Variant
+from exp_platform.config.sources import EventsSource, UnitsSource
 from exp_platform.kernels.measured import Measured, most_frequent
 from exp_platform.stages.matching_checks import MATCHING
-from exp_platform.stages.quality_evidence import Evidence, share, worst_share
+from exp_platform.stages.quality_evidence import WHOLE_ROW, Evidence, share, worst_share
 
 # A user who has such a share of a table's rows, and is so many standard deviations of other users' rows above their mean:
 # no long tail of people has both (of lognormal rows with sd 1.5 in at most 3 % of experiments).
@@ -33,7 +34,7 @@ def _schema(e: Evidence) -> Iterator[CheckResult]:
 
 
 def _empty(e: Evidence) -> Iterator[CheckResult]:
-    tables = ("units",) if e.is_units else ("exposures", "outcomes")
+    tables = ("units",) if e.is_units else ("exposures", *(e.facts or ("outcomes",)))
     missing = [table for table in tables if not e.measured.rows_in.get(table)]
     users = sum(e.measured.users_at(e.as_of).values())
     window = e.experiment.window
@@ -68,7 +69,7 @@ def _malformed(e: Evidence) -> Iterator[CheckResult]:
         if (shown := e.measured.examples.get(column, []))
     }
     remedy = "write numbers plainly and times in ISO 8601, or raise quality.max_null_share"
-    if any(column.endswith("(whole row)") for column in e.measured.malformed):
+    if any(column.endswith(WHOLE_ROW) for column in e.measured.malformed):
         remedy = "mend those lines, or say how the file is written (delimiter, escape), or raise quality.max_null_share"
     limit = e.limits.max_null_share
     yield worst_share(e, "malformed", e.measured.malformed, limit, "cannot be read", remedy, such_as)
@@ -93,8 +94,22 @@ def _unknown_variants(e: Evidence) -> Iterator[CheckResult]:
         if rows
         else "all variants are known"
     )
-    remedy = f"the spec has {', '.join(v.id for v in e.experiment.variants)}; correct the data or the spec"
+    remedy = (
+        f"the spec has {', '.join(_named(e, v) for v in e.experiment.variants)}; correct the data or the spec"
+    )
     yield e.result("unknown_variants", found, remedy, failed=rows > 0, observed=float(rows), threshold=0.0)
+
+
+def _values(e: Evidence) -> dict[str, str]:
+    """Of a log of assignments the values that stand for variants."""
+    source = e.experiment.source
+    return source.variants if isinstance(source, EventsSource) else {}
+
+
+def _named(e: Evidence, variant: Variant) -> str:
+    """A variant as the spec names it, with the values that stand for it."""
+    values = [value for value, named in _values(e).items() if named == variant.id]
+    return f"{variant.id} ({' or '.join(map(repr, values))})" if values else variant.id
 
 
 def _missing_arm(e: Evidence) -> Iterator[CheckResult]:
@@ -105,8 +120,10 @@ def _missing_arm(e: Evidence) -> Iterator[CheckResult]:
     least = dict(zip((v.id for v in e.experiment.variants), map(min, shares), strict=True))
     chance = max((1 - least[v.id] for v in empty), default=1.0) ** total
     failed = bool(empty) and total > 0 and chance < CHANCE_OF_AN_EMPTY_ARM
+    strange = ", ".join(f"{value!r} ({n:,})" for value, n in list(e.measured.unknown_variants.items())[:5])
+    also = f"; the column of variants also has {strange}" if strange and _values(e) else ""
     found = (
-        f"no users in {', '.join(v.id for v in empty)}, {total:,} in the others"
+        f"no users in {', '.join(_named(e, v) for v in empty)}, {total:,} in the others{also}"
         if empty
         else "every arm has users"
     )

@@ -7,11 +7,17 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Literal
 
+from exp_platform.aggregates import LeftOut
 from exp_platform.checks import CheckResult
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.plans import QualityThresholds
-from exp_platform.config.sources import UnitsSource
+from exp_platform.config.sources import EventsSource, UnitsSource
 from exp_platform.kernels.measured import Counts, Measured
+
+WHOLE_ROW = ".(whole row)"  # what lines that are no rows are counted under: nobody knows whose they are
+
+# Of a fact, which everybody's rows lie in. Rows without a user are nobody's
+_OF_OTHERS = (LeftOut.NO_EXPOSURE, LeftOut.UNMAPPED, LeftOut.SEVERAL_USERS, LeftOut.NULL)
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,18 @@ class Evidence:
     def limits(self) -> QualityThresholds:
         """The spec's thresholds."""
         return self.experiment.quality
+
+    @property
+    def facts(self) -> tuple[str, ...]:
+        """The names of the source's facts, of which many rows are other people's."""
+        source = self.experiment.source
+        return tuple(fact.name for fact in source.facts) if isinstance(source, EventsSource) else ()
+
+    def rows_of_ours(self, table: str) -> int:
+        """Rows read of a table, but for those of other experiments and other people, by which nothing is judged."""
+        left_out = self.measured.left_out.get(table, {})
+        strange = _OF_OTHERS if table in self.facts else (LeftOut.OTHER_EXPERIMENT,)
+        return self.measured.rows_in.get(table, 0) - sum(left_out.get(reason.value, 0) for reason in strange)
 
     @property
     def is_units(self) -> bool:
@@ -73,10 +91,11 @@ def worst_share(
 
     `more` is what else to say of a column.
     """
-    read = e.measured.rows_in
+    read = {table: e.rows_of_ours(table) for table in e.measured.rows_in}
     if e.is_units:
         read = dict.fromkeys(("units", "exposures"), read.get("units", 0))
-    shares = {key: n / read[key.split(".")[0]] for key, n in counts.items() if n}
+    read |= {key: e.measured.rows_in[key.split(".")[0]] for key in counts if key.endswith(WHOLE_ROW)}
+    shares = {key: n / read.get(key, read[key.split(".")[0]]) for key, n in counts.items() if n}
     worst = max(shares.values(), default=0.0)
     told = [
         f"{counts[key]:,} rows of {key} ({of_rows:.2%}) {found}{(more or {}).get(key, '')}"

@@ -13,13 +13,15 @@ from functools import partial
 from itertools import chain
 from typing import Any, TypeVar
 
+import numpy as np
 import pyarrow as pa
 
 from exp_platform.config.environment import Environment
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.sources import EventsSource
-from exp_platform.kernels.measured import Measured
-from exp_platform.kernels.members import Hashes, Identities, Members, hashes
+from exp_platform.kernels.matching import plain
+from exp_platform.kernels.measured import MAX_EXAMPLES, SPELLED, Measured
+from exp_platform.kernels.members import Hashes, Identities, Members, Spelled, hashes
 from exp_platform.kernels.nobody import without_null_words
 from exp_platform.kernels.privacy import Privacy, without_forgotten
 from exp_platform.stages.batches import OTHER_ID, Intake
@@ -91,11 +93,16 @@ def in_two_rounds(
     ]
     if problems:
         return 1, problems, []
-    members, identities, told = _members(found, pairs, privacy)
-    rest = tasks.read(others, replace(intake, members=members, identities=identities))
-    counted = tasks.each(rest, lambda shard: shard.count)
-    buckets = bucket_count(sum(one.rows for one in found), sum(counted))
-    return buckets, [], [told, *tasks.finished([exposures, rest], buckets, identities, cleaned)]
+    whose, identities, told = found, None, Measured()
+    if not hashed:
+        mapped, identities, told = _mapped(found, pairs, privacy)
+        whose = [mapped]
+    members, plainly = _members(whose)
+    rest = tasks.read(others, replace(intake, members=members, plainly=plainly, identities=identities))
+    looked = tasks.each(rest, lambda shard: (shard.count, shard.spelled))
+    told = told.merge(_spellings([one for _, one in looked], privacy))
+    buckets = bucket_count(sum(one.rows for one in found), sum(count for count, _ in looked))
+    return buckets, [], [Staged({}, told), *tasks.finished([exposures, rest], buckets, identities, cleaned)]
 
 
 class _InDriver:
@@ -169,7 +176,9 @@ class _Found:
 
     problem: str | None
     rows: int
-    hashes: Hashes | None = None  # of user ids, where no id is of another space
+    members: tuple[
+        Hashes, ...
+    ] = ()  # where no id is of another space: of user ids, as they are and plainly spelled
     ids: pa.Table | None = None  # else the different ids, or pairs of ids
     incomplete: int = 0  # pairs without one of both
 
@@ -183,7 +192,11 @@ def _ids(shard: Shard, privacy: Privacy, hashed: bool) -> _Found:
     ids = pa.table({name: without_null_words(rows[name], ids=True)[0].unique().drop_null()})
     if not hashed:
         return _Found(None, shard.count, ids=ids)
-    return _Found(None, shard.count, hashes(_remembered(ids, privacy)["user_id"]))
+    return _Found(None, shard.count, _hashed(_remembered(ids, privacy)["user_id"]))
+
+
+def _hashed(users: Any) -> tuple[Hashes, ...]:
+    return hashes(users), hashes(plain(users).drop_null())
 
 
 def _pairs(shard: Shard) -> _Found:
@@ -206,33 +219,50 @@ def _remembered(ids: pa.Table, privacy: Privacy) -> pa.Table:
     return kept["exposures"][0]
 
 
-def _members(
+def _members(found: Sequence[_Found]) -> tuple[Members, Members]:
+    """Whose rows count, by their ids as they are and plainly spelled."""
+    both = [one.members for one in found if one.members]
+    as_they_are, plainly = zip(*both, strict=True) if both else ((), ())
+    return Members.of(as_they_are), Members.of(plainly)
+
+
+def _mapped(
     found: Sequence[_Found], pairs: Sequence[_Found], privacy: Privacy
-) -> tuple[Members, Identities | None, Staged]:
-    """Whose rows count, whose the ids of the other space are, and what the identity map is like."""
-    if not any(one.ids is not None for one in (*found, *pairs)):
-        return Members.of(one.hashes for one in found if one.hashes is not None), None, Staged({})
+) -> tuple[_Found, Identities, Measured]:
+    """Whose rows count where ids are of two spaces, whose the ids of the other one are, and what the identity map is like."""
+    names = (OTHER_ID, "user_id")
+    nothing = pa.table({name: pa.array([], pa.string()) for name in names})
+    tables = [one.ids for one in found if one.ids is not None]
     exposed = {
         name: pa.concat_arrays(
-            [pa.array([], pa.string())]
-            + [
-                c
-                for one in found
-                if one.ids is not None and name in one.ids.column_names
-                for c in one.ids[name].chunks
-            ]
+            [c for t in (nothing, *tables) if name in t.column_names for c in t[name].chunks]
         )
-        for name in (OTHER_ID, "user_id")
+        for name in names
     }
-    tables = [one.ids for one in pairs if one.ids is not None]
-    empty = pa.table({name: pa.array([], pa.string()) for name in (OTHER_ID, "user_id")})
-    every = pa.concat_tables([empty, *tables]).group_by([OTHER_ID, "user_id"]).aggregate([])
-    identities = Identities.of(every, exposed)
+    every = pa.concat_tables([nothing, *(one.ids for one in pairs if one.ids is not None)])
+    identities = Identities.of(every.group_by(list(names)).aggregate([]), exposed)
     users = pa.table({"user_id": pa.chunked_array([identities.users, exposed["user_id"]]).unique()})
     told = {
         "ids": len(identities.hashes),
         "several": identities.of_several,
         "incomplete": sum(one.incomplete for one in pairs),
     }
-    members = Members.of([hashes(_remembered(users, privacy)["user_id"])])
-    return members, identities, Staged({}, Measured(identities=told))
+    members = _Found(None, 0, _hashed(_remembered(users, privacy)["user_id"]))
+    return members, identities, Measured(identities=told)
+
+
+def _spellings(looked: Sequence[Spelled | None], privacy: Privacy) -> Measured:
+    """Members of whom a fact has rows under another spelling of their id alone."""
+    every = [one for one in looked if one is not None]
+    members, strangers = (
+        Members.of(getattr(one, name) for one in every).hashes for name in ("members", "strangers")
+    )
+    otherwise = len(np.setdiff1d(strangers, members, assume_unique=True))
+    if not otherwise:
+        return Measured()
+    examples = (
+        sorted({shown for one in every for shown in one.examples})[:MAX_EXAMPLES]
+        if privacy.shows_lines
+        else []
+    )
+    return Measured(strangers={"spelled": otherwise}, examples={SPELLED: examples} if examples else {})

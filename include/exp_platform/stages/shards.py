@@ -20,7 +20,7 @@ from exp_platform.errors import DataError
 from exp_platform.kernels.behaviour import distributions
 from exp_platform.kernels.clean import clean_bucket
 from exp_platform.kernels.measured import Measured
-from exp_platform.kernels.members import Identities, hashes
+from exp_platform.kernels.members import Identities, Spelled, hashes
 from exp_platform.kernels.privacy import Privacy, with_pseudonyms, without_forgotten
 from exp_platform.kernels.quantiles import Distribution
 from exp_platform.stages.batches import AS_FOUND, Batch, Intake, UnreadablePieceError, batches
@@ -43,6 +43,7 @@ class Shard:
     problem: str | None = None
     measured: Measured | None = None  # of rows that are left out already
     count: int = 0  # rows
+    spelled: Spelled | None = None
 
     @property
     def arrow(self) -> pa.Table:
@@ -182,4 +183,6 @@ def _shard(batch: Batch, rows: pa.Table) -> Shard:
     with pa.ipc.new_stream(sink, rows.schema, options=_COMPRESSION) as stream:
         stream.write_table(rows)
     told = batch.bad_rows, batch.bad_example, None, batch.measured
-    return Shard(batch.piece, batch.number, batch.becomes, bytes(sink.getvalue()), *told, len(rows))
+    return Shard(
+        batch.piece, batch.number, batch.becomes, bytes(sink.getvalue()), *told, len(rows), batch.spelled
+    )
