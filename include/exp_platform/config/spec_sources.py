@@ -110,7 +110,11 @@ class EventsSpec(EventTables):
             attributes={segment: self.attributes.get(segment, segment) for segment in segments},
             dedupe=self.dedupe or ("event_id" if self._has_event_id else "none"),
             same_day=self.same_day,
-            facts=tuple(self.facts[name].resolve_fact(name, read) for name, read in of_fact.items() if read),
+            facts=tuple(
+                self.facts[name].resolve_fact(name, read, whole=self.dedupe == "whole_row")
+                for name, read in of_fact.items()
+                if read
+            ),
             series=series,
             key=(self.key or experiment_id) if has_key else None,
             variants=variants,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -152,7 +152,7 @@ class TableSpec(Spec):
         self, required: tuple[str, ...], optional: tuple[str, ...] = (), further: Columns | None = None
     ) -> TableSource:
         """Required columns have our names unless mapped; optional ones are there only if mapped; `further` are by our names."""
-        if OTHER_ID in self.columns:
+        if OTHER_ID in self.columns and OTHER_ID not in required:
             required = tuple(OTHER_ID if name == "user_id" else name for name in required)
         read = {name: self.columns.get(name, ColumnSpec(path=name)) for name in required}
         read |= {name: self.columns[name] for name in optional if name in self.columns}
@@ -195,10 +195,14 @@ class FactSpec(TableSpec):
         refuse(faults)
         return self
 
-    def resolve_fact(self, name: str, series: Iterable[Series]) -> Fact:
-        """The fact with the columns that its series read."""
+    def resolve_fact(self, name: str, series: Sequence[Series], *, whole: bool) -> Fact:
+        """The fact with the columns that its series read or, where duplicates are equal in all of them, with all that it names."""
         values = {one.value for one in series}
         dimensions = {one.item for one in series} | {c.column for one in series for c in one.where}
-        columns = {VALUE + n: c for n, c in self.values.items() if n in values}
-        columns |= {DIMENSION + n: c for n, c in (self.dimensions | self.values).items() if n in dimensions}
+        columns = {VALUE + n: c for n, c in self.values.items() if n in values or whole}
+        columns |= {
+            DIMENSION + n: c
+            for n, c in (self.dimensions | self.values).items()
+            if n in dimensions or (whole and n not in self.values)
+        }
         return Fact(name, self.resolve(_FACT_COLUMNS, ("event", "event_id"), columns))

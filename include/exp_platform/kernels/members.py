@@ -83,13 +83,13 @@ class Spelled:
 
 def spelled(ids: Any, mine: NDArray[np.bool_], plainly: Members) -> Spelled:
     """How ids of a fact are spelled; of very many rows the first different ones tell. `plainly` are members by their plain ids."""
-    members = ids.filter(pa.array(mine)).unique()[:_TELLING]
-    others = ids.filter(pa.array(~mine)).unique().drop_null()[:_TELLING]
-    plain_others = plain(others)
-    known = plainly.have(plain_others)
-    shown = others.filter(pa.array(known))[:MAX_EXAMPLES].to_pylist()
-    hashed = (hashes(plain(members).drop_null()), hashes(plain_others.filter(pa.array(known))))
-    return Spelled(*hashed, tuple(f"{other[:40]!r} there" for other in shown))
+    members = pa.chunked_array([ids.filter(pa.array(mine)).unique()[:_TELLING]])
+    others = pa.chunked_array([ids.filter(pa.array(~mine)).unique().drop_null()[:_TELLING]])
+    here, there = hashes(plain(members).drop_null()), plain(others)
+    otherwise = plainly.have(there) & ~np.isin(hashes(there), here)
+    shown = others.filter(pa.array(otherwise))[:MAX_EXAMPLES].to_pylist()
+    told = tuple(f"{other[:40]!r} there" for other in shown)
+    return Spelled(here, hashes(there.filter(pa.array(otherwise))), told)
 
 
 @dataclass(frozen=True, eq=False)

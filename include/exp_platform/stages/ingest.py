@@ -27,7 +27,7 @@ from exp_platform.stages.pieces import IcebergPiece
 from exp_platform.stages.privacy import privacy_of
 from exp_platform.stages.quality import failures_of, refuse
 from exp_platform.stages.reading import Problem
-from exp_platform.stages.rounds import has_two_rounds, in_one_round, in_two_rounds
+from exp_platform.stages.rounds import ingested
 from exp_platform.stages.run import Run, StageResult
 from exp_platform.stages.shards import Staged, clean_and_write
 from exp_platform.stages.sources import plan_reading
@@ -60,8 +60,7 @@ def run(run: Run) -> StageResult:
         unfrozen=unfrozen,
         privacy=privacy,
     )
-    rounds = in_two_rounds if has_two_rounds(run.experiment) else in_one_round
-    buckets, problems, done = rounds(run.experiment, environment, plan, cleaned, privacy)
+    buckets, problems, done = ingested(run.experiment, environment, plan, cleaned, privacy)
     problems = [*problems, *(Problem("source", problem) for part in done for problem in part.problems)]
     _refuse(run, problems, done)
     measured = Measured.merge_all(part.measured for part in done)

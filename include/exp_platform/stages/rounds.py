@@ -48,23 +48,39 @@ def bucket_count(exposures: int, outcomes: int) -> int:
     return max(1, math.ceil(exposures / BUCKET_USERS), math.ceil(outcomes / BUCKET_OUTCOMES))
 
 
-def has_two_rounds(experiment: Experiment) -> bool:
-    """Whether a source also has rows of others, or ids of another space."""
+def ingested(
+    experiment: Experiment,
+    environment: Environment,
+    plan: Plan,
+    cleaned: Cleaning,
+    privacy: Privacy,
+    *,
+    here: bool = False,
+) -> Ingested:
+    """All rounds of one source; `here`: in this process and one bucket, however many rows there are."""
     source = experiment.source
-    if not isinstance(source, EventsSource):
-        return False
-    return bool(source.facts) or source.key is not None or source.identities is not None
+    shared = isinstance(source, EventsSource) and (
+        source.facts or source.key is not None or source.identities
+    )
+    rounds = _in_two_rounds if shared else _in_one_round
+    return rounds(experiment, environment, plan, cleaned, privacy, here)
 
 
-def in_one_round(
-    experiment: Experiment, environment: Environment, plan: Plan, cleaned: Cleaning, privacy: Privacy
+def _in_one_round(
+    experiment: Experiment,
+    environment: Environment,
+    plan: Plan,
+    cleaned: Cleaning,
+    privacy: Privacy,
+    here: bool,
 ) -> Ingested:
     """Pieces are read and split by user, then each bucket is cleaned and written."""
-    buckets = bucket_count(plan.rows("exposures", "units"), plan.rows("outcomes"))
+    buckets = 1 if here else bucket_count(plan.rows("exposures", "units"), plan.rows("outcomes"))
     numbered, show_ids = list(enumerate(plan.pieces)), privacy.shows_lines
     if not numbered:
         return buckets, [], []
-    if buckets == 1 and environment.spark.local:  # one core's work: a session would take longer to start
+    # Where it is one core's work, a session would take longer to start
+    if here or (buckets == 1 and environment.spark.local):
         return buckets, [], list(cleaned(read_and_split(numbered, buckets, show_ids)))
     shards = _spread(_context(experiment, environment), numbered).mapPartitions(
         lambda pieces: read_and_split(pieces, buckets, show_ids)
@@ -72,15 +88,22 @@ def in_one_round(
     return buckets, [], shards.partitionBy(buckets, int).mapPartitions(cleaned).collect()
 
 
-def in_two_rounds(
-    experiment: Experiment, environment: Environment, plan: Plan, cleaned: Cleaning, privacy: Privacy
+def _in_two_rounds(
+    experiment: Experiment,
+    environment: Environment,
+    plan: Plan,
+    cleaned: Cleaning,
+    privacy: Privacy,
+    here: bool,
 ) -> Ingested:
     """Exposures are read, and whose ids are; then all else, of which other people's rows of facts reach no bucket."""
     numbered = list(enumerate(plan.pieces))
     others = [one for one in numbered if one[1].table not in ("exposures", "identities")]
     few = bucket_count(plan.rows("exposures", "identities"), sum(piece.rows for _, piece in others)) == 1
     tasks: _InDriver | _InSpark = (
-        _InDriver() if few and environment.spark.local else _InSpark(_context(experiment, environment))
+        _InDriver()
+        if here or (few and environment.spark.local)
+        else _InSpark(_context(experiment, environment))
     )
     intake = Intake(experiment, show_ids=privacy.shows_lines)
     exposures = tasks.read([one for one in numbered if one[1].table == "exposures"], intake)
@@ -101,7 +124,7 @@ def in_two_rounds(
     rest = tasks.read(others, replace(intake, members=members, plainly=plainly, identities=identities))
     looked = tasks.each(rest, lambda shard: (shard.count, shard.spelled))
     told = told.merge(_spellings([one for _, one in looked], privacy))
-    buckets = bucket_count(sum(one.rows for one in found), sum(count for count, _ in looked))
+    buckets = 1 if here else bucket_count(sum(one.rows for one in found), sum(n for n, _ in looked))
     return buckets, [], [Staged({}, told), *tasks.finished([exposures, rest], buckets, identities, cleaned)]
 
 

@@ -22,7 +22,6 @@ from exp_platform.config.environment import Environment
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.locations import without_values
 from exp_platform.config.metrics import Metric
-from exp_platform.config.spark_settings import SparkSettings
 from exp_platform.kernels.measured import Measured
 from exp_platform.kernels.unit_days import unit_days
 from exp_platform.kernels.user_values import Snapshot
@@ -33,7 +32,8 @@ from exp_platform.stages.ingest import TABLES
 from exp_platform.stages.privacy import privacy_of
 from exp_platform.stages.quality_checks import judge
 from exp_platform.stages.quality_evidence import Evidence
-from exp_platform.stages.shards import Staged, clean_and_write, read_and_split
+from exp_platform.stages.rounds import ingested
+from exp_platform.stages.shards import Staged, clean_and_write
 from exp_platform.stages.sources import Plan, plan_reading
 from exp_platform.stages.start import default_as_of
 from exp_platform.tables.files import Writer
@@ -146,9 +146,8 @@ def _ingested(
     cleaned = partial(
         clean_and_write, experiment=experiment, now=now, writers=writers, as_of=as_of, privacy=privacy
     )
-    here = environment.model_copy(update={"spark": SparkSettings()})
-    assert here.spark.local
-    return list(cleaned(read_and_split(list(enumerate(plan.pieces)), 1, privacy.shows_lines)))
+    _, problems, done = ingested(experiment, environment, plan, cleaned, privacy, here=True)
+    return [*done, Staged({}, problems=tuple(problem.message for problem in problems))]
 
 
 def _rows_of(name: str, done: list[Staged]) -> pa.Table:
