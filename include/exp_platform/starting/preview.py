@@ -27,7 +27,7 @@ from exp_platform.kernels.unit_days import unit_days
 from exp_platform.kernels.user_values import Snapshot
 from exp_platform.kernels.users import first_exposures
 from exp_platform.results.reader import Results
-from exp_platform.stages.aggregates import EXPOSURE_COLUMNS, OUTCOME_COLUMNS
+from exp_platform.stages.aggregates import EXPOSURE_COLUMNS
 from exp_platform.stages.ingest import TABLES
 from exp_platform.stages.privacy import privacy_of
 from exp_platform.stages.quality_checks import judge
@@ -173,7 +173,7 @@ def _means(
     """Each metric over all arms' users whose windows are over, crossovers left out as in a run."""
     whole = replace(experiment, segments=(), behaviours=())
     users = first_exposures(exposures.select(EXPOSURE_COLUMNS), whole, as_of)
-    days = unit_days(users, outcomes.select(OUTCOME_COLUMNS), whole, as_of)
+    days = unit_days(users, outcomes, whole, as_of)
     now = Snapshot(users, days, whole, as_of)
     for metric in experiment.metrics:
         values = now.values(replace(metric, covariates=()))
