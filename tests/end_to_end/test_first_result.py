@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from end_to_end.installation import DATA, Installation
 from exp_platform.analyses.rows import ResultRow
 from exp_platform.cli import main
-from starting.data import users_csv
+from starting.data import shop, users_csv
 
 MOST_SECONDS = 120
 PUBLIC = pytest.mark.skipif(
@@ -64,3 +65,28 @@ def test_a_csv_with_semicolons_and_decimal_commas(place: Installation, tmp_path:
     (row,) = started(place, path)("converted")
     frame = pd.read_csv(path, sep=";", decimal=",").groupby("arm").converted.mean()
     agree(row, frame["Control"], frame["Short form"])
+
+
+def test_a_log_of_three_experiments_and_orders_in_json(place: Installation, tmp_path: Path) -> None:
+    exposures, orders = (pd.read_parquet(path) for path in shop(tmp_path / "shop"))
+    ab = started(place, tmp_path / "shop")
+    mine = exposures[exposures.exp_key == "checkout_v2"]
+    joined = orders.merge(mine, on="uid", suffixes=("", "_exposed"))
+    lag = joined.ts - joined.ts_exposed
+    counted = joined[(lag >= pd.Timedelta(0)) & (lag < pd.Timedelta(days=7))]
+    revenue = counted.props.map(lambda one: json.loads(one)["revenue"]).groupby(counted.arm).sum()
+    users = mine.groupby("arm").uid.nunique()
+    (row,) = ab("with_orders")
+    agree(row, *(counted.groupby("arm").uid.nunique() / users)[["Control", "Variant 1"]])
+    (row,) = ab("orders_revenue")
+    agree(row, *(revenue / users)[["Control", "Variant 1"]])
+
+
+def test_a_second_experiment_of_the_log_uses_the_same_source(place: Installation, tmp_path: Path) -> None:
+    """As a data scientist does who comes after: the same folder, another key, no question."""
+    shop(tmp_path / "lake")
+    started(place, tmp_path / "lake", "--id", "first_of_lake")
+    assert started(place, tmp_path / "lake", "--experiment", "banner", "--id", "second_of_lake")(
+        "with_orders"
+    )
+    assert len(list((place.configs / "sources").glob("lake*.yaml"))) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,8 +18,12 @@ from rich.console import Console
 from exp_platform.config.environment import load_environment
 from exp_platform.config.loading import load_experiment
 from exp_platform.starting import preview as module
+from exp_platform.starting.draft import Said
+from exp_platform.starting.init import write_spec
 from exp_platform.starting.preview import Preview, preview
 from exp_platform.starting.shown import preview_parts
+from starting.data import shop
+from starting.inputs import default
 
 NOW = datetime(2026, 4, 1, 12, tzinfo=UTC)
 N = 1000
@@ -93,7 +98,7 @@ def test_users_are_counted_by_arm_and_day_and_metrics_over_all_arms(users: pd.Da
     assert values["bought"] == pytest.approx(users.bought.mean(), rel=1e-12)
     assert values["spend"] == pytest.approx(users.spend.mean(), rel=1e-12)
     assert values["spend_90"] == pytest.approx(np.quantile(users.spend, 0.9), rel=1e-12)
-    assert [(t.table, t.pieces, t.rows, t.left_out) for t in found.tables] == [("units", 1, N, {})]
+    assert [(t.table, t.places, t.rows, t.left_out) for t in found.tables] == [("units", 1, N, {})]
     assert not found.refused
 
 
@@ -176,6 +181,33 @@ def test_data_that_cannot_be_read_and_data_that_are_too_many(
     assert "has no column spend" in printed(found)
     (tmp_path / "users.csv").unlink()
     assert "no csv file at" in printed(seen())
+
+
+def test_a_fact_is_read_for_the_users_of_one_experiment_alone(configs: Path, tmp_path: Path) -> None:
+    """The numbers of a log of three experiments and orders in JSON, by pandas."""
+    exposures, orders = (pd.read_parquet(path) for path in shop(tmp_path / "shop"))
+    write_spec([str(tmp_path / "shop")], load_environment(), Said(), default, NOW.date())
+    found = preview(load_experiment("checkout_v2"), load_environment(), NOW)
+    mine = exposures[exposures.exp_key == "checkout_v2"]
+    read = {table.table: table for table in found.tables}
+    assert (read["exposures"].rows, read["exposures"].left_out) == (
+        2400,
+        {"of other experiments": 2400 - len(mine)},
+    )
+    others = int((~orders.uid.isin(mine.uid)).sum())
+    assert (read["orders"].rows, read["orders"].left_out) == (
+        len(orders),
+        {"of users without exposure": others},
+    )
+    joined = orders.merge(mine, on="uid", suffixes=("", "_exposed"))
+    lag = joined.ts - joined.ts_exposed
+    counted = joined[(lag >= pd.Timedelta(0)) & (lag < pd.Timedelta(days=7))]
+    values = {mean.metric: mean.value for mean in found.means}
+    assert values["with_orders"] == pytest.approx(counted.uid.nunique() / len(mine), rel=1e-12)
+    revenue = counted.props.map(lambda one: json.loads(one)["revenue"]).sum()
+    assert values["orders_revenue"] == pytest.approx(revenue / len(mine), rel=1e-12)
+    assert not found.refused
+    assert "1,200 of other experiments" in printed(found)
 
 
 def test_a_split_that_is_not_as_planned_is_told(users: pd.DataFrame, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from exp_platform.config.environment import Environment
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.locations import without_values
 from exp_platform.config.metrics import Metric
+from exp_platform.diagnosis import diagnosis
 from exp_platform.kernels.measured import Measured
 from exp_platform.kernels.unit_days import unit_days
 from exp_platform.kernels.user_values import Snapshot
@@ -32,9 +33,11 @@ from exp_platform.stages.ingest import TABLES
 from exp_platform.stages.privacy import privacy_of
 from exp_platform.stages.quality_checks import judge
 from exp_platform.stages.quality_evidence import Evidence
+from exp_platform.stages.reading import Reading
 from exp_platform.stages.rounds import ingested
 from exp_platform.stages.shards import Staged, clean_and_write
-from exp_platform.stages.sources import Plan, plan_reading
+from exp_platform.stages.source_files import file_system, found_at
+from exp_platform.stages.sources import Plan, plan_reading, readings
 from exp_platform.stages.start import default_as_of
 from exp_platform.tables.files import Writer
 from exp_platform.tables.schemas import arrow_schema
@@ -49,8 +52,9 @@ class Read:
     """One input table: what lies there, what of it was read, and why rows of it do not count."""
 
     table: str
-    pieces: int  # files, or parts of large ones
-    planned: int  # rows, estimated for CSV and JSON
+    places: int  # files, or tables
+    of: int  # files that lie there: those that cannot hold rows that count are not opened
+    planned: int  # rows in what is opened, estimated for CSV and JSON
     rows: int | None = None  # None: it was not read
     left_out: dict[str, int] = field(default_factory=dict)  # reason -> rows
 
@@ -92,7 +96,7 @@ def preview(experiment: Experiment, environment: Environment, now: datetime) -> 
     """
     plan = plan_reading(experiment, environment)
     as_of = max(default_as_of(experiment, now), experiment.window.start)
-    tables = tuple(_planned(plan))
+    tables = tuple(_planned(plan, experiment, environment))
     problems = tuple(without_values(problem.message, experiment) for problem in plan.problems)
     found = Preview(experiment, as_of, tables, problems)
     if problems or not plan.pieces:
@@ -100,10 +104,9 @@ def preview(experiment: Experiment, environment: Environment, now: datetime) -> 
     if sum(table.planned for table in tables) > MOST_ROWS:
         return replace(found, too_many=True)
     with tempfile.TemporaryDirectory() as folder:
-        done = _ingested(experiment, environment, plan, now, as_of, folder)
-        told = [without_values(problem, experiment) for part in done for problem in part.problems]
+        told, done = _ingested(experiment, environment, plan, now, as_of, folder)
         if told:
-            return replace(found, problems=tuple(told))
+            return replace(found, problems=tuple(without_values(problem, experiment) for problem in told))
         rows = {name: _rows_of(name, done) for name in TABLES}
     measured = Measured.merge_all(part.measured for part in done)
     checks = judge(Evidence(experiment, as_of, measured, published_rows=None))
@@ -117,10 +120,25 @@ def preview(experiment: Experiment, environment: Environment, now: datetime) -> 
     )
 
 
-def _planned(plan: Plan) -> Iterator[Read]:
-    for table in dict.fromkeys(piece.table for piece in plan.pieces):
-        pieces = [piece for piece in plan.pieces if piece.table == table]
-        yield Read(table, len({piece.place for piece in pieces}), sum(piece.rows for piece in pieces))
+def _planned(plan: Plan, experiment: Experiment, environment: Environment) -> Iterator[Read]:
+    for reading in readings(experiment, environment):
+        pieces = [piece for piece in plan.pieces if piece.table == reading.table]
+        places = len({piece.place for piece in pieces})
+        there = max(places, _files_there(reading, environment))
+        yield Read(reading.table, places, there, sum(piece.rows for piece in pieces))
+
+
+def _files_there(reading: Reading, environment: Environment) -> int:
+    """The files at a reading's location; 0 of what are no files, or cannot be listed, which the plan tells."""
+    if reading.source.format in ("iceberg", "sql"):
+        return 0
+    files, path = file_system(reading.source.location, environment)
+    try:
+        return len(found_at(path, reading.source.format, files).files)
+    except OSError as error:
+        if diagnosis(error):
+            raise
+        return 0
 
 
 def _measured(table: Read, measured: Measured) -> Read:
@@ -133,8 +151,8 @@ def _measured(table: Read, measured: Measured) -> Read:
 
 def _ingested(
     experiment: Experiment, environment: Environment, plan: Plan, now: datetime, as_of: date, folder: str
-) -> list[Staged]:
-    """What ingest would stage, in this process and in a folder of its own."""
+) -> tuple[list[str], list[Staged]]:
+    """What ingest would stage, in this process and in a folder of its own; and what keeps it from being read."""
     from pyiceberg.io.pyarrow import PyArrowFileIO
 
     registered = Results(environment).registered(experiment.id)
@@ -147,7 +165,8 @@ def _ingested(
         clean_and_write, experiment=experiment, now=now, writers=writers, as_of=as_of, privacy=privacy
     )
     _, problems, done = ingested(experiment, environment, plan, cleaned, privacy, here=True)
-    return [*done, Staged({}, problems=tuple(problem.message for problem in problems))]
+    told = [problem.message for problem in problems]
+    return [*told, *(problem for part in done for problem in part.problems)], done
 
 
 def _rows_of(name: str, done: list[Staged]) -> pa.Table:

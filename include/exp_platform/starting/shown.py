@@ -43,12 +43,13 @@ def preview_parts(found: Preview) -> Iterator[Table | str]:
 
 def _tables(found: Preview) -> Table:
     table = Table()
-    for name in ("Table", "Files", "Rows there", "Rows read", "Of these left out"):
-        table.add_column(name, justify="left" if name in ("Table", "Of these left out") else "right")
+    for name in ("Table", "Files opened", "Rows in them", "Read", "Left out, and why"):
+        table.add_column(name, justify="left" if name in ("Table", "Left out, and why") else "right")
     for read in found.tables:
-        reasons = ", ".join(f"{n:,} {reason}" for reason, n in read.left_out.items())
+        reasons = "\n".join(f"{n:,} {reason}" for reason, n in read.left_out.items())
+        files = f"{read.places:,}" + (f" of {read.of:,}" if read.of > read.places else "")
         rows = "–" if read.rows is None else f"{read.rows:,}"
-        table.add_row(line(read.table), f"{read.pieces:,}", f"{read.planned:,}", rows, reasons or "none")
+        table.add_row(line(read.table), files, f"{read.planned:,}", rows, reasons or "none")
     return table
 
 
