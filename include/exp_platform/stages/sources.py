@@ -116,7 +116,9 @@ def _told(reading: Reading, found: list[Problem]) -> Iterator[Problem]:
     """The first problems of a table, and how many more there are: a lake has one fault in each of a thousand files."""
     yield from found[:_MOST_PROBLEMS]
     if more := found[_MOST_PROBLEMS:]:
-        yield Problem(more[0].check, f"{reading.table}: {len(more):,} more such faults, in further files or columns")
+        yield Problem(
+            more[0].check, f"{reading.table}: {len(more):,} more such faults, in further files or columns"
+        )
 
 
 def pieces_of(
