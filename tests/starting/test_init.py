@@ -249,3 +249,30 @@ def test_values_that_are_markup_for_yaml_stay_what_they_are(init: Init, tmp_path
     spec = yaml.safe_load(written.path.read_text())
     assert sorted(v["value"] for v in spec["variants"]) == names
     assert [m["column"] for m in spec["metrics"]] == ["conv # x"]
+
+
+def test_columns_that_stand_twice_are_left_out_and_told(init: Init, tmp_path: Path) -> None:
+    lines = [f"u{i},{('control', 'new')[i % 2]},{i % 2},{i % 3},{i % 3}" for i in range(N)]
+    (tmp_path / "t.csv").write_text("user_id,arm,converted,revenue,revenue\n" + "\n".join(lines) + "\n")
+    written = init(tmp_path / "t.csv")
+    assert "left out, as the header has them twice: revenue" in told(written)
+    assert [m.id for m in load_experiment("t").metrics] == ["converted"]
+
+
+def test_values_near_the_largest_number_make_no_warning(init: Init, tmp_path: Path) -> None:
+    """Warnings are errors here."""
+    revenue = np.where(np.arange(N) % 3, 1e200 * np.arange(N), 0)
+    init(table(tmp_path / "t.parquet", user_id=users(), arm=arms(), revenue=revenue))
+    assert [m.id for m in load_experiment("t").metrics] == ["revenue"]
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16"])
+def test_the_encoding_is_told_by_the_file_and_said_in_the_spec(
+    init: Init, tmp_path: Path, encoding: str
+) -> None:
+    lines = [f"ü{i},{('control', 'größer')[i % 2]},{i % 2}" for i in range(N)]
+    text = "user_id,arm,converted\n" + "\n".join(lines) + "\n"
+    (tmp_path / "t.csv").write_bytes(text.encode(encoding))
+    spec = yaml.safe_load(init(tmp_path / "t.csv").path.read_text())
+    assert spec["source"]["encoding"] == encoding
+    assert spec["variants"][1] == {"id": "gr_er", "value": "größer"}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from exp_platform.config.loading import load_experiment
 from exp_platform.errors import ConfigError, DataError
 from exp_platform.starting.draft import Said
 from exp_platform.starting.init import write_spec
+from exp_platform.tables.catalog import open_catalog
 from starting.data import KEYS, shop, users_csv
 from starting.inputs import TODAY, Init, N, arms, specs, table, told, users
 
@@ -165,3 +167,56 @@ def test_a_large_file_is_sampled_from_its_beginning_to_its_end(
     assert (window.start, window.end) == (date(2026, 2, 1), date(2026, 2, 20))
     assert "were looked at" in told(written)
     assert "about" in told(written)
+
+
+def test_json_lines_with_nested_objects(init: Init, tmp_path: Path) -> None:
+    at = "2026-02-03T10:00:00Z"
+    exposures = [{"user_id": u, "arm": arm, "exposed_at": at} for u, arm in zip(users(), arms(), strict=True)]
+    orders = [
+        {"user_id": u, "ts": at, "order": {"total": 2.5 * i, "kind": "web", "paid": i % 2 == 0}}
+        for i, u in enumerate(users())
+    ]
+    for name, rows in (("exposures", exposures), ("orders", orders)):
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    source = yaml.safe_load(
+        init(tmp_path / "exposures.jsonl", tmp_path / "orders.jsonl").paths[0].read_text()
+    )
+    assert source["facts"]["orders"]["values"] == {"total": "order.total"}
+    assert source["facts"]["orders"]["dimensions"] == {"kind": "order.kind", "paid": "order.paid"}
+
+
+def test_structs_and_maps_and_folders_that_are_columns(init: Init, tmp_path: Path) -> None:
+    at = pa.array([datetime(2026, 2, 3, 10, tzinfo=UTC)] * 200, pa.timestamp("us", "UTC"))
+    for day in ("2026-02-03", "2026-02-04"):
+        for name in ("exposures", "orders"):
+            (tmp_path / name / f"day={day}").mkdir(parents=True)
+        rows = slice(0, 200) if day == "2026-02-03" else slice(200, 400)
+        place = f"day={day}/part.parquet"
+        table(tmp_path / "exposures" / place, user_id=users()[rows], arm=arms()[rows], exposed_at=at)
+        table(
+            tmp_path / "orders" / place,
+            user_id=users()[rows],
+            ts=at,
+            props=[{"amount": 1.5 * i, "kind": "web"} for i in range(200)],
+            tags=pa.array([[("shop", "de")]] * 200, pa.map_(pa.string(), pa.string())),
+        )
+    source = yaml.safe_load(init(tmp_path / "exposures", tmp_path / "orders").paths[0].read_text())
+    orders = source["facts"]["orders"]
+    assert orders["path"] == str(tmp_path / "orders")
+    assert orders["values"] == {"amount": "props.amount"}
+    assert orders["dimensions"] == {"kind": "props.kind", "shop": "tags.shop"}
+
+
+def test_tables_of_the_catalog(init: Init, tmp_path: Path) -> None:
+    catalog = open_catalog(load_environment())
+    catalog.create_namespace("shop")
+    at = pa.array([datetime(2026, 2, 3, 10, tzinfo=UTC)] * N, pa.timestamp("us", "UTC"))
+    for name, rows in (
+        ("exposures", pa.table({"user_id": users(), "arm": arms(), "exposed_at": at})),
+        ("orders", pa.table({"user_id": users(), "ts": at, "amount": [1.5] * N})),
+    ):
+        catalog.create_table(f"shop.{name}", rows.schema).append(rows)
+    written = init("shop.exposures", "shop.orders")
+    source = yaml.safe_load(written.paths[0].read_text())
+    assert (source["id"], source["facts"]["orders"]["table"]) == ("shop", "shop.orders")
+    assert "orders: 400 rows" in told(written)

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from exp_platform.errors import DataError
-from exp_platform.kernels.canonical_text import text, unwrapped
+from exp_platform.kernels.canonical_text import InexactIdError, text, unwrapped
 from exp_platform.kernels.conform import instants, number
 from exp_platform.kernels.nobody import without_null_words
 
@@ -51,7 +51,11 @@ class Column:
     @cached_property
     def texts(self) -> Any:
         """The values as the platform's texts, words for null among the nulls."""
-        return without_null_words(text(self.found, ids=True), ids=False)[0]
+        try:
+            found = text(self.found, ids=True)
+        except InexactIdError:  # of ids a run says so; these may be amounts
+            found = text(self.found)
+        return without_null_words(found, ids=False)[0]
 
     @cached_property
     def numbers(self) -> NDArray[np.float64]:

@@ -167,7 +167,8 @@ def _one(written: str, path: str, files: pafs.FileSystem) -> Looked:
         if diagnosis(error):
             raise
         raise DataError(unreadable(data.files[0].path, error)) from error
-    return Looked(_slug(written), said | sample.dialect, sample)
+    twice = f"{written}: left out, as the header has them twice: {', '.join(sample.twice)}"
+    return Looked(_slug(written), said | sample.dialect, sample, (twice,) if sample.twice else ())
 
 
 def kind_of_name(path: str) -> str | None:

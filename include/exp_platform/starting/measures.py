@@ -352,8 +352,9 @@ def _cap(values: NDArray[np.float64], users: int) -> tuple[float | None, str]:
     if len(given) < 100 or (given < 0).any():
         return None, "a number per user"
     high, largest = float(np.quantile(given, 0.99)), float(given.max())
-    sd = float(given.std())
-    skew = float((((given - given.mean()) / sd) ** 3).mean()) if sd > 0 else 0.0
+    scaled = given / largest  # whose squares are finite
+    sd = float(scaled.std())
+    skew = float((((scaled - scaled.mean()) / sd) ** 3).mean()) if sd > 0 else 0.0
     if largest <= 5 * high and skew <= 5:
         return None, "a number per user"
     share = len(given) / max(users, len(given))

@@ -39,6 +39,7 @@ class Sample:
     total: int  # estimated unless `whole`
     whole: bool
     dialect: dict[str, str] = field(default_factory=dict)  # keys of the spec, where they are not as usual
+    twice: tuple[str, ...] = ()  # columns that cannot be told apart, so they are left out
 
 
 def parquet_sample(files: pafs.FileSystem, found: Found) -> Sample:
@@ -97,7 +98,8 @@ def csv_sample(files: pafs.FileSystem, found: Found) -> Sample:
     table, commas = _with_points(table)
     if commas:
         dialect["decimal"] = ","
-    return Sample(table, total, whole, dialect)
+    twice = tuple(sorted({name for name in head.names if head.names.count(name) > 1}))
+    return Sample(table, total, whole, dialect, twice)
 
 
 def _recognised(files: pafs.FileSystem, path: str) -> tuple[CsvHead, dict[str, str]]:
