@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 import uuid
 from datetime import date, datetime
 from decimal import Decimal
@@ -16,7 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exp_platform.errors import DataError
+from exp_platform.kernels import canonical_text
 from exp_platform.kernels.canonical_text import require_utf8, text
+from exp_platform.kernels.string_bytes import spans
 
 U = uuid.UUID("6F9619FF-8B86-D011-B42D-00C04FC964FF")
 
@@ -265,3 +268,48 @@ def test_each_binary_id_is_judged_by_itself(found: list[Any], start: int) -> Non
         together = pa.chunked_array([pa.array([None] * start + stored, kind).slice(start)], kind)
         assert text(together, ids=True).to_pylist() == alone
         assert all(t == str(v) for t, v in zip(alone, found[start:], strict=True) if isinstance(v, uuid.UUID))
+
+
+ODD = (
+    "a",
+    "user-1",
+    " a",
+    "a ",
+    "\u3000a",
+    "a\0",
+    "",
+    "1.0",
+    "1.50",
+    "é",
+    "éa",
+    "aé",
+    "A.b",
+    "a\x7f",
+    "-",
+    None,
+)
+UUIDS = (
+    "0a1b2c3d-0000-4000-8000-00000000000f",
+    "0A1B2C3D-0000-4000-8000-00000000000F",
+    "{0a1b2c3d-0000-4000-8000-00000000000f}",
+)
+
+
+@pytest.mark.parametrize("ids", [True, False])
+def test_a_look_at_the_bytes_tells_whether_a_text_is_canonical(
+    monkeypatch: pytest.MonkeyPatch, ids: bool
+) -> None:
+    """The same as without that look, for columns of all kinds, slices and nulls among them."""
+    dice = random.Random(1)
+    columns = [
+        pa.chunked_array([pa.array(dice.choices(dice.sample((*ODD, *UUIDS), 3), k=6), pa.string()).slice(2)])
+        for _ in range(300)
+    ]
+    columns += [pa.chunked_array([[one]], pa.string()) for one in (*ODD, *UUIDS)]
+    assert canonical_text._is_canonical(
+        spans(pa.array(["user-1", None, UUIDS[0]])), ids
+    )  # it is not for nothing
+    fast = [text(column, ids=ids) for column in columns]
+    monkeypatch.setattr(canonical_text, "_is_canonical", lambda *_: False)
+    slow = [text(column, ids=ids) for column in columns]
+    assert [column.to_pylist() for column in fast] == [column.to_pylist() for column in slow]

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from exp_platform.errors import DataError
+from exp_platform.kernels.string_bytes import Spans, chunks_of, spans
 
 UUID_BYTES = 16
 
@@ -32,6 +33,9 @@ _CONTROL = r"[\x00-\x1f\x7f]"
 _NO_PLAIN_ID = r"[^\x20-\x7e]"
 _HEX = np.frombuffer("".join(f"{byte:02x}" for byte in range(256)).encode(), dtype="S2")
 _HYPHENS = (8, 13, 18, 23)
+_SPACE, _POINT, _DELETE = (ord(mark) for mark in " .\x7f")
+_UUID_LENGTH = 36
+_IN_OTHER_UUIDS = np.isin(np.arange(256), [ord(mark) for mark in "ABCDEF{}"])  # than those of lower case
 
 
 class InexactIdError(DataError):
@@ -116,6 +120,8 @@ def unwrapped(column: Any) -> Any:
 
 
 def _texts(strings: Any, ids: bool) -> Any:
+    if all(_is_canonical(spans(chunk), ids) for chunk in chunks_of(strings)):
+        return strings  # as nearly all are
     trimmed = pc.utf8_trim_whitespace(strings)
     if pc.any(pc.ends_with(trimmed, "\0")).as_py():
         trimmed = pc.utf8_trim_whitespace(pc.utf8_rtrim(trimmed, "\0"))
@@ -127,6 +133,27 @@ def _texts(strings: Any, ids: bool) -> Any:
     if pc.any(pc.match_substring(trimmed, ".")).as_py():
         trimmed = _whole_numbers(trimmed)
     return _lower_uuids(trimmed)
+
+
+def _is_canonical(found: Spans, ids: bool) -> bool:
+    """Whether nothing would be changed about any of some strings; no where it takes a closer look to tell."""
+    starts, lengths = found.starts, found.lengths
+    if found.valid is not None:
+        starts, lengths = starts[found.valid], lengths[found.valid]
+    if not len(lengths):
+        return True
+    if not lengths.all():
+        return False
+    for edge in (found.data[starts], found.data[starts + lengths - 1]):
+        if edge.min() <= _SPACE or edge.max() >= _DELETE:
+            return False
+    if not ids:
+        return True
+    data = found.all_data
+    if (data == _POINT).any():
+        return False
+    may_be_uuids = ((lengths == _UUID_LENGTH) | (lengths == _UUID_LENGTH + 2)).any()
+    return not (may_be_uuids and _IN_OTHER_UUIDS[data].any())
 
 
 def _lower_uuids(ids: Any) -> Any:

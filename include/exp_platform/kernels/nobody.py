@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from exp_platform.kernels.conform import MAYBE_WORDS, NULL_WORDS
 from exp_platform.kernels.measured import Counts
+from exp_platform.kernels.string_bytes import Spans, chunks_of, spans
 
 _NIL_UUIDS = ("0" * 32, "00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff")
 _ID_WORDS = (*NULL_WORDS, *MAYBE_WORDS, *_NIL_UUIDS)
@@ -22,6 +25,8 @@ PLACEHOLDERS = (
     # What NaN becomes as an integer:
     *("2147483647", "-2147483648", "9223372036854775807", "-9223372036854775808"),
 )
+_LONGEST = max(len(word) for word in (*_ID_WORDS, *PLACEHOLDERS))
+_NOWHERE = np.zeros(0, dtype=np.bool_)
 PLACEHOLDER_ROWS = 50  # of one table, and so many times the rows of an average user
 
 
@@ -54,15 +59,30 @@ def _shared(ids: Any) -> list[str]:
 
 def _without(column: Any, words: Iterable[str]) -> tuple[Any, Counts]:
     known = sorted(words)
-    if not known:
+    likely = np.concatenate([_likely(spans(chunk), known) for chunk in chunks_of(column)] or [_NOWHERE])
+    at = np.flatnonzero(likely)
+    if not len(at):
         return column, {}
-    short = pc.less_equal(pc.binary_length(column), max(map(len, known)))
-    if not pc.any(short).as_py():
+    lower = pc.utf8_lower(column.take(pa.array(at)))
+    named = pc.is_in(lower, value_set=pa.array(known, pa.string()))
+    counted = lower.filter(named).value_counts()
+    if not len(counted):
         return column, {}
-    lower = pc.utf8_lower(pc.if_else(short, column, pa.scalar(None, pa.string())))
-    chosen = pc.is_in(lower, value_set=pa.array(known))
-    if not pc.any(chosen).as_py():
-        return column, {}
-    counted = lower.filter(chosen).value_counts()
     rows = dict(zip(counted.field(0).to_pylist(), counted.field(1).to_pylist(), strict=True))
-    return pc.if_else(chosen, pa.scalar(None, pa.string()), column), dict(sorted(rows.items()))
+    chosen = np.zeros(len(column), dtype=np.bool_)
+    chosen[at[named.to_numpy()]] = True
+    return pc.if_else(pa.array(chosen), pa.scalar(None, pa.string()), column), dict(sorted(rows.items()))
+
+
+def _likely(found: Spans, words: Sequence[str]) -> NDArray[np.bool_]:
+    """Which strings begin as one of the words and are as long as one: few, as a rule, so few are looked into."""
+    lengths, begins = np.zeros(_LONGEST + 2, np.bool_), np.zeros(256, np.bool_)
+    for word in words:
+        lengths[len(word)] = True
+        begins[[ord(word[0].lower()), ord(word[0].upper())]] = True
+    likely = lengths[np.minimum(found.lengths, _LONGEST + 1)]
+    if found.valid is not None:
+        likely &= found.valid
+    at = np.flatnonzero(likely)
+    likely[at] = begins[found.data[found.starts[at]]]
+    return likely

@@ -28,6 +28,7 @@ from exp_platform.kernels.nobody import without_null_words
 from exp_platform.stages.pieces import IcebergPiece, Part, Piece
 from exp_platform.stages.unreadable import unreadable, unreadable_table
 
+_LOOKED_AT = 32_768  # rows of a piece by which is told how ids are spelled
 OTHER_ID = "other_id"  # a column of ids of another space, in place of user_id
 
 
@@ -100,10 +101,11 @@ class Batch:
 def batches(number: int, piece: Piece, intake: Intake) -> Iterator[Batch]:
     """The batches of a piece, whose number is `number`. Raises DataError and UnreadablePieceError for what cannot be read."""
     fact = intake.fact(piece.table)
+    mine = None if fact is None else _Mine(fact, piece, intake)
     first_row = piece.first_row
-    for position, part in enumerate(_parts(piece)):
-        if fact is not None:
-            yield _of_fact(part, fact, Batch(number, position, "outcomes", part.rows), piece, intake)
+    for position, part in enumerate(_parts(piece, mine)):
+        if mine is not None:
+            yield mine.outcomes(part, Batch(number, position, "outcomes", part.rows))
             continue
         rows, told = _of_key(part.rows, piece, intake)
         rows = _with_texts(rows, piece, first_row, intake.show_ids)
@@ -111,9 +113,9 @@ def batches(number: int, piece: Piece, intake: Intake) -> Iterator[Batch]:
         yield Batch(number, position, piece.table, rows, part.bad_rows, part.bad_example, told)
 
 
-def _parts(piece: Piece) -> Iterator[Part]:
+def _parts(piece: Piece, mine: _Mine | None) -> Iterator[Part]:
     try:
-        yield from piece.parts()
+        yield from piece.parts(mine)
     except Exception as error:  # whatever pyarrow or PyIceberg raise for a file that they cannot read
         if diagnosis(error) or isinstance(error, ExpPlatformError):
             raise  # the store is at fault, not the file: the next try may find it well
@@ -137,47 +139,60 @@ def _of_key(rows: pa.Table, piece: Piece, intake: Intake) -> tuple[pa.Table, Mea
     return kept, Measured(rows_in={"exposures": others}, left_out=left_out)
 
 
-def _of_fact(part: Part, fact: Fact, batch: Batch, piece: Piece, intake: Intake) -> Batch:
-    """The outcomes of members among a fact's rows."""
-    assert intake.experiment is not None
-    assert intake.members is not None
-    rows = part.rows
-    ids = OTHER_ID if OTHER_ID in rows.column_names else "user_id"
-    column, _ = without_null_words(_as_text(rows[ids], ids, piece, intake.show_ids), ids=True)
-    owners = _owners(column, intake.members, intake.identities if ids == OTHER_ID else None)
-    kept = owners.user_id.is_valid()
-    count = Measured(rows_in={fact.name: len(rows)})
-    counted = count.merge(_left_out(fact.name, owners, nulls=column.null_count))
-    rows = rows.drop_columns([ids]).append_column("user_id", owners.user_id).filter(kept)
-    for position, name in enumerate(rows.column_names):
-        with _named(name, piece, intake.show_ids):
-            require_utf8(rows[name])
-            if name == "event_id":
-                rows = rows.set_column(position, name, text(rows[name], ids=True))
-    outcomes, measured = outcomes_of(rows, fact, intake.experiment)
-    measured = _with_lines(counted.merge(measured), fact.name, part, intake.show_ids)
-    looked = (
-        spelled(column, np.asarray(kept), intake.plainly) if not batch.number and intake.plainly else None
-    )
-    return replace(batch, rows=outcomes, measured=measured, spelled=looked)
+class _Mine:
+    """Whose rows of a fact count: asked by the piece before it looks into a part's other columns, then given what is left."""
+
+    def __init__(self, fact: Fact, piece: Piece, intake: Intake) -> None:
+        self._fact, self._piece, self._intake = fact, piece, intake
+        self._ids = OTHER_ID if OTHER_ID in dict(piece.columns) else "user_id"
+        # Of the part that was asked about: its users who are members, what all its ids are, and how those of the first are spelled
+        self._users: Any = None
+        self._counted = Measured()
+        self._spelled: Spelled | None = None
+        self._asked = False
+
+    def __call__(self, ids: Any) -> Any:
+        """Which of these ids are of members, as booleans."""
+        intake, name = self._intake, self._fact.name
+        assert intake.members is not None
+        column, _ = without_null_words(_as_text(ids, self._ids, self._piece, intake.show_ids), ids=True)
+        left = {LeftOut.NULL: column.null_count}
+        users = column
+        if self._ids == OTHER_ID:
+            assert intake.identities is not None
+            owners = intake.identities.owners(column)
+            users = owners.user_id
+            left |= {LeftOut.UNMAPPED: int(owners.unmapped.sum()), LeftOut.SEVERAL_USERS: int(owners.several.sum())}
+        mine = intake.members.have(users)
+        left[LeftOut.NO_EXPOSURE] = len(column) - int(mine.sum()) - sum(left.values())
+        reasons = {reason.value: rows for reason, rows in left.items() if rows}
+        self._counted = Measured(rows_in={name: len(column)}, left_out={name: reasons})
+        self._users = users.filter(pa.array(mine))
+        self._spelled = None
+        if intake.plainly and not self._asked:
+            self._spelled = spelled(column[:_LOOKED_AT], mine[:_LOOKED_AT], intake.plainly)
+        self._asked = True
+        return pa.array(mine)
+
+    def outcomes(self, part: Part, batch: Batch) -> Batch:
+        """The outcomes of members in the part that was asked about, and what was counted of all its rows."""
+        intake, rows = self._intake, part.rows
+        assert intake.experiment is not None
+        rows = rows.drop_columns([self._ids]).append_column("user_id", self._users)
+        for position, name in enumerate(rows.column_names):
+            with _named(name, self._piece, intake.show_ids):
+                require_utf8(rows[name])
+                if name == "event_id":
+                    rows = rows.set_column(position, name, text(rows[name], ids=True))
+        outcomes, measured = outcomes_of(rows, self._fact, intake.experiment)
+        measured = _with_lines(self._counted.merge(measured), self._fact.name, part, intake.show_ids)
+        return replace(batch, rows=outcomes, measured=measured, spelled=self._spelled)
 
 
-def _owners(ids: Any, members: Members, identities: Identities | None) -> Owners:
-    """Whose rows of a fact are, as `Owners` has it."""
-    nobody = np.zeros(len(ids), dtype=np.bool_)
-    there = ids.is_valid().to_numpy()
-    found = identities.owners(ids) if identities is not None else Owners(ids, nobody, nobody, nobody)
-    mine = members.have(found.user_id)
-    strangers = there & ~(mine | found.unmapped | found.several)
-    user_id = pc.if_else(pa.array(mine), found.user_id, pa.scalar(None, pa.string()))
-    return replace(found, user_id=user_id, strangers=strangers)
-
-
-def _left_out(table: str, owners: Owners, nulls: int = 0) -> Measured:
+def _left_out(table: str, owners: Owners) -> Measured:
     reasons = {
         LeftOut.UNMAPPED: int(owners.unmapped.sum()),
         LeftOut.SEVERAL_USERS: int(owners.several.sum()),
-        LeftOut.NULL: nulls,
         LeftOut.NO_EXPOSURE: int(owners.strangers.sum()),
     }
     return Measured(left_out={table: {reason.value: n for reason, n in reasons.items() if n}})

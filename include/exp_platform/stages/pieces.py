@@ -7,8 +7,8 @@ is built from them in that order does not depend on which task read which.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -23,6 +23,7 @@ from exp_platform.stages.reading import Columns, Layout, Reading
 from exp_platform.stages.unreadable import UnreadableError
 
 BATCH_ROWS = 131_072  # rows a shard is made of: some 8 MB
+SEARCHED_ROWS = 4 * BATCH_ROWS  # rows of which few are left
 PIECE_ROWS = 1_000_000  # rows a task reads of a large Parquet file
 _SECOND = 1_000_000_000  # nanoseconds
 
@@ -65,6 +66,11 @@ class Part:
     bad_example: str | None = None
 
 
+Among = Callable[
+    [Any], Any
+]  # the ids of users, or of another space, as found -> booleans: whose rows are wanted
+
+
 @dataclass(frozen=True)
 class Piece(ABC):
     """What one task reads of a table."""
@@ -76,8 +82,8 @@ class Piece(ABC):
     first_row: int  # number of its first row, from 0, over all pieces of the table
 
     @abstractmethod
-    def parts(self) -> Iterator[Part]:
-        """Read it."""
+    def parts(self, among: Among | None = None) -> Iterator[Part]:
+        """Read it; with `among` only rows of some users, whose other columns are not looked into for the rest."""
 
     @property
     def table(self) -> str:
@@ -89,11 +95,21 @@ class Piece(ABC):
         """Our names and theirs."""
         return self.reading.columns
 
-    def flat(self, rows: pa.Table) -> pa.Table:
-        """The columns of the reading by our names, taken out of rows as they were found."""
-        columns = taken(rows, self.layout.paths, self.reading.shown)
+    def part(self, rows: pa.Table, among: Among | None = None) -> Part:
+        """Rows as they were found as a part."""
+        names = tuple(ours for ours, _ in self.columns)
+        if among is not None:
+            ids = "user_id" if "user_id" in names else "other_id"
+            rows = rows.filter(among(self._flat(rows, (ids,))[ids]))
+        return Part(self._flat(rows, names))
+
+    def _flat(self, rows: pa.Table, names: Sequence[str]) -> pa.Table:
+        """Columns of the reading by our names, taken out of rows as they were found."""
+        paths = {ours: path for ours, path in self.layout.paths.items() if ours in names}
+        columns = taken(rows, paths, self.reading.shown)
         for ours, value in self.layout.constants.items():
-            columns[ours] = pa.chunked_array([pa.repeat(pa.scalar(value, pa.string()), len(rows))])
+            if ours in names:
+                columns[ours] = pa.chunked_array([pa.repeat(pa.scalar(value, pa.string()), len(rows))])
         return pa.table(columns)
 
 
@@ -111,7 +127,7 @@ class ParquetPiece(FilePiece):
 
     row_groups: tuple[int, ...]
 
-    def parts(self) -> Iterator[Part]:
+    def parts(self, among: Among | None = None) -> Iterator[Part]:
         """Read it. Raises pyarrow's errors or OSError."""
         self.state.require(self.files, self.place)
         wanted = sorted({path.leaf for path in self.layout.paths.values()})
@@ -119,8 +135,10 @@ class ParquetPiece(FilePiece):
             # In nanoseconds, as INT96 is read otherwise, the year 9999 would be some day between 1677 and 2262.
             file = pq.ParquetFile(stream, coerce_int96_timestamp_unit="us", page_checksum_verification=True)
             int96 = [ours for ours, path in self.layout.paths.items() if path.leaf in _int96(file.metadata)]
-            for batch in file.iter_batches(BATCH_ROWS, list(self.row_groups), wanted, use_threads=False):
-                yield Part(_instants(self.flat(pa.Table.from_batches([batch])), int96))
+            rows = BATCH_ROWS if among is None else SEARCHED_ROWS
+            for batch in file.iter_batches(rows, list(self.row_groups), wanted, use_threads=False):
+                part = self.part(pa.Table.from_batches([batch]), among)
+                yield replace(part, rows=_instants(part.rows, int96))
 
 
 @dataclass(frozen=True)
@@ -129,7 +147,7 @@ class CsvPiece(FilePiece):
 
     format: CsvFormat
 
-    def parts(self) -> Iterator[Part]:
+    def parts(self, among: Among | None = None) -> Iterator[Part]:
         """Read it. Raises pyarrow's errors or OSError, also where no line at all has the header's fields."""
         self.state.require(self.files, self.place)
         bad = BadRows()
@@ -139,30 +157,31 @@ class CsvPiece(FilePiece):
             for batch in reader:
                 bad.require_utf8(batch)
                 good += len(batch)
-                yield Part(self._numbers(pa.Table.from_batches([batch])), bad.take(), bad.example)
+                yield self._numbers(self.part(pa.Table.from_batches([batch]), among), bad)
         if bad.fields and not good:
             raise UnreadableError(bad.all_of_them())
-        yield Part(self._numbers(reader.schema.empty_table()), bad.take(), bad.example)
+        yield self._numbers(self.part(reader.schema.empty_table(), among), bad)
 
-    def _numbers(self, found: pa.Table) -> pa.Table:
-        rows = self.flat(found)
+    def _numbers(self, part: Part, bad: BadRows) -> Part:
+        rows = part.rows
         if self.format.decimal == ",":
             for position, ours in enumerate(rows.column_names):
                 if self.reading.kind(ours) == "number":
                     rows = rows.set_column(position, ours, with_points(rows[ours]))
-        return rows
+        return replace(part, rows=rows, bad_rows=bad.take(), bad_example=bad.example)
 
 
 @dataclass(frozen=True)
 class JsonPiece(FilePiece):
     """A whole file of JSON lines, compressed or not; numbers and truths come as text."""
 
-    def parts(self) -> Iterator[Part]:
+    def parts(self, among: Among | None = None) -> Iterator[Part]:
         """Read it. Raises pyarrow's errors or OSError, also where no line at all is an object."""
         self.state.require(self.files, self.place)
         broken = BrokenLines()
         for lines in read_lines(self.files, self.place, broken):
-            yield Part(self.flat(lines), broken.take(len(lines)), broken.example)
+            part = self.part(lines, among)
+            yield replace(part, bad_rows=broken.take(len(lines)), bad_example=broken.example)
         broken.require_any()
 
 
@@ -177,14 +196,14 @@ class IcebergPiece(Piece):
     only: Any  # BooleanExpression, which lets all rows pass that are wanted
     snapshot: int
 
-    def parts(self) -> Iterator[Part]:
+    def parts(self, among: Among | None = None) -> Iterator[Part]:
         """Read it."""
         from pyiceberg.io.pyarrow import ArrowScan
 
         scan = ArrowScan(self.metadata, self.io, self.projection, self.only)
         for batch in scan.to_record_batches([self.task]):
             for start in range(0, len(batch), BATCH_ROWS):
-                yield Part(self.flat(pa.Table.from_batches([batch.slice(start, BATCH_ROWS)])))
+                yield self.part(pa.Table.from_batches([batch.slice(start, BATCH_ROWS)]), among)
 
 
 @dataclass(frozen=True)

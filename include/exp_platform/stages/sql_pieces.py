@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from exp_platform.stages.pieces import BATCH_ROWS, Part, Piece
+from exp_platform.stages.pieces import BATCH_ROWS, Among, Part, Piece
 from exp_platform.stages.sql_database import Database, DatabaseError
 
 
@@ -21,14 +21,14 @@ class SqlPiece(Piece):
     database: Database
     select: str
 
-    def parts(self) -> Iterator[Part]:
+    def parts(self, among: Among | None = None) -> Iterator[Part]:
         """Read it. Raises QueryError, and DatabaseError also where fewer rows come than were counted."""
         read = 0
         try:
             for batch in self.database.batches(self.select):
                 read += len(batch)
                 for start in range(0, len(batch), BATCH_ROWS):
-                    yield Part(self.flat(pa.Table.from_batches([batch.slice(start, BATCH_ROWS)])))
+                    yield self.part(pa.Table.from_batches([batch.slice(start, BATCH_ROWS)]), among)
         except DatabaseError as error:
             raise DatabaseError(f"{self.place}: {error}") from error
         if read < self.rows:
