@@ -58,7 +58,8 @@ class Members:
         if not len(self.hashes):
             return found
         bits, table = self._filter
-        maybe = np.flatnonzero(table[hashed >> np.uint64(64 - bits)])
+        # As signed numbers, which a leading zero leaves as they are: NumPy would copy others before it takes by them.
+        maybe = np.flatnonzero(table.take((hashed >> np.uint64(64 - bits)).view(np.int64)))
         at = np.searchsorted(self.hashes, hashed[maybe])
         found[maybe] = self.hashes[np.minimum(at, len(self.hashes) - 1)] == hashed[maybe]
         return np.asarray(found & ids.is_valid().to_numpy())
