@@ -162,7 +162,10 @@ class _Mine:
             assert intake.identities is not None
             owners = intake.identities.owners(column)
             users = owners.user_id
-            left |= {LeftOut.UNMAPPED: int(owners.unmapped.sum()), LeftOut.SEVERAL_USERS: int(owners.several.sum())}
+            left |= {
+                LeftOut.UNMAPPED: int(owners.unmapped.sum()),
+                LeftOut.SEVERAL_USERS: int(owners.several.sum()),
+            }
         mine = intake.members.have(users)
         left[LeftOut.NO_EXPOSURE] = len(column) - int(mine.sum()) - sum(left.values())
         reasons = {reason.value: rows for reason, rows in left.items() if rows}
