@@ -103,6 +103,15 @@ def test_a_file_that_is_something_else_is_refused_in_one_line(
     assert "\n" not in problems or "schema" in problems or "delimiter" in told
 
 
+@pytest.mark.parametrize("mark", [";", "\t", "|"])
+def test_what_separates_values_is_recognised_where_nobody_says_it(
+    tmp_path: Path, environment: Environment, mark: str
+) -> None:
+    path = tmp_path / "units.csv"
+    path.write_text(written(ROWS, delimiter=mark))
+    assert read(experiment(path), environment) == (expected(ROWS), 0, "")
+
+
 def test_a_wrong_encoding_is_refused(tmp_path: Path, environment: Environment) -> None:
     path = tmp_path / "units.csv"
     path.write_bytes(written(ROWS).encode())
