@@ -12,7 +12,7 @@ from typing import Any, Literal
 from exp_platform.json_file import write_whole
 from exp_platform.stats.moments import Moments
 
-Kind = Literal["total", "daily", "cohort"]  # of a block
+Kind = Literal["total", "daily", "cohort", "exposed"]  # of a block
 
 ALL = "all"  # the segment that holds everybody
 COHORT = "exposure_cohort"  # the segment of `cohort` blocks: users by their first exposure
@@ -26,6 +26,8 @@ class Block:
     kind `daily`: columns are `day-7` ... `day-1`, `day0` ... `day6` (as many as `did_pre_days` and `did_days`): the
     metric's value on that day since first exposure (24-hour periods; a proportion's is 0 or 1 a day), over users whose
     days are all observed; never by segment.
+    kind `exposed`: columns as of `total` without covariates, of all exposed users from first exposure on, where a trigger
+    keeps the other blocks to those who reached it; of segment `all` only.
     kind `cohort`: columns as of `total` without covariates, by exposure cohort (`segment_value`: its first date), over
     the same days since exposure for every user: the metric's window, or the first `did_days` where that never closes.
     """
@@ -77,6 +79,7 @@ class Counted(StrEnum):
 
     FIRST = "a user's first exposure"
     METRIC = "for a metric"
+    TRIGGER = "as the trigger"
     BEFORE = "before exposure, for covariates, trends or segments"
     DAILY = "for the daily analyses only"
     ANALYSED = "analysed"
@@ -108,10 +111,12 @@ class LeftOut(StrEnum):
     UNKNOWN_FIRST = "of users whose first variant the spec does not have"
     NOT_ASSIGNED = "of users whose exposure does not count"
     CROSSOVER = "of users seen in several variants"
+    NOT_TRIGGERED = "of users who have not reached the trigger"
     REPEATED = "of users who had been exposed before"
     NOT_MATURE = "of users whose days are not over"
     NO_VALUE = "without a value"
     BEFORE_EXPOSURE = "from before the user's exposure"
+    BEFORE_TRIGGER = "from after exposure and before the trigger"
     OTHER_DAYS = "on days that no metric reads"
 
 
@@ -191,6 +196,9 @@ class Aggregates:
     daily: tuple[DailyRow, ...] = ()
     caps: dict[str, tuple[float | None, float | None]] = field(default_factory=dict)  # metric -> lower, upper
     periods: dict[str, Arrivals] = field(default_factory=dict)
+    triggered: dict[str, Arrivals] = field(
+        default_factory=dict
+    )  # of them who reached the trigger, by an allocation's first day; {} without one
     thresholds: dict[str, Threshold] = field(default_factory=dict)  # of behavioural segments
     # segment (or crossed strata, as their blocks are named) -> attribute of too many values in it -> what was pooled
     pooled: dict[str, dict[str, Pooled]] = field(default_factory=dict)
@@ -251,6 +259,7 @@ def write_aggregates(path: Path, days: list[Aggregates]) -> None:
             "pooled": pooled_to_json(day.pooled),
             "too_large": day.too_large,
             "periods": {start: asdict(counts) for start, counts in day.periods.items()},
+            "triggered": {start: asdict(counts) for start, counts in day.triggered.items()},
             "thresholds": {segment: t.to_json() for segment, t in day.thresholds.items()},
             "rows": {table: asdict(account) for table, account in day.rows.items()},
             "blocks": [b.__dict__ for b in day.blocks],
@@ -271,6 +280,7 @@ def read_aggregates(path: Path) -> list[Aggregates]:
             pooled=pooled_from_json(day["pooled"]),
             too_large=day["too_large"],
             periods={start: Arrivals(**counts) for start, counts in day["periods"].items()},
+            triggered={start: Arrivals(**counts) for start, counts in day["triggered"].items()},
             thresholds={segment: Threshold.from_json(t) for segment, t in day["thresholds"].items()},
             rows={table: RowAccount(**account) for table, account in day["rows"].items()},
             blocks=tuple(

@@ -16,6 +16,7 @@ from exp_platform.analyses.rows import Row
 from exp_platform.config.analyses import NAMES
 from exp_platform.config.metrics import Effect, Guardrail
 from exp_platform.config.plans import AnalysisPlan
+from exp_platform.config.trigger import Trigger
 
 
 def test_every_analysis_stage_has_its_analysis() -> None:
@@ -48,6 +49,7 @@ def test_rows_of_every_analysis_can_be_written(tmp_path: Path) -> None:
     spec = experiment(
         metric(covariates=["x"], guardrail=Guardrail(Effect(0.05, "relative"), "critical")),
         segments=("tier",),
+        trigger=Trigger("checkout", 7),
         analyses=AnalysisPlan(bayes_prior_sd=Effect(0.3, "relative")),
     )
     blocks = []
@@ -57,6 +59,7 @@ def test_rows_of_every_analysis_can_be_written(tmp_path: Path) -> None:
             block("orders", v, values, ("value", "x")),
             block("orders", v, values, ("value", "x"), segment="tier", segment_value="free"),
             daily_block("orders", v, rng.poisson(1.0, (300, 14))),
+            block("orders", v, values[:, :1], kind="exposed"),
         ]
     before: list[Row] = []
     for name in NAMES:

@@ -19,6 +19,8 @@ from exp_platform.config.sources import EventsSource, TableSource, UnitsSource
 from exp_platform.kernels.aggregate import aggregate, bounded, completed
 from exp_platform.kernels.merge import bounds_of, merge_aggregates
 from exp_platform.kernels.pools import pools_of
+from exp_platform.kernels.row_account import Exposures
+from exp_platform.kernels.trigger import triggered
 from exp_platform.kernels.unit_days import unit_days
 from exp_platform.kernels.users import first_exposures
 
@@ -85,16 +87,23 @@ def aggregates_of(
     reduced = []
     for bucket in range(buckets):
         mine = [e for e in data.exposures if zlib.crc32(e.user.encode()) % buckets == bucket]
-        users = first_exposures(exposures_table(mine), experiment, as_of[-1])
-        reduced.append((users, unit_days(users, outcomes_table(data.outcomes), experiment, as_of[-1])))
+        table = exposures_table(mine)
+        theirs = [o for o in data.outcomes if zlib.crc32(o.user.encode()) % buckets == bucket]
+        users, outcomes = first_exposures(table, experiment, as_of[-1]), outcomes_table(theirs)
+        exposed = None
+        if experiment.trigger is not None:
+            exposed = users, unit_days(users, outcomes, experiment, as_of[-1])
+            users = triggered(users, outcomes, experiment, as_of[-1])
+        days = unit_days(users, outcomes, experiment, as_of[-1])
+        reduced.append((users, days, Exposures.of(table, users, experiment), exposed))
     merged = []
     for day in as_of:
-        parts = [aggregate(users, days, experiment, day) for users, days in reduced]
+        parts = [aggregate(u, d, experiment, day, e, None, x) for u, d, e, x in reduced]
         pools = pools_of([part.values for part in parts], experiment)
         if pools:
-            parts = [aggregate(users, days, experiment, day, pools=pools) for users, days in reduced]
+            parts = [aggregate(u, d, experiment, day, e, pools, x) for u, d, e, x in reduced]
         bounds = bounds_of(parts, experiment, pools)
-        second = [bounded(users, days, experiment, day, bounds) for users, days in reduced]
+        second = [bounded(u, d, experiment, day, bounds, x) for u, d, _, x in reduced]
         complete = [completed(part, more) for part, more in zip(parts, second, strict=True)]
         merged.append(merge_aggregates(complete, experiment, bounds))
     return merged

@@ -24,6 +24,14 @@ class User:
     crossover: bool
     attributes: dict[str, str]
     outcomes: list[Outcome]
+    began: (
+        datetime | None
+    )  # when the user's days begin: with exposure or the trigger; None: the trigger was not reached
+
+    @property
+    def start(self) -> datetime:
+        assert self.began is not None
+        return self.began
 
 
 class Naive:
@@ -40,7 +48,7 @@ class Naive:
             is not None
         ]
         keep = experiment.analyses.crossovers == "first"
-        self.users = [u for u in self.everybody if keep or not u.crossover]
+        self.users = [u for u in self.everybody if (keep or not u.crossover) and u.began is not None]
 
     def _user(self, name: str, exposures: list[Exposure], outcomes: list[Outcome]) -> User | None:
         window = self.experiment.window
@@ -53,13 +61,19 @@ class Naive:
         variants = [v for v in known if v in {e.variant for e in firsts}]
         if not variants:
             return None
+        mine = [o for o in outcomes if o.user == name and self.date(o.at) <= self.as_of]
+        trigger, began = self.experiment.trigger, [first_at]
+        if trigger is not None:
+            until = first_at + trigger.within * DAY
+            began = [o.at for o in mine if o.event == trigger.event and first_at <= o.at < until]
         return User(
             name,
             variants[0],
             first_at,
             len({e.variant for e in seen} & set(known)) > 1,
             self._attributes([e for e in firsts if e.variant == variants[0]]),
-            [o for o in outcomes if o.user == name and self.date(o.at) <= self.as_of],
+            mine,
+            min(began, default=None),
         )
 
     def _attributes(self, firsts: list[Exposure]) -> dict[str, str]:
@@ -77,11 +91,11 @@ class Naive:
 
     def _over(self, user: User, days: int) -> bool:
         """Whether so many days of the user's are over when as_of ends: its last microsecond is past them."""
-        return self.date(user.exposed_at + days * DAY - timedelta(microseconds=1)) <= self.as_of
+        return self.date(user.start + days * DAY - timedelta(microseconds=1)) <= self.as_of
 
     def _opened(self, user: User, days: int) -> bool:
         """Whether the first microsecond of the user's day `days` can be seen before as_of and the experiment are over."""
-        return self.date(user.exposed_at + days * DAY) <= min(self.as_of, self.experiment.window.end)
+        return self.date(user.start + days * DAY) <= min(self.as_of, self.experiment.window.end)
 
     def _reduce(self, outcomes: list[Outcome], measure: Measure) -> float:
         if measure.at_least is not None:
@@ -107,11 +121,11 @@ class Naive:
         return float(len(values) > 0)
 
     def _in_window(self, user: User, metric: Metric) -> list[Outcome]:
-        start = user.exposed_at + metric.window.start * DAY
+        start = user.start + metric.window.start * DAY
         after = [o for o in user.outcomes if o.at >= start]
         if metric.window.end is None:
             return [o for o in after if self.date(o.at) <= self.experiment.window.end]
-        return [o for o in after if o.at < user.exposed_at + metric.window.end * DAY]
+        return [o for o in after if o.at < user.start + metric.window.end * DAY]
 
     def _before(self, user: User) -> list[Outcome]:
         plan, start = self.experiment.analyses, self.experiment.window.start
@@ -151,7 +165,7 @@ class Naive:
         before = self.experiment.analyses.did_pre_days or after
         if not self._over(user, after):
             return None
-        starts = [user.exposed_at + day * DAY for day in range(-before, after)]
+        starts = [(user.exposed_at if day < 0 else user.start) + day * DAY for day in range(-before, after)]
         return tuple(
             self._reduce([o for o in user.outcomes if s <= o.at < s + DAY], metric.numerator) for s in starts
         )
@@ -168,7 +182,7 @@ class Naive:
                 until = [o for o in counted[measure] if self.date(o.at) <= day]
                 before = [o for o in until if self.date(o.at) < day]
                 sums[i] += self._reduce(until, measure) - self._reduce(before, measure)
-        new = sum(self.date(u.exposed_at) == day for u in users)
+        new = sum(self.date(u.start) == day for u in users)
         return new, active, sums[0], sums[1] if len(sums) > 1 else None
 
     def _counts(self, outcome: Outcome, measure: Measure) -> bool:

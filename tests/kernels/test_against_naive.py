@@ -15,6 +15,7 @@ from exp_platform.aggregates import ALL, COHORT, Aggregates
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.metrics import DayWindow, Metric
 from exp_platform.config.plans import AnalysisPlan
+from exp_platform.config.trigger import Trigger
 from exp_platform.stats.moments import Moments
 from kernels.cases import (
     OTHER_METRICS,
@@ -233,6 +234,48 @@ def test_ways_that_are_no_sum_equal_the_naive_reading_for_any_order_and_number_o
     assert told(aggregates_of(shuffled, experiment, [as_of])[0]) == told(once)
     (parts,) = aggregates_of(shuffled, experiment, [as_of], buckets=3)
     assert_equal(parts, Naive(rows, experiment, as_of))
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_triggered_users_count_from_the_trigger_on_and_all_exposed_ones_beside_them(
+    data: st.DataObject,
+) -> None:
+    """The pre-period ends at exposure, all windows begin with the trigger; `exposed` blocks know of no trigger."""
+    plan = AnalysisPlan(
+        pre_period_days=4,
+        did_days=3,
+        anchor=data.draw(st.sampled_from(["experiment_start", "first_exposure"])),
+        crossovers=data.draw(st.sampled_from(["exclude", "first"])),
+        strata=data.draw(st.sampled_from([(), ("tier",)])),
+    )
+    zone = data.draw(st.sampled_from(sorted(ZONES)))
+    trigger = Trigger(data.draw(st.sampled_from(["unrelated", "view"])), data.draw(st.integers(1, 3)))
+    experiment = events_experiment(ZONES[zone], timezone=zone, analyses=plan, trigger=trigger)
+    rows = data.draw(event_data(experiment))
+    as_of = experiment.window.start + timedelta(days=data.draw(st.integers(0, 8)))
+    (day,) = aggregates_of(rows, experiment, [as_of], buckets=data.draw(st.sampled_from([1, 3])))
+    expected = Naive(rows, experiment, as_of)
+    assert_equal(day, expected)
+
+    reached = Counter(u.variant for u in expected.everybody if u.began is not None)
+    (found,) = day.triggered.values()
+    assert found.assigned == {v.id: reached[v.id] for v in experiment.variants}
+
+    everybody = Naive(rows, replace(experiment, trigger=None), as_of)
+    blocks = {(b.metric_id, b.variant_id): b for b in day.blocks if b.kind == "exposed"}
+    for metric in experiment.metrics:
+        alone = replace(metric, covariates=())
+        of_arm = defaultdict(list)
+        for user in everybody.users:
+            if (row := everybody.row(user, alone)) is not None:
+                of_arm[user.variant].append(row)
+        for variant, values in of_arm.items():
+            x = np.array(values)
+            if metric.winsorise is not None and day.caps[metric.id] != (None, None):
+                x[:, 0] = np.clip(x[:, 0], *day.caps[metric.id])
+            assert_moments(blocks.pop((metric.id, variant)).moments, x)
+    assert not blocks
 
 
 def told(day: Aggregates) -> list[str]:

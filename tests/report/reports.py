@@ -97,6 +97,7 @@ def _stored(decision: Any, made: Any, skipped: tuple[str, ...]) -> StoredDecisio
         crossovers=made.crossovers,
         caps={},
         periods={},
+        triggered={},
         thresholds={},
         pooled={},
         too_large={},

@@ -90,8 +90,6 @@ def _write(
     rows = rows.append_column("event_id", pa.nulls(len(rows), pa.string()))
     if maps not in rows.column_names:
         rows = rows.append_column(maps, pa.nulls(len(rows), pa.map_(pa.string(), pa.string())))
-    if name == "outcomes":
-        rows = rows.append_column("item", pa.nulls(len(rows), pa.string()))
     writer = task_writer(environment, name, run.experiment.id, run.run_id)
     bucket = pa.array([zlib.crc32(user.encode()) % buckets for user in rows["user_id"].to_pylist()])
     parts = {number: rows.filter(pc.equal(bucket, number)) for number in range(buckets)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from exp_platform.aggregates import Aggregates
+from exp_platform.aggregates import Aggregates, Arrivals
 from exp_platform.analyses.planned import (
     Expected,
     absolute,
@@ -93,8 +93,12 @@ def _days_remaining(
     """Days until so many have been exposed that `required` of them have a value, and are observed for the metric's window."""
     if current >= required:
         return 0
-    excluded = aggregates.crossovers if experiment.analyses.crossovers == "exclude" else {}
-    exposed = sum(aggregates.assigned.values()) - sum(excluded.values())
+    everybody = [Arrivals(aggregates.assigned, aggregates.crossovers)]
+    exclude = experiment.analyses.crossovers == "exclude"
+    exposed = sum(
+        sum(users.assigned.values()) - (sum(users.crossovers.values()) if exclude else 0)
+        for users in aggregates.triggered.values() or everybody
+    )
     observed, needed = (
         metric.window.end or metric.window.opens,
         required / _share_with_value(aggregates, metric, current),

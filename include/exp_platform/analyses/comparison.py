@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
-from exp_platform.aggregates import ALL, Aggregates, Block
+from exp_platform.aggregates import ALL, Aggregates, Block, Kind
 from exp_platform.analyses.effects import effect_of
 from exp_platform.analyses.estimators import Test, estimator_of
 from exp_platform.analyses.family import Level
@@ -111,7 +111,7 @@ def pair_of(
     treatment_id: str,
     segment: str = ALL,
     segment_value: str = ALL,
-    kind: Literal["total", "daily", "cohort"] = "total",
+    kind: Kind = "total",
 ) -> Pair:
     """The two blocks that a comparison is made of; under a ramp of the periods in which every arm has enough users."""
 

@@ -57,7 +57,7 @@ def _compared(spec: Experiment) -> Plan:
         "variants.control": spec.control.id,
         "decision.estimate": by,
         "analyses.crossovers": spec.analyses.crossovers,
-    }
+    } | ({"trigger": spec.trigger.told} if spec.trigger else {})
     if METHODS[by].covariates:
         compared |= {
             "analyses.slopes": spec.analyses.slopes,

@@ -29,6 +29,7 @@ class Status(StrEnum):
 # Rows of the split have this segment, and as its value whose users were counted
 USERS = "users"
 ASSIGNED, ANALYSED, CROSSOVERS = "assigned", "analysed", "crossovers"
+TRIGGERED = "triggered"  # of the analysed those who reached the trigger
 WITH_VALUE = "with_value"  # of one metric, the only rows that have one
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ from exp_platform.analyses.rows import (
     ANALYSED,
     ASSIGNED,
     CROSSOVERS,
+    TRIGGERED,
     USERS,
     WITH_VALUE,
     ResultRow,
@@ -43,9 +44,9 @@ class _Split(NamedTuple):
     planned: Sequence[float]
 
     def counts(self, value: str) -> list[int]:
-        if value == ANALYSED:
+        if value in (ANALYSED, TRIGGERED):
             return [a - x for a, x in zip(self.assigned, self.crossovers, strict=True)]
-        return self.assigned if value == ASSIGNED else self.crossovers
+        return self.crossovers if value == CROSSOVERS else self.assigned
 
     def shares(self, value: str) -> Sequence[float]:
         return [float(a) for a in self.assigned] if value == CROSSOVERS else self.planned
@@ -60,6 +61,10 @@ def analyse(experiment: Experiment, aggregates: Aggregates, state: RunState = NO
     Under a ramp each period is held against its own shares. The verdict is that of all periods together; rows of single
     periods follow, which say where, and have none.
 
+    Under a trigger a row for the analysed users who reached it, held against the same shares: a treatment that changes who
+    reaches it leaves other people to be compared (Kohavi, Tang and Xu 2020, chapter 20). The rows above stay those of all
+    exposed users.
+
     A row for each segment: whether users of each of its values were split as planned. All arms together may be so although
     the assignment depended on the segment; then their plain difference compares other people (Simpson's paradox).
 
@@ -71,6 +76,9 @@ def analyse(experiment: Experiment, aggregates: Aggregates, state: RunState = NO
     if experiment.analyses.crossovers == "exclude":
         values.append(ANALYSED)
     rows: list[Row] = [_joint(experiment, aggregates, value, splits) for value in values]
+    if experiment.trigger is not None:
+        reached = _splits(experiment, aggregates, aggregates.triggered)
+        rows.append(_joint(experiment, aggregates, TRIGGERED, _uncrossed(experiment, reached)))
     whole = [split for split in splits if min(split.assigned) > 0]
     if whole:
         rows.append(_joint(experiment, aggregates, CROSSOVERS, whole))
@@ -80,6 +88,13 @@ def analyse(experiment: Experiment, aggregates: Aggregates, state: RunState = NO
     rows += [row for row in within if row is not None]
     excluding = [m for m in experiment.metrics if m.missing == "exclude" and _decides(state, m)]
     return rows + [_with_value(experiment, aggregates, m, ALPHA / len(excluding)) for m in excluding]
+
+
+def _uncrossed(experiment: Experiment, splits: Sequence[_Split]) -> list[_Split]:
+    """The splits without crossovers, where those are analysed under their first arm."""
+    if experiment.analyses.crossovers == "exclude":
+        return list(splits)
+    return [split._replace(crossovers=[0] * len(split.assigned)) for split in splits]
 
 
 def _decides(state: RunState, metric: Metric) -> bool:
@@ -147,10 +162,9 @@ class _Values(NamedTuple):
 
 def _values(experiment: Experiment, aggregates: Aggregates, metric: Metric) -> list[_Values]:
     """By allocation, in their order."""
-    excluded = experiment.analyses.crossovers == "exclude"
     parts = []
-    for split in _splits(experiment, aggregates):
-        users = split.counts(ANALYSED if excluded else ASSIGNED)
+    for split in _uncrossed(experiment, _splits(experiment, aggregates, aggregates.triggered)):
+        users = split.counts(ANALYSED)
         key = in_period(split.users_of, ALL, ALL) if experiment.ramp else (ALL, ALL)
         blocks = (aggregates.block(metric.id, v.id, *key) for v in experiment.variants)
         kept = [0 if block is None else block.moments.n for block in blocks]
@@ -162,13 +176,17 @@ def _of_arms(parts: Iterable[Sequence[int]]) -> list[int]:
     return [sum(of_arm) for of_arm in zip(*parts, strict=True)]
 
 
-def _splits(experiment: Experiment, aggregates: Aggregates) -> list[_Split]:
-    """Users by allocation; of a ramp only the periods that somebody came in."""
+def _splits(
+    experiment: Experiment, aggregates: Aggregates, triggered: Mapping[str, Arrivals] | None = None
+) -> list[_Split]:
+    """Users by allocation, or under a trigger those who reached it; of a ramp only the periods that somebody came in."""
     everybody = Arrivals(aggregates.assigned, aggregates.crossovers)
     splits = []
     for allocation in experiment.allocations:
         start = str(allocation.start)
-        found = aggregates.periods.get(start, Arrivals({}, {})) if experiment.ramp else everybody
+        nobody = Arrivals({}, {})
+        found = aggregates.periods.get(start, nobody) if experiment.ramp else everybody
+        found = triggered.get(start, nobody) if triggered else found
         assigned, crossovers = (
             [counts.get(v.id, 0) for v in experiment.variants]
             for counts in (found.assigned, found.crossovers)

@@ -46,6 +46,8 @@ class _Asked(Protocol):
     def segments(self) -> Sized: ...
     @property
     def guardrails(self) -> Sized: ...
+    @property
+    def trigger(self) -> object: ...
 
 
 Remedy = Callable[[_Asked], str | None]
@@ -111,6 +113,12 @@ def _no_segments(spec: _Asked) -> str | None:
     return None if spec.segments else "name some under segments"
 
 
+def _no_trigger(spec: _Asked) -> str | None:
+    return (
+        None if spec.trigger else "the spec has no trigger: the other rows are of all exposed users already"
+    )
+
+
 def _no_guardrails(spec: _Asked) -> str | None:
     return None if spec.guardrails else "name some under guardrails"
 
@@ -150,6 +158,12 @@ ANALYSES: tuple[Analysis, ...] = (
         ),
         idle=_nothing_to_adjust_by,
         needed=_stratified,
+    ),
+    Analysis(
+        "diluted",
+        "Under a trigger the effect on all exposed users, beside that on those who reached it.",
+        reads=("exposed",),
+        idle=_no_trigger,
     ),
     Analysis(
         "did",

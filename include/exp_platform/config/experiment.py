@@ -6,6 +6,7 @@ below. Nothing here reads a file, a clock or the environment.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
@@ -29,6 +30,7 @@ from exp_platform.config.sources import (
     SyntheticSource,
     UnitsSource,
 )
+from exp_platform.config.trigger import Trigger
 
 # Days that data and windows may have. Beyond them are no users, but what stands for "never" (1970-01-01, year 1 or 9999).
 FIRST_DAY, LAST_DAY = date(1990, 1, 1), date(2199, 12, 31)
@@ -104,6 +106,7 @@ class Experiment:
     retention_days: int | None = (
         None  # rows of single users go so many days after `last_as_of`; None: as the environment says
     )
+    trigger: Trigger | None = None  # None: users count from first exposure on
     provenance: dict[str, Provenance] = field(default_factory=dict)  # of metrics that say it, by their ids
     spec_file: str = field(default="", compare=False)  # where it was written, for messages and memo
 
@@ -145,8 +148,8 @@ class Experiment:
 
     @property
     def longest_window(self) -> int:
-        """Days until the windows of a user are over that close; 0 where none does."""
-        return max((m.window.end or 0 for m in self.metrics), default=0)
+        """Days after first exposure until the windows of a user are over that close; 0 where none does."""
+        return self._until_over(self.metrics)
 
     @property
     def undated(self) -> bool:
@@ -167,7 +170,11 @@ class Experiment:
     def decision_date(self) -> date:
         """The planned decision date: the last user's window of every metric that decides or guards is over."""
         heard = (m for m in self.metrics if m.role != Role.INFORMATIONAL or m.guardrail is not None)
-        return self.window.over(self.window.end, max((m.window.end or 0 for m in heard), default=0))
+        return self.window.over(self.window.end, self._until_over(heard))
+
+    def _until_over(self, metrics: Iterable[Metric]) -> int:
+        longest = max((m.window.end or 0 for m in metrics), default=0)
+        return longest + (self.trigger.within if self.trigger and longest else 0)
 
     def elapsed(self, day: date) -> float:
         """The share of the days up to the planned decision date that are over at the end of `day`."""
@@ -182,5 +189,5 @@ class Experiment:
         if metric.window.end is None:
             return self.elapsed(day)
         start, end = self.window.start, self.window.end
-        over = (day - start).days + 1 - metric.window.end
+        over = (day - start).days + 1 - self._until_over((metric,))
         return min(max(over, 0) / ((end - start).days + 1), 1.0)

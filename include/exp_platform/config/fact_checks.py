@@ -9,7 +9,7 @@ from exp_platform.config.kinds import VALUED
 from exp_platform.config.sources import DAY, Series
 from exp_platform.config.spec import ExperimentSpec
 from exp_platform.config.spec_metrics import RESERVED_EVENT, MeasureSpec, MetricSpec, OfFact
-from exp_platform.config.spec_sources import EventsSpec
+from exp_platform.config.spec_sources import SYNTHETIC_EVENTS, EventsSpec
 from exp_platform.config.spec_tables import FactSpec
 
 _TAKEN = {RESERVED_EVENT, "exposures", "outcomes", "units", "identities", "users"}
@@ -27,6 +27,29 @@ def fact_faults(spec: ExperimentSpec) -> Iterator[Fault]:
                 yield from measured_faults((*key, *side), measured, facts, spec.source.kind)
             elif facts and metric.measure_keys:
                 yield Fault((*key, *side, "of"), NOTHING, f"which fact it is of; {suggest('', facts)}")
+
+
+def trigger_faults(spec: ExperimentSpec) -> Iterator[Fault]:
+    """What is wrong with the trigger: rows that are not there, or a source that has none."""
+    trigger = spec.trigger
+    if trigger is None:
+        return
+    facts = spec.source.facts if isinstance(spec.source, EventsSpec) else {}
+    if spec.source.kind == "units":
+        remedy = "a units source has no events that users could reach: leave it out"
+        yield Fault(("trigger",), Words("a trigger"), remedy)
+    elif trigger.of is not None:
+        yield from measured_faults(("trigger",), trigger, facts, spec.source.kind)
+    elif facts:
+        yield Fault(("trigger", "of"), NOTHING, f"which fact it is of; {suggest('', facts)}")
+    elif trigger.event is None:
+        yield Fault(("trigger", "event"), NOTHING, "this key is required: what users must reach")
+    elif trigger.event == RESERVED_EVENT:
+        remedy = "this name is taken by the exposures themselves: rename the event"
+        yield Fault(("trigger", "event"), RESERVED_EVENT, remedy)
+    elif spec.source.kind == "synthetic" and trigger.event not in SYNTHETIC_EVENTS:
+        remedy = f"allowed in a synthetic source: {', '.join(SYNTHETIC_EVENTS)}"
+        yield Fault(("trigger", "event"), trigger.event, remedy)
 
 
 def _measured(metric: MetricSpec) -> Iterator[tuple[Key, OfFact]]:

@@ -181,6 +181,11 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
         "event": "Of a fact that has several kinds of event: which one.",
         "type": "Of a fact: what is made of its rows; absent: a sum where there is a value, else their count.",
     },
+    "TriggerSpec": {
+        "of": "The fact whose rows are the point that users must reach.",
+        "event": "The event that users must reach; of a fact which of its events, where it has several.",
+        "within": "Days of 24 hours after first exposure in which it must be reached.",
+    },
     "DayWindowSpec": {
         "from_day": "The first day since exposure, included.",
         "to_day": "The day it ends before; absent: to the end of the experiment.",

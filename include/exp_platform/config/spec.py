@@ -34,6 +34,7 @@ from exp_platform.config.spec_plan import (
 from exp_platform.config.spec_ramp import AllocationSpec
 from exp_platform.config.spec_segments import SegmentSpec
 from exp_platform.config.spec_sources import SHARE_TOLERANCE, SourceSpec, SyntheticSpec, UnitsSpec
+from exp_platform.config.spec_trigger import TriggerSpec
 
 
 def _checked_variants(variants: tuple[VariantSpec, ...]) -> tuple[VariantSpec, ...]:
@@ -106,6 +107,7 @@ class ExperimentSpec(Spec):
     metrics: Annotated[Items[MetricSpec], AfterValidator(_checked_metrics)]
     guardrails: Items[GuardrailSpec] = ()
     segments: Items[SegmentSpec] = ()
+    trigger: TriggerSpec | None = None  # absent: users count from first exposure on
     quality: QualitySpec = QualitySpec()
     analyses: AnalysesSpec = AnalysesSpec()
     decision: DecisionSpec = DecisionSpec()
@@ -176,6 +178,7 @@ class ExperimentSpec(Spec):
             tags=self.tags,
             description=self.description,
             ramp=self._ramp(),
+            trigger=self.trigger.resolve() if self.trigger else None,
             retention_days=self.retention.user_level_days if self.retention else None,
             provenance={
                 m.id: Provenance(m.owner or "", m.description, shared.get(m.id, ""))
@@ -227,7 +230,9 @@ class ExperimentSpec(Spec):
                 covariates=tuple(dict.fromkeys(covariates)),
                 segments=self.attributes,
             )
-        series = (one for metric in self.metrics for one in metric.series)
+        series = [one for metric in self.metrics for one in metric.series]
+        if self.trigger is not None and self.trigger.series is not None:
+            series.append(self.trigger.series)
         return self.source.resolve_events(
             self.id,
             self.attributes,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from exp_platform.config.allocation import CROSS
 from exp_platform.config.analyses import ANALYSES, METHODS
 from exp_platform.config.asset import results_of
-from exp_platform.config.fact_checks import fact_faults
+from exp_platform.config.fact_checks import fact_faults, trigger_faults
 from exp_platform.config.faults import NOTHING, Fault, Words, suggest
 from exp_platform.config.kinds import IN_UNITS, OF_ONE_USER, OF_ROWS, PICKED
 from exp_platform.config.ramp_checks import ramp_faults
@@ -30,6 +30,7 @@ def spec_faults(spec: ExperimentSpec) -> Iterator[Fault]:
     yield from ramp_faults(spec)
     yield from _measures(spec)
     yield from fact_faults(spec)
+    yield from trigger_faults(spec)
     yield from _windows(spec)
     yield from _covariates(spec)
     yield from _guardrails(spec)
@@ -283,7 +284,9 @@ def _sequential(spec: ExperimentSpec) -> Iterator[Fault]:
         for metric in spec.metrics
         if metric.window and (metric.role != "informational" or metric.id in guarded)
     ]
-    last = spec.window.resolve().over(spec.window.last_day, max(ends, default=0))
+    longest = max(ends, default=0)
+    until_over = longest + (spec.trigger.within if spec.trigger and longest else 0)
+    last = spec.window.resolve().over(spec.window.last_day, until_over)
     for position, day in enumerate(decision.looks):
         if not spec.window.start <= day < last:
             remedy = (

@@ -8,6 +8,7 @@ from exp_platform.analyses.rows import (
     ANALYSED,
     ASSIGNED,
     CROSSOVERS,
+    TRIGGERED,
     USERS,
     WITH_VALUE,
     LateRow,
@@ -48,7 +49,7 @@ def _mismatches(case: Case) -> list[Reason]:
     of_all = {row.segment_value for row in failed if row.segment == USERS and not row.metric_id}
     reasons = []
     for row in sorted(failed, key=lambda row: _place(case, row)):
-        if row.segment_value == ANALYSED and ASSIGNED in of_all:
+        if row.segment_value in (ANALYSED, TRIGGERED) and ASSIGNED in of_all:
             continue
         code, users = "SRM_MISMATCH", row.segment_value
         what = f"not split as planned ({users} users)"

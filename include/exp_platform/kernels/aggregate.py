@@ -93,11 +93,13 @@ def aggregate(
     as_of: date,
     exposures: Exposures | None = None,
     pools: Pools | None = None,
+    exposed: tuple[Users, UnitDays] | None = None,
 ) -> BucketAggregates:
     """Everything of one bucket that needs no bounds: all but the `total` blocks of winsorised metrics, and quantiles.
 
     Those need what is only known over all buckets: see `bounded`. So do segments of too many values: without `pools` they
-    have no blocks. With `exposures` its rows are accounted for.
+    have no blocks. With `exposures` its rows are accounted for. Under a trigger `exposed` are the same users by first
+    exposure, of which all counts of the assigned are made.
     """
     now = Snapshot(users, days, experiment, as_of)
     segments, values_of = segments_of(now, pools or {})
@@ -121,8 +123,10 @@ def aggregate(
             with_days = (*_WITH_DAYS, *experiment.replicated_by)
             days_of = [group for group in groups if group.segment in with_days]
             blocks.add("daily", metric, now.daily(metric), days_of)
-    everybody = _arrivals(now, np.ones(now.n, dtype=np.bool_))
-    period = _period(now)
+    whole = now if exposed is None else Snapshot(*exposed, experiment, as_of)
+    blocks.add_exposed(whole, None)
+    everybody = _arrivals(whole, np.ones(whole.n, dtype=np.bool_))
+    period = _period(whole)
     return BucketAggregates(
         Aggregates(
             as_of_date=as_of,
@@ -130,7 +134,8 @@ def aggregate(
             crossovers=everybody.crossovers,
             blocks=tuple(blocks.found),
             daily=tuple(daily_rows(now)),
-            periods={str(a.start): _arrivals(now, period == i) for i, a in enumerate(experiment.ramp)},
+            periods={str(a.start): _arrivals(whole, period == i) for i, a in enumerate(experiment.ramp)},
+            triggered=_triggered(now),
             rows=accounts(now, exposures, days) if exposures is not None else {},
         ),
         distributions,
@@ -138,6 +143,15 @@ def aggregate(
         too_large=blocks.too_large,
         values=values_of,
     )
+
+
+def _triggered(now: Snapshot) -> dict[str, Arrivals]:
+    """Users who reached the trigger by the first day of the allocation that they came under; {} without a trigger."""
+    if now.experiment.trigger is None:
+        return {}
+    starts = [a.start for a in now.experiment.allocations]
+    period = _period(now) if now.experiment.ramp else np.zeros(now.n, dtype=np.int64)
+    return {str(start): _arrivals(now, period == i) for i, start in enumerate(starts)}
 
 
 def _arrivals(now: Snapshot, among: Mask) -> Arrivals:
@@ -151,8 +165,15 @@ def _arrivals(now: Snapshot, among: Mask) -> Arrivals:
     return Arrivals(by_variant(among), by_variant(among & now.crossover))
 
 
-def bounded(users: Users, days: UnitDays, experiment: Experiment, as_of: date, bounds: Bounds) -> Bounded:
-    """The second round of one bucket: what its first could not know the bounds of."""
+def bounded(
+    users: Users,
+    days: UnitDays,
+    experiment: Experiment,
+    as_of: date,
+    bounds: Bounds,
+    exposed: tuple[Users, UnitDays] | None = None,
+) -> Bounded:
+    """The second round of one bucket: what its first could not know the bounds of; all exposed users have the same caps."""
     now = Snapshot(users, days, experiment, as_of)
     groups, cohorts = list(_groups(now, segments_of(now, bounds.pools)[0])), list(_cohorts(now))
     blocks = _Blocks(now)
@@ -167,6 +188,7 @@ def bounded(users: Users, days: UnitDays, experiment: Experiment, as_of: date, b
                 inside = bounds.brackets.get(_key(metric, group))
                 if inside is not None:
                     bracketed[_key(metric, group)] = Bracketed.of(_of_group(values, group), inside)
+    blocks.add_exposed(now if exposed is None else Snapshot(*exposed, experiment, as_of), bounds.caps)
     return Bounded(tuple(blocks.found), bracketed, blocks.too_large)
 
 
@@ -270,13 +292,30 @@ class _Blocks:
         if cohorts and metric.traits.by_cohort:
             self.add("cohort", metric, self._now.cohort(metric), cohorts, caps)
 
+    def add_exposed(self, whole: Snapshot, caps: Mapping[str, Caps] | None) -> None:
+        """Blocks of all exposed users where an analysis reads them: with caps of the winsorised metrics, without of the others."""
+        experiment = whole.experiment
+        if experiment.trigger is None or not experiment.analyses.read("exposed"):
+            return
+        groups = list(_groups(whole, {}))
+        for metric in experiment.metrics:
+            if metric.q is None and (metric.winsorise is not None) == (caps is not None):
+                values = whole.values(replace(metric, covariates=()))
+                self.add("exposed", metric, values, groups, (caps or {}).get(metric.id, NO_CAPS), of=whole)
+
     def add(
-        self, kind: Kind, metric: Metric, values: MetricValues, groups: list[_Group], caps: Caps = NO_CAPS
+        self,
+        kind: Kind,
+        metric: Metric,
+        values: MetricValues,
+        groups: list[_Group],
+        caps: Caps = NO_CAPS,
+        of: Snapshot | None = None,
     ) -> None:
         """A metric's blocks of one kind, of the groups that somebody is in; or what makes them overflow."""
         first, *others = values.columns
         columns = (np.clip(first, *caps) if caps != NO_CAPS else first, *others)
-        largest = _largest(columns, values.population, self._now.analysed)
+        largest = _largest(columns, values.population, (of or self._now).analysed)
         if not largest <= LARGEST:  # nor NaN, which overflowing sums of both signs make
             self.too_large[kind, metric.id] = largest
             return

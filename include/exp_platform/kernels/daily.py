@@ -24,7 +24,7 @@ def daily_rows(now: Snapshot) -> Iterator[DailyRow]:
     total over those users.
     """
     first = date_number(now.experiment.window.start)
-    new_users = _by_date(now, np.arange(now.n), now.users.exposed_on[: now.n])
+    new_users = _by_date(now, np.arange(now.n), now.users.began_on[: now.n])
     for metric in now.experiment.metrics:
         rows = [now.in_window(measure, metric.window) for measure in metric.measures]
         sums = [_sums(now, r, measure) for r, measure in zip(rows, metric.measures, strict=True)]

@@ -78,7 +78,8 @@ def merge_aggregates(
             {} if bounds is None else bounds.pools, [part.values for part in parts], sum(assigned.values())
         ),
         too_large=_told(too_large),
-        periods={start: _arrivals(start, parts) for start in parts[0].aggregates.periods},
+        periods=_arrivals([part.aggregates.periods for part in parts]),
+        triggered=_arrivals([part.aggregates.triggered for part in parts]),
         rows={table: together(p.aggregates.rows[table] for p in parts) for table in parts[0].aggregates.rows},
     )
 
@@ -100,10 +101,14 @@ def _told(too_large: TooLarge) -> dict[Kind, dict[str, str]]:
     return told
 
 
-def _arrivals(start: str, parts: Sequence[BucketAggregates]) -> Arrivals:
-    """One period's users of all buckets."""
-    of_buckets = [part.aggregates.periods[start] for part in parts]
-    return Arrivals(_sum(c.assigned for c in of_buckets), _sum(c.crossovers for c in of_buckets))
+def _arrivals(parts: Sequence[dict[str, Arrivals]]) -> dict[str, Arrivals]:
+    """Users of all buckets by period."""
+    return {
+        start: Arrivals(
+            _sum(part[start].assigned for part in parts), _sum(part[start].crossovers for part in parts)
+        )
+        for start in parts[0]
+    }
 
 
 class _Quantiles:

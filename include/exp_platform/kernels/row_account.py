@@ -15,7 +15,7 @@ from exp_platform.aggregates import Counted, LeftOut, RowAccount
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.metrics import Metric
 from exp_platform.kernels.local_days import Ints, instant, instants
-from exp_platform.kernels.unit_days import EventDays, UnitDays
+from exp_platform.kernels.unit_days import BETWEEN, EventDays, UnitDays
 from exp_platform.kernels.user_values import Mask, Snapshot, has_daily_block
 from exp_platform.kernels.users import NEVER, Codes, Users
 
@@ -96,6 +96,27 @@ def complete(
     return told | {name: rows for name, rows in staged.items() if name.startswith(USERS)}
 
 
+@dataclass(frozen=True, eq=False)
+class _Standing:
+    """Who of all users is what at the as_of date, shape (users,) each; without a trigger nobody waits."""
+
+    exposed: Mask
+    crossed: Mask  # of them those who are left out for it
+    waiting: Mask  # of the others those who have not reached the trigger
+
+    @staticmethod
+    def of(now: Snapshot) -> _Standing:
+        users = now.users
+        exposed = users.exposed_at < now.cutoff
+        keep = now.experiment.analyses.crossovers == "first"
+        crossed = np.zeros_like(exposed) if keep else exposed & (users.crossed_at < now.cutoff)
+        return _Standing(exposed, crossed, exposed & ~crossed & (users.began_at >= now.cutoff))
+
+    @property
+    def analysed(self) -> Mask:
+        return self.exposed & ~self.crossed & ~self.waiting
+
+
 def _of_exposures(now: Snapshot, rows: Exposures) -> RowAccount:
     window = now.experiment.window
     start, end = instant(window.starts_at()), instant(window.cutoff(window.end))
@@ -105,8 +126,11 @@ def _of_exposures(now: Snapshot, rows: Exposures) -> RowAccount:
     unknown = here & ~rows.known
     orphan = here & rows.known & (rows.user < 0)
     mine = rows.user[here & rows.known & (rows.user >= 0)]
-    analysed = now.analysed[mine]
-    first = int(now.analysed.sum())  # one exposure of each makes it a user
+    users = _Standing.of(now)
+    first, waiting = (
+        int(users.analysed.sum()),
+        int(users.waiting.sum()),
+    )  # one exposure of each makes it a user
     return account(
         {
             Counted.FIRST: first,
@@ -115,23 +139,25 @@ def _of_exposures(now: Snapshot, rows: Exposures) -> RowAccount:
             LeftOut.LATER: int(later.sum()),
             LeftOut.UNKNOWN_VARIANT: int(unknown.sum()),
             LeftOut.UNKNOWN_FIRST: int(orphan.sum()),
-            LeftOut.CROSSOVER: int((~analysed).sum()),
-            LeftOut.REPEATED: int(analysed.sum()) - first,
+            LeftOut.CROSSOVER: int(users.crossed[mine].sum()),
+            LeftOut.NOT_TRIGGERED: waiting,
+            LeftOut.REPEATED: int((~users.crossed[mine]).sum()) - first - waiting,
         },
     )
 
 
 def _of_users(now: Snapshot, rows: Exposures) -> RowAccount:
     never, by_now = rows.first_inside == NEVER, rows.first_inside < now.cutoff
-    analysed = int(now.analysed.sum())
+    users = _Standing.of(now)
     # Whoever was exposed outside the window only: the account of rows tells on which side.
     return account(
         {
-            Counted.ANALYSED: analysed,
+            Counted.ANALYSED: int(users.analysed.sum()),
             LeftOut.OUTSIDE_WINDOW: int(never.sum()),
             LeftOut.LATER: int((~never & ~by_now).sum()),
-            LeftOut.UNKNOWN_FIRST: int(by_now.sum()) - now.n,
-            LeftOut.CROSSOVER: now.n - analysed,
+            LeftOut.UNKNOWN_FIRST: int(by_now.sum()) - int(users.exposed.sum()),
+            LeftOut.CROSSOVER: int(users.crossed.sum()),
+            LeftOut.NOT_TRIGGERED: int(users.waiting.sum()),
         },
     )
 
@@ -158,16 +184,18 @@ def _of_outcomes(now: Snapshot, days: UnitDays) -> RowAccount:
             LeftOut.NOT_ASSIGNED: len(unread.others) - late,
         }
     )
-    readers = _readers(now)
+    readers, users = _readers(now), _Standing.of(now)
     for event, rows in days.events.items():
         later = rows.date > now.as_of
-        stranger = ~later & (rows.user >= now.n)
         told[LeftOut.LATER] += int(rows.n[later].sum())
-        told[LeftOut.NOT_ASSIGNED] += int(rows.n[stranger].sum())
-        mine = rows.where(~later & ~stranger)
-        crossed = ~now.analysed[mine.user]
-        told[LeftOut.CROSSOVER] += int(mine.n[crossed].sum())
-        told += _of_event(now, mine.where(~crossed), [r for r in readers if r.event == event])
+        for why, of_them in (
+            (LeftOut.NOT_ASSIGNED, ~users.exposed),
+            (LeftOut.CROSSOVER, users.crossed),
+            (LeftOut.NOT_TRIGGERED, users.waiting),
+        ):
+            told[why] += int(rows.n[~later & of_them[rows.user]].sum())
+        mine = rows.where(~later & users.analysed[rows.user])
+        told += _of_event(mine, [r for r in readers if r.event == event])
     return account(told)
 
 
@@ -195,6 +223,8 @@ def _readers(now: Snapshot) -> list[_Reader]:
     found += [
         _Reader(b.measure.event, Counted.BEFORE, now.is_before, everybody) for b in experiment.behaviours
     ]
+    if experiment.trigger is not None:
+        found.append(_Reader(experiment.trigger.event, Counted.TRIGGER, lambda r: r.day == 0, everybody))
     return found
 
 
@@ -211,11 +241,11 @@ def _daily_readers(now: Snapshot, metric: Metric) -> Iterator[_Reader]:
             yield _Reader(measure.event, Counted.DAILY, inside, now.population(cohort))
 
 
-def _of_event(now: Snapshot, rows: EventDays, readers: list[_Reader]) -> Counter[Counted | LeftOut]:
+def _of_event(rows: EventDays, readers: list[_Reader]) -> Counter[Counted | LeftOut]:
     """One event's rows of analysed users up to the as_of date, by the first that reads them or why nothing does."""
     told: Counter[Counted | LeftOut] = Counter()
     open_, waits = np.ones(len(rows.user), dtype=np.bool_), np.zeros(len(rows.user), dtype=np.bool_)
-    for counts in (Counted.METRIC, Counted.BEFORE, Counted.DAILY):
+    for counts in (Counted.METRIC, Counted.TRIGGER, Counted.BEFORE, Counted.DAILY):
         read = np.zeros(len(rows.user), dtype=np.bool_)
         for reader in (r for r in readers if r.counts is counts):
             wanted = reader.rows(rows)
@@ -225,6 +255,8 @@ def _of_event(now: Snapshot, rows: EventDays, readers: list[_Reader]) -> Counter
         open_ &= ~read
     told[LeftOut.NOT_MATURE] = int(rows.n[open_ & waits].sum())
     rest = open_ & ~waits
-    told[LeftOut.BEFORE_EXPOSURE] = int(rows.n[rest & (rows.day < 0)].sum())
+    between = rest & (rows.day == BETWEEN)
+    told[LeftOut.BEFORE_TRIGGER] = int(rows.n[between].sum())
+    told[LeftOut.BEFORE_EXPOSURE] = int(rows.n[rest & ~between & (rows.day < 0)].sum())
     told[LeftOut.OTHER_DAYS] = int(rows.n[rest & (rows.day >= 0)].sum())
     return told

@@ -26,6 +26,9 @@ Floats = NDArray[np.float64]
 
 # Day since exposure minus the days between the two local dates is -2, -1, 0 or 1, whatever the zone does.
 _SHIFTS = 4
+# What a row's day is counted from, in their order: first exposure, nothing (after it and before the trigger), the trigger.
+_EXPOSURE, _NOTHING, _TRIGGER = 0, 1, 2
+BETWEEN = -(10**6)  # the day of rows after first exposure and before the trigger, which no window has
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +37,7 @@ class EventDays:
 
     user: Codes  # position in Users
     date: Dates
-    day: Ints  # periods of 24 hours since first exposure, negative before it
+    day: Ints  # periods of 24 hours since the user's days began, negative before first exposure, or BETWEEN
     n: Ints  # outcomes
     value: Floats  # sum of their values, or what `UnitDays.reduced` has instead
 
@@ -94,8 +97,7 @@ def unit_days(users: Users, outcomes: pa.Table, experiment: Experiment, as_of: d
     local = LocalDays.covering(experiment.window, earliest, as_of)
     rows, user, event, at, unread = _known(users, outcomes, events, earliest, cutoff, local)
     since = local.dates(at).astype(np.int64) - local.first
-    exposed_since = users.exposed_on - local.first
-    shift = (at - users.exposed_at[user]) // DAY - (since - exposed_since[user]) + 2
+    clock, shift = _clocks(users, user, at, since + local.first)
     value = np.asarray(rows["value"].fill_null(0.0).to_numpy(), dtype=np.float64)
 
     if not np.isfinite(value).all():
@@ -104,8 +106,9 @@ def unit_days(users: Users, outcomes: pa.Table, experiment: Experiment, as_of: d
             f"outcomes of event {bad!r} hold values that are NaN or infinite: correct or remove those rows"
         )
 
-    cells = _Cells((len(events), max(len(users), 1), len(local.starts), _SHIFTS), local.first, exposed_since)
-    cell = np.ravel_multi_index((event, user, since, shift), cells.shape)
+    clocks = 1 if users.triggered_at is None else _TRIGGER + 1
+    cells = _Cells((len(events), max(len(users), 1), len(local.starts), clocks, _SHIFTS), local.first, users)
+    cell = np.ravel_multi_index((event, user, since, clock, shift), cells.shape)
     of_event, days = cells.days(*_grouped(cell, value))
     bounds = np.searchsorted(of_event, np.arange(len(events) + 1))
     found = {e: days.where(slice(bounds[i], bounds[i + 1])) for i, e in enumerate(events)}
@@ -129,7 +132,7 @@ def unit_day_rows(users: Users, days: UnitDays, experiment: Experiment) -> pa.Ta
             "user_id": users.ids.take(pa.array(user)).cast(pa.string()),
             "variant_id": variants.take(pa.array(users.variants[user])),
             "local_date": pa.array(np.concatenate([p.date for p in parts.values()])).cast(pa.date32()),
-            "day": pa.array(np.concatenate([p.day for p in parts.values()])).cast(pa.int32()),
+            "day": _days_or_null(np.concatenate([p.day for p in parts.values()])),
             "event": pa.array(list(parts), pa.string()).take(pa.array(names)),
             "n": np.concatenate([p.n for p in parts.values()]),
             "value": np.concatenate([p.value for p in parts.values()]),
@@ -137,19 +140,38 @@ def unit_day_rows(users: Users, days: UnitDays, experiment: Experiment) -> pa.Ta
     )
 
 
+def _days_or_null(day: Ints) -> Any:
+    return pa.array(day, mask=day == BETWEEN).cast(pa.int32())
+
+
+def _clocks(users: Users, user: Codes, at: Ints, on: Ints) -> tuple[Ints, Ints]:
+    """What each row's day is counted from, and that day as a shift against the days between local dates."""
+    clock = np.zeros(len(at), dtype=np.int64)
+    if users.triggered_at is not None:
+        clock[at >= users.exposed_at[user]] = _NOTHING
+        clock[at >= users.began_at[user]] = _TRIGGER
+    from_trigger = clock == _TRIGGER
+    origin = np.where(from_trigger, users.began_at[user], users.exposed_at[user])
+    origin_on = np.where(from_trigger, users.began_on[user], users.exposed_on[user])
+    shift = (at - origin) // DAY - (on - origin_on) + 2
+    return clock, shift
+
+
 @dataclass(frozen=True)
 class _Cells:
-    """How an event, a user, a local date and a day since exposure are one number."""
+    """How an event, a user, a local date, what its day is counted from and that day are one number."""
 
     shape: tuple[int, ...]
     first: int  # local date
-    exposed_since: Ints | Dates  # of every user, days after `first`
+    users: Users
 
     def days(self, cell: Ints, n: Ints, value: Floats) -> tuple[Codes, EventDays]:
         """The events of these cells, by position, and their days."""
-        event, user, since, shift = np.unravel_index(cell, self.shape)
-        day = since - self.exposed_since[user] + shift - 2
-        return event, EventDays(user, (since + self.first).astype(np.int32), day, n, value)
+        event, user, since, clock, shift = np.unravel_index(cell, self.shape)
+        on = since + self.first
+        origin = np.where(clock == _TRIGGER, self.users.began_on[user], self.users.exposed_on[user])
+        day = np.where(clock == _NOTHING, BETWEEN, on - origin + shift - 2)
+        return event, EventDays(user, on.astype(np.int32), day, n, value)
 
 
 def _reduced(
@@ -171,8 +193,9 @@ def measures_read(experiment: Experiment) -> list[Measure]:
 
 
 def events_read(experiment: Experiment) -> list[str]:
-    """The events that a metric, covariate or behavioural segment reads, sorted."""
-    return sorted({m.event for m in measures_read(experiment)})
+    """The events that a metric, covariate, behavioural segment or trigger reads, sorted."""
+    of_trigger = set() if experiment.trigger is None else {experiment.trigger.event}
+    return sorted({m.event for m in measures_read(experiment)} | of_trigger)
 
 
 def horizon(experiment: Experiment) -> int:

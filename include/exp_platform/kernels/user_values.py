@@ -42,7 +42,7 @@ class Snapshot:
         self.window_end = date_number(min(as_of, experiment.window.end))
         self.as_of = date_number(as_of)
         self.cutoff = instant(experiment.window.cutoff(as_of))
-        self.n = int(np.searchsorted(users.exposed_at, self.cutoff))  # users assigned by then
+        self.n = int(np.searchsorted(users.began_at, self.cutoff))  # users whose days had begun by then
         self.variants = users.variants[: self.n]
         self.crossover: Mask = users.crossed_at[: self.n] < self.cutoff
         keep = experiment.analyses.crossovers == "first"
@@ -83,15 +83,15 @@ class Snapshot:
         return np.asarray((rows.date >= start - plan.pre_period_days) & (rows.date < start))
 
     def mature(self, days: int) -> Mask:
-        """Users of whom so many days of 24 hours since exposure are over, shape (users,)."""
-        return self.users.exposed_at[: self.n] + days * DAY <= self.cutoff
+        """Users of whom so many days of 24 hours are over, shape (users,)."""
+        return self.users.began_at[: self.n] + days * DAY <= self.cutoff
 
     def observed(self, window: DayWindow) -> Mask:
         """Users whose window is over or, where it never closes, has opened before the experiment's does, shape (users,)."""
         if window.end is not None:
             return self.mature(window.end)
         closes = min(self.cutoff, instant(self.experiment.window.cutoff(self.experiment.window.end)))
-        return self.users.exposed_at[: self.n] + window.opens * DAY < closes
+        return self.users.began_at[: self.n] + window.opens * DAY < closes
 
     def values(self, metric: Metric) -> MetricValues:
         """A metric's columns as `Block` names them, not capped, and its population; crossovers are not judged here."""

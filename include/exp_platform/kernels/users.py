@@ -32,7 +32,10 @@ class Attribute:
 
 @dataclass(frozen=True, eq=False)
 class Users:
-    """Users by first exposure, then id: those assigned before any instant are a prefix. Arrays of shape (users,)."""
+    """Users by when their days begin, then id: those whose days began before any instant are a prefix. Arrays of shape (users,).
+
+    Days begin with first exposure or, where the experiment has a trigger, with that; `NEVER` for who has not reached it.
+    """
 
     ids: Any  # pa.Array of strings
     variants: Codes  # position in the experiment's variants
@@ -40,6 +43,18 @@ class Users:
     exposed_on: Dates
     crossed_at: Ints  # first exposure to another variant, or NEVER
     attributes: dict[str, Attribute]
+    triggered_at: Ints | None = None
+    triggered_on: Dates | None = None
+
+    @property
+    def began_at(self) -> Ints:
+        """When each user's days begin."""
+        return self.exposed_at if self.triggered_at is None else self.triggered_at
+
+    @property
+    def began_on(self) -> Dates:
+        """The local dates of that; of who has not begun that of first exposure."""
+        return self.exposed_on if self.triggered_on is None else self.triggered_on
 
     def __len__(self) -> int:
         return len(self.exposed_at)

@@ -58,6 +58,8 @@ def dag_doc(experiment: Experiment, stages: Sequence[Stage], waits_for: Sequence
         f"Owner {markdown(experiment.owner)}; {window.start} to {window.end} ({window.timezone}); decision planned for "
         f"{experiment.decision_date}; spec {spec}; memo `memos/{experiment.id}.md` in the state folder.",
         "## Variants\n" + _table(("variant", "share", ""), _variants(experiment)),
+        experiment.trigger
+        and f"Only users who reach {markdown(experiment.trigger.told)} count, from that moment on.",
         "## Metrics\n"
         + _table(
             ("metric", "role", "definition", "good is", "matters from", "defined by"), _metrics(experiment)

@@ -234,6 +234,8 @@ def _notes(
         )
     if metric.missing == "exclude":
         yield "missing: exclude: users are those with a value, of whom fewer come than of all"
+    if experiment.trigger is not None:
+        yield "trigger: users are those who reach it, of whom fewer come than are exposed"
     yield from _few_outcomes(experiment, metric, expected, needed if users is None else users)
     if metric.role is Role.SECONDARY and experiment.decision.family == "primary_first":
         yield "primary_first: significant only where every primary metric is too, so its power is at most this"

@@ -172,6 +172,7 @@ class Results:
             daily=tuple(of_columns(DailyRow, row) for row in daily),
             caps=decision.caps,
             periods=decision.periods,
+            triggered=decision.triggered,
             thresholds=decision.thresholds,
             pooled=decision.pooled,
             too_large=decision.too_large,

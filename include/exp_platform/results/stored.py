@@ -58,6 +58,9 @@ class StoredDecision:
     # Segment or crossed strata -> attribute -> which rarer values are one
     pooled: dict[str, dict[str, Pooled]]
     too_large: dict[Kind, dict[str, str]]  # kind of block -> metric without any -> its largest value
+    triggered: dict[
+        str, Arrivals
+    ]  # first day of an allocation -> its users who reached the trigger; {} without one
     rows: dict[str, RowAccount]  # table read -> what became of its rows; {} of a run by an older version
     definitions: dict[str, str]  # metric -> what it measured, in words; {} of a run by an older version
     result_rows: dict[str, int]  # result table -> rows of the day; {} of a run by an older version
@@ -97,6 +100,11 @@ class StoredDecision:
                 "skipped": tuple(json.loads(row["skipped"])),
                 "users": json.loads(row["assigned"]),
                 "crossovers": json.loads(row["crossovers"]),
+                "triggered": {
+                    # Older rows have none
+                    day: Arrivals(**n)
+                    for day, n in json.loads(row["triggered"] or "{}").items()
+                },
                 "periods": {day: Arrivals(**n) for day, n in json.loads(row["periods"] or "{}").items()},
                 "caps": {metric: (low, high) for metric, (low, high) in json.loads(row["caps"]).items()},
                 "thresholds": {

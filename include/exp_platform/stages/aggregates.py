@@ -32,6 +32,7 @@ from exp_platform.kernels.behaviour import thresholds_of, with_thresholds
 from exp_platform.kernels.merge import bounds_of, merge_aggregates
 from exp_platform.kernels.pools import Pools, pools_of
 from exp_platform.kernels.row_account import Exposures, complete
+from exp_platform.kernels.trigger import triggered
 from exp_platform.kernels.unit_days import UnitDays, measures_read, unit_day_rows, unit_days
 from exp_platform.kernels.users import Users, first_exposures
 from exp_platform.stages.run import Run, StageResult
@@ -64,6 +65,16 @@ class Reduced:
     parts: list[BucketAggregates]
 
 
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """One bucket's users with their unit days; under a trigger `exposed` has both by first exposure instead."""
+
+    users: Users
+    days: UnitDays
+    exposures: pa.Table
+    exposed: tuple[Users, UnitDays] | None
+
+
 @dataclass(frozen=True)
 class Job:
     """What every task of a run needs beside its bucket."""
@@ -74,33 +85,31 @@ class Job:
 
     def first_round(self, bucket: Bucket) -> Reduced:
         """Write the bucket's unit days as of the newest date, and aggregate all that needs no bounds."""
-        users, days, exposures = self._reduce(bucket)
-        rows = unit_day_rows(users, days, self.experiment)
-        parts = self._aggregated(users, days, exposures, [{}] * len(self.as_of_dates))
-        return Reduced(self.writer.write(bucket.number, rows), rows.num_rows, len(users), parts)
+        found = self._reduce(bucket)
+        rows = unit_day_rows(found.users, found.days, self.experiment)
+        parts = self._aggregated(found, [{}] * len(self.as_of_dates))
+        return Reduced(self.writer.write(bucket.number, rows), rows.num_rows, len(found.users), parts)
 
     def with_pools(self, bucket: Bucket, pools: list[Pools]) -> list[BucketAggregates]:
         """The first round's aggregates for each as_of date, where a segment has too many values."""
-        return self._aggregated(*self._reduce(bucket), pools)
+        return self._aggregated(self._reduce(bucket), pools)
 
     def second_round(self, bucket: Bucket, bounds: list[Bounds]) -> list[Bounded]:
         """What the bounds of all buckets allow, for each as_of date."""
-        users, days, _ = self._reduce(bucket)
+        found = self._reduce(bucket)
         return [
-            bounded(users, days, self.experiment, as_of, b)
+            bounded(found.users, found.days, self.experiment, as_of, b, found.exposed)
             for as_of, b in zip(self.as_of_dates, bounds, strict=True)
         ]
 
-    def _aggregated(
-        self, users: Users, days: UnitDays, exposures: pa.Table, pools: list[Pools]
-    ) -> list[BucketAggregates]:
-        seen = Exposures.of(exposures, users, self.experiment)
+    def _aggregated(self, found: _Rows, pools: list[Pools]) -> list[BucketAggregates]:
+        seen = Exposures.of(found.exposures, found.users, self.experiment)
         return [
-            aggregate(users, days, self.experiment, as_of, seen, of_day)
+            aggregate(found.users, found.days, self.experiment, as_of, seen, of_day, found.exposed)
             for as_of, of_day in zip(self.as_of_dates, pools, strict=True)
         ]
 
-    def _reduce(self, bucket: Bucket) -> tuple[Users, UnitDays, pa.Table]:
+    def _reduce(self, bucket: Bucket) -> _Rows:
         newest, exposures = self.as_of_dates[-1], bucket.exposures.read()
         users = first_exposures(exposures, self.experiment, newest)
         names = _outcome_columns(self.experiment)
@@ -109,7 +118,11 @@ class Job:
             if bucket.outcomes
             else arrow_schema("outcomes").empty_table().select(names)
         )
-        return users, unit_days(users, outcomes, self.experiment, newest), exposures
+        exposed = None
+        if self.experiment.trigger is not None:
+            exposed = users, unit_days(users, outcomes, self.experiment, newest)
+            users = triggered(users, outcomes, self.experiment, newest)
+        return _Rows(users, unit_days(users, outcomes, self.experiment, newest), exposures, exposed)
 
 
 def run(run: Run) -> StageResult:

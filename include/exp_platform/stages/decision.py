@@ -185,6 +185,7 @@ def _decision_rows(
             "crossovers": _json(day.crossovers),
             "caps": _json(day.caps),
             "periods": _json({start: asdict(counts) for start, counts in day.periods.items()}),
+            "triggered": _json({start: asdict(counts) for start, counts in day.triggered.items()}),
             "thresholds": _json({segment: t.to_json() for segment, t in day.thresholds.items()}),
             "pooled": _json(pooled_to_json(day.pooled)),
             "rows": _json({table: asdict(account) for table, account in day.rows.items()}),

@@ -156,6 +156,7 @@ _DECISIONS = TableDefinition(
         ("result_rows", STRING),  # JSON: result table -> rows of the day that the run committed
         ("pooled", STRING),  # JSON: segment or crossed strata -> attribute -> which rarer values are one
         ("rows", STRING),  # JSON: table -> {read, counted, left_out}, the latter two by reason
+        ("triggered", STRING),  # JSON: first day of an allocation -> {assigned, crossovers: variant -> users}
         ("config_hash", STRING),
         ("input_fingerprint", STRING),
         ("code_version", STRING),
