@@ -90,3 +90,21 @@ def test_a_second_experiment_of_the_log_uses_the_same_source(place: Installation
         "with_orders"
     )
     assert len(list((place.configs / "sources").glob("lake*.yaml"))) == 1
+
+
+def test_three_groups_and_users_without_one(place: Installation, tmp_path: Path) -> None:
+    """Whoever has no group is left out, by a line of the spec that says so; without it the run refuses the table."""
+    n = 900
+    frame = pd.DataFrame(
+        {
+            "user_id": [f"u{i}" for i in range(n)],
+            "group": [None if i % 30 == 7 else f"g{i % 3}" for i in range(n)],
+            "converted": [int(i % 7 < 2) for i in range(n)],
+        }
+    )
+    frame.to_csv(tmp_path / "groups.csv", index=False)
+    rows = started(place, tmp_path / "groups.csv")("converted")
+    rates = frame.groupby("group").converted.mean()
+    assert len(rows) == 2
+    for row in rows:
+        agree(row, rates[row.control_id], rates[row.treatment_id])

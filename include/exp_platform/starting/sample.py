@@ -51,34 +51,29 @@ def parquet_sample(files: pafs.FileSystem, found: Found) -> Sample:
     chosen = list(infos) if whole else _spread(infos)
     wanted = total if whole else SAMPLE_ROWS // len(chosen)
     parts = [
-        _with_partitions(
-            pa.Table.from_batches(list(_batches(files, info.path, wanted)), schema),
-            found.partition(info.path),
-        )
+        _with_partitions(_parquet_rows(files, info.path, wanted), found.partition(info.path))
         for info in chosen
-        for schema in [_schema(files, info.path)]
     ]
     return Sample(pa.concat_tables(parts, promote_options="permissive"), total, whole)
 
 
-def _schema(files: pafs.FileSystem, path: str) -> pa.Schema:
-    with files.open_input_file(path) as stream:
-        return pq.ParquetFile(stream, coerce_int96_timestamp_unit="us").schema_arrow
-
-
-def _batches(files: pafs.FileSystem, path: str, wanted: int) -> Iterator[pa.RecordBatch]:
-    """Batches from row groups spread over a file."""
+def _parquet_rows(files: pafs.FileSystem, path: str, wanted: int) -> pa.Table:
+    """About so many rows of one file, from row groups spread over it."""
     with files.open_input_file(path) as stream:
         file = pq.ParquetFile(stream, coerce_int96_timestamp_unit="us")
-        groups = list(range(file.num_row_groups))
-        groups = groups if file.metadata.num_rows <= wanted else _spread(groups)
-        for group in groups:
-            read = 0
-            for batch in file.iter_batches(65_536, [group], use_threads=False):
-                yield batch
-                read += len(batch)
-                if read * len(groups) >= wanted:
-                    break
+        return pa.Table.from_batches(list(_batches(file, wanted)), file.schema_arrow)
+
+
+def _batches(file: pq.ParquetFile, wanted: int) -> Iterator[pa.RecordBatch]:
+    groups = list(range(file.num_row_groups))
+    groups = groups if file.metadata.num_rows <= wanted else _spread(groups)
+    for group in groups:
+        read = 0
+        for batch in file.iter_batches(65_536, [group], use_threads=False):
+            yield batch
+            read += len(batch)
+            if read * len(groups) >= wanted:
+                break
 
 
 def csv_sample(files: pafs.FileSystem, found: Found) -> Sample:
