@@ -309,3 +309,26 @@ def test_an_environment_has_the_limits_and_traps_of_a_spec(
     monkeypatch.setenv("EXP_CONFIG_DIR", str(tmp_path))
     with pytest.raises(ConfigError, match=told):
         load_environment("here")
+
+
+def test_further_catalogs_are_opened_by_their_names_with_the_same_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = "raw_dir: raw\nwarehouse: warehouse\nmemos_dir: memos\ncatalog: {kind: sqlite, uri: own.db}\n"
+    crm = "crm: {kind: sqlite, uri: crm.db}"
+    rest = "sales: {kind: rest, uri: 'http://sales', properties: {warehouse: s3://sales, token: ''}}"
+    write(tmp_path / "configs", monkeypatch, f"{own}catalogs: {{{crm}, {rest}}}\n")
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    environment = load_environment("here")
+    region = {"s3.region": "eu-central-1", "client.region": "eu-central-1"}
+    place = {"type": "rest", "uri": "http://sales", "warehouse": "s3://sales"}
+    assert environment.pyiceberg_properties("sales") == {**place, **region}
+    assert environment.catalogs["crm"].uri == str(tmp_path / "state" / "crm.db")
+
+    (tmp_path / "configs" / "environments" / "here.yaml").write_text(
+        f"name: here\nruns_dir: runs\n{own}catalogs: {{iceberg: {{kind: sqlite, uri: x.db}}}}\n"
+    )
+    with pytest.raises(
+        ConfigError, match=r"catalogs\.iceberg: allowed are names of a-z, 0-9 and _, other than iceberg"
+    ):
+        load_environment("here")

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
 from exp_platform.config.environment import Environment
 from exp_platform.config.experiment import Experiment
-from exp_platform.stages import json_files
+from exp_platform.stages import json_files, pieces
 from stages.plans import planned, problems, rows_of, told_when_read
 from stages.raw_data import units_experiment
 
@@ -194,3 +195,52 @@ def test_names_of_folders_are_columns(tmp_path: Path, environment: Environment) 
     rows = rows_of(planned(made, environment), "units")
     assert rows["attribute.channel"].to_pylist() == ["D/E"] * 5 + ["FR"] * 2 + [None] * 2
     assert rows["outcome.props.spent"].to_pylist() == [i / 4 for i in range(9)]
+
+
+@pytest.mark.parametrize(
+    ("form", "kind", "name"),
+    [
+        ("struct", "parquet", "u.parquet"),
+        ("parquet with JSON", "parquet", "u.parquet"),
+        ("csv with JSON", "csv", "u.csv"),
+        ("json", "json", "u.jsonl"),
+    ],
+)
+def test_of_people_who_are_not_asked_for_only_the_ids_are_looked_into(
+    tmp_path: Path,
+    environment: Environment,
+    monkeypatch: pytest.MonkeyPatch,
+    form: str,
+    kind: str,
+    name: str,
+) -> None:
+    written(tmp_path / "data" / name, form)
+    made = experiment(tmp_path / "data", kind)
+    table = replace(made.source.table, columns={"user_id": "channel", "variant_id": "arm"})
+    plan = planned(replace(made, source=replace(made.source, table=table)), environment)
+    looked: list[int] = []
+    real = pieces.taken
+
+    def noted(rows: pa.Table, paths: Any, shown: Any = ()) -> Any:
+        looked.append(len(rows) if len(paths) > 1 else 0)
+        return real(rows, paths, shown)
+
+    def every_fourth(ids: Any) -> Any:
+        assert ids.to_pylist() == ["wéb"] * len(ids)
+        return pa.array([i % 4 == 1 for i in range(len(ids))], pa.bool_())
+
+    monkeypatch.setattr(pieces, "taken", noted)
+    found = pa.concat_tables(part.rows for piece in plan.pieces for part in piece.parts(every_fourth))
+    assert numbers(found) == EXPECTED[1::4]
+    assert sum(looked) == len(EXPECTED[1::4])
+
+
+def test_ids_may_be_names_of_folders(tmp_path: Path, environment: Environment) -> None:
+    for user in ("ada", "bob"):
+        (tmp_path / f"uid={user}").mkdir()
+        pq.write_table(pa.Table.from_pylist(PEOPLE), tmp_path / f"uid={user}" / "part-0.parquet")
+    made = experiment(tmp_path, "parquet")
+    table = replace(made.source.table, columns={"user_id": "uid", "variant_id": "arm"})
+    plan = planned(replace(made, source=replace(made.source, table=table)), environment)
+    rows = [part.rows for piece in plan.pieces for part in piece.parts(lambda ids: pc.equal(ids, "bob"))]
+    assert [set(part["user_id"].to_pylist()) for part in rows] == [set(), {"bob"}]
