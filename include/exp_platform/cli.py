@@ -19,7 +19,9 @@ from exp_platform.cli_start import commands as start_commands
 from exp_platform.cli_state import commands as state_commands
 from exp_platform.config.analyses import METHODS, UNADJUSTED
 from exp_platform.config.environment import load_environment
+from exp_platform.config.faults import render_key
 from exp_platform.config.loading import load_all, load_experiment
+from exp_platform.config.locations import always_read
 from exp_platform.errors import ConfigError, DataError
 from exp_platform.escaping import terminal
 from exp_platform.pipelines import run_end_to_end as end_to_end
@@ -67,6 +69,12 @@ def validate() -> None:
     )
     if shared := loaded.library.counted():
         console.print(terminal(f"They share {shared}."))
+    for experiment in loaded.experiments.values():
+        for key in always_read(experiment):
+            told = "no watermark, so nothing tells whether the table changed: every run reads it, as other data than before"
+            console.print(
+                terminal(f"{experiment.spec_file}: {render_key(key)}: {told}"), style="yellow", soft_wrap=True
+            )
     if loaded.errors:
         raise typer.Exit(1)
 

@@ -49,6 +49,13 @@ def tables_of(source: Source) -> Iterator[tuple[str, Key, TableSource]]:
             yield "identities", ("source", "identities"), source.identities
 
 
+def always_read(experiment: Experiment) -> Iterator[Key]:
+    """Where a spec names a table of a database without a watermark: nothing tells whether it changed, so every run reads it."""
+    for _, key, table in tables_of(experiment.source):
+        if table.query is not None and table.query.watermark is None:
+            yield key
+
+
 def current_rules(environment: str | None = None) -> SourceRules:
     """The rules of an environment (default: the one that is set); without declarations where it cannot be read."""
     try:

@@ -13,7 +13,6 @@ from typing import Any
 
 from exp_platform.config.environment import Environment
 from exp_platform.config.experiment import Experiment
-from exp_platform.config.sources import TableSource
 from exp_platform.errors import ConfigError, DataError
 from exp_platform.stages.plan_sql import bound, connection_for, database_of, place_of
 from exp_platform.stages.reading import Reading
@@ -40,11 +39,6 @@ def watermarks(experiment: Experiment, environment: Environment) -> dict[str, st
             select = f"SELECT * FROM ({bound(query.watermark, experiment, database)}\n) AS watermark LIMIT 2"
             found[reading.table] = _value(database, select)
     return found
-
-
-def undeclared(source: TableSource) -> bool:
-    """Whether a table is in a database that cannot be asked whether it changed: it is always read."""
-    return source.query is not None and source.query.watermark is None
 
 
 def require_forward(experiment: Experiment, now: Mapping[str, str], published: Mapping[str, str]) -> None:
