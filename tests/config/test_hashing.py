@@ -41,6 +41,7 @@ WORDS: dict[str, Any] = {
     "tags": ("new",),
     "schedule": Schedule(None, 9, True, 0, wait_for=("s3://lake/_SUCCESS",), wait_hours=1.0, after="lake"),
     "spec_file": "elsewhere.yaml",
+    "source_file": "sources/shop.yaml",
     "retention_days": 30,
     "provenance": {"kept": Provenance("someone", "Whoever came back.", "configs/metrics/shop.yaml")},
 }

@@ -12,9 +12,12 @@ import pytest
 from config.shared import METRICS, SOURCE, configs, spec
 from exp_platform.config import library, loading
 from exp_platform.config.edits import edits_since
+from exp_platform.config.environment import load_environment
 from exp_platform.config.hashing import config_hash
 from exp_platform.config.loading import load_all, load_one_for_parse
 from exp_platform.config.metrics import DayWindow, Effect, Guardrail, Provenance, Role
+from exp_platform.errors import ConfigError
+from exp_platform.stages.sources import readings
 
 INLINE = """\
 {kind: events, key: checkout_v2,
@@ -289,6 +292,31 @@ def test_a_changed_definition_makes_exactly_its_users_out_of_date(tmp_path: Path
         folder = configs(tmp_path, source=SOURCE.replace(old, new), metrics=METRICS.replace(old, new))
         after = {id: config_hash(e) for id, e in load_all(folder).experiments.items()}
         assert {id for id in before if before[id] != after[id]} == changed, old
+
+
+def test_of_facts_that_an_experiment_does_not_read_nothing_follows(tmp_path: Path) -> None:
+    before = only(configs(tmp_path, spec()))
+    visits = "  visits: {path: v, columns: {other_id: device, occurred_at: ts, event_id: id}}\n"
+    identities = "identities: {path: devices, columns: {user_id: uid, other_id: device}}\n"
+    source = SOURCE.replace("attributes:", f"{visits}{identities}attributes:")
+    after = only(configs(tmp_path, source=source))
+
+    assert (after.source.identities, after.source.dedupe) == (None, "none")
+    assert config_hash(after) == config_hash(before)
+    read = spec(metrics="[{id: visits, type: count, of: visits, role: primary}]")
+    visited = only(configs(tmp_path, read, source=source)).source
+    assert visited.identities is not None
+    assert visited.dedupe == "event_id"
+
+
+def test_where_a_source_lies_is_told_of_the_file_that_says_it(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.delenv("EXP_LAKE", raising=False)
+    experiment = only(configs(tmp_path, spec()))
+    monkeypatch.setenv("EXP_STATE_DIR", str(tmp_path))
+
+    assert experiment.source_file == f"{tmp_path}/sources/shop.yaml"
+    with pytest.raises(ConfigError, match=r"sources/shop\.yaml: facts\.orders\.path: .* EXP_LAKE"):
+        readings(experiment, load_environment())
 
 
 def test_an_edit_of_a_definition_is_told_by_the_metrics_name_and_words_are_none(tmp_path: Path) -> None:

@@ -17,12 +17,12 @@ from exp_platform.config.sources import EventsSource, TableSource
 from exp_platform.errors import ConfigError
 
 SPEC = "configs/experiments/x.yaml"
-KEY = ("source", "exposures", "path")
+PLACE = f"{SPEC}: source.exposures.path"
 DECLARED = SourceRules("environments/e.yaml", frozenset({"LAKE"}), frozenset({"EXP_CATALOG_PW", "EXP_DB"}))
 
 
 def expanded(location: str, rules: SourceRules = DECLARED) -> str:
-    return expand_location(location, SPEC, KEY, rules)
+    return expand_location(location, SPEC, PLACE, rules)
 
 
 class TestVariables:
@@ -123,7 +123,7 @@ class TestVariables:
 class TestPlaces:
     def test_relative_paths_lie_beside_the_spec(self) -> None:
         assert expanded("users.csv") == str(project_root() / "configs" / "experiments" / "users.csv")
-        assert expand_location("data/*.csv", "/etc/specs/x.yaml", KEY, DECLARED) == "/etc/specs/data/*.csv"
+        assert expand_location("data/*.csv", "/etc/specs/x.yaml", PLACE, DECLARED) == "/etc/specs/data/*.csv"
 
     def test_uris_stay(self) -> None:
         assert expanded("s3://lake/users/") == "s3://lake/users/"

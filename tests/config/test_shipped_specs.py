@@ -119,7 +119,7 @@ def test_cookie_cats_names_what_its_file_holds(data_dir: Path) -> None:
 
 def columns_and_arms(source: UnitsSource, spec_file: str) -> tuple[set[str], set[str]]:
     with gzip.open(
-        expand_location(source.table.location, spec_file, ("source", "path"), SourceRules()), "rt"
+        expand_location(source.table.location, spec_file, "source.path", SourceRules()), "rt"
     ) as file:
         rows = csv.DictReader(file)
         arms = {row[source.table.columns["variant_id"]] for row in rows}

@@ -99,6 +99,25 @@ def test_an_edit_is_told_with_its_day_and_so_is_setting_it_back() -> None:
     assert "PLAN_CHANGED" not in codes(back)
 
 
+def test_a_key_that_an_older_version_did_not_know_makes_no_metric_another_one() -> None:
+    runs = Runs()
+    runs.run(as_of=BEFORE_END)
+    first = runs.memory.first
+    assert first is not None
+    older = json.loads(json.dumps(first.plan))
+    for found in older["metrics"].values():
+        for part in (found["definition"], found["definition"]["numerator"]):
+            for key in [key for key, value in part.items() if value is None]:
+                del part[key]
+    assert older != first.plan
+    runs.memory = replace(runs.memory, first=replace(first, plan=older))
+
+    decision = runs.run(treated=LARGE)
+
+    assert decision.action == "ship"
+    assert "PLAN_CHANGED" not in codes(decision)
+
+
 @pytest.mark.parametrize(
     ("edited", "change"),
     [

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 
 from exp_platform.config.experiment import Experiment
-from exp_platform.config.locations import expand_location, written
+from exp_platform.config.locations import expand_location, place_of, written
 from exp_platform.config.source_rules import SourceRules
 from exp_platform.errors import ConfigError
 
@@ -64,6 +64,6 @@ def _on_s3(experiment: Experiment, rules: SourceRules, *, markers: bool) -> tupl
     for key, what, location, kind in written(experiment):
         if (kind is None) is markers:
             with suppress(ConfigError):
-                place = expand_location(location, experiment.spec_file, key, rules)
+                place = expand_location(location, experiment.spec_file, place_of(experiment, key), rules)
                 found.append(Awaited(what, place, kind, location))
     return tuple(item for item in found if _S3.match(item.location))

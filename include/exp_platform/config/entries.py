@@ -160,7 +160,7 @@ def _resolve(entry: Entry) -> Experiment | list[Fault]:
     faults += [_flat_key(fault) if flat else fault for fault in found]
     if faults:
         return [used.placed(fault) for fault in faults]
-    return spec.resolve(entry.file.name, used.shared)
+    return spec.resolve(entry.file.name, used.shared, used.source_file)
 
 
 def _together_with(used: Substituted, faults: list[Fault]) -> list[Fault]:

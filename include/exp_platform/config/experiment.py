@@ -108,6 +108,9 @@ class Experiment:
     )
     trigger: Trigger | None = None  # None: users count from first exposure on
     provenance: dict[str, Provenance] = field(default_factory=dict)  # of metrics that say it, by their ids
+    source_file: str = field(
+        default="", compare=False
+    )  # the library's file of its source; empty: the spec's own
     spec_file: str = field(default="", compare=False)  # where it was written, for messages and memo
 
     @property

@@ -17,6 +17,7 @@ NOT_HASHED = (
     "tags",
     "schedule",
     "spec_file",
+    "source_file",
     "retention_days",
     "provenance",
 )

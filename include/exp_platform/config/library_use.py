@@ -67,6 +67,12 @@ class Substituted:
         used = (o.definition for key, o in self.origins.items() if key[0] == "metrics")
         return {d.id: d.file.name for d in used if d is not None}
 
+    @property
+    def source_file(self) -> str:
+        """The file of the library that holds the source; empty: the spec's own."""
+        used = self.origins.get(("source",))
+        return used.definition.file.name if used and used.definition else ""
+
 
 def substituted(content: Any, spec_folder: Path, library: Callable[[], Library]) -> Substituted:
     """The content of a spec that lies in `spec_folder`; the library is asked for only where the spec uses it."""

@@ -72,13 +72,21 @@ def variable_faults(experiment: Experiment, rules: Callable[[], SourceRules]) ->
                 yield Fault(key, Words(f"${{{name}}}"), _not_allowed(name, rules()))
 
 
-def expand_location(location: str, spec_file: str, key: Key, rules: SourceRules) -> str:
+def place_of(experiment: Experiment, key: Key) -> str:
+    """Where a key is written: in the spec or, of a source that it uses, in the library's file."""
+    if experiment.source_file and key[:1] == ("source",):
+        return f"{experiment.source_file}: {render_key(key[1:])}"
+    return f"{experiment.spec_file}: {render_key(key)}"
+
+
+def expand_location(location: str, spec_file: str, place: str, rules: SourceRules) -> str:
     """Where files are: `${VARIABLES}` filled in, relative paths taken from the spec file's folder; URIs stay.
+
+    `place` is where the location is written, for messages.
 
     Raises ConfigError for a variable that is not set or may not be named, and for a place outside of the roots. It tells the
     location as it is written.
     """
-    place = f"{spec_file}: {render_key(key)}"
     for name in named(location):
         if not rules.may_name(name):
             raise ConfigError(f"{place}: found ${{{name}}}; {_not_allowed(name, rules)}")

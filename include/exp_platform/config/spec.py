@@ -159,8 +159,13 @@ class ExperimentSpec(Spec):
             for side, measure in zip(measured[name].measure_keys, measured[name].measures, strict=True)
         )
 
-    def resolve(self, spec_file: str = "", shared: Mapping[str, str] = MappingProxyType({})) -> Experiment:
-        """Every default filled in; `shared`: metric -> the library's file that defines it. The spec must have passed `spec_faults`."""
+    def resolve(
+        self, spec_file: str = "", shared: Mapping[str, str] = MappingProxyType({}), source_file: str = ""
+    ) -> Experiment:
+        """Every default filled in. The spec must have passed `spec_faults`.
+
+        `shared`: metric -> the library's file that defines it; `source_file`: that of the source.
+        """
         return Experiment(
             id=self.id,
             owner=self.owner,
@@ -185,6 +190,7 @@ class ExperimentSpec(Spec):
                 for m in self.metrics
                 if m.owner or m.description or m.id in shared
             },
+            source_file=source_file,
             spec_file=spec_file,
         )
 

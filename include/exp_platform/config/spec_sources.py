@@ -100,15 +100,17 @@ class EventsSpec(EventTables):
         *,
         sums_values: bool,
     ) -> EventsSource:
-        """With `value` where a metric sums it; duplicates go by event_id where there is one, else stay."""
+        """What metrics read, and no other fact; `value` where one sums it. Duplicates go by event_id where there is one, else stay."""
         outcomes = (*_OUTCOME_COLUMNS, "value") if sums_values else _OUTCOME_COLUMNS
         of_fact = {name: [one for one in series if one.fact == name] for name in self.facts}
+        # Of the source's other facts nothing is read, and nothing follows
+        columns = {c for name, t in self._tables() if of_fact.get(name, True) for c in t.columns}
         has_key = "experiment" in self.exposures.columns
         return EventsSource(
             exposures=self.exposures.resolve(_EXPOSURE_COLUMNS, ("event_id", "experiment")),
             outcomes=self.outcomes.resolve(outcomes, ("value", "event_id")) if self.outcomes else None,
             attributes={segment: self.attributes.get(segment, segment) for segment in segments},
-            dedupe=self.dedupe or ("event_id" if self._has_event_id else "none"),
+            dedupe=self.dedupe or ("event_id" if "event_id" in columns else "none"),
             same_day=self.same_day,
             facts=tuple(
                 self.facts[name].resolve_fact(name, read, whole=self.dedupe == "whole_row")
@@ -118,7 +120,11 @@ class EventsSpec(EventTables):
             series=series,
             key=(self.key or experiment_id) if has_key else None,
             variants=variants,
-            identities=self.identities.resolve(_IDENTITY_COLUMNS) if self.identities else None,
+            identities=(
+                self.identities.resolve(_IDENTITY_COLUMNS)
+                if self.identities and OTHER_ID in columns
+                else None
+            ),
         )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from exp_platform.config.environment import Environment
 from exp_platform.config.experiment import Experiment
-from exp_platform.config.locations import expand_location, tables_of, written
+from exp_platform.config.locations import expand_location, place_of, tables_of, written
 from exp_platform.config.sources import (
     REPLICATE,
     EventsSource,
@@ -52,7 +52,8 @@ def readings(experiment: Experiment, environment: Environment) -> tuple[Reading,
     def located(name: str, table: TableSource) -> TableSource:
         if table.format in ("iceberg", "sql"):
             return table
-        place = expand_location(table.location, experiment.spec_file, keys[name], rules)
+        said = place_of(experiment, keys[name])
+        place = expand_location(table.location, experiment.spec_file, said, rules)
         return replace(table, location=place)
 
     if not isinstance(source, SyntheticSource):

@@ -57,7 +57,7 @@ def look(locations: Sequence[str], environment: Environment) -> list[Looked]:
 
 def _at(location: str, environment: Environment) -> Iterator[Looked]:
     rules = environment.source_rules
-    path = expand_location(location, str(Path.cwd() / "x"), (location,), rules)
+    path = expand_location(location, str(Path.cwd() / "x"), location, rules)
     files, inside = file_system(path, environment)
     info = files.get_file_info(inside)
     if info.type == pafs.FileType.Directory:
