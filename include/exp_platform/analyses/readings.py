@@ -136,8 +136,8 @@ def _against(state: RunState, first: FirstLook, now: Plan) -> RunState:
     return replace(
         state,
         changes=(*_changes(then, now, names), *state.changes),
-        moved=state.moved or then["end"] != now["end"],
-        incomparable=then["compared"] != now["compared"],
+        moved=state.moved or _said(then["end"]) != _said(now["end"]),
+        incomparable=_said(then["compared"]) != _said(now["compared"]),
         fixed_alpha=None if same_levels else alpha * (1 - share),
         sequential_alpha=None if same_levels else alpha * share,
         sizes=sizes,
@@ -163,11 +163,11 @@ def _same(then: Plan, metric_id: str, metric: Plan) -> str | None:
     return metric_id if metric_id in alike else alike[0] if alike else None
 
 
-def _said(definition: Any) -> Any:
-    """A definition without what it does not say: an older version does not know the keys that this one has got since."""
-    if not isinstance(definition, dict):
-        return definition
-    return {key: _said(value) for key, value in definition.items() if value is not None}
+def _said(plan: Any) -> Any:
+    """A part of a plan without what it does not say: an older version does not know the keys that this one has got since."""
+    if not isinstance(plan, dict):
+        return plan
+    return {key: _said(value) for key, value in plan.items() if value is not None}
 
 
 def _shared(then: Plan, known: Plan | None, metric: Plan) -> bool:
