@@ -20,6 +20,7 @@ from exp_platform.config.hashing import NOT_HASHED, config_hash
 from exp_platform.config.metrics import Behaviour, DayWindow, Effect, Measure, Metric, Provenance, Role
 from exp_platform.config.plans import AnalysisPlan, DecisionPlan, QualityThresholds, Schedule
 from exp_platform.config.sources import TableSource, UnitsSource
+from exp_platform.config.trigger import Trigger
 
 METRIC = Metric("kept", "proportion", Role.PRIMARY, 1, Measure("kept", "any"))
 SOURCE = UnitsSource(
@@ -46,6 +47,8 @@ WORDS: dict[str, Any] = {
     "provenance": {"kept": Provenance("someone", "Whoever came back.", "configs/metrics/shop.yaml")},
 }
 NUMBERS: list[tuple[str, Any]] = [
+    ("trigger", Trigger("checkout_seen", 7)),
+    ("trigger", Trigger("checkout_seen", 8)),
     ("id", "y"),
     ("variants", (Variant("a", 0.4), Variant("b", 0.6))),
     ("variants", (Variant("b", 0.5), Variant("a", 0.5))),
