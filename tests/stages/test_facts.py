@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,16 @@ import pytest
 from end_to_end.shared_lake import KEY, Lake, lake, spec, write
 from exp_platform.config.environment import Environment, load_environment
 from exp_platform.config.experiment import Experiment
+from exp_platform.config.privacy import Key
 from exp_platform.config.spec import ExperimentSpec
 from exp_platform.errors import DataError
 from exp_platform.kernels.measured import Measured
-from exp_platform.stages import ingest, quality
+from exp_platform.kernels.privacy import Privacy
+from exp_platform.stages import ingest, quality, rounds
 from exp_platform.stages.fingerprint import input_fingerprint
 from exp_platform.stages.quality import read_checks
 from exp_platform.stages.run import Run
+from exp_platform.stages.sources import plan_reading
 from stages.raw_data import frozen
 
 
@@ -217,6 +220,41 @@ def test_a_fact_without_rows_is_refused_by_its_name(place: Environment, made: La
     assert told(run, "empty").startswith("failed: no rows in visits: ")
 
 
+@pytest.mark.parametrize(
+    ("where", "fault"),
+    [
+        (
+            {"category": {"min": 10}},
+            "column category is string, and `where` compares category with numbers (category is at least 10): write the values "
+            "in quotes, or read it as numbers: {path: category, as: number}",
+        ),
+        (
+            {"items": ["1", "2"]},
+            "column quantity is int64, and `where` compares items with texts (items is 1 or 2): write the values without "
+            "quotes, or read it as text: {path: quantity, as: text}",
+        ),
+        ({"items": {"is": "missing"}}, None),
+        ({"category": {"starts_with": "1"}}, None),
+    ],
+)
+def test_a_filter_on_a_column_of_another_type_is_refused(
+    where: dict[str, Any], fault: str | None, place: Environment, made: Lake, tmp_path: Path
+) -> None:
+    write(made, tmp_path / "lake")
+    content = spec(tmp_path / "lake")
+    content["metrics"].append({"id": "odd", "type": "count", "of": "orders", "where": where})
+    if "items" in where:  # which is a value, and as such a number; as a dimension it is what the column is
+        orders = content["source"]["facts"]["orders"]
+        orders["values"], orders["dimensions"] = (
+            {"revenue": "revenue"},
+            {"category": "category", "items": "quantity"},
+        )
+    content["metrics"] = [one for one in content["metrics"] if one["id"] != "shoes"]
+    found = [one.message for one in plan_reading(resolved(content), place).problems]
+    assert all(fault and message.endswith(fault) for message in found)
+    assert len(found) == (3 if fault else 0)  # a file each
+
+
 def test_the_fingerprint_covers_every_fact(place: Environment, made: Lake, tmp_path: Path) -> None:
     write(made, tmp_path / "lake")
     experiment = resolved(spec(tmp_path / "lake"))
@@ -255,12 +293,17 @@ def on_devices(made: Lake) -> Lake:
     return Lake(made.exposures.assign(uid=made.exposures.uid + "/1"), made.orders, devices)
 
 
-def test_devices_are_users_by_the_identity_map(place: Environment, made: Lake, tmp_path: Path) -> None:
+@pytest.mark.parametrize("bucket_users", [300_000, 100])  # in this process, and by Spark's workers in several buckets
+def test_devices_are_users_by_the_identity_map(
+    bucket_users: int, place: Environment, made: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Exposed on one device, a user's visits on the other count, and orders of his account."""
     plain, _ = taken_in(place, made, tmp_path / "plain")
     content = spec(tmp_path) | {"source": with_devices(tmp_path / "lake", on_devices(made), 600)}
-    run = frozen(place, resolved(content), "devices")
+    run = frozen(place, resolved(content), f"devices-{bucket_users}")
+    monkeypatch.setattr(rounds, "BUCKET_USERS", bucket_users)
     ingest.run(run)
+    assert json.loads((run.path / "ingest.json").read_text())["buckets"] == -(-len(mine(made)) // bucket_users)
     names = ["user_id", "event", "occurred_at", "value"]
     one, two = (staged(r)[names].sort_values(names).reset_index(drop=True) for r in (plain, run))
     pd.testing.assert_frame_equal(one, two)
@@ -286,3 +329,44 @@ def test_ids_that_the_map_does_not_have_or_has_twice_are_told(
     left_out = measured["left_out"]["exposures"]
     assert left_out["of ids that the identity map does not have"] == 1
     assert left_out["of ids that stand for several users"] == 1
+
+
+# ---- people who are to be forgotten, and pseudonyms
+
+
+@pytest.fixture
+def forgetting(place: Environment, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Runs get these keys and this list."""
+
+    def set_to(**privacy: Any) -> None:
+        monkeypatch.setattr(ingest, "privacy_of", lambda *_: Privacy(**privacy))
+
+    return set_to
+
+
+def test_forgotten_users_leave_no_row_and_no_example(
+    place: Environment, made: Lake, tmp_path: Path, forgetting: Callable[..., None]
+) -> None:
+    gone = sorted(mine(made))[0]
+    revenue = made.orders.revenue.astype(str)
+    made.orders["revenue"] = revenue.mask(made.orders.uid == gone, "my secret")
+    key = Key(b"of forgotten users")
+    forgetting(forgotten_by=key, forgotten=frozenset(key.hashes([gone])))
+    run, measured = taken_in(place, made, tmp_path)
+    assert gone not in set(staged(run).user_id)
+    assert gone not in set(staged(run, "exposures").user_id)
+    assert "secret" not in (run.path / "ingest.json").read_text()
+    assert measured.left_out["exposures"]["of users who are to be forgotten"] == 1
+
+
+def test_pseudonyms_stand_for_ids_and_event_ids_are_gone(
+    place: Environment, made: Lake, tmp_path: Path, forgetting: Callable[..., None]
+) -> None:
+    plain, _ = taken_in(place, made, tmp_path / "plain")
+    key = Key(b"of pseudonyms")
+    forgetting(pseudonyms=key)
+    run, _ = taken_in(place, made, tmp_path / "pseudonyms")
+    assert series(staged(run)) == series(staged(plain))
+    assert set(staged(run).user_id) == set(key.hashes(sorted(set(staged(plain).user_id))))
+    assert staged(run).event_id.isna().all()
+    assert "P-" not in (run.path / "ingest.json").read_text().replace(str(tmp_path), "")

@@ -23,7 +23,7 @@ Hashes = NDArray[np.uint64]
 
 _BITS_PER_USER = 16  # of the filter before the search: one stranger in 16 is searched for
 _MOST_BITS = 26
-_TELLING = 10_000  # different ids whose spelling is looked at
+_TELLING = 10_000  # ids whose spelling is looked at
 
 _STRANGER, _SEVERAL, _UNMAPPED = -1, -2, -3
 
@@ -83,9 +83,9 @@ class Spelled:
 
 
 def spelled(ids: Any, mine: NDArray[np.bool_], plainly: Members) -> Spelled:
-    """How ids of a fact are spelled; of very many rows the first different ones tell. `plainly` are members by their plain ids."""
-    members = pa.chunked_array([ids.filter(pa.array(mine)).unique()[:_TELLING]])
-    others = pa.chunked_array([ids.filter(pa.array(~mine)).unique().drop_null()[:_TELLING]])
+    """How ids of a fact are spelled; of very many rows the first ones tell. `plainly` are members by their plain ids."""
+    members = pa.chunked_array([ids.filter(pa.array(mine)).slice(0, _TELLING).unique()])
+    others = pa.chunked_array([ids.filter(pa.array(~mine)).slice(0, _TELLING).unique().drop_null()])
     here, there = hashes(plain(members).drop_null()), plain(others)
     otherwise = plainly.have(there) & ~np.isin(hashes(there), here)
     shown = others.filter(pa.array(otherwise))[:MAX_EXAMPLES].to_pylist()

@@ -15,6 +15,7 @@ from exp_platform.config.sources import DIMENSION, VALUE
 from exp_platform.kernels.canonical_text import is_binary, is_text, is_uuid, plain_type
 from exp_platform.kernels.clean import ATTRIBUTE, COVARIATE, OUTCOME, Kind
 from exp_platform.stages.json_files import keys_of, present
+from exp_platform.stages.paths import Path
 from exp_platform.stages.reading import Layout, Problem, Reading
 from exp_platform.stages.source_files import is_data
 
@@ -50,6 +51,37 @@ def column_faults(reading: Reading, place: str, schema: pa.Schema, where: Layout
             yield Problem(
                 "schema", f"{what}: column {theirs} (for {ours}) is {path.type}, allowed is {allowed}"
             )
+        else:
+            yield from (
+                Problem("schema", f"{what}: {told}") for told in _filter_faults(reading, ours, theirs, path)
+            )
+
+
+def _filter_faults(reading: Reading, ours: str, theirs: str, path: Path) -> Iterator[str]:
+    """Filters that compare a column with values of another type; what is text in any case, as in CSV, is read as the filter needs."""
+    inner = plain_type(path.type)
+    declared = ours in reading.source.types or reading.source.format in ("csv", "json") or path.json
+    if not ours.startswith(DIMENSION) or declared or pa.types.is_null(inner):
+        return
+    name = ours.removeprefix(DIMENSION)
+    said = dict.fromkeys(
+        c for one in reading.wanted.series for c in one.where if c.column == name and c.values
+    )
+    for condition in said:
+        text = isinstance(condition.values[0], str)
+        if (
+            text == is_text(inner)
+            or (text and not _is_number(inner))
+            or isinstance(condition.values[0], bool)
+        ):
+            continue
+        remedy = (
+            f"write the values without quotes, or read it as text: {{path: {theirs}, as: text}}"
+            if text
+            else f"write the values in quotes, or read it as numbers: {{path: {theirs}, as: number}}"
+        )
+        what = "texts" if text else "numbers"
+        yield f"column {theirs} is {path.type}, and `where` compares {name} with {what} ({condition.told}): {remedy}"
 
 
 def key_faults(reading: Reading, place: str, where: Layout, lines: pa.Table) -> Iterator[Problem]:
