@@ -293,7 +293,9 @@ def on_devices(made: Lake) -> Lake:
     return Lake(made.exposures.assign(uid=made.exposures.uid + "/1"), made.orders, devices)
 
 
-@pytest.mark.parametrize("bucket_users", [300_000, 100])  # in this process, and by Spark's workers in several buckets
+@pytest.mark.parametrize(
+    "bucket_users", [300_000, 100]
+)  # in this process, and by Spark's workers in several buckets
 def test_devices_are_users_by_the_identity_map(
     bucket_users: int, place: Environment, made: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -303,7 +305,9 @@ def test_devices_are_users_by_the_identity_map(
     run = frozen(place, resolved(content), f"devices-{bucket_users}")
     monkeypatch.setattr(rounds, "BUCKET_USERS", bucket_users)
     ingest.run(run)
-    assert json.loads((run.path / "ingest.json").read_text())["buckets"] == -(-len(mine(made)) // bucket_users)
+    assert json.loads((run.path / "ingest.json").read_text())["buckets"] == -(
+        -len(mine(made)) // bucket_users
+    )
     names = ["user_id", "event", "occurred_at", "value"]
     one, two = (staged(r)[names].sort_values(names).reset_index(drop=True) for r in (plain, run))
     pd.testing.assert_frame_equal(one, two)
