@@ -34,7 +34,7 @@ def no_such_key(experiment: Experiment, environment: Environment, rows: int) -> 
         f"{experiment.spec_file}: source.key: no row of exposures has {source.key!r} in its column {column}; there are {listed}{more}: "
         "correct the key, or deliver the experiment's exposures"
     )
-    return [Problem("key", told)]
+    return [Problem("source", told)]
 
 
 def _keys(experiment: Experiment, environment: Environment) -> Counter[str]:
