@@ -128,6 +128,7 @@ def test_what_may_have_come_after_exposure_is_no_segment_and_no_covariate(init: 
         order_channel=[("web", "app")[i % 2] for i in range(N)],
         minutes_before_order=rng.gamma(2, 10, N),
         visits_after=rng.integers(0, 90, N),
+        history_since_exposure=rng.gamma(2, 10, N),
         pre_orders=rng.integers(0, 90, N),
         country=[("DE", "FR")[i % 2] for i in range(N)],
     )
@@ -276,3 +277,22 @@ def test_the_encoding_is_told_by_the_file_and_said_in_the_spec(
     spec = yaml.safe_load(init(tmp_path / "t.csv").path.read_text())
     assert spec["source"]["encoding"] == encoding
     assert spec["variants"][1] == {"id": "gr_er", "value": "größer"}
+
+
+def test_what_a_run_would_not_read_becomes_no_spec(init: Init, tmp_path: Path) -> None:
+    """Two names of one file, whose rows would count twice."""
+    (tmp_path / "t").mkdir()
+    path = table(tmp_path / "t" / "a.parquet", user_id=users(), arm=arms(), converted=[0, 1] * 200)
+    (tmp_path / "t" / "b.parquet").symlink_to(path)
+    with pytest.raises(DataError, match="2 rows per user_id"):
+        init(tmp_path / "t")
+    assert specs(tmp_path) == []
+    rows = [
+        f"u{i:04d},{('control', 'new')[i % 2]},{i % 2},2026-02-{1 + i % 9:02d}T10:00:00Z" for i in range(N)
+    ]
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log" / "a.csv").write_text("user_id,arm,amount,ts\n" + "\n".join(rows) + "\n")
+    (tmp_path / "log" / "b.csv").symlink_to(tmp_path / "log" / "a.csv")
+    with pytest.raises(DataError, match="are one file under two names"):
+        init(tmp_path / "log")
+    assert specs(tmp_path) == []
