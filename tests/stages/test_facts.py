@@ -116,8 +116,12 @@ def test_other_peoples_faults_are_nobodys_business(place: Environment, made: Lak
 def test_members_faults_are_shares_of_members_rows(place: Environment, made: Lake, tmp_path: Path) -> None:
     members = made.orders.uid.isin(mine(made))
     revenue = made.orders.revenue.astype(str)
-    made.orders["revenue"] = revenue.mask(members & (made.orders.index % 5 == 0), "a lot")
-    run, measured = taken_in(place, made, tmp_path)
+    made.orders["revenue"] = revenue.mask(members & (made.orders.index % 2 == 0), "a lot")
+    write(made, tmp_path / "lake")
+    run = frozen(place, resolved(spec(tmp_path / "lake", quality={"max_null_share": 0.2})), tmp_path.name)
+    ingest.run(run)
+    measured = Measured.from_json(json.loads((run.path / "ingest.json").read_text())["measured"])
+    assert measured.malformed["orders.revenue"] < 0.2 * measured.rows_in["orders"]
     message = told(run, "malformed")
     assert message.startswith("failed: ")
     assert "orders.revenue" in message
