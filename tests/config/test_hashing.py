@@ -47,8 +47,6 @@ WORDS: dict[str, Any] = {
     "provenance": {"kept": Provenance("someone", "Whoever came back.", "configs/metrics/shop.yaml")},
 }
 NUMBERS: list[tuple[str, Any]] = [
-    ("trigger", Trigger("checkout_seen", 7)),
-    ("trigger", Trigger("checkout_seen", 8)),
     ("id", "y"),
     ("variants", (Variant("a", 0.4), Variant("b", 0.6))),
     ("variants", (Variant("b", 0.5), Variant("a", 0.5))),
