@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,10 @@ from exp_platform.stages import ingest
 from exp_platform.stages.quality import failures_of
 from exp_platform.stages.quality_checks import judge
 from exp_platform.stages.quality_evidence import Evidence
+from exp_platform.stages.rounds import ingested
+from exp_platform.stages.shards import clean_and_write
 from exp_platform.stages.sources import plan_reading
+from exp_platform.tables.files import task_writer
 from stages.broken_data import TEXT
 from stages.raw_data import (
     deliver,
@@ -58,7 +62,16 @@ def take_in(experiment: Experiment, environment: Environment) -> list[str]:
         plan = plan_reading(experiment, environment)
         if plan.problems:
             return said(failures_of(run, [(problem.check, problem.message) for problem in plan.problems]))
-        done = ingest._carry_out(run, environment, plan, 1, datetime(2026, 1, 1, tzinfo=UTC), (), Privacy())
+        cleaned = partial(
+            clean_and_write,
+            experiment=experiment,
+            now=datetime(2026, 1, 1, tzinfo=UTC),
+            writers={
+                name: task_writer(environment, name, experiment.id, run.run_id) for name in ingest.TABLES
+            },
+            as_of=run.as_of_date,
+        )
+        _, _, done = ingested(experiment, environment, plan, cleaned, Privacy(), here=True)
     except (ConfigError, DataError) as error:
         return said(failures_of(run, [("source", str(error))]))
     problems = [problem for part in done for problem in part.problems]
