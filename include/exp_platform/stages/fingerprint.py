@@ -13,7 +13,8 @@ from exp_platform.config.experiment import Experiment
 from exp_platform.config.locations import without_values
 from exp_platform.diagnosis import diagnosis
 from exp_platform.errors import ExpPlatformError
-from exp_platform.stages.reading import Reading
+from exp_platform.stages.pruning import may_hold, of_folders
+from exp_platform.stages.reading import Reading, layout
 from exp_platform.stages.source_files import file_system, found_at
 from exp_platform.stages.sources import readings
 
@@ -26,7 +27,7 @@ def input_fingerprint(
     generated_until: datetime | None = None,
     watermarks: Mapping[str, str] | None = None,
 ) -> str:
-    """A hash that changes when the raw data change: files by path, size and modification time.
+    """A hash that changes when the raw data change: files that may hold a row that is wanted, by path, size and modification time.
 
     For an Iceberg source its data files; for data that the run will generate, the spec that they follow from, and the instant
     `generated_until`, before which they occur, while that is not all of them; for a table in a database its watermark, and without
@@ -60,21 +61,30 @@ def _states(experiment: Experiment, reading: Reading, environment: Environment) 
 
 
 def _data_files(reading: Reading, environment: Environment) -> Iterator[str]:
+    """The files that may hold a row that is wanted: of a shared lake others come every day, and change no number."""
     source = reading.source
     if source.format == "iceberg":
-        yield from _of_table(source.location, environment)
+        yield from _of_table(reading, environment)
         return
     files, path = file_system(source.location, environment)
-    for info in found_at(path, source.format, files).files:
-        yield f"{info.path}|{info.size}|{info.mtime_ns}"
+    found = found_at(path, source.format, files)
+    for info in found.files:
+        if may_hold(reading.wanted, of_folders(reading, found.partition(info.path))):
+            yield f"{info.path}|{info.size}|{info.mtime_ns}"
 
 
-def _of_table(name: str, environment: Environment) -> Iterator[str]:
+def _of_table(reading: Reading, environment: Environment) -> Iterator[str]:
     """Files of an Iceberg table: its snapshot id changes with every commit, they only with its rows."""
+    from pyiceberg.io.pyarrow import schema_to_pyarrow
+
+    from exp_platform.stages.iceberg_filter import iceberg_filter
     from exp_platform.tables.named import existing_table
 
-    table = existing_table(name, environment)
-    for task in table.scan().plan_files() if table is not None else ():
+    table = existing_table(reading.source.location, environment)
+    if table is None:
+        return
+    where = layout(reading, schema_to_pyarrow(table.schema(), include_field_ids=False), {})
+    for task in table.scan(iceberg_filter(reading.wanted, where)).plan_files():
         yield "|".join([task.file.file_path, *sorted(deletes.file_path for deletes in task.delete_files)])
 
 
