@@ -67,7 +67,9 @@ def test_a_row_is_in_every_series_that_it_passes() -> None:
         ("products", None, "e1", "shoes"),
         ("products", None, "e2", "bags"),
     ]
-    assert measured == Measured(in_series={"orders": 2}, left_out={"orders": {}})
+    assert measured == Measured(
+        in_series={"orders": 2}, left_out={"orders": {}}, newest={"orders": "2025-03-28"}
+    )
 
 
 @pytest.mark.parametrize(

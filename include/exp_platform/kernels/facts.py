@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +21,7 @@ from exp_platform.config.experiment import Experiment
 from exp_platform.config.sources import DIMENSION, VALUE, EventsSource, Fact, Series
 from exp_platform.config.where import Condition
 from exp_platform.kernels.canonical_text import text
-from exp_platform.kernels.conform import Conformed, instants, number
+from exp_platform.kernels.conform import INSTANT, Conformed, instants, number
 from exp_platform.kernels.local_days import instant
 from exp_platform.kernels.local_days import instants as moments
 from exp_platform.kernels.measured import Counts, Measured
@@ -53,7 +54,14 @@ def outcomes_of(rows: pa.Table, fact: Fact, experiment: Experiment) -> tuple[pa.
         LeftOut.NOT_READ.value: int((~of_event).sum()),
         LeftOut.FILTERED.value: int((of_event & ~taken).sum()),
     }
-    counted = Measured(in_series={fact.name: int(taken.sum())}, left_out={fact.name: _some(left_out)})
+    newest = pc.max(batch.occurred_at.filter(pa.array(taken)).cast(INSTANT)).as_py()
+    counted = Measured(
+        in_series={fact.name: int(taken.sum())},
+        left_out={fact.name: _some(left_out)},
+        newest={fact.name: str(newest.astimezone(ZoneInfo(experiment.window.timezone)).date())}
+        if newest
+        else {},
+    )
     whole = batch.whole_rows() if source.dedupe == "whole_row" else None
     parts = [_rows(batch, one, mask, whole) for one, mask in zip(read, masks, strict=True)]
     faults = _faults(batch, fact.name, read, masks)

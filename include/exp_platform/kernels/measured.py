@@ -57,7 +57,7 @@ class Measured:
     strangers: Counts = field(default_factory=dict)
     # Variant -> event -> outcomes by time from first exposure; see `kernels.matching`
     around: dict[str, dict[str, Counts]] = field(default_factory=dict)
-    # Table -> local date of its newest row, future ones left out
+    # Table -> local date of its newest row, future ones left out; fact -> that of its newest row in a series
     newest: dict[str, str] = field(default_factory=dict)
 
     def merge(self, other: Measured) -> Measured:

@@ -13,7 +13,7 @@ from exp_platform.checks import CheckResult
 from exp_platform.config.experiment import Variant
 from exp_platform.config.sources import EventsSource, UnitsSource
 from exp_platform.kernels.measured import Measured, most_frequent
-from exp_platform.stages.matching_checks import MATCHING
+from exp_platform.stages.matching_checks import CHANCE, MATCHING
 from exp_platform.stages.quality_evidence import WHOLE_ROW, Evidence, share, worst_share
 
 # A user who has such a share of a table's rows, and is so many standard deviations of other users' rows above their mean:
@@ -224,13 +224,32 @@ def _freshness(e: Evidence) -> Iterator[CheckResult]:
         return
     # A day that only a change of clocks adds has the last users' last hour: no row need be of it.
     expected = min(e.as_of, e.experiment.window.end + timedelta(days=e.experiment.longest_window))
+    limit = float(e.limits.max_stale_days)
     days = max((expected - date.fromisoformat(newest)).days, 0)
     found = f"the newest row is of {newest}, {days} days before {expected}"
-    limit = float(e.limits.max_stale_days)
+    if days <= limit and (behind := _facts_behind(e, expected)):
+        days = max(silent for silent, _ in behind)
+        found = "; ".join(told for _, told in behind)
     remedy = "deliver the missing days and run again"
     yield e.result(
         "freshness", found, remedy, failed=days > limit, warning=True, observed=float(days), threshold=limit
     )
+
+
+def _facts_behind(e: Evidence, expected: date) -> list[tuple[int, str]]:
+    """Facts that say nothing for so many days that, by the rows that came per day before, it is no accident."""
+    found = []
+    first = e.experiment.window.start - timedelta(days=e.experiment.analyses.pre_period_days)
+    for fact in e.facts:
+        newest = date.fromisoformat(e.measured.newest.get(fact) or str(expected))
+        silent = (expected - newest).days
+        per_day = e.measured.in_series.get(fact, 0) / max((newest - first).days + 1, 1)
+        if silent > e.limits.max_stale_days and math.exp(-per_day * silent) < CHANCE:
+            came = f"{per_day:,.0f} rows that count came per day until then"
+            found.append(
+                (silent, f"the newest row of {fact} is of {newest}, {silent} days before {expected}; {came}")
+            )
+    return found
 
 
 def _future_dates(e: Evidence) -> Iterator[CheckResult]:
