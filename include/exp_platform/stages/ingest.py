@@ -23,6 +23,7 @@ from exp_platform.kernels.behaviour import frozen, thresholds_of
 from exp_platform.kernels.measured import Measured
 from exp_platform.kernels.quantiles import Distribution
 from exp_platform.results.reader import Results
+from exp_platform.stages.jdbc_pieces import JdbcPiece
 from exp_platform.stages.pieces import IcebergPiece
 from exp_platform.stages.privacy import privacy_of
 from exp_platform.stages.quality import failures_of, refuse
@@ -44,6 +45,10 @@ def run(run: Run) -> StageResult:
     environment = load_environment(run.environment)
     now = datetime.now(UTC)
     plan = plan_reading(run.experiment, environment)
+    if any(isinstance(piece, JdbcPiece) for piece in plan.pieces):
+        from exp_platform.stages.plan_jdbc import completed
+
+        plan = completed(run.experiment, environment, plan)
     _refuse(run, plan.problems)
     registered = Results(environment).registered(run.experiment.id)
     privacy = privacy_of(run.experiment, environment, registered)

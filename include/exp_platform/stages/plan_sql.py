@@ -22,8 +22,10 @@ from exp_platform.config.locations import tables_of
 from exp_platform.config.sources import EventsSource, SqlQuery
 from exp_platform.config.sql_text import with_parameters
 from exp_platform.errors import ConfigError
+from exp_platform.stages import jdbc_pieces
 from exp_platform.stages.column_faults import column_faults
-from exp_platform.stages.pieces import PIECE_ROWS
+from exp_platform.stages.jdbc_pieces import JdbcPiece
+from exp_platform.stages.pieces import PIECE_ROWS, Piece
 from exp_platform.stages.reading import Layout, Problem, Reading, layout
 from exp_platform.stages.sql_clickhouse import ClickHouse
 from exp_platform.stages.sql_connections import Connection, connection_of
@@ -45,9 +47,7 @@ class SqlTable:
     columns: tuple[Column, ...]
 
 
-def plan_sql(
-    experiment: Experiment, reading: Reading, environment: Environment
-) -> Iterator[SqlPiece | Problem]:
+def plan_sql(experiment: Experiment, reading: Reading, environment: Environment) -> Iterator[Piece | Problem]:
     """Pieces or problems of a table in a database, which is asked for its columns and how many rows there are.
 
     Raises ConfigError for the connection, DatabaseError where the database is at fault.
@@ -59,6 +59,9 @@ def plan_sql(
             raise QueryError(
                 "rows of a database have no order to number users by: name the column of the id, `user_id` under columns"
             )
+        if connection.kind == "jdbc":
+            yield _by_spark(experiment, reading, place, connection)
+            return
         table = _sql_table(experiment, reading, database_of(experiment, reading, connection))
         schema = pa.schema([(column.name, column.type) for column in table.columns])
         where = layout(reading, schema, {})
@@ -67,6 +70,20 @@ def plan_sql(
         yield Problem("source", f"{reading.table}: {place}: {error}")
     except DatabaseError as error:
         raise DatabaseError(f"{place}: {error}") from error
+
+
+def _by_spark(experiment: Experiment, reading: Reading, place: str, connection: Connection) -> JdbcPiece:
+    """What stands for the rows of a table that only Spark can look into."""
+    query = _query_of(reading)
+    if query.sql is None:
+        relation = jdbc_pieces.table_name(query.table or "")
+    else:
+        start, end = (jdbc_pieces.instant(one, connection) for one in period_of(experiment))
+        literals = {"start": start, "end": end}
+        if ":key" in query.sql:
+            literals["key"] = jdbc_pieces.text(_key_of(experiment))
+        relation = f"({with_parameters(query.sql, literals)}\n) source"
+    return JdbcPiece(reading, Layout({}), place, 0, 0, connection, relation)
 
 
 def place_of(experiment: Experiment, table: str) -> str:
@@ -116,10 +133,17 @@ def _table_name(query: SqlQuery, database: Database) -> str:
 def bound(sql: str, experiment: Experiment, database: Database) -> str:
     """A spec's SQL with literals for its parameters."""
     start, end = period_of(experiment)
-    source = experiment.source
-    key = (source.key if isinstance(source, EventsSource) else None) or experiment.id
-    literals = {"start": database.instant(start), "end": database.instant(end), "key": database.text(key)}
+    literals = {
+        "start": database.instant(start),
+        "end": database.instant(end),
+        "key": database.text(_key_of(experiment)),
+    }
     return with_parameters(sql, literals)
+
+
+def _key_of(experiment: Experiment) -> str:
+    source = experiment.source
+    return (source.key if isinstance(source, EventsSource) else None) or experiment.id
 
 
 def _pieces(reading: Reading, where: Layout, place: str, table: SqlTable) -> Iterator[SqlPiece]:

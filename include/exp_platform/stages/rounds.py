@@ -25,6 +25,7 @@ from exp_platform.kernels.members import Hashes, Identities, Members, Spelled, h
 from exp_platform.kernels.nobody import without_null_words
 from exp_platform.kernels.privacy import Privacy, without_forgotten
 from exp_platform.stages.batches import OTHER_ID, Intake
+from exp_platform.stages.jdbc_pieces import JdbcPiece
 from exp_platform.stages.keys import no_such_key
 from exp_platform.stages.pieces import Piece
 from exp_platform.stages.reading import Problem
@@ -80,11 +81,10 @@ def _in_one_round(
     if not numbered:
         return buckets, [], []
     # Where it is one core's work, a session would take longer to start
-    if here or (buckets == 1 and environment.spark.local):
+    if here or (buckets == 1 and _without_spark(environment, numbered)):
         return buckets, [], list(cleaned(read_and_split(numbered, buckets, show_ids)))
-    shards = _spread(_context(experiment, environment), numbered).mapPartitions(
-        lambda pieces: read_and_split(pieces, buckets, show_ids)
-    )
+    work = partial(read_and_split, buckets=buckets, show_ids=show_ids)
+    shards = _shards(_context(experiment, environment), numbered, work)
     return buckets, [], shards.partitionBy(buckets, int).mapPartitions(cleaned).collect()
 
 
@@ -102,7 +102,7 @@ def _in_two_rounds(
     few = bucket_count(plan.rows("exposures", "identities"), sum(piece.rows for _, piece in others)) == 1
     tasks: _InDriver | _InSpark = (
         _InDriver()
-        if here or (few and environment.spark.local)
+        if here or (few and _without_spark(environment, numbered))
         else _InSpark(_context(experiment, environment))
     )
     intake = Intake(experiment, show_ids=privacy.shows_lines)
@@ -161,7 +161,7 @@ class _InSpark:
 
         if not pieces:
             return self._context.emptyRDD()
-        shards = _spread(self._context, pieces).mapPartitions(partial(read, intake=intake))
+        shards = _shards(self._context, pieces, partial(read, intake=intake))
         return shards.persist(StorageLevel.DISK_ONLY)
 
     def each(self, shards: Any, work: Callable[[Shard], R]) -> list[R]:
@@ -185,6 +185,25 @@ def _context(experiment: Experiment, environment: Environment) -> Any:
     from exp_platform.spark.session import workers
 
     return workers(f"ingest {experiment.id}", environment)
+
+
+def _without_spark(environment: Environment, pieces: Numbered) -> bool:
+    """Whether the driver may read all pieces itself."""
+    return environment.spark.local and not any(isinstance(piece, JdbcPiece) for _, piece in pieces)
+
+
+def _shards(
+    context: Any, pieces: Numbered, work: Callable[[Iterable[tuple[int, Piece]]], Iterator[Any]]
+) -> Any:
+    """What `work` makes of pieces, each in a task; of those that a JDBC driver reads in the task that it gives them to."""
+    by_driver = [(number, piece) for number, piece in pieces if isinstance(piece, JdbcPiece)]
+    others = [one for one in pieces if not isinstance(one[1], JdbcPiece)]
+    made = [_spread(context, others).mapPartitions(work)] if others else []
+    if by_driver:
+        from exp_platform.stages import plan_jdbc
+
+        made += [plan_jdbc.shards(context, number, piece, work) for number, piece in by_driver]
+    return made[0] if len(made) == 1 else context.union(made)
 
 
 def _spread(context: Any, pieces: Numbered) -> Any:
