@@ -65,14 +65,14 @@ def delivered(tmp_path_factory: pytest.TempPathFactory) -> Installation:
 
 @pytest.fixture(scope="module")
 def on_sqlite(tmp_path_factory: pytest.TempPathFactory) -> OnJdbc:
-    """The same rows in SQLite, whose times are text."""
+    """The same rows in SQLite, whose times are text as its own functions write it, with the zone."""
     folder = tmp_path_factory.mktemp("sqlite")
     database = sqlite3.connect(folder / "shop.db")
     for name, rows in (("exposures", raw_data.exposures()), ("outcomes", raw_data.outcomes())):
         kinds = ", ".join(f"{column} {'REAL' if column == 'amount' else 'TEXT'}" for column in rows)
         database.execute(f"CREATE TABLE {name} ({kinds})")
         values = [
-            [v.strftime("%Y-%m-%dT%H:%M:%SZ") if hasattr(v, "strftime") else v for v in row]
+            [v.strftime("%Y-%m-%d %H:%M:%SZ") if hasattr(v, "strftime") else v for v in row]
             for row in zip(*rows.values(), strict=True)
         ]
         database.executemany(f"INSERT INTO {name} VALUES ({', '.join('?' * len(rows))})", values)

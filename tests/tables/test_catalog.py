@@ -12,6 +12,7 @@ from pyiceberg.types import NestedField, StringType
 
 from exp_platform.config.environment import Environment, load_environment
 from exp_platform.errors import ConfigError
+from exp_platform.results.reader import Results
 from exp_platform.tables import catalog as catalogs
 from exp_platform.tables.catalog import existing_catalog, open_catalog, table
 from exp_platform.tables.schemas import NAMESPACE, RETIRED, TABLES
@@ -84,6 +85,25 @@ def test_a_column_and_a_property_that_an_older_table_lacks_are_added(
     assert now.scan(selected_fields=("retired_column", "winner")).to_arrow().to_pylist() == [
         {"retired_column": "kept", "winner": None}
     ]
+
+
+def test_a_registry_that_an_older_version_wrote_is_read_before_and_after_it_gets_its_column(
+    environment: Environment,
+) -> None:
+    environment.prepare()
+    older = catalogs.load_catalog("iceberg", **environment.pyiceberg_properties())
+    older.create_namespace(NAMESPACE)
+    now = TABLES["experiment_registry"].arrow_schema
+    then = pa.schema([field for field in now if field.name != "watermarks"])
+    older.create_table((NAMESPACE, "experiment_registry"), then).append(
+        pa.Table.from_pylist([{"experiment_id": "a", "run_id": "r"}], then)
+    )
+    before = Results(environment).registered("a")
+    assert before is not None
+    assert before["run_id"] == "r"
+    assert before.get("watermarks") is None
+    open_catalog(environment)
+    assert Results(environment).registered("a") == before | {"watermarks": None}
 
 
 def test_two_processes_at_the_first_start_both_get_all_tables(

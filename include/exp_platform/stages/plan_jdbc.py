@@ -157,13 +157,13 @@ def _wanted(frame: Any, piece: JdbcPiece) -> Any:
 @contextmanager
 def _explained(piece: JdbcPiece) -> Iterator[None]:
     """Within the block, errors of the database begin with the key that is at fault."""
-    from py4j.protocol import Py4JError
+    from py4j.protocol import Py4JJavaError
     from pyspark.errors import PySparkException
 
     try:
         try:
             yield
-        except (Py4JError, PySparkException) as error:
+        except (Py4JJavaError, PySparkException) as error:
             _explain(piece.connection, str(error))
     except (QueryError, DatabaseError, ConfigError) as error:
         raise type(error)(f"{piece.place}: {error}") from None

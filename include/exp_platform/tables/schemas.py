@@ -110,10 +110,8 @@ _REGISTRY = TableDefinition(
         # The fingerprint of the key that user ids were replaced by; null: they were not
         ("pseudonym_key", STRING),
         ("user_level_deleted_on", DATE),  # by the rule of retention; null: rows of single users are there
-        (
-            "watermarks",
-            STRING,
-        ),  # JSON: of tables in databases, as they were before they were read; null: none is declared
+        # JSON: of tables in databases, as they were before they were read; null: none is declared
+        ("watermarks", STRING),
     ),
 )
 # Who is to be left out of every later ingest: keyed hashes of ids, for one experiment or (EVERY_EXPERIMENT) all of them.
