@@ -31,7 +31,7 @@ def schema(
             raise ConfigError(
                 "say which one is to be printed, spec, source or metrics, or where all go: --out FOLDER"
             )
-        print(text(file), end="")
+        print(terminal(text(file)), end="")
         return
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -103,16 +103,6 @@ def test_files_that_are_missing_or_not_what_they_say(tmp_path: Path, environment
     assert f"outcomes: no parquet file at {tmp_path}/outcomes" in found[2][1]
 
 
-def test_one_fault_in_each_of_many_files_is_told_of_a_few(tmp_path: Path, environment: Environment) -> None:
-    deliver(tmp_path, exposures(), outcomes())
-    for number in range(30):
-        (tmp_path / "outcomes" / f"more-{number:02d}.parquet").touch()
-    found = problems(events_experiment(tmp_path), environment)
-    assert len(found) == 6
-    assert "outcomes/more-04.parquet cannot be read" in found[4][1]
-    assert found[5] == ("source", "outcomes: 25 more such faults, in further files or columns")
-
-
 def test_an_empty_csv_is_no_table(tmp_path: Path, environment: Environment) -> None:
     (tmp_path / "units.csv").touch()
     ((check, message),) = problems(units_experiment(tmp_path / "units.csv"), environment)

@@ -24,8 +24,6 @@ from exp_platform.stages.plan_sql import plan_sql
 from exp_platform.stages.reading import Columns, Problem, Reading
 from exp_platform.stages.wanted import wanted_of
 
-_MOST_PROBLEMS = 5  # of one table that are told
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -103,23 +101,12 @@ def plan_reading(experiment: Experiment, environment: Environment) -> Plan:
     pieces: list[Piece] = []
     problems: list[Problem] = []
     for reading in readings(experiment, environment):
-        found: list[Problem] = []
         for item in pieces_of(experiment, reading, environment):
             if isinstance(item, Problem):
-                found.append(item)
+                problems.append(item)
             else:
                 pieces.append(item)
-        problems += _told(reading, found)
     return Plan(tuple(pieces), tuple(problems))
-
-
-def _told(reading: Reading, found: list[Problem]) -> Iterator[Problem]:
-    """The first problems of a table, and how many more there are: a lake has one fault in each of a thousand files."""
-    yield from found[:_MOST_PROBLEMS]
-    if more := found[_MOST_PROBLEMS:]:
-        yield Problem(
-            more[0].check, f"{reading.table}: {len(more):,} more such faults, in further files or columns"
-        )
 
 
 def pieces_of(
