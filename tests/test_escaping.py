@@ -194,6 +194,8 @@ TABLES = {
     "plan_table",
     "durations_table",
     "log_table",
+    "metrics_table",
+    "uses_table",
     "Table",
 }
 

@@ -50,8 +50,8 @@ def init(
     for line in written.told:
         print(terminal(f"• {line}"))
     print(terminal(f"Wrote {' and '.join(map(str, written.paths))}. Next:"))
-    print(f"  exp preview {written.experiment_id}")
-    print(f"  exp run {written.experiment_id}")
+    print(terminal(f"  exp preview {written.experiment_id}"))
+    print(terminal(f"  exp run {written.experiment_id}"))
 
 
 @commands.command()
@@ -70,10 +70,11 @@ def preview(
     found = previewed(load_experiment(experiment_id), load_environment(), datetime.now(UTC))
     console = Console(markup=False, emoji=False)
     for part in preview_parts(found):
-        if isinstance(part, str):
-            console.print(terminal(part), highlight=False, soft_wrap=True)
-        else:
-            console.print(part)
+        match part:
+            case str():
+                console.print(terminal(part), highlight=False, soft_wrap=True)
+            case table:
+                console.print(table)
     if found.refused:
         raise typer.Exit(1)
 
