@@ -132,8 +132,8 @@ def arm(emails: pd.DataFrame, variant: str) -> pd.DataFrame:
 @pytest.mark.parametrize(
     ("experiment_id", "idle"),
     [
-        ("hillstrom", {"guardrails", "stability", "bayes"}),
-        ("cookie_cats", {"segments", "stability", "bayes"}),
+        ("hillstrom", {"diluted", "guardrails", "stability", "bayes"}),
+        ("cookie_cats", {"diluted", "segments", "stability", "bayes"}),
     ],
 )
 def test_every_task_succeeds_with_one_submit_and_one_manifest_a_stage(
