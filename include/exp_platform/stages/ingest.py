@@ -102,8 +102,6 @@ def published_rows(experiment: Experiment, registered: Mapping[str, Any] | None)
         return None
     source = TypeAdapter(Experiment).dump_python(experiment, mode="json")["source"]
     stored = json.loads(registered["spec"])["source"]
-    for said in (source, stored):  # which follow from metrics, and have no exposures
-        said.pop("facts", None), said.pop("series", None)
     # What an older version did not know of was not said of any source.
     if _said(stored) != _said(source):
         return None
@@ -111,10 +109,12 @@ def published_rows(experiment: Experiment, registered: Mapping[str, Any] | None)
 
 
 def _said(source: Any) -> Any:
-    """A source as JSON without what is null or empty."""
+    """A source as JSON without what is null or empty, and without what follows from metrics and has no exposures."""
     if isinstance(source, dict):
         return {
-            key: _said(value) for key, value in source.items() if value is not None and value not in ({}, [])
+            key: _said(value)
+            for key, value in source.items()
+            if value not in (None, {}, []) and key not in ("facts", "series")
         }
     return source
 
