@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import socket
 
 import pytest
+from py4j.clientserver import ClientServer, JavaParameters, PythonParameters
 
 from exp_platform.diagnosis import diagnosis, told
 from exp_platform.errors import ConfigError
@@ -41,6 +43,7 @@ SEEN = {
     'java.lang.NullPointerException: Cannot invoke "org.apache.spark.scheduler.DAGScheduler.metricsSource()" because the '
     'return value of "org.apache.spark.SparkContext._dagScheduler()" is null': "have the same secret",
     "An error occurred while trying to connect to the Java server (127.0.0.1:40000)": "Spark died in the middle of work",
+    "An error occurred while calling o97.asJavaRDD": "Spark died in the middle of work",
     "java.net.BindException: Address already in use: Service 'sparkDriver' failed after 16 retries": "a port is in use",
 }
 
@@ -91,6 +94,18 @@ def test_the_cause_of_an_error_counts() -> None:
     outer = ValueError("could not load the table")
     outer.__cause__ = OSError("AWS Error ACCESS_DENIED during GetObject operation")
     assert "denied access" in (diagnosis(outer) or "")
+
+
+def test_a_refused_connection_is_sparks_where_the_bridge_to_java_made_it() -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        port = nobody.getsockname()[1]
+    gateway = ClientServer(JavaParameters(port=port), PythonParameters(port=0, eager_load=False))
+    with pytest.raises(ConnectionRefusedError) as refused:
+        gateway.jvm.java.lang.System.nanoTime()
+    gateway.shutdown()
+    assert "Spark died in the middle of work" in str(told(refused.value))
+    assert told(ConnectionRefusedError(111, "Connection refused")) is None
 
 
 def test_what_is_not_known_is_left_as_it_is() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import re
+import traceback
 from collections.abc import Iterator
 
 from exp_platform.errors import ExpPlatformError, bounded
@@ -74,8 +75,9 @@ _MEANINGS: tuple[tuple[str, str], ...] = (
         "same secret (the variable that spark.secret_env names in configs/environments, or its file)",
     ),
     (
+        # A call that the JVM left without any answer ends in the words of the call alone.
         r"Answer from Java side is empty|Error while sending or receiving|An error occurred while trying to connect to the Java"
-        r"|Java side is closed|SparkContext was shut down|Python worker exited unexpectedly",
+        r"|An error occurred while calling \S+$|Java side is closed|SparkContext was shut down|Python worker exited unexpectedly",
         "Spark died in the middle of work: run again; if it stays so, memory is short: give Spark more "
         "(spark.driver_memory of the environment), or run fewer stages at once",
     ),
@@ -111,6 +113,8 @@ def diagnosis(error: BaseException) -> str | None:
             said = said.partition(more)[0]  # neither says what is wrong
         if isinstance(link, OSError) and link.errno in (errno.ENOSPC, errno.EDQUOT):
             said = f"No space left on device: {said}"
+        if isinstance(link, ConnectionError) and _on_the_way_to_java(link):
+            said = f"Java side is closed: {said}"
         for pattern, meaning in _MEANINGS:
             if found := re.search(pattern, said):
                 what = found.groupdict().get("what")
@@ -168,6 +172,12 @@ def _of_files(error: BaseException) -> str | None:
             if isinstance(link, OSError) and link.errno in numbers:
                 return f"{meaning} ({_first_words(' '.join(str(link).split()))})"
     return None
+
+
+def _on_the_way_to_java(error: BaseException) -> bool:
+    """Whether the error was raised by the bridge to the JVM, whose sockets say nothing of what they lead to."""
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(frame.f_globals.get("__name__", "").startswith("py4j.") for frame in frames)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
