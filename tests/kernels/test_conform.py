@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -197,3 +197,16 @@ def test_string_maps_keep_every_name() -> None:
     made = string_map({"a": column(["x", None], pa.string()), "b": column(["1", "2"])}, 2)
     assert made.to_pylist() == [[("a", "x"), ("b", "1")], [("a", None), ("b", "2")]]
     assert string_map({}, 2).to_pylist() == [None, None]
+
+
+@pytest.mark.parametrize("sizes", [[5, 8, 10, 69, 4], [61, 97, 73, 63, 54], [85, 55, 4, 76], [2500] * 9])
+def test_values_stay_beside_their_rows_in_however_many_chunks_they_come(sizes: list[int]) -> None:
+    """As a source of many small files gives them."""
+    minutes = iter(range(sum(sizes)))
+    chunks = [[next(minutes) for _ in range(size)] for size in sizes]
+    first = datetime(2025, 3, 1, tzinfo=UTC)
+    times = pa.chunked_array([[str(first + timedelta(minutes=m)) for m in chunk] for chunk in chunks])
+    numbers = pa.chunked_array([[f"{m}.5" for m in chunk] for chunk in chunks])
+    rows = range(sum(sizes))
+    assert instants(times, "UTC").values.to_pylist() == [first + timedelta(minutes=m) for m in rows]
+    assert number(numbers).values.to_pylist() == [m + 0.5 for m in rows]
