@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import errno
+import io
 import socket
+from collections.abc import Callable
 
 import pytest
 from py4j.clientserver import ClientServer, JavaParameters, PythonParameters
+from pyspark.errors import PySparkRuntimeError
+from pyspark.serializers import read_int
+from pyspark.util import local_connect_and_auth
 
 from exp_platform.diagnosis import diagnosis, told
 from exp_platform.errors import ConfigError
@@ -96,16 +101,35 @@ def test_the_cause_of_an_error_counts() -> None:
     assert "denied access" in (diagnosis(outer) or "")
 
 
-def test_a_refused_connection_is_sparks_where_the_bridge_to_java_made_it() -> None:
+def no_java() -> int:
+    """A port that nobody listens at."""
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
-        port = nobody.getsockname()[1]
-    gateway = ClientServer(JavaParameters(port=port), PythonParameters(port=0, eager_load=False))
-    with pytest.raises(ConnectionRefusedError) as refused:
+        return int(nobody.getsockname()[1])
+
+
+def call() -> None:
+    gateway = ClientServer(JavaParameters(port=no_java()), PythonParameters(port=0, eager_load=False))
+    try:
         gateway.jvm.java.lang.System.nanoTime()
-    gateway.shutdown()
-    assert "Spark died in the middle of work" in str(told(refused.value))
-    assert told(ConnectionRefusedError(111, "Connection refused")) is None
+    finally:
+        gateway.shutdown()
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [call, lambda: local_connect_and_auth(no_java(), "secret"), lambda: read_int(io.BytesIO())],
+    ids=["call", "open what it serves", "read what it serves"],
+)
+def test_a_jvm_that_is_gone_is_told_as_one_whatever_was_asked_of_it(ask: Callable[[], object]) -> None:
+    with pytest.raises((ConnectionRefusedError, PySparkRuntimeError, EOFError)) as gone:
+        ask()
+    assert "Spark died in the middle of work" in str(told(gone.value))
+
+
+@pytest.mark.parametrize("error", [ConnectionRefusedError(111, "Connection refused"), EOFError()])
+def test_an_end_that_others_made_is_not_sparks(error: Exception) -> None:
+    assert told(error) is None
 
 
 def test_what_is_not_known_is_left_as_it_is() -> None:

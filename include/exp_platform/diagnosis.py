@@ -77,7 +77,8 @@ _MEANINGS: tuple[tuple[str, str], ...] = (
     (
         # A call that the JVM left without any answer ends in the words of the call alone.
         r"Answer from Java side is empty|Error while sending or receiving|An error occurred while trying to connect to the Java"
-        r"|An error occurred while calling \S+$|Java side is closed|SparkContext was shut down|Python worker exited unexpectedly",
+        r"|An error occurred while calling \S+$|Java side is closed|Can not open socket|SparkContext was shut down"
+        r"|Python worker exited unexpectedly",
         "Spark died in the middle of work: run again; if it stays so, memory is short: give Spark more "
         "(spark.driver_memory of the environment), or run fewer stages at once",
     ),
@@ -113,7 +114,7 @@ def diagnosis(error: BaseException) -> str | None:
             said = said.partition(more)[0]  # neither says what is wrong
         if isinstance(link, OSError) and link.errno in (errno.ENOSPC, errno.EDQUOT):
             said = f"No space left on device: {said}"
-        if isinstance(link, ConnectionError) and _on_the_way_to_java(link):
+        if isinstance(link, (ConnectionError, EOFError)) and _on_the_way_to_java(link):
             said = f"Java side is closed: {said}"
         for pattern, meaning in _MEANINGS:
             if found := re.search(pattern, said):
@@ -175,9 +176,9 @@ def _of_files(error: BaseException) -> str | None:
 
 
 def _on_the_way_to_java(error: BaseException) -> bool:
-    """Whether the error was raised by the bridge to the JVM, whose sockets say nothing of what they lead to."""
+    """Whether the error was raised between this process and the JVM, whose sockets say nothing of what they lead to."""
     frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
-    return any(frame.f_globals.get("__name__", "").startswith("py4j.") for frame in frames)
+    return any(frame.f_globals.get("__name__", "").startswith(("py4j.", "pyspark.")) for frame in frames)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -199,9 +199,9 @@ def test_string_maps_keep_every_name() -> None:
     assert string_map({}, 2).to_pylist() == [None, None]
 
 
-@pytest.mark.parametrize("sizes", [[5, 8, 10, 69, 4], [61, 97, 73, 63, 54], [85, 55, 4, 76], [2500] * 9])
+@pytest.mark.parametrize("sizes", [[5, 8, 10, 69, 4], [64, 65], [2048 + 40, 2500, 4096 + 7, 300], [64, 2500]])
 def test_values_stay_beside_their_rows_in_however_many_chunks_they_come(sizes: list[int]) -> None:
-    """As a source of many small files gives them."""
+    """As a source of several files gives them."""
     minutes = iter(range(sum(sizes)))
     chunks = [[next(minutes) for _ in range(size)] for size in sizes]
     first = datetime(2025, 3, 1, tzinfo=UTC)
