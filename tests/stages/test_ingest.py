@@ -78,8 +78,8 @@ def test_the_form_of_delivery_does_not_matter(
     runs = {"parquet": frozen(place, parquet, "parquet")}
     for name, zone in (("clock", "Europe/Berlin"), ("instants", None)):
         write_csv(tmp_path / name / "exposures" / "e.csv", exposures(), zone)
-        for part in range(3):
-            some = {column: values[part::3] for column, values in outcomes().items()}
+        for part, lines in enumerate((slice(0, 5), slice(5, 69), slice(69, None))):
+            some = {column: values[lines] for column, values in outcomes().items()}
             write_csv(tmp_path / name / "outcomes" / f"part-{part}.csv.gz", some, zone)
         runs[name] = frozen(place, events_experiment(tmp_path / name, "csv"), name)
     runs["buckets"] = frozen(place, parquet, "buckets")
