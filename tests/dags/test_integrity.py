@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -31,8 +31,16 @@ BUYERS = "[{use: buyers, role: primary}]"
 POOLS = json.loads((ROOT / "configs" / "pools.json").read_text())
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A state without runs: experiments that ran here and whose specs are gone have DAGs too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EXP_STATE_DIR", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.fixture(scope="module")
-def bag() -> DagBag:
+def bag(no_runs: None) -> DagBag:
     return DagBag(ROOT / "dags")
 
 

@@ -6,6 +6,7 @@ Every number of their `ab` rows is compared with the one that DuckDB finds in th
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator
@@ -25,10 +26,18 @@ EXAMPLE = project_root() / "configs" / "examples" / "lake"
 
 
 def run_lake_demo(console: Console) -> None:
-    """Write the lake where there is none yet, run both experiments and check their numbers. Raises DemoError."""
+    """Write the lake where there is none yet, run both experiments and check their numbers. Raises DemoError.
+
+    Their state is their own: in that of others they would be experiments whose specs are gone.
+    """
     folder = state_dir() / "lake_demo"
     lake = made(folder / "lake", console)
-    os.environ |= {"EXP_LAKE": str(lake), "EXP_CONFIG_DIR": str(configured(folder / "configs"))}
+    place = {
+        "EXP_LAKE": str(lake),
+        "EXP_CONFIG_DIR": str(configured(folder / "configs")),
+        "EXP_STATE_DIR": str(folder / "state"),
+    }
+    os.environ |= place
     for experiment_id in METRICS:
         run_demo(console, experiment_id)
     reference, results = Lake(lake), Results(load_environment())
@@ -38,6 +47,12 @@ def run_lake_demo(console: Console) -> None:
         raise DemoError("\n".join(faults))
     said = f"{sum(map(len, rows.values()))} rows of ab are what DuckDB finds in the lake's files, to 1e-9"
     console.print(terminal(said), highlight=False)
+    variables = " ".join(f"{name}={shlex.quote(value)}" for name, value in place.items())
+    console.print(
+        terminal(f"To see them again: {variables} exp results {next(iter(METRICS))}"),
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def made(lake: Path, console: Console) -> Path:
