@@ -94,7 +94,8 @@ def test_the_doctor_finds_no_fault_after_a_user_was_forgotten(
     forgotten: tuple[Installation, Said, list[str]],
 ) -> None:
     found = json.loads(forgotten[0].call(exp, "doctor", "--json").out)
-    assert [line for line in found if line["state"] != "ok"] == []
+    # How full the disk is belongs to whoever runs the tests.
+    assert [line for line in found if line["state"] != "ok" and line["check"] != "disk"] == []
 
 
 def test_a_later_ingest_leaves_a_forgotten_user_out_and_counts_his_rows(
