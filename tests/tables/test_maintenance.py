@@ -183,6 +183,8 @@ def test_an_environment_without_runs_is_maintained_too(environment: Environment)
 
 
 def test_old_run_folders_go_by_their_newest_file(environment: Environment) -> None:
+    environment.runs_dir.mkdir(parents=True)
+    (environment.runs_dir / ".forgotten.key").write_text("a file among the folders")
     folders: dict[str, Any] = {name: environment.runs_dir / "exp_a" / name for name in ("r1", "r2", "r3")}
     for folder in folders.values():
         (folder / "manifests").mkdir(parents=True)

@@ -248,7 +248,9 @@ def _clear(environment: Environment, catalog: Catalog, name: str, before: dateti
 def _remove_runs(runs_dir: Path, before: datetime) -> int:
     """Remove old run folders, but each experiment's newest."""
     removed = 0
-    for experiment in runs_dir.iterdir() if runs_dir.is_dir() else ():
+    # Beside the experiments' folders may lie files, as the key of the forgotten does
+    folders = [path for path in runs_dir.iterdir() if path.is_dir()] if runs_dir.is_dir() else []
+    for experiment in folders:
         runs = sorted(path for path in experiment.iterdir() if path.is_dir())  # run ids sort by time
         for run in runs[:-1]:
             newest = max((path.stat().st_mtime for path in run.rglob("*")), default=run.stat().st_mtime)
