@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import mimetypes
 import os
+from contextlib import suppress
+from pathlib import Path
 
 from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType, LocalFileSystem
 from pyiceberg.io.pyarrow import PyArrowFileIO
@@ -38,6 +40,20 @@ def folders_in(environment: Environment, folder: str) -> list[str]:
     selector = FileSelector(plain_path(folder), allow_not_found=True)
     found = _file_system(environment, folder).get_file_info(selector)
     return [located(folder, info.path) for info in found if info.type == FileType.Directory]
+
+
+def run_folders(environment: Environment) -> list[Path]:
+    """The experiments' folders of runs: beside them lie files, as the key of the forgotten does, and hidden folders."""
+    return sorted(path for path in environment.runs_dir.glob("[!.]*") if path.is_dir())
+
+
+def last_written(folder: Path) -> float:
+    """When anything in a local folder was last written, in seconds since 1970; a file that is gone meanwhile tells nothing."""
+    times = []
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):  # a run renames what it has written
+            times.append(path.stat().st_mtime)
+    return max(times) if times else folder.stat().st_mtime
 
 
 def read_file(environment: Environment, location: str) -> bytes | None:

@@ -27,6 +27,7 @@ from exp_platform.tables.folders import (
     located,
     plain_path,
     read_file,
+    run_folders,
     write_file,
 )
 from exp_platform.tables.mentions import Mentions, Texts, texts_of
@@ -94,10 +95,7 @@ def known_experiments(environment: Environment, catalog: Catalog) -> list[str]:
     found = {row["experiment_id"] for row in registry(catalog)}
     for name in (*USER_LEVEL, *TOLD_OF):
         found |= lying_files(environment, catalog, name).keys()
-    if environment.runs_dir.is_dir():
-        found |= {
-            path.name for path in environment.runs_dir.iterdir() if path.is_dir() and path.name[0] != "."
-        }
+    found |= {folder.name for folder in run_folders(environment)}
     found |= {name.partition(".")[0] for name in raw_folders(environment)}
     return sorted(found)
 

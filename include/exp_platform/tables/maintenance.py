@@ -11,7 +11,6 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from pyarrow.fs import FileInfo
@@ -26,6 +25,7 @@ from exp_platform.tables.damage import DamagedTableError, naming_damage
 from exp_platform.tables.erasure import drop_history
 from exp_platform.tables.fence import fenced
 from exp_platform.tables.files import writer_of
+from exp_platform.tables.folders import last_written, run_folders
 from exp_platform.tables.holders import this_process
 from exp_platform.tables.lease import Lease, beating
 from exp_platform.tables.leftovers import remove_leftovers
@@ -125,7 +125,7 @@ def maintain(
         quarantined=sum(one.quarantined for one in cleared),
         put_back=sum(one.put_back for one in cleared),
         removed_files=sum(one.removed for one in cleared),
-        removed_runs=_remove_runs(environment.runs_dir, before),
+        removed_runs=_remove_runs(environment, before),
         leftovers=remove_leftovers(environment, before),
         aged=aged.deleted,
         busy=tuple(dict.fromkeys(busy)),
@@ -245,16 +245,13 @@ def _clear(environment: Environment, catalog: Catalog, name: str, before: dateti
     return Cleared(len(unnamed), returned, delete_old(environment, source, before))
 
 
-def _remove_runs(runs_dir: Path, before: datetime) -> int:
+def _remove_runs(environment: Environment, before: datetime) -> int:
     """Remove old run folders, but each experiment's newest."""
     removed = 0
-    # Beside the experiments' folders may lie files, as the key of the forgotten does
-    folders = [path for path in runs_dir.iterdir() if path.is_dir()] if runs_dir.is_dir() else []
-    for experiment in folders:
+    for experiment in run_folders(environment):
         runs = sorted(path for path in experiment.iterdir() if path.is_dir())  # run ids sort by time
         for run in runs[:-1]:
-            newest = max((path.stat().st_mtime for path in run.rglob("*")), default=run.stat().st_mtime)
-            if newest < before.timestamp():
+            if last_written(run) < before.timestamp():
                 shutil.rmtree(run)
                 removed += 1
     return removed

@@ -10,7 +10,6 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
@@ -25,7 +24,7 @@ from exp_platform.tables.audit import record
 from exp_platform.tables.catalog import table
 from exp_platform.tables.erasure import USER_LEVEL, delete_files, lying_files, rewrite_all
 from exp_platform.tables.fence import fenced
-from exp_platform.tables.folders import delete_folder, files_below
+from exp_platform.tables.folders import delete_folder, files_below, last_written, run_folders
 from exp_platform.tables.held import raw_folders, raw_place, redact, registry
 from exp_platform.tables.holders import this_process
 from exp_platform.tables.lease import Lease, beating
@@ -213,13 +212,8 @@ def _delete_unpublished(environment: Environment, published: set[str], today: da
     before = datetime.combine(today, datetime.min.time(), UTC) - timedelta(
         days=environment.retention.user_level_days
     )
-    for folder in environment.runs_dir.iterdir() if environment.runs_dir.is_dir() else ():
-        if (
-            folder.is_dir()
-            and folder.name[0] != "."
-            and folder.name not in published
-            and _newest(folder) < before.timestamp()
-        ):
+    for folder in run_folders(environment):
+        if folder.name not in published and last_written(folder) < before.timestamp():
             rmtree(folder)
     for name in raw_folders(environment):
         place = f"{raw_place(environment)}/{name}"
@@ -227,7 +221,3 @@ def _delete_unpublished(environment: Environment, published: set[str], today: da
             info.mtime is not None and info.mtime < before for info in files_below(environment, place)
         ):
             delete_folder(environment, place)
-
-
-def _newest(folder: Path) -> float:
-    return max((path.stat().st_mtime for path in folder.rglob("*")), default=folder.stat().st_mtime)
