@@ -20,7 +20,7 @@ from exp_platform.config.sources import EventsSource, Fact
 from exp_platform.diagnosis import diagnosis
 from exp_platform.errors import DataError, ExpPlatformError
 from exp_platform.kernels.canonical_text import InexactIdError, require_utf8, text
-from exp_platform.kernels.clean import IDS, kind_of
+from exp_platform.kernels.complete_rows import IDS, kind_of
 from exp_platform.kernels.facts import outcomes_of
 from exp_platform.kernels.measured import Measured
 from exp_platform.kernels.members import Identities, Members, Owners, Spelled, spelled

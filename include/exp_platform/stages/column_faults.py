@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from exp_platform.config.sources import DIMENSION, VALUE
 from exp_platform.kernels.canonical_text import is_binary, is_text, is_uuid, plain_type
-from exp_platform.kernels.clean import ATTRIBUTE, COVARIATE, OUTCOME, Kind
+from exp_platform.kernels.complete_rows import ATTRIBUTE, COVARIATE, OUTCOME, Kind
 from exp_platform.stages.json_files import keys_of, present
 from exp_platform.stages.paths import Path
 from exp_platform.stages.reading import Layout, Problem, Reading

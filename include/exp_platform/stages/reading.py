@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from exp_platform.config.sources import DIMENSION, VALUE, TableSource
-from exp_platform.kernels.clean import Kind, kind_of
+from exp_platform.kernels.complete_rows import Kind, kind_of
 from exp_platform.stages.paths import Blocked, Path, found
 from exp_platform.stages.wanted import EVERYTHING, Wanted
 

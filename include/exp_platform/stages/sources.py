@@ -16,7 +16,7 @@ from exp_platform.config.sources import (
     UnitsSource,
 )
 from exp_platform.config.spec_sources import SYNTHETIC_ATTRIBUTES
-from exp_platform.kernels.clean import ATTRIBUTE, COVARIATE, OUTCOME
+from exp_platform.kernels.complete_rows import ATTRIBUTE, COVARIATE, OUTCOME
 from exp_platform.stages.pieces import Piece
 from exp_platform.stages.plan_files import plan_files
 from exp_platform.stages.plan_iceberg import plan_iceberg
