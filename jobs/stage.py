@@ -5,21 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from importlib.abc import MetaPathFinder
 
 from exp_platform.escaping import terminal
 from exp_platform.stages.execute import execute
 from exp_platform.stages.graph import STAGES
 from exp_platform.stages.run import Run, manifest_path
-
-
-class NoPandas(MetaPathFinder):
-    """Hides pandas: PyArrow imports it wherever it is installed, for half a second of CPU. No stage uses it; a Spark session does."""
-
-    def find_spec(self, fullname: str, *_: object) -> None:
-        """Raise ModuleNotFoundError for pandas, and leave the rest to others."""
-        if fullname == "pandas":
-            raise ModuleNotFoundError("a stage without a Spark session does without pandas", name=fullname)
+from exp_platform.stages.without_pandas import hide_pandas
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -29,7 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--try", dest="try_number", type=int, default=1, help="number of this try, from 1")
     options = parser.parse_args(arguments)
     if options.stage not in {stage.name for stage in STAGES if stage.spark_session}:
-        sys.meta_path.insert(0, NoPandas())
+        hide_pandas()
     if starter := os.environ.get("EXP_STARTED_BY"):
         from exp_platform.orchestration.processes import end_with
 

@@ -11,7 +11,7 @@ import pytest
 
 from end_to_end.installation import Installation
 from end_to_end.shared_lake import KEY, Lake, lake, per_user, spec, write
-from exp_platform.stages import rounds
+from exp_platform.stages import rounds, workers
 
 
 def close(value: Any) -> Any:
@@ -70,13 +70,16 @@ def test_every_row_of_a_fact_is_accounted_for(ran: Installation, made: Lake) -> 
     assert 0 < rows["visits"]["left_out"]["of events that no metric reads"] <= len(searches)
 
 
-def test_buckets_and_spark_change_nothing(
-    ran: Installation, made: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("processes", [False, True])
+def test_buckets_and_processes_change_nothing(
+    processes: bool, ran: Installation, made: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(made, tmp_path / "lake")
     place = Installation(tmp_path)
     place.spec(**spec(tmp_path / "lake"))
     monkeypatch.setattr(rounds, "BUCKET_USERS", 200)
+    if processes:
+        monkeypatch.setattr(workers, "FEW_ROWS", 0)
     place.run(KEY)
     (registered,) = place.rows("experiment_registry", KEY)
     users = int((made.exposures.exp_key == KEY).sum())

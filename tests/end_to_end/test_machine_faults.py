@@ -165,19 +165,70 @@ def said(command):
     done = subprocess.run(exp + command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     return done.returncode, done.stdout, done.stderr
 first = said(run)
-partial = [str(path) for path in state.rglob("*") if "partial" in path.name]
+partial = [str(path) for path in state.rglob("*") if "partial" in path.name or path.parent.name == "tmp" and path.is_dir()]
 full = said(results)
 (state / "ballast").unlink()
 print(json.dumps([first, partial, full, said(results), said(run)]))
 """
 
 
+# `exp` as if the data were too many for one process: by Spark, as on a cluster, or by processes of our own. With "kill" the
+# JVM, or one of the processes, dies as soon as it has begun.
+WITH_MANY = """
+import os, signal, sys, threading
+from exp_platform.spark import session
+from exp_platform.stages import pool, rounds, workers
+by, how, *arguments = sys.argv[1:]
+rounds.bucket_count = lambda exposures, outcomes: 2
+workers.FEW_ROWS = 0
+ours, start, begin = workers.workers, session.workers, pool._Worker.__init__
+def by_spark(name, environment, rows):
+    return ours(name, environment, rows, by_spark=True)
+def dying(*arguments):
+    context = start(*arguments)
+    pid = int(context._jvm.java.lang.ProcessHandle.current().pid())
+    threading.Timer(0.2, os.kill, (pid, signal.SIGKILL)).start()
+    return context
+def begun(worker):
+    begin(worker)
+    worker._process.kill()
+if by == "spark":
+    rounds.workers = lambda *given, **_: by_spark(*given)
+if how == "kill":
+    session.workers, pool._Worker.__init__ = dying, begun
+sys.argv = ["exp", *arguments]
+from exp_platform.cli import main
+main()
+"""
+
+
+def with_many(shop: Installation, by: str, how: str = "", **variables: str) -> Said:
+    done = subprocess.run(
+        [sys.executable, *(("-W", "error") if by == "processes" else ()), "-c", WITH_MANY, by, how, *RUN],
+        env=os.environ | shop.variables | variables,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    spoken = [line for line in done.stderr.splitlines() if "incubator modules" not in line]
+    return Said(done.returncode, done.stdout, "\n".join(spoken))
+
+
+def left_on_the_way(state: Path) -> list[Path]:
+    """Folders of rows that travelled from one task to another."""
+    return [path for path in (state / "tmp").glob("*") if path.is_dir()]
+
+
+@pytest.mark.parametrize("command", [EXP, (sys.executable, "-W", "error", "-c", WITH_MANY, "processes", "")])
 @pytest.mark.parametrize("kilobytes", [8, 200])
-def test_a_full_disk_costs_the_run_and_nothing_else(shop: Installation, kilobytes: int) -> None:
+def test_a_full_disk_costs_the_run_and_nothing_else(
+    shop: Installation, kilobytes: int, command: Sequence[str]
+) -> None:
     before = nearly_full_disk(shop.state, kilobytes)
     database(shop)
     good = said(shop, *RESULTS)
-    arguments = [str(shop.state), *(json.dumps(command) for command in (EXP, RUN, RESULTS))]
+    arguments = [str(shop.state), *(json.dumps(command) for command in (command, RUN, RESULTS))]
     done = subprocess.run(
         [*before, sys.executable, "-c", ON_A_FULL_DISK, *arguments],
         env=os.environ | shop.variables,
@@ -193,42 +244,24 @@ def test_a_full_disk_costs_the_run_and_nothing_else(shop: Installation, kilobyte
     assert again[0] == 0, again  # at once: nobody holds the lease
 
 
-# `exp` as if the data were too many for one task, so that Spark starts; with "kill" its JVM dies as soon as it has begun.
-WITH_SPARK = """
-import os, signal, sys, threading
-from exp_platform.spark import session
-from exp_platform.stages import rounds
-rounds.bucket_count = lambda exposures, outcomes: 2
-start = session.workers
-def dying(*arguments):
-    context = start(*arguments)
-    pid = int(context._jvm.java.lang.ProcessHandle.current().pid())
-    threading.Timer(0.2, os.kill, (pid, signal.SIGKILL)).start()
-    return context
-if sys.argv[1] == "kill":
-    session.workers = dying
-sys.argv[:2] = ["exp"]
-from exp_platform.cli import main
-main()
-"""
+def test_processes_of_our_own_say_nothing_and_leave_nothing(shop: Installation) -> None:
+    found = with_many(shop, "processes")
+    assert (found.code, found.err) == (0, "")
+    assert left_on_the_way(shop.state) == []
 
 
-def with_spark(shop: Installation, how: str = "", **variables: str) -> Said:
-    done = subprocess.run(
-        [sys.executable, "-c", WITH_SPARK, how, *RUN],
-        env=os.environ | shop.variables | variables,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=120,
+def test_a_process_that_is_killed_ends_the_run_in_one_line(shop: Installation) -> None:
+    told = refused(with_many(shop, "processes", "kill"))
+    assert (
+        "ingest: a process that took a share of the work ended in the middle of it (SIGKILL): run again"
+        in told
     )
-    spoken = [line for line in done.stderr.splitlines() if "incubator modules" not in line]
-    return Said(done.returncode, done.stdout, "\n".join(spoken))
+    assert left_on_the_way(shop.state) == []
 
 
 @pytest.mark.parametrize("home", ["/nowhere", "/etc/passwd"])
 def test_a_wrong_java_home_is_named(shop: Installation, home: str) -> None:
-    told = refused(with_spark(shop, JAVA_HOME=home))
+    told = refused(with_many(shop, "spark", JAVA_HOME=home))
     assert f"ingest: JAVA_HOME is {home}, which has no bin/java that can be run: set it to" in told
 
 
@@ -237,14 +270,14 @@ def test_a_java_that_does_not_start_is_told(shop: Installation, tmp_path: Path) 
     java.parent.mkdir()
     java.write_text("#!/bin/sh\nexit 1\n")
     java.chmod(0o755)
-    found = with_spark(shop, JAVA_HOME=str(tmp_path))
+    found = with_many(shop, "spark", JAVA_HOME=str(tmp_path))
     assert found.code == 1
     assert "Traceback" not in found.err
     assert found.err.splitlines()[-1].startswith("error: ingest: Java did not start: set JAVA_HOME")
 
 
 def test_a_jvm_that_dies_in_mid_stage_ends_the_run_in_one_line(shop: Installation) -> None:
-    assert "ingest: Spark died in the middle of work: run again" in refused(with_spark(shop, "kill"))
+    assert "ingest: Spark died in the middle of work: run again" in refused(with_many(shop, "spark", "kill"))
 
 
 def test_a_port_in_use_is_told(shop: Installation) -> None:
@@ -254,7 +287,7 @@ def test_a_port_in_use_is_told(shop: Installation) -> None:
         taken.listen()
         properties = f"{{spark.driver.port: '{taken.getsockname()[1]}', spark.port.maxRetries: '0'}}"
         environment.write_text(f"{environment.read_text()}\n  properties: {properties}\n")
-        found = with_spark(shop)
+        found = with_many(shop, "spark")
     last = found.err.splitlines()[-1]  # Spark's own log comes before
     assert found.code == 1
     assert "Traceback" not in found.err

@@ -6,6 +6,7 @@ import json
 import zlib
 from dataclasses import replace
 from datetime import date, timedelta
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,7 +18,7 @@ from exp_platform.errors import DataError, ExpPlatformError
 from exp_platform.json_file import write_json
 from exp_platform.kernels.pools import MOST_VALUES
 from exp_platform.stages import aggregates as stage
-from exp_platform.stages import publish
+from exp_platform.stages import publish, workers
 from exp_platform.stages.run import Run, StageResult
 from exp_platform.tables.catalog import open_catalog, table
 from exp_platform.tables.files import task_writer
@@ -167,8 +168,15 @@ def test_no_exposures_are_refused(environment: Environment) -> None:
         stage.run(published(environment, Data(), buckets=1))
 
 
-def test_buckets_on_spark_equal_the_kernels(environment: Environment) -> None:
+@pytest.mark.parametrize("where", ["here", "processes", "spark"])
+def test_buckets_equal_the_kernels_wherever_tasks_run(
+    where: str, environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = some_data(60)
+    if where == "processes":
+        monkeypatch.setattr(workers, "FEW_ROWS", 0)
+    if where == "spark":
+        monkeypatch.setattr(stage, "workers", partial(workers.workers, by_spark=True))
     run = published(environment, data, buckets=3)
     result = stage.run(run)
     left = read_aggregates(run.path / "aggregates.json")

@@ -62,7 +62,7 @@ def take_in(experiment: Experiment, environment: Environment) -> list[str]:
         plan = plan_reading(experiment, environment)
         if plan.problems:
             return said(failures_of(run, [(problem.check, problem.message) for problem in plan.problems]))
-        cleaned = partial(
+        clean = partial(
             clean_and_write,
             experiment=experiment,
             now=datetime(2026, 1, 1, tzinfo=UTC),
@@ -71,7 +71,7 @@ def take_in(experiment: Experiment, environment: Environment) -> list[str]:
             },
             as_of=run.as_of_date,
         )
-        _, _, done = ingested(experiment, environment, plan, cleaned, Privacy(), here=True)
+        _, _, done = ingested(experiment, environment, plan, clean, Privacy(), here=True)
     except (ConfigError, DataError) as error:
         return said(failures_of(run, [("source", str(error))]))
     problems = [problem for part in done for problem in part.problems]

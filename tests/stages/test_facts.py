@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from exp_platform.config.spec import ExperimentSpec
 from exp_platform.errors import DataError
 from exp_platform.kernels.measured import Measured
 from exp_platform.kernels.privacy import Privacy
-from exp_platform.stages import ingest, quality, rounds
+from exp_platform.stages import ingest, quality, rounds, workers
 from exp_platform.stages.fingerprint import input_fingerprint
 from exp_platform.stages.quality import read_checks
 from exp_platform.stages.run import Run
@@ -297,17 +298,24 @@ def on_devices(made: Lake) -> Lake:
     return Lake(made.exposures.assign(uid=made.exposures.uid + "/1"), made.orders, devices)
 
 
-@pytest.mark.parametrize(
-    "bucket_users", [300_000, 100]
-)  # in this process, and by Spark's workers in several buckets
+@pytest.mark.parametrize(("bucket_users", "where"), [(300_000, "here"), (100, "processes"), (100, "spark")])
 def test_devices_are_users_by_the_identity_map(
-    bucket_users: int, place: Environment, made: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bucket_users: int,
+    where: str,
+    place: Environment,
+    made: Lake,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Exposed on one device, a user's visits on the other count, and orders of his account."""
     plain, _ = taken_in(place, made, tmp_path / "plain")
     content = spec(tmp_path) | {"source": with_devices(tmp_path / "lake", on_devices(made), 600)}
-    run = frozen(place, resolved(content), f"devices-{bucket_users}")
+    run = frozen(place, resolved(content), f"devices-{where}")
     monkeypatch.setattr(rounds, "BUCKET_USERS", bucket_users)
+    if where == "processes":
+        monkeypatch.setattr(workers, "FEW_ROWS", 0)
+    if where == "spark":
+        monkeypatch.setattr(rounds, "workers", partial(workers.workers, by_spark=True))
     ingest.run(run)
     assert json.loads((run.path / "ingest.json").read_text())["buckets"] == -(
         -len(mine(made)) // bucket_users

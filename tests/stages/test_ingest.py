@@ -1,4 +1,4 @@
-"""Real delivery forms through the stages in one Spark session: good data are staged alike, bad data are refused by name."""
+"""Real delivery forms through the stages: good data are staged alike, bad data are refused by name."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from exp_platform.config.environment import Environment, load_environment
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.sources import TableSource
 from exp_platform.errors import DataError
-from exp_platform.stages import ingest, publish, quality, rounds
+from exp_platform.stages import ingest, publish, quality, rounds, workers
 from exp_platform.stages.quality import read_checks
 from exp_platform.stages.run import Run
 from exp_platform.tables.catalog import open_catalog, table
@@ -73,7 +74,7 @@ def taken_in(run: Run) -> tuple[str, ...]:
 def test_the_form_of_delivery_does_not_matter(
     place: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Parquet with instants, CSV with Berlin's clock times, several files, many buckets: the same rows are staged."""
+    """Parquet with instants, CSV with Berlin's clock times, several files, many buckets, wherever tasks run: the same rows are staged."""
     parquet = events_experiment(deliver(tmp_path / "parquet"))
     runs = {"parquet": frozen(place, parquet, "parquet")}
     for name, zone in (("clock", "Europe/Berlin"), ("instants", None)):
@@ -82,10 +83,15 @@ def test_the_form_of_delivery_does_not_matter(
             some = {column: values[lines] for column, values in outcomes().items()}
             write_csv(tmp_path / name / "outcomes" / f"part-{part}.csv.gz", some, zone)
         runs[name] = frozen(place, events_experiment(tmp_path / name, "csv"), name)
-    runs["buckets"] = frozen(place, parquet, "buckets")
+    for name in ("buckets", "processes", "spark"):
+        runs[name] = frozen(place, parquet, name)
     for name, run in runs.items():
         if name == "buckets":
             monkeypatch.setattr(rounds, "BUCKET_USERS", 30)
+        if name == "processes":
+            monkeypatch.setattr(workers, "FEW_ROWS", 0)
+        if name == "spark":
+            monkeypatch.setattr(rounds, "workers", partial(workers.workers, by_spark=True))
         result = ingest.run(run)
         assert (result.rows_in, result.rows_out) == (4 * USERS, 4 * USERS)
     found = {name: staged(run) for name, run in runs.items()}
@@ -96,6 +102,9 @@ def test_the_form_of_delivery_does_not_matter(
     for name in runs:
         assert by_user(found[name]["exposures"]) == good
         assert by_user(found[name]["outcomes"]) == by_user(found["parquet"]["outcomes"])
+    for kind in ("exposures", "outcomes"):  # bucket by bucket in the same order
+        assert found["processes"][kind].equals(found["buckets"][kind])
+        assert found["spark"][kind].equals(found["buckets"][kind])
     buckets = {
         table: dict(zip(rows["user_id"].to_pylist(), rows["bucket"].to_pylist(), strict=True))
         for table, rows in found["buckets"].items()

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -26,8 +30,16 @@ class SparkSettings(BaseModel):
 
     @property
     def local(self) -> bool:
-        """Whether Spark has no other cores than this machine's: then one task gains nothing from a session."""
+        """Whether there are no other cores than this machine's: then `ingest` and `aggregates` need no Spark."""
         return self.master.startswith("local")
+
+    @property
+    def cores(self) -> int:
+        """How many processes may share the work of a local master: `local` 1, `local[4]` 4, `local[*]` what this one may use."""
+        found = re.match(r"local\[\s*(\*|\d+)", self.master)
+        if found is None:
+            return 1
+        return usable_cores() if found[1] == "*" else max(1, int(found[1]))
 
     @property
     def authentication(self) -> dict[str, str]:
@@ -42,3 +54,12 @@ class SparkSettings(BaseModel):
         """Spark properties by which a session's events are kept."""
         place = self.event_log_dir
         return {} if place is None else {"spark.eventLog.enabled": "true", "spark.eventLog.dir": place}
+
+
+def usable_cores() -> int:
+    """The cores that this process may run on, in a container no more than its share of the machine's time."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with suppress(OSError, ValueError):  # no Linux, no limit ("max")
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        cores = min(cores, -(-int(quota) // int(period)))
+    return max(1, cores)

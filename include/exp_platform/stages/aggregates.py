@@ -8,11 +8,11 @@ segments of too many values, whose most frequent ones are those of all users.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import pyarrow as pa
 
@@ -36,14 +36,13 @@ from exp_platform.kernels.trigger import triggered
 from exp_platform.kernels.unit_days import UnitDays, measures_read, unit_day_rows, unit_days
 from exp_platform.kernels.users import Users, first_exposures
 from exp_platform.stages.run import Run, StageResult
+from exp_platform.stages.workers import Workers, workers
 from exp_platform.tables.files import BucketFiles, Writer, plan_buckets, task_writer
 from exp_platform.tables.schemas import arrow_schema
 
 EXPOSURE_COLUMNS = ("user_id", "variant_id", "exposed_at")
 OUTCOME_COLUMNS = ("user_id", "event", "occurred_at", "value")
 ROWS_THAT_FILL_A_BUCKET = 1000  # with so many rows per bucket on average, none is empty by chance
-
-R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ class Reduced:
 
 
 @dataclass(frozen=True, eq=False)
-class _Rows:
+class _BucketRows:
     """One bucket's users with their unit days; under a trigger `exposed` has both by first exposure instead."""
 
     users: Users
@@ -102,14 +101,14 @@ class Job:
             for as_of, b in zip(self.as_of_dates, bounds, strict=True)
         ]
 
-    def _aggregated(self, found: _Rows, pools: list[Pools]) -> list[BucketAggregates]:
+    def _aggregated(self, found: _BucketRows, pools: list[Pools]) -> list[BucketAggregates]:
         seen = Exposures.of(found.exposures, found.users, self.experiment)
         return [
             aggregate(found.users, found.days, self.experiment, as_of, seen, of_day, found.exposed)
             for as_of, of_day in zip(self.as_of_dates, pools, strict=True)
         ]
 
-    def _reduce(self, bucket: Bucket) -> _Rows:
+    def _reduce(self, bucket: Bucket) -> _BucketRows:
         newest, exposures = self.as_of_dates[-1], bucket.exposures.read()
         users = first_exposures(exposures, self.experiment, newest)
         names = _outcome_columns(self.experiment)
@@ -122,7 +121,7 @@ class Job:
         if self.experiment.trigger is not None:
             exposed = users, unit_days(users, outcomes, self.experiment, newest)
             users = triggered(users, outcomes, self.experiment, newest)
-        return _Rows(users, unit_days(users, outcomes, self.experiment, newest), exposures, exposed)
+        return _BucketRows(users, unit_days(users, outcomes, self.experiment, newest), exposures, exposed)
 
 
 def run(run: Run) -> StageResult:
@@ -141,18 +140,8 @@ def run(run: Run) -> StageResult:
     thresholds = thresholds_of(run.experiment, map(Threshold.from_json, published["thresholds"]))
     experiment = with_thresholds(run.experiment, thresholds)
     job = Job(experiment, run.as_of_dates, task_writer(environment, "unit_days", experiment.id, run.run_id))
-    each = partial(_each, environment, experiment.id, buckets)
-    reduced = each(job.first_round)
-    by_date = [list(parts) for parts in zip(*(r.parts for r in reduced), strict=True)]
-    pools = [pools_of([part.values for part in parts], experiment) for parts in by_date]
-    if any(pools):
-        pooled = each(partial(job.with_pools, pools=pools))
-        by_date = [list(parts) for parts in zip(*pooled, strict=True)]
-    bounds = [bounds_of(parts, experiment, of_day) for parts, of_day in zip(by_date, pools, strict=True)]
-    if any(bounds):
-        second = zip(*each(partial(job.second_round, bounds=bounds)), strict=True)
-        pairs = [zip(parts, more, strict=True) for parts, more in zip(by_date, second, strict=True)]
-        by_date = [[completed(part, more) for part, more in pair] for pair in pairs]
+    with workers(f"aggregates {experiment.id}", environment, _rows(buckets)) as tasks:
+        reduced, by_date, bounds = _rounds(job, buckets, tasks)
     merged = [
         _accounted(replace(merge_aggregates(parts, experiment, b), thresholds=thresholds), published["rows"])
         for parts, b in zip(by_date, bounds, strict=True)
@@ -163,7 +152,7 @@ def run(run: Run) -> StageResult:
     require_all("unit_days", stored, sum(r.unit_days for r in reduced))
     write_aggregates(run.path / "aggregates.json", merged)
     return StageResult(
-        rows_in=sum(b.exposures.rows + (b.outcomes.rows if b.outcomes else 0) for b in buckets),
+        rows_in=_rows(buckets),
         rows_out=sum(r.unit_days for r in reduced),
         snapshots={**published["snapshots"], "unit_days": snapshot},
         details={
@@ -172,6 +161,29 @@ def run(run: Run) -> StageResult:
             "crossovers": merged[-1].crossovers,
         },
     )
+
+
+def _rows(buckets: Sequence[Bucket]) -> int:
+    return sum(b.exposures.rows + (b.outcomes.rows if b.outcomes else 0) for b in buckets)
+
+
+def _rounds(
+    job: Job, buckets: Sequence[Bucket], tasks: Workers
+) -> tuple[list[Reduced], list[list[BucketAggregates]], list[Bounds]]:
+    """What the tasks give of each bucket, and of each as_of date the aggregates of all buckets and their bounds."""
+    experiment = job.experiment
+    reduced = tasks.each(job.first_round, buckets)
+    by_date = [list(parts) for parts in zip(*(r.parts for r in reduced), strict=True)]
+    pools = [pools_of([part.values for part in parts], experiment) for parts in by_date]
+    if any(pools):
+        pooled = tasks.each(partial(job.with_pools, pools=pools), buckets)
+        by_date = [list(parts) for parts in zip(*pooled, strict=True)]
+    bounds = [bounds_of(parts, experiment, of_day) for parts, of_day in zip(by_date, pools, strict=True)]
+    if any(bounds):
+        second = zip(*tasks.each(partial(job.second_round, bounds=bounds), buckets), strict=True)
+        pairs = [zip(parts, more, strict=True) for parts, more in zip(by_date, second, strict=True)]
+        by_date = [[completed(part, more) for part, more in pair] for pair in pairs]
+    return reduced, by_date, bounds
 
 
 def _accounted(day: Aggregates, read: dict[str, Any]) -> Aggregates:
@@ -184,19 +196,6 @@ def _accounted(day: Aggregates, read: dict[str, Any]) -> Aggregates:
                 f"{sum(account.left_out.values()):,} that do not are known; run the experiment from `ingest` again"
             )
     return replace(day, rows=rows)
-
-
-def _each(
-    environment: Environment, experiment_id: str, buckets: Sequence[Bucket], work: Callable[[Bucket], R]
-) -> list[R]:
-    """The results of `work` on every bucket, in their order."""
-    if len(buckets) == 1 and environment.spark.local:  # one core's work: a session would take longer to start
-        return [work(buckets[0])]
-    from exp_platform.spark.session import workers
-
-    context = workers(f"aggregates {experiment_id}", environment)
-    results: list[R] = context.parallelize(buckets, len(buckets)).map(work).collect()
-    return results
 
 
 def _plan(run: Run, environment: Environment, published: dict[str, Any]) -> list[Bucket]:

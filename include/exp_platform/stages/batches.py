@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -72,14 +72,8 @@ class Batch:
     number: int
     becomes: str  # the table its rows are of: exposures, outcomes, units or identities
     rows: pa.Table
-    bad_rows: int = 0
-    bad_example: str | None = None
-    measured: Measured | None = None
+    measured: Measured = field(default_factory=Measured)
     spelled: Spelled | None = None  # of the first batch of a fact's piece
-
-    def without_counts(self) -> Batch:
-        """The rows alone, where another shard has the counts."""
-        return replace(self, bad_rows=0, bad_example=None, measured=None)
 
     def owned(self, identities: Identities) -> Batch:
         """The same rows with users for ids of another space; those that are no member's are left out and counted."""
@@ -92,9 +86,7 @@ class Batch:
         return replace(
             self,
             rows=rows.filter(pa.array(kept)),
-            measured=(self.measured or Measured())
-            .merge(left)
-            .merge(Measured(rows_in={self.becomes: int((~kept).sum())})),
+            measured=self.measured.merge(left).merge(Measured(rows_in={self.becomes: int((~kept).sum())})),
         )
 
 
@@ -110,7 +102,8 @@ def batches(number: int, piece: Piece, intake: Intake) -> Iterator[Batch]:
         rows, told = _of_key(part.rows, piece, intake)
         rows = _with_texts(rows, piece, first_row, intake.show_ids)
         first_row += len(rows)
-        yield Batch(number, position, piece.table, rows, part.bad_rows, part.bad_example, told)
+        told = _with_lines(told, piece.table, part, intake.show_ids)
+        yield Batch(number, position, piece.table, rows, told)
 
 
 def _parts(piece: Piece, mine: _Mine | None) -> Iterator[Part]:
@@ -123,10 +116,10 @@ def _parts(piece: Piece, mine: _Mine | None) -> Iterator[Part]:
         raise UnreadablePieceError(told(piece.place, error)) from error
 
 
-def _of_key(rows: pa.Table, piece: Piece, intake: Intake) -> tuple[pa.Table, Measured | None]:
+def _of_key(rows: pa.Table, piece: Piece, intake: Intake) -> tuple[pa.Table, Measured]:
     """The exposures of the experiment's key, without the column that says so."""
     if piece.table != "exposures" or intake.key is None:
-        return rows, None
+        return rows, Measured()
     column = rows["experiment"]
     with _named("experiment", piece, intake.show_ids):
         require_utf8(column)
@@ -134,7 +127,7 @@ def _of_key(rows: pa.Table, piece: Piece, intake: Intake) -> tuple[pa.Table, Mea
     kept = rows.filter(mine).drop_columns(["experiment"])
     others = len(rows) - len(kept)
     if not others:
-        return kept, None
+        return kept, Measured()
     left_out = {"exposures": {LeftOut.OTHER_EXPERIMENT.value: others}}
     return kept, Measured(rows_in={"exposures": others}, left_out=left_out)
 
@@ -201,17 +194,17 @@ def _left_out(table: str, owners: Owners) -> Measured:
     return Measured(left_out={table: {reason.value: n for reason, n in reasons.items() if n}})
 
 
-def _with_lines(measured: Measured, fact: str, part: Part, show: bool) -> Measured:
-    """The same, with the lines of a CSV file that have too many or too few fields."""
+def _with_lines(measured: Measured, table: str, part: Part, show: bool) -> Measured:
+    """The same, with the lines of a CSV file that have too many or too few fields, under a name where others have a column's."""
     if not part.bad_rows:
         return measured
-    whole = f"{fact}.(whole row)"
+    whole = f"{table}.(whole row)"
     return measured.merge(
         Measured(
-            rows_in={fact: part.bad_rows},
+            rows_in={table: part.bad_rows},
             malformed={whole: part.bad_rows},
             examples={whole: [part.bad_example]} if part.bad_example and show else {},
-            left_out={fact: {LeftOut.LINE.value: part.bad_rows}},
+            left_out={table: {LeftOut.LINE.value: part.bad_rows}},
         )
     )
 

@@ -56,7 +56,7 @@ def run(run: Run) -> StageResult:
     known = thresholds_of(run.experiment, before)
     unfrozen = [b for b in run.experiment.behaviours if b.segment not in known]
     writers = {name: task_writer(environment, name, run.experiment.id, run.run_id) for name in TABLES}
-    cleaned = partial(
+    clean = partial(
         clean_and_write,
         experiment=run.experiment,
         now=now,
@@ -65,7 +65,7 @@ def run(run: Run) -> StageResult:
         unfrozen=unfrozen,
         privacy=privacy,
     )
-    buckets, problems, done = ingested(run.experiment, environment, plan, cleaned, privacy)
+    buckets, problems, done = ingested(run.experiment, environment, plan, clean, privacy)
     problems = [*problems, *(Problem("source", problem) for part in done for problem in part.problems)]
     _refuse(run, problems, done)
     measured = Measured.merge_all(part.measured for part in done)

@@ -1,4 +1,4 @@
-"""The rounds of ingest's tasks, in Spark or, where the data are few, in the driver: read, deal out by user, clean.
+"""The rounds of ingest's tasks, wherever those run: read, deal out by user, clean.
 
 A source with facts is read in two rounds: first whose rows count, then of everything else the rows of those users alone.
 """
@@ -6,12 +6,11 @@ A source with facts is read in two rounds: first whose rows count, then of every
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -27,21 +26,17 @@ from exp_platform.kernels.privacy import Privacy, without_forgotten
 from exp_platform.stages.batches import OTHER_ID, Intake
 from exp_platform.stages.jdbc_pieces import JdbcPiece
 from exp_platform.stages.keys import no_such_key
-from exp_platform.stages.pieces import Piece
 from exp_platform.stages.reading import Problem
 from exp_platform.stages.shards import Shard, Staged, read, read_and_split, split
 from exp_platform.stages.sources import Plan
+from exp_platform.stages.workers import Clean, Here, Workers, workers
 
 BUCKET_USERS = 300_000  # a bucket must fit a core's memory
 BUCKET_OUTCOMES = 5_000_000
 
-R = TypeVar("R")
-
-Cleaning = Callable[[Iterable[tuple[int, Shard]]], Iterator[Staged]]
 Ingested = tuple[
     int, list[Problem], list[Staged]
 ]  # number of buckets, what keeps all from being read, results
-Numbered = Sequence[tuple[int, Piece]]
 
 
 def bucket_count(exposures: int, outcomes: int) -> int:
@@ -53,7 +48,7 @@ def ingested(
     experiment: Experiment,
     environment: Environment,
     plan: Plan,
-    cleaned: Cleaning,
+    clean: Clean,
     privacy: Privacy,
     *,
     here: bool = False,
@@ -64,52 +59,50 @@ def ingested(
         source.facts or source.key is not None or source.identities
     )
     rounds = _in_two_rounds if shared else _in_one_round
-    return rounds(experiment, environment, plan, cleaned, privacy, here)
+    rows = sum(piece.rows for piece in plan.pieces)
+    by_spark = any(isinstance(piece, JdbcPiece) for piece in plan.pieces)
+    with (
+        nullcontext(Here())
+        if here
+        else workers(f"ingest {experiment.id}", environment, rows, by_spark=by_spark)
+    ) as tasks:
+        return rounds(experiment, environment, plan, clean, privacy, tasks, here)
 
 
 def _in_one_round(
     experiment: Experiment,
     environment: Environment,
     plan: Plan,
-    cleaned: Cleaning,
+    clean: Clean,
     privacy: Privacy,
+    tasks: Workers,
     here: bool,
 ) -> Ingested:
     """Pieces are read and split by user, then each bucket is cleaned and written."""
     buckets = 1 if here else bucket_count(plan.rows("exposures", "units"), plan.rows("outcomes"))
-    numbered, show_ids = list(enumerate(plan.pieces)), privacy.shows_lines
-    if not numbered:
-        return buckets, [], []
-    # Where it is one core's work, a session would take longer to start
-    if here or (buckets == 1 and _without_spark(environment, numbered)):
-        return buckets, [], list(cleaned(read_and_split(numbered, buckets, show_ids)))
-    work = partial(read_and_split, buckets=buckets, show_ids=show_ids)
-    shards = _shards(_context(experiment, environment), numbered, work)
-    return buckets, [], shards.partitionBy(buckets, int).mapPartitions(cleaned).collect()
+    deal = partial(read_and_split, buckets=buckets, show_ids=privacy.shows_lines)
+    return buckets, [], tasks.exchange([list(enumerate(plan.pieces))], deal, clean, buckets)
 
 
 def _in_two_rounds(
     experiment: Experiment,
     environment: Environment,
     plan: Plan,
-    cleaned: Cleaning,
+    clean: Clean,
     privacy: Privacy,
+    tasks: Workers,
     here: bool,
 ) -> Ingested:
     """Exposures are read, and whose ids are; then all else, of which other people's rows of facts reach no bucket."""
     numbered = list(enumerate(plan.pieces))
-    others = [one for one in numbered if one[1].table not in ("exposures", "identities")]
-    few = bucket_count(plan.rows("exposures", "identities"), sum(piece.rows for _, piece in others)) == 1
-    tasks: _InDriver | _InSpark = (
-        _InDriver()
-        if here or (few and _without_spark(environment, numbered))
-        else _InSpark(_context(experiment, environment))
-    )
+    first = {name: [one for one in numbered if one[1].table == name] for name in ("exposures", "identities")}
+    others = [one for one in numbered if one[1].table not in first]
     intake = Intake(experiment, show_ids=privacy.shows_lines)
-    exposures = tasks.read([one for one in numbered if one[1].table == "exposures"], intake)
     hashed = getattr(experiment.source, "identities", None) is None
-    found = tasks.each(exposures, partial(_ids, privacy=privacy, hashed=hashed))
-    pairs = tasks.each(tasks.read([one for one in numbered if one[1].table == "identities"], intake), _pairs)
+    exposures, found = tasks.read(
+        first["exposures"], partial(read, intake=intake), partial(_ids, privacy=privacy, hashed=hashed)
+    )
+    _, pairs = tasks.read(first["identities"], partial(read, intake=intake), _pairs)
     problems = [
         *_problems([*found, *pairs]),
         *no_such_key(experiment, environment, sum(one.rows for one in found)),
@@ -121,95 +114,16 @@ def _in_two_rounds(
         mapped, identities, told = _mapped(found, pairs, privacy)
         whose = [mapped]
     members, plainly = _members(whose)
-    rest = tasks.read(others, replace(intake, members=members, plainly=plainly, identities=identities))
-    looked = tasks.each(rest, lambda shard: (shard.count, shard.spelled))
+    intake = replace(intake, members=members, plainly=plainly, identities=identities)
+    rest, looked = tasks.read(others, partial(read, intake=intake), _spelled)
     told = told.merge(_spellings([one for _, one in looked], privacy))
     buckets = 1 if here else bucket_count(sum(one.rows for one in found), sum(n for n, _ in looked))
-    return buckets, [], [Staged({}, told), *tasks.finished([exposures, rest], buckets, identities, cleaned)]
+    deal = partial(split, buckets=buckets, identities=identities)
+    return buckets, [], [Staged({}, told), *tasks.exchange([exposures, rest], deal, clean, buckets)]
 
 
-class _InDriver:
-    """Tasks that are few are done one after another, where a session would take longer to start."""
-
-    def read(self, pieces: Numbered, intake: Intake) -> list[Shard]:
-        """The shards of pieces."""
-        return list(read(pieces, intake))
-
-    def each(self, shards: list[Shard], work: Callable[[Shard], R]) -> list[R]:
-        """What `work` gives of each shard."""
-        return [work(shard) for shard in shards]
-
-    def finished(
-        self, parts: Sequence[list[Shard]], buckets: int, identities: Identities | None, cleaned: Cleaning
-    ) -> list[Staged]:
-        """The shards' rows dealt out to buckets and cleaned."""
-        dealt: dict[int, list[tuple[int, Shard]]] = defaultdict(list)
-        for number, shard in split(chain(*parts), buckets, identities):
-            dealt[number].append((number, shard))
-        return [staged for number in sorted(dealt) for staged in cleaned(dealt[number])]
-
-
-class _InSpark:
-    """The same by Spark's workers: shards stay on their disks until they are dealt out, and are made anew where one is lost."""
-
-    def __init__(self, context: Any) -> None:
-        self._context = context
-
-    def read(self, pieces: Numbered, intake: Intake) -> Any:
-        """The shards of pieces."""
-        from pyspark import StorageLevel
-
-        if not pieces:
-            return self._context.emptyRDD()
-        shards = _shards(self._context, pieces, partial(read, intake=intake))
-        return shards.persist(StorageLevel.DISK_ONLY)
-
-    def each(self, shards: Any, work: Callable[[Shard], R]) -> list[R]:
-        """What `work` gives of each shard."""
-        found: list[R] = shards.map(work).collect()
-        return found
-
-    def finished(
-        self, parts: Sequence[Any], buckets: int, identities: Identities | None, cleaned: Cleaning
-    ) -> list[Staged]:
-        """The shards' rows dealt out to buckets and cleaned."""
-        whole = self._context.union(list(parts))
-        dealt = whole.mapPartitions(partial(split, buckets=buckets, identities=identities))
-        staged: list[Staged] = dealt.partitionBy(buckets, int).mapPartitions(cleaned).collect()
-        for part in parts:
-            part.unpersist()
-        return staged
-
-
-def _context(experiment: Experiment, environment: Environment) -> Any:
-    from exp_platform.spark.session import workers
-
-    return workers(f"ingest {experiment.id}", environment)
-
-
-def _without_spark(environment: Environment, pieces: Numbered) -> bool:
-    """Whether the driver may read all pieces itself."""
-    return environment.spark.local and not any(isinstance(piece, JdbcPiece) for _, piece in pieces)
-
-
-def _shards(
-    context: Any, pieces: Numbered, work: Callable[[Iterable[tuple[int, Piece]]], Iterator[Any]]
-) -> Any:
-    """What `work` makes of pieces, each in a task; of those that a JDBC driver reads in the task that it gives them to."""
-    by_driver = [(number, piece) for number, piece in pieces if isinstance(piece, JdbcPiece)]
-    others = [one for one in pieces if not isinstance(one[1], JdbcPiece)]
-    made = [_spread(context, others).mapPartitions(work)] if others else []
-    if by_driver:
-        from exp_platform.stages import plan_jdbc
-
-        made += [plan_jdbc.shards(context, number, piece, work) for number, piece in by_driver]
-    return made[0] if len(made) == 1 else context.union(made)
-
-
-def _spread(context: Any, pieces: Numbered) -> Any:
-    """Pieces dealt out to tasks, large and small tables alike."""
-    tasks = min(len(pieces), 4 * context.defaultParallelism)
-    return context.parallelize([piece for task in range(tasks) for piece in pieces[task::tasks]], tasks)
+def _spelled(shard: Shard) -> tuple[int, Spelled | None]:
+    return len(shard.rows), shard.spelled
 
 
 @dataclass(frozen=True)
@@ -229,12 +143,12 @@ def _ids(shard: Shard, privacy: Privacy, hashed: bool) -> _Found:
     """Who was exposed; forgotten users are nobody."""
     if shard.problem:
         return _Found(f"{shard.table}: {shard.problem}", 0)
-    rows = shard.arrow
+    rows = shard.rows
     name = OTHER_ID if OTHER_ID in rows.column_names else "user_id"
     ids = pa.table({name: without_null_words(rows[name], ids=True)[0].unique().drop_null()})
     if not hashed:
-        return _Found(None, shard.count, ids=ids)
-    return _Found(None, shard.count, _hashed(_remembered(ids, privacy)["user_id"]))
+        return _Found(None, len(shard.rows), ids=ids)
+    return _Found(None, len(shard.rows), _hashed(_remembered(ids, privacy)["user_id"]))
 
 
 def _hashed(users: Any) -> tuple[Hashes, ...]:
@@ -246,9 +160,9 @@ def _pairs(shard: Shard) -> _Found:
     if shard.problem:
         return _Found(f"{shard.table}: {shard.problem}", 0)
     names = (OTHER_ID, "user_id")
-    pairs = pa.table({name: without_null_words(shard.arrow[name], ids=True)[0] for name in names})
+    pairs = pa.table({name: without_null_words(shard.rows[name], ids=True)[0] for name in names})
     whole = pairs.drop_null()
-    missing = len(pairs) - len(whole) + shard.bad_rows
+    missing = len(pairs) - len(whole) + shard.measured.rows_in.get(shard.table, 0)
     return _Found(None, len(pairs), ids=whole.group_by(list(names)).aggregate([]), incomplete=missing)
 
 

@@ -1,14 +1,15 @@
-"""The two kinds of Spark task of ingest: read pieces and deal their rows out by user, then clean a bucket and write its files.
+"""The two kinds of task of ingest: read pieces and deal their rows out by user, then clean a bucket and write its files.
 
-Between them rows travel as Arrow in bytes, never as Python rows. Only what a finished task returns counts.
+Between them rows travel as Arrow, never as Python rows. Only what a finished task returns counts.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,31 +25,39 @@ from exp_platform.kernels.members import Identities, Spelled, hashes
 from exp_platform.kernels.privacy import Privacy, with_pseudonyms, without_forgotten
 from exp_platform.kernels.quantiles import Distribution
 from exp_platform.stages.batches import AS_FOUND, Batch, Intake, UnreadablePieceError, batches
-from exp_platform.stages.pieces import Piece
+from exp_platform.stages.pieces import PIECE_ROWS, Piece
 from exp_platform.tables.files import Writer
 
-_COMPRESSION = pa.ipc.IpcWriteOptions(compression="lz4")
+Numbered = tuple[int, Piece]
+
+_PICKLED = pa.ipc.IpcWriteOptions(compression="lz4")
 
 
 @dataclass(frozen=True)
 class Shard:
-    """Rows of one batch of one piece, all or those of one bucket, or why that piece could not be read."""
+    """Rows of one batch of one piece, all or those of one bucket, or why that piece could not be read.
+
+    In order of (piece, batch) the shards of a table have its rows in the order of its files.
+    """
 
     piece: int
     batch: int
     table: str
-    rows: bytes = b""  # an Arrow stream
-    bad_rows: int = 0
-    bad_example: str | None = None
+    rows: pa.Table = field(default_factory=lambda: pa.table({}))  # nothing at all of what cannot be read
     problem: str | None = None
-    measured: Measured | None = None  # of rows that are left out already
-    count: int = 0  # rows
+    measured: Measured = field(default_factory=Measured)  # of rows that are left out already
     spelled: Spelled | None = None
 
-    @property
-    def arrow(self) -> pa.Table:
-        """Its rows."""
-        return pa.ipc.open_stream(self.rows).read_all()
+    def __getstate__(self) -> dict[str, Any]:
+        """Its rows as an Arrow stream: as a part of a larger table they would be pickled with all of it."""
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, self.rows.schema, options=_PICKLED) as stream:
+            stream.write_table(self.rows)
+        return self.__dict__ | {"rows": sink.getvalue().to_pybytes()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """The inverse."""
+        self.__dict__.update(state, rows=pa.ipc.open_stream(state["rows"]).read_all())
 
 
 @dataclass(frozen=True)
@@ -62,127 +71,125 @@ class Staged:
 
 
 def read_and_split(
-    pieces: Iterable[tuple[int, Piece]], buckets: int, show_ids: bool = True
+    pieces: Iterable[Numbered], buckets: int, show_ids: bool = True
 ) -> Iterator[tuple[int, Shard]]:
     """Read pieces and deal their rows out to buckets; a piece that is not readable becomes a problem.
 
     Without `show_ids` no problem quotes an id.
     """
-    for found in _read(pieces, Intake(show_ids=show_ids)):
-        yield from _dealt(found, buckets, None) if isinstance(found, Batch) else [(0, found)]
+    return split(read(pieces, Intake(show_ids=show_ids)), buckets)
 
 
-def read(pieces: Iterable[tuple[int, Piece]], intake: Intake = AS_FOUND) -> Iterator[Shard]:
+def read(pieces: Iterable[Numbered], intake: Intake = AS_FOUND) -> Iterator[Shard]:
     """Read pieces, each batch into a shard of all its rows that count; a piece that is not readable becomes a problem."""
-    for found in _read(pieces, intake):
-        yield _shard(found, found.rows) if isinstance(found, Batch) else found
-
-
-def split(
-    shards: Iterable[Shard], buckets: int, identities: Identities | None = None
-) -> Iterator[tuple[int, Shard]]:
-    """Deal the rows of whole shards out to buckets; ids of another space are replaced by those of their users."""
-    for shard in shards:
-        if shard.problem:
-            yield 0, shard
-            continue
-        told = shard.measured or Measured()
-        batch = Batch(
-            shard.piece, shard.batch, shard.table, shard.arrow, shard.bad_rows, shard.bad_example, told
-        )
-        yield from _dealt(batch, buckets, identities)
-
-
-def _read(pieces: Iterable[tuple[int, Piece]], intake: Intake) -> Iterator[Batch | Shard]:
     for number, piece in pieces:
         try:
-            yield from batches(number, piece, intake)
+            yield from map(_shard, batches(number, piece, intake))
         except DataError as error:
             yield Shard(number, 0, piece.table, problem=f"{piece.place}: {error}")
         except UnreadablePieceError as error:
             yield Shard(number, 0, piece.table, problem=str(error))
 
 
+def split(
+    shards: Iterable[Shard], buckets: int, identities: Identities | None = None
+) -> Iterator[tuple[int, Shard]]:
+    """Deal the rows of whole shards out to buckets; ids of another space are replaced by those of their users."""
+    for shard in _gathered(_owned(shard, identities) for shard in shards):
+        if shard.problem or buckets == 1:
+            yield 0, shard
+        else:
+            yield from _dealt(shard, buckets)
+
+
 def clean_and_write(
-    shards: Iterable[tuple[int, Shard]],
+    bucket: int,
+    shards: Sequence[Shard],
+    *,
     experiment: Experiment,
     now: datetime,
     writers: dict[str, Writer],
     as_of: date,
     unfrozen: Sequence[Behaviour] = (),
     privacy: Privacy = Privacy(),  # noqa: B008  frozen
-) -> Iterator[Staged]:
-    """Clean one bucket and write its files: all shards must be of the same bucket.
+) -> Staged:
+    """Clean one bucket, of which these are all shards, and write its files.
 
     Of `unfrozen` segments the values of users exposed by `as_of` come with it, for their thresholds. By `privacy` rows of
     forgotten users are left out, and what is written and measured has pseudonyms for ids.
     """
-    dealt = list(shards)
-    if not dealt:
-        return
-    bucket = dealt[0][0]
-    problems = tuple(f"{s.table}: {s.problem}" for _, s in dealt if s.problem)
-    if problems:
-        yield Staged({}, problems=problems)
-        return
+    if problems := tuple(f"{s.table}: {s.problem}" for s in shards if s.problem):
+        return Staged({}, problems=problems)
     raw: dict[str, list[pa.Table]] = defaultdict(list)
-    bad: dict[str, int] = defaultdict(int)
-    lines: dict[str, list[str]] = defaultdict(list)
-    before = []
-    for _, shard in sorted(dealt, key=lambda item: (item[1].piece, item[1].batch)):
-        raw[shard.table].append(shard.arrow)
-        bad[shard.table] += shard.bad_rows
-        lines[_whole_row(shard.table)] += [shard.bad_example] if shard.bad_example else []
-        before += [shard.measured] if shard.measured else []
-    del dealt
+    for shard in sorted(shards, key=lambda shard: (shard.piece, shard.batch)):
+        raw[shard.table].append(shard.rows)
+    before = [shard.measured for shard in shards]
+    del shards, shard
     raw, forgotten = without_forgotten(raw, privacy)
     cleaned = clean_bucket(raw, experiment, now)
     if privacy.pseudonyms is not None:
         cleaned = with_pseudonyms(cleaned, privacy.pseudonyms)
     staged = {"exposures": cleaned.exposures, "outcomes": cleaned.outcomes}
     files = {name: writers[name].write(bucket, rows) for name, rows in staged.items() if len(rows)}
-    skipped = {name: n for name, n in bad.items() if n}
-    whole = Measured(
-        rows_in=skipped,
-        malformed={_whole_row(name): n for name, n in skipped.items()},
-        examples={name: shown for name, shown in lines.items() if shown and privacy.shows_lines},
-        left_out={name: {LeftOut.LINE.value: n} for name, n in skipped.items()},
-    ).merge(
-        Measured(
-            rows_in=forgotten, left_out={name: {LeftOut.FORGOTTEN.value: n} for name, n in forgotten.items()}
-        )
+    unwanted = Measured(
+        rows_in=forgotten, left_out={name: {LeftOut.FORGOTTEN.value: n} for name, n in forgotten.items()}
     )
     found = distributions(cleaned.exposures, cleaned.outcomes, experiment, as_of, unfrozen)
-    measured = Measured.merge_all([*before, cleaned.measured, whole])
-    yield Staged(files, measured, distributions=found)
+    measured = Measured.merge_all([*before, cleaned.measured, unwanted])
+    return Staged(files, measured, distributions=found)
 
 
-def _whole_row(table: str) -> str:
-    """What lines of a CSV with too many or too few fields are counted under, where others have a column."""
-    return f"{table}.(whole row)"
+def _shard(batch: Batch) -> Shard:
+    return Shard(batch.piece, batch.number, batch.becomes, batch.rows, None, batch.measured, batch.spelled)
 
 
-def _dealt(batch: Batch, buckets: int, identities: Identities | None) -> Iterator[tuple[int, Shard]]:
-    if identities is not None:
-        batch = batch.owned(identities)
-    if buckets == 1:
-        yield 0, _shard(batch, batch.rows)
-        return
-    bucket = hashes(batch.rows["user_id"]) % np.uint64(buckets)
-    order = np.argsort(bucket, kind="stable")
-    dealt = batch.rows.take(pa.array(order))
-    ends = np.cumsum(np.bincount(bucket.astype(np.int64), minlength=buckets))
-    for number, (start, end) in enumerate(zip([0, *ends], ends, strict=False)):
-        if end > start or number == 0:
-            rows = dealt.slice(start, end - start)
-            yield number, _shard(batch if number == 0 else batch.without_counts(), rows)
+def _owned(shard: Shard, identities: Identities | None) -> Shard:
+    """The same with users for ids of another space."""
+    if identities is None or shard.problem:
+        return shard
+    batch = Batch(shard.piece, shard.batch, shard.table, shard.rows, shard.measured)
+    return _shard(batch.owned(identities))
 
 
-def _shard(batch: Batch, rows: pa.Table) -> Shard:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, rows.schema, options=_COMPRESSION) as stream:
-        stream.write_table(rows)
-    told = batch.bad_rows, batch.bad_example, None, batch.measured
-    return Shard(
-        batch.piece, batch.number, batch.becomes, bytes(sink.getvalue()), *told, len(rows), batch.spelled
+def _gathered(shards: Iterable[Shard]) -> Iterator[Shard]:
+    """The same rows in fewer shards: those that follow one another, up to the rows that a task may hold."""
+    last: list[Shard] = []
+    for shard in shards:
+        if last and not _follows(last, shard):
+            yield _together(last)
+            last = []
+        last.append(shard)
+    if last:
+        yield _together(last)
+
+
+def _follows(last: Sequence[Shard], shard: Shard) -> bool:
+    before = last[-1]
+    next_one = (before.piece, before.batch + 1), (before.piece + 1, 0)
+    return (
+        not (before.problem or shard.problem)
+        and (shard.piece, shard.batch) in next_one
+        and shard.table == before.table
+        and shard.rows.schema.equals(before.rows.schema)
+        and sum(len(one.rows) for one in last) + len(shard.rows) <= PIECE_ROWS
     )
+
+
+def _together(shards: Sequence[Shard]) -> Shard:
+    if len(shards) == 1:
+        return shards[0]
+    rows = pa.concat_tables([shard.rows for shard in shards])
+    return replace(shards[0], rows=rows, measured=Measured.merge_all(shard.measured for shard in shards))
+
+
+def _dealt(shard: Shard, buckets: int) -> Iterator[tuple[int, Shard]]:
+    """One copy of the rows, by bucket and in their order, of which each bucket gets a part; the first one gets the counts."""
+    bucket = hashes(shard.rows["user_id"]) % np.uint64(buckets)
+    small = bucket.astype(np.min_scalar_type(buckets - 1))  # NumPy sorts these by their digits
+    rows = shard.rows.combine_chunks().take(pa.array(np.argsort(small, kind="stable")))
+    ends = np.cumsum(np.bincount(small, minlength=buckets)).tolist()
+    for number, (start, end) in enumerate(zip([0, *ends], ends, strict=False)):
+        if number == 0:
+            yield 0, replace(shard, rows=rows.slice(0, end))
+        elif end > start:
+            yield number, replace(shard, rows=rows.slice(start, end - start), measured=Measured())

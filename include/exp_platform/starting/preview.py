@@ -161,10 +161,10 @@ def _ingested(
         name: Writer(PyArrowFileIO(), f"{folder}/{name}", arrow_schema(name), experiment.id, "preview")
         for name in TABLES
     }
-    cleaned = partial(
+    clean = partial(
         clean_and_write, experiment=experiment, now=now, writers=writers, as_of=as_of, privacy=privacy
     )
-    _, problems, done = ingested(experiment, environment, plan, cleaned, privacy, here=True)
+    _, problems, done = ingested(experiment, environment, plan, clean, privacy, here=True)
     told = [problem.message for problem in problems]
     return [*told, *(problem for part in done for problem in part.problems)], done
 

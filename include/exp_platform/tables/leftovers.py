@@ -1,4 +1,4 @@
-"""What killed processes left beside what they were replacing: `<id>.partial-*`, `*.old`, `*.partial`. Nothing reads it."""
+"""What killed processes left beside what they were replacing: `<id>.partial-*`, `*.old`, `*.partial`; and scratch folders. Nothing reads it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from exp_platform.config.environment import Environment
 from exp_platform.tables.folders import delete_folder, files_below, folders_in
 from exp_platform.tables.last_runs import forget_runs
+from exp_platform.tables.scratch import remove_abandoned
 
 _FOLDER = re.compile(r"\.partial-[0-9a-f]{8}(\.old)?$")  # beside an experiment's synthetic raw data
 
@@ -26,7 +27,7 @@ def remove_leftovers(environment: Environment, before: datetime) -> int:
         if path.stat().st_mtime < before.timestamp():
             path.unlink()
             removed += 1
-    return removed + forget_runs(environment, before)
+    return removed + remove_abandoned(environment) + forget_runs(environment, before)
 
 
 def _files(environment: Environment) -> Iterator[Path]:
