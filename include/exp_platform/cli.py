@@ -124,6 +124,7 @@ def run(
         ),
     ] = True,
     force: end_to_end.ForceOption = False,
+    full: end_to_end.FullOption = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run; write nothing.")] = False,
     skipped: tuple[str, ...] = (),
 ) -> None:
@@ -133,6 +134,7 @@ def run(
         config,
         _days(as_of, first, last),
         force=force,
+        full=full,
         skipped=skipped,
         generate_synth=synth,
         dry_run=dry_run,

@@ -91,9 +91,9 @@ def test_a_run_without_logical_date_counts_as_of_the_moment_it_may_start(deploym
 
 def test_conf_reaches_the_start_of_the_run(deployment: Deployment) -> None:
     deployment.plan({"synth": ["fatal"]})
-    deployment.test_dag(run_conf={"as_of": "2026-01-06", "force": True})
+    deployment.test_dag(run_conf={"as_of": "2026-01-06", "force": True, "full": True})
     (start,) = deployment.starts
-    assert (str(start["as_of_dates"][0]), start["force"]) == ("2026-01-06", True)
+    assert (str(start["as_of_dates"][0]), start["force"], start["full"]) == ("2026-01-06", True, True)
 
 
 def test_a_failure_that_a_retry_may_mend_is_retried_at_once_under_dags_test(deployment: Deployment) -> None:

@@ -28,11 +28,14 @@ def test_known_keys_pass(conf: Any) -> None:
 @pytest.mark.parametrize(
     ("conf", "words"),
     [
-        ({"asof": "2026-01-06"}, "unknown key 'asof'; did you mean as_of? allowed: as_of, force"),
-        ({"forced": True, "as_of": None}, "unknown key 'forced'; did you mean force? allowed: as_of, force"),
-        ({"zzz": 1, "yyy": 2}, "unknown key 'zzz', 'yyy'; allowed: as_of, force"),
-        ({"x\n\x1b[31m": 1}, "unknown key 'x\\n\\x1b[31m'; allowed: as_of, force"),
-        ({"k" * 100_000: 1}, "allowed: as_of, force"),
+        ({"asof": "2026-01-06"}, "unknown key 'asof'; did you mean as_of? allowed: as_of, force, full"),
+        (
+            {"forced": True, "as_of": None},
+            "unknown key 'forced'; did you mean force? allowed: as_of, force, full",
+        ),
+        ({"zzz": 1, "yyy": 2}, "unknown key 'zzz', 'yyy'; allowed: as_of, force, full"),
+        ({"x\n\x1b[31m": 1}, "unknown key 'x\\n\\x1b[31m'; allowed: as_of, force, full"),
+        ({"k" * 100_000: 1}, "allowed: as_of, force, full"),
     ],
 )
 def test_an_unknown_key_is_named_with_the_nearest_and_all_that_are_allowed(conf: Any, words: str) -> None:
@@ -48,12 +51,12 @@ def test_every_dag_refuses_before_it_does_anything() -> None:
     run = RunExperimentOperator(task_id="run")
     maintain = MaintenanceOperator(task_id="maintain")
     for operator, dag_id, conf, words in (
-        (check, "exp__x", {"asof": "2026-01-06"}, "did you mean as_of? allowed: as_of, force"),
+        (check, "exp__x", {"asof": "2026-01-06"}, "did you mean as_of? allowed: as_of, force, full"),
         (
             run,
             "run_experiment",
             {"experiment": "x"},
-            "did you mean experiment_id? allowed: as_of, experiment_id, force",
+            "did you mean experiment_id? allowed: as_of, experiment_id, force, full",
         ),
         (
             maintain,

@@ -77,7 +77,14 @@ def test_runs_before_the_first_day_are_left_to_fail_and_those_after_the_last_cou
 
 
 @pytest.mark.parametrize(
-    "asked", [{"run_type": "scheduled"}, {"run_type": "manual"}, {"as_of": "2026-01-06"}, {"force": True}]
+    "asked",
+    [
+        {"run_type": "scheduled"},
+        {"run_type": "manual"},
+        {"as_of": "2026-01-06"},
+        {"force": True},
+        {"full": True},
+    ],
 )
 def test_no_other_run_and_none_that_was_asked_for_something_takes_days_along(monkeypatch, asked: Any) -> None:
     assert _other_days(monkeypatch, RUNS, **asked) == ()

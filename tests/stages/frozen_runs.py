@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, date, datetime
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +22,7 @@ from exp_platform.json_file import write_json
 from exp_platform.stages.execute import execute
 from exp_platform.stages.run import Manifest, Run
 from exp_platform.tables.files import task_writer
+from exp_platform.tables.published import named_by
 from exp_platform.tables.schemas import RESULT_TABLES
 
 D1, D2, D3 = date(2025, 3, 12), date(2025, 3, 13), date(2025, 3, 14)
@@ -66,8 +68,12 @@ def a_run(
     days: Sequence[date] = (D3,),
     of: Experiment | None = None,
     seed: int = 1,
+    added_to: Mapping[str, Any] | None = None,
 ) -> Run:
-    """A frozen run whose folder holds what ingest, quality and aggregates would have left."""
+    """A frozen run whose folder holds what ingest, quality and aggregates would have left.
+
+    `added_to`: the row of the registry whose rows its three exposures and two outcomes are added to.
+    """
     of = of or an_experiment()
     run = Run(
         run_id=run_id,
@@ -89,8 +95,24 @@ def a_run(
         "rows_out": {"exposures": 3, "outcomes": 2},
         "left_out": {},
     }
+    if added_to:
+        for name in measured["rows_out"]:
+            measured["rows_out"][name] += added_to[f"{name}_rows"]
     write_json(
-        run.path / "ingest.json", {"measured": measured, "staged": staged, "buckets": 1, "thresholds": []}
+        run.path / "ingest.json",
+        {
+            "measured": measured,
+            "staged": staged,
+            "buckets": 1,
+            "thresholds": [],
+            "base": named_by(added_to) if added_to else {},
+            "ingest_key": {"code": "0+test"},
+            "files": [
+                {"input_table": "exposures", "path": f"/raw/{run_id}", "size": 1, "state": "1", "rows": 3}
+            ],
+            "counts": {"0": {"of": run_id}},
+            "refresh": {"kind": "incremental" if added_to else "full", "why": f"of {run_id}"},
+        },
     )
     checks = [CheckResult(day, "duplicates", "warning", "passed", 0.0, 0.01, "none") for day in days]
     write_json(run.path / "quality.json", [asdict(check) for check in checks])

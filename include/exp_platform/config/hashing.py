@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import date
+from typing import Any
 
 from exp_platform.config.experiment import Experiment
 
@@ -26,8 +28,12 @@ NOT_HASHED = (
 def config_hash(experiment: Experiment) -> str:
     """SHA-256 (64 hex digits) of the experiment's canonical JSON, without the fields of `NOT_HASHED`."""
     content = {key: value for key, value in asdict(experiment).items() if key not in NOT_HASHED}
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), default=_plain, allow_nan=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    return hashlib.sha256(canonical(content).encode()).hexdigest()
+
+
+def canonical(content: Mapping[str, Any]) -> str:
+    """The one JSON text of fields of an experiment."""
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), default=_plain, allow_nan=False)
 
 
 def _plain(value: object) -> str:

@@ -19,7 +19,7 @@ from exp_platform.tables.maintenance import KEEP
 from exp_platform.tables.metadata_files import QUARANTINE, MetadataFile, data_files, first_line
 from exp_platform.tables.quarantine import named_files, quarantined
 from exp_platform.tables.repair import compared
-from exp_platform.tables.schemas import RETIRED, TABLES
+from exp_platform.tables.schemas import NAMED, RETIRED, TABLES
 from exp_platform.tables.sqlite_copy import is_damaged
 from exp_platform.tables.standing import entries, known_views, leases
 from exp_platform.tables.views import VIEWS
@@ -117,11 +117,13 @@ def _registered(environment: Environment) -> Iterator[Finding]:
     registry = StaticTable.from_metadata(known["experiment_registry"], properties)
     bad = []
     rows = registry.scan().to_arrow().to_pylist()
-    for name in ("exposures", "outcomes"):
+    for name in sorted(known.keys() & set(NAMED)):
         source = StaticTable.from_metadata(entries(environment)[name], properties)
         lying = {info.path for info in files_below(environment, source.location())}
         for row in rows:
-            snapshot = source.snapshot_by_id(row[f"{name}_snapshot"])
+            if (number := row.get(f"{name}_snapshot")) is None:  # published by a version without this table
+                continue
+            snapshot = source.snapshot_by_id(number)
             key = f"experiment_id={row['experiment_id']}/"
             wanted = data_files(source.io, snapshot) if snapshot else {}
             if snapshot is None or any(key in path and path not in lying for path in wanted):

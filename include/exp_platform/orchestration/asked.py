@@ -25,6 +25,12 @@ PARAMS = {
         title="Force",
         description="Run although nothing changed since the stored results.",
     ),
+    "full": Param(
+        False,
+        type="boolean",
+        title="Full",
+        description="Read everything from the source again, not only what is new.",
+    ),
 }
 
 

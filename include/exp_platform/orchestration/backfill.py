@@ -27,12 +27,12 @@ _AFTER_ALL = datetime(9000, 1, 1, tzinfo=UTC)
 def other_days(context: Context, experiment: Experiment) -> tuple[date, ...]:
     """The days of the backfill's other runs that have not ended and whose data are there; none of any other kind of run.
 
-    None either where a day was asked for, which is then the one of all, or where the runs are forced: each computes its own.
+    None either where a day was asked for, which is then the one of all, or where the runs are forced, or full: each computes its own.
     """
     from exp_platform.stages.start import default_as_of
 
     run, params = context["dag_run"], context["params"]
-    if run.run_type != _BACKFILL or params.get("as_of") or params.get("force"):
+    if run.run_type != _BACKFILL or any(params.get(name) for name in ("as_of", "force", "full")):
         return ()
     found = set()
     for state in (DagRunState.RUNNING, DagRunState.QUEUED):

@@ -17,6 +17,7 @@ _HOW_TO_RUN = """\
 - **Now**: trigger it (▶). Without *As of* the results are those of the last complete day.
 - **Nothing changed** since the stored results: the run is green and everything after `check` is skipped. To run all
   the same, trigger it with *Force*, or `{{"force": true}}` as conf.
+- **Only new files are read**, and the manifest of `ingest` says so. To read everything from the source again: *Full*, or `{{"full": true}}`.
 - **A past day**: trigger it with *As of*; many days in one pass: `exp run {id} --from <day> --to <day>`.
 - **From a terminal**: `airflow dags test exp__{id}`, or `exp run {id}` without Airflow.
 - {starts}; runs by hand work for ever."""

@@ -124,6 +124,7 @@ class CheckOperator(OperatorUnderLease, SkipMixin):
             as_of_dates=as_of_dates(context, experiment),
             with_them=other_days(context, experiment),
             force=bool(params.get("force")),
+            full=bool(params.get("full")),
             holder=holder,
             started_by=started_by(context),
         )

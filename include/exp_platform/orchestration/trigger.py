@@ -56,7 +56,8 @@ class RunExperimentOperator(TriggerDagRunOperator):
                 f"{self.trigger_dag_id} is paused, so its run would wait for ever; unpause it in the UI or by "
                 f"`airflow dags unpause {self.trigger_dag_id}`, or set `active: true` in its spec's schedule"
             )
-        self.conf = {"as_of": params.get("as_of"), "force": bool(params.get("force"))}
+        asked = {name: bool(params.get(name)) for name in ("force", "full")}
+        self.conf = {"as_of": params.get("as_of"), **asked}
         if user := context["dag_run"].triggering_user_name:
             self.conf[ON_BEHALF_OF] = user
         return super().execute(context)

@@ -111,7 +111,9 @@ def summary(stage: Stage, manifest: Manifest, skipped: bool) -> str:
         if manifest.rows_in or manifest.rows_out
         else ""
     )
-    return f"{manifest.seconds:6.1f} s{rows}{', skipped: stored input used' if skipped else ''}"
+    made = manifest.details.get("refresh") if stage.name == "ingest" else None
+    refresh = f", {made['kind']}: {made['why']}" if made else ""
+    return f"{manifest.seconds:6.1f} s{rows}{refresh}{', skipped: stored input used' if skipped else ''}"
 
 
 class Stopwatch:

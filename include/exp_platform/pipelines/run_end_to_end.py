@@ -32,6 +32,9 @@ AsOfOption = Annotated[
     ),
 ]
 ForceOption = Annotated[bool, typer.Option("--force", help="Run even if the stored results are up to date.")]
+FullOption = Annotated[
+    bool, typer.Option("--full", help="Read everything from the source again, not only what is new.")
+]
 
 
 def run_and_report(
@@ -40,6 +43,7 @@ def run_and_report(
     as_of_dates: list[date] | None,
     *,
     force: bool,
+    full: bool,
     skipped: tuple[str, ...],
     generate_synth: bool,
     dry_run: bool = False,
@@ -58,6 +62,7 @@ def run_and_report(
             environment,
             as_of_dates=as_of_dates,
             force=force,
+            full=full,
             skipped=skipped,
             generate_synth=generate_synth,
             dry_run=True,
@@ -75,6 +80,7 @@ def run_and_report(
         console_observer(),
         as_of_dates=as_of_dates,
         force=force,
+        full=full,
         skipped=skipped,
         generate_synth=generate_synth,
     )
@@ -99,6 +105,7 @@ def command(
     ] = False,
     as_of: AsOfOption = None,
     force: ForceOption = False,
+    full: FullOption = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run; write nothing.")] = False,
     skipped: tuple[str, ...] = (),
 ) -> None:
@@ -112,6 +119,7 @@ def command(
         config,
         [as_of.date()] if as_of else None,
         force=force,
+        full=full,
         skipped=skipped,
         generate_synth=generate_synth,
         dry_run=dry_run,

@@ -51,12 +51,13 @@ def run_experiment(
     *,
     as_of_dates: Sequence[date] | None = None,
     force: bool = False,
+    full: bool = False,
     skipped: Sequence[str] = (),
     generate_synth: bool = True,
 ) -> Outcome:
     """Run the experiment's stages in turn and return their manifests.
 
-    `as_of_dates` None: the last complete local day. `skipped` stages use their stored results. A best-effort stage
+    `as_of_dates` None: the last complete local day. `full`: everything is read from the source. `skipped` stages use their stored results. A best-effort stage
     that fails is told to the observer and the run goes on. Raises StageFailedError where a required stage fails, LeaseError
     where another run of this experiment is under way, DataError and ConfigError as `start_run` does.
     """
@@ -68,6 +69,7 @@ def run_experiment(
             environment,
             as_of_dates=as_of_dates,
             force=force,
+            full=full,
             skipped=skipped,
             generate_synth=generate_synth,
             holder=holder,

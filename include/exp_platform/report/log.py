@@ -44,6 +44,7 @@ def _run(details: dict[str, Any]) -> str:
     days = details["as_of"]
     parts = [f"as of {days[0]}" + (f" to {days[-1]} ({len(days)} days)" if len(days) > 1 else "")]
     parts += ["forced"] if details["forced"] else []
+    parts += ["in full"] if details.get("full") else []
     parts += [f"without {', '.join(details['skipped'])}"] if details["skipped"] else []
     return ", ".join(parts)
 
@@ -51,7 +52,10 @@ def _run(details: dict[str, Any]) -> str:
 def _decided(details: dict[str, Any]) -> str:
     day, last = max(details.items())
     more = f" (and {len(details) - 1} days before)" if len(details) > 1 else ""
-    return f"as of {day}: {last['winner']}, {last['action']}{', final' if last['final'] else ''}{more}"
+    refresh = f", {last['refresh']}" if last.get("refresh") else ""
+    return (
+        f"as of {day}: {last['winner']}, {last['action']}{', final' if last['final'] else ''}{more}{refresh}"
+    )
 
 
 def _changed(details: dict[str, Any]) -> str:

@@ -75,6 +75,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "data_quality": _plain(report.checks),
         "pooled": pooled_to_json(report.stored.pooled),
         "rows": {table: asdict(account) for table, account in report.stored.rows.items()},
+        "refresh": report.stored.refresh,
         "skipped": list(report.stored.skipped),
         "user_level_deleted_on": str(report.deleted_on) if report.deleted_on else None,
         "unreadable": list(report.unreadable),

@@ -17,7 +17,17 @@ from exp_platform.escaping import terminal
 from exp_platform.report import numbers
 from exp_platform.report.content import Report
 from exp_platform.report.excerpt import ON_A_TERMINAL, clearest, left_out
-from exp_platform.report.wording import headline, period, pooled, reading, reading_of_days, rows, segment, why
+from exp_platform.report.wording import (
+    headline,
+    period,
+    pooled,
+    reading,
+    reading_of_days,
+    refreshed,
+    rows,
+    segment,
+    why,
+)
 from exp_platform.stats.relative import Kind
 
 _COLOUR = {"ship": "green", "stop": "red", "investigate": "yellow", "extend": "cyan"}
@@ -93,6 +103,8 @@ def rows_table(report: Report) -> Table:
     table = Table(
         title=f"rows read, as of {report.as_of_date}",
         title_justify="left",
+        caption=_text(refreshed(report)) if report.stored.refresh else None,
+        caption_justify="left",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         pad_edge=False,

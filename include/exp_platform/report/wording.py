@@ -384,6 +384,12 @@ def quality(checks: Sequence[CheckResult]) -> str:
     return f"{len(passed)} of {len(checks)} checks passed: {', '.join(passed)}."
 
 
+def refreshed(report: Report) -> str:
+    """Which refresh the results were made by, and why; empty where an older version made them."""
+    made = report.stored.refresh
+    return f"{made['kind'].capitalize()} refresh: {made['why']}." if made else ""
+
+
 def rows(report: Report) -> list[RowsTold]:
     """What became of the rows read of each table and of the users; of a metric's users only where some are not in it."""
     return [

@@ -62,6 +62,7 @@ class StoredDecision:
         str, Arrivals
     ]  # first day of an allocation -> its users who reached the trigger; {} without one
     rows: dict[str, RowAccount]  # table read -> what became of its rows; {} of a run by an older version
+    refresh: dict[str, str]  # kind (full or incremental) and why; {} of a run by an older version
     definitions: dict[str, str]  # metric -> what it measured, in words; {} of a run by an older version
     result_rows: dict[str, int]  # result table -> rows of the day; {} of a run by an older version
     config_hash: str
@@ -120,6 +121,7 @@ class StoredDecision:
                     table: RowAccount(**told)
                     for table, told in json.loads(row["rows"] or "{}").items()  # older rows have none
                 },
+                "refresh": json.loads(row["refresh"] or "null") or {},
                 "document": row["decision"],
             }
         )

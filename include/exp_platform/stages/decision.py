@@ -58,7 +58,12 @@ def run(run: Run) -> StageResult:
         run_id=run.run_id,
         config_hash=run.config_hash,
         details={
-            d.as_of_date.isoformat(): {"winner": d.winner, "action": d.action, "final": d.final}
+            d.as_of_date.isoformat(): {
+                "winner": d.winner,
+                "action": d.action,
+                "final": d.final,
+                "refresh": (_published(run).get("refresh") or {}).get("kind"),
+            }
             for d in decisions
         },
     )
@@ -163,7 +168,7 @@ def _decision_rows(
     checks: Sequence[CheckResult],
     results: TableRows,
 ) -> list[dict[str, Any]]:
-    published = json.loads((run.path / "publish.json").read_text())["snapshots"]
+    published = _published(run)
     return [
         {
             "as_of_date": decision.as_of_date,
@@ -192,11 +197,17 @@ def _decision_rows(
             "config_hash": run.config_hash,
             "input_fingerprint": run.input_fingerprint,
             "code_version": run.code_version,
-            "exposures_snapshot": published["exposures"],
-            "outcomes_snapshot": published["outcomes"],
+            "refresh": _json(published.get("refresh")),
+            "exposures_snapshot": published["snapshots"]["exposures"],
+            "outcomes_snapshot": published["snapshots"]["outcomes"],
         }
         for day, decision in zip(days, decisions, strict=True)
     ]
+
+
+def _published(run: Run) -> dict[str, Any]:
+    published: dict[str, Any] = json.loads((run.path / "publish.json").read_text())
+    return published
 
 
 def _json(value: Any) -> str:

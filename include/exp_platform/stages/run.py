@@ -34,6 +34,7 @@ class Run:
     generated_until: datetime | None = (
         None  # of synthetic data, which occur before it; None: nothing is still to come
     )
+    full: bool = False  # everything is read from the source, also what nothing has changed of
     memo_only: bool = False  # the stored results stand; their memo alone is made anew
     watermarks: dict[str, str] = field(
         default_factory=dict

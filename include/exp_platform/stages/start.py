@@ -49,6 +49,7 @@ def start_run(
     as_of_dates: Sequence[date] | None = None,
     with_them: Sequence[date] = (),
     force: bool = False,
+    full: bool = False,
     skipped: Sequence[str] = (),
     generate_synth: bool = True,
     dry_run: bool = False,
@@ -61,7 +62,7 @@ def start_run(
     Where all have and the memo is not of the newest, or worded otherwise than this code does, the run makes the memo alone.
     The caller holds the experiment's lease as `holder`; `started_by` is whom the audit names, by default this process' user.
     `as_of_dates` None: the last complete local day before `now`; days after the last useful one become that one. A run that is
-    made takes the days `with_them` too that are not up to date. `force` runs all the same; `dry_run` writes nothing and
+    made takes the days `with_them` too that are not up to date. `force` runs all the same, and so does `full`, which reads everything from the source; `dry_run` writes nothing and
     returns no run.
     Raises ConfigError for a day before the window or not over yet, an experiment that has not begun, one whose stored
     decisions spent alpha by another plan (`decision.sequential`), one whose rows of users the rule of retention deleted, a state
@@ -103,11 +104,12 @@ def start_run(
         skipped=tuple(stage.name for stage in stages_of(experiment) if stage.name in skipped),
         started_by=started_by or person(),
         generated_until=until,
+        full=full,
         holder=holder,
         watermarks=marks,
     )
     out_of_date = _out_of_date(run, days, stored, environment)
-    stand = not force and not out_of_date
+    stand = not force and not full and not out_of_date
     up_to_date = stand and _memo_stands(experiment.id, stored, environment)
     if with_them and not up_to_date:
         others = [
@@ -162,6 +164,7 @@ def _write_down(run: Run, environment: Environment, force: bool) -> None:
             "forced": force,
             "skipped": list(run.skipped),
             **({"memo_only": True} if run.memo_only else {}),
+            **({"full": True} if run.full else {}),
             "input_fingerprint": run.input_fingerprint,
         },
     )

@@ -25,12 +25,12 @@ from exp_platform.tables.catalog import table
 from exp_platform.tables.files import experiment_folder, plan_buckets, writer_of
 from exp_platform.tables.folders import delete_file, files_below, located, plain_path
 from exp_platform.tables.quarantine import inside_of, named_files
-from exp_platform.tables.schemas import TABLES
+from exp_platform.tables.schemas import NAMED, TABLES
 from exp_platform.tables.selection import selection
 from exp_platform.tables.standing import leases
 from exp_platform.tables.write import again, replace_files, replace_rows, rows_at
 
-USER_LEVEL = ("exposures", "outcomes", "unit_days")
+USER_LEVEL = ("exposures", "outcomes", "outcomes_aside", "unit_days")
 _EXPERIMENT = re.compile(r"/data/experiment_id=([^/]+)/")
 _MANIFEST = re.compile(r"/metadata/(?!snap-)[^/]+\.avro$")
 
@@ -120,13 +120,13 @@ def rewrite_all(
     run_id: str,
     **more: Any,
 ) -> dict[str, int]:
-    """Rewrite the three tables of users' rows, let the registry name that, and return how many rows went of each.
+    """Rewrite the tables of users' rows, let the registry name that, and return how many rows went of each.
 
     What counts is what the registry names: a publication that was killed before its last commit is undone. `more` are further
-    columns of the registry's row.
+    columns of the registry's row. What was measured counts the rows that go, so nothing may be added to it any more.
     """
     went: dict[str, int] = {}
-    new: dict[str, Any] = dict(more)
+    new: dict[str, Any] = {**more, "ingest_key": None, "measured": None}
     for name in USER_LEVEL:
         head = table(catalog, name).current_snapshot()
         if head is None:
@@ -138,7 +138,7 @@ def rewrite_all(
         snapshot = rewrite(environment, catalog, name, experiment_id, base, kept, run_id)
         rows = rows_at(catalog, name, experiment_id, snapshot)
         went[name] = before - rows
-        if name != "unit_days":
+        if name in NAMED:
             new |= {column: snapshot, f"{name}_rows": rows}
     if registered and {**registered, **new} != dict(registered):
         key = {"experiment_id": experiment_id}
@@ -176,17 +176,19 @@ def drop_history(environment: Environment, catalog: Catalog, names: Iterable[str
     began = min(
         (lease.acquired.timestamp() * 1000 for lease in leases(environment) if lease.fresh), default=None
     )
-    named = {
-        row[column]
-        for row in table(catalog, "experiment_registry").scan().to_arrow().to_pylist()
-        for column in ("exposures_snapshot", "outcomes_snapshot")
-    }
+    named = named_snapshots(catalog)
     expired, manifests, kept = 0, 0, 0
     for name in names:
         gone, stay = _expire(environment, catalog, name, named, began)
         expired, kept = expired + gone, kept + stay
         manifests += _delete_manifests(environment, catalog, name)
     return History(expired, manifests, kept)
+
+
+def named_snapshots(catalog: Catalog) -> set[int]:
+    """The snapshots of all tables that the registry sends readers to."""
+    rows = table(catalog, "experiment_registry").scan().to_arrow().to_pylist()
+    return {named for row in rows for name in NAMED if (named := row[f"{name}_snapshot"]) is not None}
 
 
 @again

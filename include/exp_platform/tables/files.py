@@ -43,7 +43,7 @@ class Writer:
         """Write one bucket's rows as one Parquet file and return its path, which no other attempt shares.
 
         `rows` has the table's columns in any order; `experiment_id` and `bucket` may be absent, as they are
-        constants. Raises pyarrow's errors when a column is missing or cannot be cast.
+        constants, and `row_key` where no row can be a duplicate. Raises pyarrow's errors when a column is missing or cannot be cast.
         """
         keep_private()  # this may be a Spark task, in a process that none of the platform's has started
         rows = self._with_constants(bucket, rows).select(self.schema.names).cast(self.schema)
@@ -58,7 +58,8 @@ class Writer:
         return path
 
     def _with_constants(self, bucket: int, rows: pa.Table) -> pa.Table:
-        for name, value in (("experiment_id", self.experiment_id), ("bucket", bucket)):
+        constants = (("experiment_id", self.experiment_id), ("bucket", bucket), ("row_key", None))
+        for name, value in constants:
             if name in self.schema.names and name not in rows.column_names:
                 field = self.schema.field(name)
                 rows = rows.append_column(name, pa.repeat(pa.scalar(value, field.type), len(rows)))

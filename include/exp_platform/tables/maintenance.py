@@ -22,7 +22,7 @@ from exp_platform.config.environment import Environment, load_environment
 from exp_platform.errors import DataError, LeaseError
 from exp_platform.tables.catalog import open_catalog, table
 from exp_platform.tables.damage import DamagedTableError, naming_damage
-from exp_platform.tables.erasure import drop_history
+from exp_platform.tables.erasure import drop_history, named_snapshots
 from exp_platform.tables.fence import fenced
 from exp_platform.tables.files import writer_of
 from exp_platform.tables.folders import last_written, run_folders
@@ -32,7 +32,7 @@ from exp_platform.tables.leftovers import remove_leftovers
 from exp_platform.tables.metadata_files import version_of
 from exp_platform.tables.quarantine import delete_old, named_files, own_files, put_back, set_aside
 from exp_platform.tables.retention import AGED, delete_aged
-from exp_platform.tables.schemas import RESULT_TABLES, TABLES
+from exp_platform.tables.schemas import NAMED, RESULT_TABLES, TABLES
 from exp_platform.tables.selection import selection
 from exp_platform.tables.superseded import delete_superseded
 from exp_platform.tables.write import ChangedMeanwhileError, again, replace_files, replace_rows
@@ -158,9 +158,9 @@ def follow_the_head(catalog: Catalog, experiment_id: str) -> None:
     key = {"experiment_id": experiment_id}
     for row in table(catalog, "experiment_registry").scan(selection(key)).to_arrow().to_pylist():
         newer = {}
-        for name in ("exposures", "outcomes"):
+        for name in NAMED:
             source = table(catalog, name)
-            head, named = source.current_snapshot(), source.snapshot_by_id(row[f"{name}_snapshot"])
+            head, named = source.current_snapshot(), source.snapshot_by_id(row[f"{name}_snapshot"] or 0)
             if head and named and _paths(source, key, named) == _paths(source, key, head):
                 newer[f"{name}_snapshot"] = head.snapshot_id
         if {**row, **newer} != row:
@@ -174,11 +174,7 @@ def _paths(source: Table, key: dict[str, Any], at: Snapshot) -> set[str]:
 
 
 def _expire(catalog: Catalog, before: datetime) -> int:
-    named = {
-        row[column]
-        for row in table(catalog, "experiment_registry").scan().to_arrow().to_pylist()
-        for column in ("exposures_snapshot", "outcomes_snapshot")
-    }
+    named = named_snapshots(catalog)
     return sum(_expire_in(catalog, name, before, named) for name in TABLES)
 
 

@@ -56,7 +56,17 @@ _RUN = (("experiment_id", STRING), ("run_id", STRING), ("computed_at", INSTANT))
 
 _EXPOSURES = TableDefinition(
     "exposures",
-    (*_USER, ("variant_id", STRING), ("exposed_at", INSTANT), ("event_id", STRING), ("attributes", STRINGS)),
+    (
+        *_USER,
+        ("variant_id", STRING),
+        ("exposed_at", INSTANT),
+        ("event_id", STRING),
+        ("attributes", STRINGS),
+        (
+            "row_key",
+            LONG,
+        ),  # a hash of what makes a row a duplicate of another of its user; null: nothing does
+    ),
     _BY_BUCKET,
 )
 _OUTCOMES = TableDefinition(
@@ -69,8 +79,24 @@ _OUTCOMES = TableDefinition(
         ("event_id", STRING),
         ("properties", STRINGS),
         ("item", STRING),  # of a fact: what a metric counts the different ones of
+        ("row_key", LONG),
     ),
     _BY_BUCKET,
+)
+# Complete outcomes that do not count now and may yet: of users without any exposure so far, or from before what is read.
+_ASIDE = TableDefinition("outcomes_aside", _OUTCOMES.columns, _BY_BUCKET)
+# What the published rows were read from: one row per file of the source, or data file of an Iceberg table.
+_INGESTED = TableDefinition(
+    "ingested_files",
+    (
+        ("experiment_id", STRING),
+        ("run_id", STRING),  # that read it
+        ("input_table", STRING),
+        ("path", STRING),
+        ("size", LONG),
+        ("state", STRING),  # what else tells it from another file of this name
+        ("rows", LONG),  # that were planned to be read of it
+    ),
 )
 # One row per user, local date, day since first exposure and event; and one event `exposure` per user, on its day 0.
 _UNIT_DAYS = TableDefinition(
@@ -86,7 +112,7 @@ _UNIT_DAYS = TableDefinition(
     ),
     _BY_BUCKET,
 )
-# What is published: readers of exposures and outcomes use only the two snapshots named here.
+# What is published: readers of the tables of `NAMED` use only the snapshots named here.
 _REGISTRY = TableDefinition(
     "experiment_registry",
     (
@@ -112,6 +138,15 @@ _REGISTRY = TableDefinition(
         ("user_level_deleted_on", DATE),  # by the rule of retention; null: rows of single users are there
         # JSON: of tables in databases, as they were before they were read; null: none is declared
         ("watermarks", STRING),
+        # What a later run may add new files to; null: it reads everything again
+        ("outcomes_aside_snapshot", LONG),
+        ("outcomes_aside_rows", LONG),
+        ("ingested_files_snapshot", LONG),
+        ("ingest_key", STRING),  # of all besides the files that the published rows depend on
+        (
+            "measured",
+            STRING,
+        ),  # JSON: what adds up over files of what was measured, without examples of values
     ),
 )
 # Who is to be left out of every later ingest: keyed hashes of ids, for one experiment or (EVERY_EXPERIMENT) all of them.
@@ -154,6 +189,10 @@ _DECISIONS = TableDefinition(
         ("result_rows", STRING),  # JSON: result table -> rows of the day that the run committed
         ("pooled", STRING),  # JSON: segment or crossed strata -> attribute -> which rarer values are one
         ("rows", STRING),  # JSON: table -> {read, counted, left_out}, the latter two by reason
+        (
+            "refresh",
+            STRING,
+        ),  # JSON: whether new files were added to what was published or all was read, and why
         ("triggered", STRING),  # JSON: first day of an allocation -> {assigned, crossovers: variant -> users}
         ("config_hash", STRING),
         ("input_fingerprint", STRING),
@@ -216,11 +255,16 @@ RESULT_TABLES: tuple[str, ...] = (
     "metric_aggregates_daily",
 )
 
+# Tables of which the registry names a snapshot, in the column <table>_snapshot
+NAMED: tuple[str, ...] = ("exposures", "outcomes", "outcomes_aside", "ingested_files")
+
 TABLES: dict[str, TableDefinition] = {
     definition.name: definition
     for definition in (
         _EXPOSURES,
         _OUTCOMES,
+        _ASIDE,
+        _INGESTED,
         _UNIT_DAYS,
         _REGISTRY,
         _FORGOTTEN,

@@ -57,7 +57,8 @@ def replace_files(
 ) -> int:
     """Make files that a Writer wrote the whole content of one experiment, and return the snapshot that says so.
 
-    `instead_of`: the files that they were made from. Raises ChangedMeanwhileError where these are not the experiment's any more.
+    Among them may be files that are the experiment's already, or were: where no other is, the rest is added and nothing
+    is written anew. `instead_of`: the files that they were made from. Raises ChangedMeanwhileError where these are not the experiment's any more.
     """
     where = selection({"experiment_id": experiment_id})
     return _replace(catalog, table_name, where, list(paths), run_id, instead_of)
@@ -129,19 +130,22 @@ def _replace(
     instead_of: Collection[str] | None = None,
 ) -> int:
     target = table(catalog, table_name)
-    properties = {"run_id": run_id}
+    head, properties = target.current_snapshot(), {"run_id": run_id}
     with naming_damage(catalog, table_name, where):
         there = {task.file.file_path for task in target.scan(where).plan_files()}
     if instead_of is not None and there != set(instead_of):
         raise ChangedMeanwhileError(
             f"{table_name} has other files of the experiment than those that were read"
         )
+    if head is not None and there == set(paths):
+        return head.snapshot_id
+    others = there - set(paths)
+    new = paths if others else [path for path in paths if path not in there]
     with naming_damage(catalog, table_name, where), _Transaction(target) as change:
-        # PyIceberg warns about a delete that matches nothing, and a first run has nothing to delete.
-        if there:
+        if others:
             change.delete(where, snapshot_properties=properties)
         # Nothing to look for: names are unique
-        change.add_files(paths, snapshot_properties=properties, check_duplicate_files=False)
+        change.add_files(new, snapshot_properties=properties, check_duplicate_files=False)
     snapshot = target.current_snapshot()  # the delete and the addition are two; the last one stands for both
     assert snapshot is not None
     return snapshot.snapshot_id
