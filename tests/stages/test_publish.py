@@ -117,10 +117,11 @@ def test_what_can_be_added_to_no_more_names_no_files(environment: Environment) -
     carry_out(a_run(environment, "r1"), "publish")
     run = a_run(environment, "r2")
     ingested = json.loads((run.path / "ingest.json").read_text())
-    write_json(run.path / "ingest.json", ingested | {"ingest_key": None})
+    write_json(run.path / "ingest.json", ingested | {"ingest_key": {"none": "it is read as a whole"}})
     carry_out(run, "publish")
     row = registered(environment)
-    assert (row["ingested_files_snapshot"], row["ingest_key"], row["measured"]) == (None, None, None)
+    assert (row["ingested_files_snapshot"], row["measured"]) == (None, None)
+    assert json.loads(row["ingest_key"]) == {"none": "it is read as a whole"}
     assert len(table(open_catalog(environment), "ingested_files").scan().to_arrow()) == 0
 
 

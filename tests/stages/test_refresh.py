@@ -55,7 +55,7 @@ A, B, C = piece("/raw/a"), piece("/raw/b"), piece("/raw/c", rows=7)
 def test_new_files_alone_are_read_whatever_their_names_and_however_many_pieces_they_have() -> None:
     between = [piece("/raw/aa"), piece("/raw/aa", rows=2), A, B]
     found = decided(*between, base=base_of(A, B))
-    assert (found.kind, found.why) == ("incremental", "1 new file; 2 files of before stand")
+    assert found.told(7) == {"kind": "incremental", "why": "1 new file, 7 rows; 2 files of before stand"}
     assert found.pieces == tuple(between[:2])
     assert [(file.path, file.rows) for file in found.files] == [("/raw/aa", 7)]
 
@@ -63,7 +63,7 @@ def test_new_files_alone_are_read_whatever_their_names_and_however_many_pieces_t
 def test_a_run_without_new_files_reads_nothing() -> None:
     found = decided(A, base=base_of(A))
     assert (found.kind, found.pieces, found.files) == ("incremental", (), ())
-    assert found.why == "no new file; 1 file of before stands"
+    assert found.told(0)["why"] == "no new file; 1 file of before stands"
 
 
 def test_a_file_of_another_table_is_another_file() -> None:

@@ -19,6 +19,7 @@ from exp_platform.config.environment import load_environment
 from exp_platform.config.experiment import Experiment
 from exp_platform.errors import require_all
 from exp_platform.json_file import write_json
+from exp_platform.stages.refresh import NO_BASE
 from exp_platform.stages.run import Run, StageResult
 from exp_platform.tables.catalog import open_catalog
 from exp_platform.tables.published import INGESTED, files_at, ingested_at
@@ -28,7 +29,11 @@ from exp_platform.tables.write import delete_rows, replace_files, replace_rows, 
 PAIR = ("exposures", "outcomes")
 STAGED = (*PAIR, "outcomes_aside")
 # What an `ingest` of an older version did not leave
-_WITHOUT_REFRESH: dict[str, Any] = {"base": {}, "ingest_key": None, "refresh": None}
+_WITHOUT_REFRESH: dict[str, Any] = {
+    "base": {},
+    "ingest_key": {NO_BASE: "an older version of the platform read it"},
+    "refresh": None,
+}
 
 _EXPERIMENT = TypeAdapter(Experiment)
 
@@ -71,7 +76,7 @@ def run(run: Run) -> StageResult:
 def _ingested_files(catalog: Catalog, run: Run, ingested: dict[str, Any]) -> dict[str, int]:
     """What the published rows were read from; nothing where no later run may add to them."""
     key = {"experiment_id": run.experiment.id}
-    if ingested["ingest_key"] is None:
+    if NO_BASE in ingested["ingest_key"]:
         delete_rows(catalog, INGESTED, selection(key), run.run_id)
         return {}
     base: dict[str, int] = ingested["base"]
@@ -108,6 +113,6 @@ def _registry_row(
         "outcomes_aside_snapshot": snapshots["outcomes_aside"],
         "outcomes_aside_rows": rows["outcomes_aside"],
         "ingested_files_snapshot": snapshots.get(INGESTED),
-        "ingest_key": json.dumps(ingested["ingest_key"]) if ingested["ingest_key"] else None,
-        "measured": json.dumps(ingested["counts"]) if ingested["ingest_key"] else None,
+        "ingest_key": json.dumps(ingested["ingest_key"]),
+        "measured": json.dumps(ingested["counts"]) if INGESTED in snapshots else None,
     }

@@ -22,6 +22,7 @@ from exp_platform.stages.pieces import FilePiece, IcebergPiece, Piece
 
 # Parts of the spec that no staged row depends on
 _NOT_INGESTED = (*NOT_HASHED, "metrics", "behaviours", "quality", "analyses", "decision")
+NO_BASE = "none"  # in the place of an ingest key's parts: why no later run can add to these rows
 _CHANGED = {  # part of the ingest key -> what is told where it is another one
     "code": "another version of the platform wrote them",
     "spec": "source, window, variants or segments of the spec were edited",
@@ -67,7 +68,8 @@ class Base:
     run_id: str
     snapshots: dict[str, int]  # of the tables that have rows, as the registry names them
     buckets: int
-    key: dict[str, str] = field(default_factory=dict)
+    key: dict[str, str] = field(default_factory=dict)  # what `ingest_key` said
+    rows: int = 0  # exposures and outcomes
     files: tuple[InputFile, ...] = ()
     lost: str | None = None  # why nothing can be added to it, in a clause
 
@@ -81,6 +83,12 @@ class Refresh:
     pieces: tuple[Piece, ...]
     files: tuple[InputFile, ...]  # of these pieces
     base: Base | None = None  # None: nothing
+
+    def told(self, rows: int) -> dict[str, str]:
+        """As manifests and results have it; `rows` were read."""
+        new = f"{_files(len(self.files), 'new ')}, {rows:,} row{'s' * (rows != 1)}; "
+        why = (new if self.files else "no new file; ") + self.why if self.base else self.why
+        return {"kind": self.kind, "why": why}
 
 
 def refresh_of(
@@ -109,12 +117,18 @@ def refresh_of(
     if whole is None and base is not None:
         whole = _not_as_it_was(base.files, files) or _too_large(base, buckets)
     if whole is not None or base is None:
-        return Refresh("full", whole or "nothing was published before", tuple(pieces), files)
+        return in_full(pieces, whole or "nothing was published before")
     before = {file.name for file in base.files}
     new = tuple(file for file in files if file.name not in before)
     added = {file.name for file in new}
     to_read = tuple(piece for piece in pieces if _name_of(piece) in added)
-    return Refresh("incremental", _counted(new, base.files), to_read, new, base)
+    before_stand = f"{_files(len(base.files))} of before stand{'s' * (len(base.files) == 1)}"
+    return Refresh("incremental", before_stand, to_read, new, base)
+
+
+def in_full(pieces: Sequence[Piece], why: str) -> Refresh:
+    """Everything is read, for this reason."""
+    return Refresh("full", why, tuple(pieces), files_of(pieces))
 
 
 def ingest_key(experiment: Experiment, privacy: Privacy) -> dict[str, str]:
@@ -206,11 +220,6 @@ def _too_large(base: Base, buckets: int) -> str | None:
     return (
         f"{buckets} buckets are needed, and there are {base.buckets}" if buckets > 2 * base.buckets else None
     )
-
-
-def _counted(new: Sequence[InputFile], before: Sequence[InputFile]) -> str:
-    rest = f"{_files(len(before))} of before stand{'s' * (len(before) == 1)}"
-    return f"{_files(len(new), 'new ')}; {rest}" if new else f"no new file; {rest}"
 
 
 def _files(n: int, which: str = "") -> str:
