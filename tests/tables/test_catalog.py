@@ -20,6 +20,8 @@ from exp_platform.tables.schemas import NAMESPACE, RETIRED, TABLES
 PROMISED = {  # what users of the original platform count, and design's own tables
     "exposures",
     "outcomes",
+    "outcomes_aside",
+    "ingested_files",
     "unit_days",
     "experiment_registry",
     "data_quality_results",

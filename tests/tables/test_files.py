@@ -59,6 +59,7 @@ def test_what_pickled_writers_wrote_is_read_by_pickled_plans_bucket_by_bucket(
             "event_id": None,
             "properties": [("sku", user)],
             "item": f"shoe {i}",
+            "row_key": None,
         }
         for i, user in enumerate("ab")
     ]
