@@ -49,6 +49,10 @@ class DataError(ExpPlatformError):
     """Data that cannot be used; a retry gives the same."""
 
 
+class NotExactError(ExpPlatformError):
+    """New rows cannot be added to published ones so that it is as if all had been read at once; says why in a clause."""
+
+
 class LeaseError(ExpPlatformError):
     """Another run of the same experiment is under way."""
 

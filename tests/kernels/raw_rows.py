@@ -9,7 +9,8 @@ from typing import Any
 import pyarrow as pa
 
 from exp_platform.config.experiment import Experiment
-from exp_platform.kernels.clean import Cleaned, clean_bucket
+from exp_platform.kernels.clean import clean_bucket
+from exp_platform.kernels.in_context import Cleaned
 from kernels.cases import EVENTS, events_experiment
 
 NOW = datetime(2025, 5, 1, tzinfo=UTC)

@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from exp_platform.kernels.clean import clean_bucket
 from exp_platform.kernels.measured import Measured
+from exp_platform.kernels.staged_rows import ROW_KEY
 from kernels.cases import events_experiment, units_experiment
 from kernels.raw_rows import FIRST, NOW, ONE, SPEC, cleaned, deduped, exposures, outcomes, rows
 
@@ -23,7 +24,7 @@ def test_good_rows_are_staged_as_they_are() -> None:
             ("u1", "order", "2025-03-28 13:00", 2.5, "o1"), ("u2", "view", "2025-03-27 13:00", None, "o2")
         ),
     )
-    assert done.exposures.to_pylist() == [
+    assert done.exposures.drop_columns([ROW_KEY]).to_pylist() == [
         {
             "user_id": "u1",
             "variant_id": "control",

@@ -10,7 +10,8 @@ import pytest
 
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.sources import UnitsSource
-from exp_platform.kernels.clean import Cleaned, clean_bucket
+from exp_platform.kernels.clean import clean_bucket
+from exp_platform.kernels.in_context import Cleaned
 from kernels.cases import TABLE, units_experiment
 from kernels.raw_rows import NOW, rows
 

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pytest
 
 from exp_platform.config.privacy import DIGITS, Key
-from exp_platform.kernels.clean import Cleaned, clean_bucket
+from exp_platform.kernels.clean import clean_bucket
+from exp_platform.kernels.in_context import Cleaned
 from exp_platform.kernels.measured import SPELLED
 from exp_platform.kernels.privacy import Privacy, hashed, with_pseudonyms, without_forgotten
 from stages.raw_data import events_experiment, exposures, outcomes

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from exp_platform.aggregates import LeftOut
 from exp_platform.config.experiment import Experiment
-from exp_platform.config.kinds import VALUED
 from exp_platform.config.sources import EventsSource, UnitsSource
+from exp_platform.kernels.base import NO_EVENT, Base, RowCounts
 from exp_platform.kernels.canonical_text import text
 from exp_platform.kernels.conform import instants, number
 from exp_platform.kernels.local_days import instant
 from exp_platform.kernels.measured import Counts, Measured
-from exp_platform.kernels.nobody import without_null_words, without_placeholders
+from exp_platform.kernels.nobody import placeholders, without_null_words, without_placeholders
 from exp_platform.kernels.unit_days import horizon
 
 Kind = Literal["text", "time", "number"]
@@ -48,7 +48,7 @@ class CompleteRows:
     """Rows with a value in every required column, of exposures and outcomes or of units, in the order of the raw rows."""
 
     tables: dict[str, pa.Table]
-    measured: Measured  # of all raw rows
+    counts: RowCounts  # of all raw rows
 
 
 @dataclass
@@ -59,6 +59,15 @@ class _Tally:
     malformed: Counts = field(default_factory=dict)
     examples: dict[str, list[str]] = field(default_factory=dict)
     left_out: dict[str, Counts] = field(default_factory=dict)
+    missing: Counts = field(default_factory=dict)
+    placeholders: dict[str, Counts] = field(default_factory=dict)
+
+    @property
+    def counts(self) -> RowCounts:
+        """The same as it is kept."""
+        told = dict(self.__dict__)
+        kept = {key: told.pop(key) for key in ("missing", "placeholders")}
+        return RowCounts(Measured(**told), **kept)
 
     def leave_out(self, name: str, reason: LeftOut, rows: int) -> None:
         """Count rows of a table that are not staged."""
@@ -72,16 +81,19 @@ def kind_of(column: str) -> Kind:
     return "number" if column.startswith((OUTCOME, COVARIATE)) else _KIND.get(column, "text")
 
 
-def complete_rows(raw: Mapping[str, Sequence[pa.Table]], experiment: Experiment) -> CompleteRows:
+def complete_rows(
+    raw: Mapping[str, Sequence[pa.Table]], experiment: Experiment, base: Base | None = None
+) -> CompleteRows:
     """Cast the rows of one bucket and leave out those without a user, a time, a variant or an event.
 
     `raw` maps exposures and outcomes, or units, to their parts in a fixed order. The one thing that rows are told together
-    is which ids are placeholders: it takes all rows of the bucket, see `kernels.nobody`.
+    is which ids are placeholders: it takes all rows of the bucket, those of the base among them, see `kernels.nobody`.
+    Raises NotExactError where that is another id than it was.
     """
     tally = _Tally()
     if isinstance(experiment.source, UnitsSource):
         found = {"units": _conformed("units", raw.get("units", ()), experiment, tally)}
-        tables = {"units": _units(_of_somebody(found, tally)["units"], experiment, tally)}
+        tables = {"units": _units(_of_somebody(found, tally, base)["units"], experiment, tally)}
     else:
         found = {
             name: _conformed(name, raw.get(name, ()), experiment, tally, required)
@@ -89,9 +101,9 @@ def complete_rows(raw: Mapping[str, Sequence[pa.Table]], experiment: Experiment)
         }
         tables = {
             name: _events(name, table, experiment, tally)
-            for name, table in _of_somebody(found, tally).items()
+            for name, table in _of_somebody(found, tally, base).items()
         }
-    return CompleteRows(tables, Measured(**tally.__dict__))
+    return CompleteRows(tables, tally.counts)
 
 
 def plain(column: str) -> str:
@@ -110,7 +122,7 @@ def of_facts(name: str, experiment: Experiment) -> bool:
 def _events(name: str, table: pa.Table, experiment: Experiment, tally: _Tally) -> pa.Table:
     source = experiment.source
     if not of_facts(name, experiment):  # whose values were counted while they were read
-        _count_missing_values(name, table, experiment, tally)
+        _count_missing_values(name, table, tally)
     table = _complete(name, table, _NEEDS[name], tally)
     if name == "exposures" and isinstance(source, EventsSource):
         return _in_reach(_with_variants(table, source.variants), experiment, tally)
@@ -199,9 +211,11 @@ def _zone(name: str, experiment: Experiment) -> str:
     return (table.timezone if table else None) or experiment.window.timezone
 
 
-def _of_somebody(tables: dict[str, pa.Table], tally: _Tally) -> dict[str, pa.Table]:
+def _of_somebody(tables: dict[str, pa.Table], tally: _Tally, base: Base | None) -> dict[str, pa.Table]:
     """The tables without the placeholders among their users, which count as nulls."""
-    users = without_placeholders({name: table["user_id"] for name, table in tables.items()})
+    ids = {name: table["user_id"] for name, table in tables.items()}
+    tally.placeholders = {name: placeholders(found) for name, found in ids.items()}
+    users = without_placeholders(ids, tally.placeholders, {} if base is None else base.earlier(tables))
     for name, (_, words) in users.items():
         key = f"{name}.user_id"
         tally.nulls[key] += sum(words.values())
@@ -229,15 +243,12 @@ def _empty(name: str, required: tuple[str, ...], experiment: Experiment) -> pa.T
     return pa.table({column: pa.chunked_array([values]) for column, values in columns.items()})
 
 
-def _count_missing_values(name: str, table: pa.Table, experiment: Experiment, tally: _Tally) -> None:
-    """A null `value` is a fault only where a metric reads that event's values."""
+def _count_missing_values(name: str, table: pa.Table, tally: _Tally) -> None:
+    """By event, as a null `value` is a fault only where a metric reads that event's values."""
     if name != "outcomes" or "value" not in table.column_names or not table["value"].null_count:
         return
-    measures = [m for metric in experiment.metrics for m in metric.measures]
-    summed = pa.array(sorted({m.event for m in measures if m.agg in VALUED}), pa.string())
-    missing = pc.and_(table["value"].is_null(), pc.is_in(table["event"], value_set=summed))
-    malformed = tally.malformed.get("outcomes.value", 0)
-    tally.nulls["outcomes.value"] = max(pc.sum(missing).as_py() - malformed, 0)
+    events = table["event"].filter(table["value"].is_null()).fill_null(NO_EVENT).value_counts()
+    tally.missing = dict(zip(events.field(0).to_pylist(), events.field(1).to_pylist(), strict=True))
 
 
 def _complete(name: str, table: pa.Table, required: tuple[str, ...], tally: _Tally) -> pa.Table:

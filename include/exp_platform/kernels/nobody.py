@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from exp_platform.errors import NotExactError
 from exp_platform.kernels.conform import MAYBE_WORDS, NULL_WORDS
 from exp_platform.kernels.measured import Counts
 from exp_platform.kernels.string_bytes import Spans, chunks_of, spans
@@ -27,6 +29,7 @@ PLACEHOLDERS = (
 )
 _LONGEST = max(len(word) for word in (*_ID_WORDS, *PLACEHOLDERS))
 _NOWHERE = np.zeros(0, dtype=np.bool_)
+_NOTHING: Mapping[str, Any] = {}
 PLACEHOLDER_ROWS = 50  # of one table, and so many times the rows of an average user
 
 
@@ -38,23 +41,65 @@ def without_null_words(column: Any, *, ids: bool) -> tuple[Any, Counts]:
     return _without(column, _ID_WORDS if ids else NULL_WORDS)
 
 
-def without_placeholders(user_ids: dict[str, Any]) -> dict[str, tuple[Any, Counts]]:
+@dataclass(frozen=True)
+class Earlier:
+    """Rows of a table and bucket that were read before others: those with a user, and of how many at least and at most."""
+
+    rows: int = 0
+    users: Callable[[], tuple[int, int]] = lambda: (0, 0)
+    placeholders: Counts = field(default_factory=dict)  # as `placeholders` counts them
+    nobody: frozenset[str] = frozenset()  # which of them count as nobody's
+
+
+def placeholders(ids: Any) -> Counts:
+    """How many rows have each id that may be a placeholder, in lower case."""
+    return _without(ids, PLACEHOLDERS)[1]
+
+
+def without_placeholders(
+    user_ids: Mapping[str, Any],
+    found: Mapping[str, Counts] | None = None,
+    earlier: Mapping[str, Earlier] = _NOTHING,
+) -> dict[str, tuple[Any, Counts]]:
     """User ids of each table, with null for placeholders, and how many rows had each.
 
     One counts as nobody, in all tables, where in one of them it has at least PLACEHOLDER_ROWS rows and
-    PLACEHOLDER_ROWS times the average of the other users.
+    PLACEHOLDER_ROWS times the average of the other users; `earlier` rows of the table among them. `found`: what
+    `placeholders` tells of each table. Raises NotExactError where
+    those were judged otherwise, or cannot be told.
     """
-    shared = {word for ids in user_ids.values() for word in _shared(ids)}
+    words = {name: placeholders(ids) for name, ids in user_ids.items()} if found is None else found
+    shared = {
+        word
+        for name, ids in user_ids.items()
+        for word in _shared(ids, words[name], earlier.get(name, Earlier()))
+    }
+    known = {word for one in earlier.values() for word, rows in one.placeholders.items() if rows}
+    before = {word for one in earlier.values() for word in one.nobody}
+    if changed := sorted(known & (shared ^ before)):
+        now = "is nobody's by now" if changed[0] in shared else "is somebody's by now"
+        raise NotExactError(f"the user id {changed[0]!r} {now}")
     return {name: _without(ids, shared) for name, ids in user_ids.items()}
 
 
-def _shared(ids: Any) -> list[str]:
-    _, found = _without(ids, PLACEHOLDERS)
-    many = {word: n for word, n in found.items() if n >= PLACEHOLDER_ROWS}
+def _shared(ids: Any, found: Counts, earlier: Earlier) -> list[str]:
+    words = {
+        word: found.get(word, 0) + earlier.placeholders.get(word, 0)
+        for word in {*found, *earlier.placeholders}
+    }
+    many = {word: n for word, n in words.items() if n >= PLACEHOLDER_ROWS}
     if not many:
         return []
-    rows, users = len(ids) - ids.null_count, pc.count_distinct(ids).as_py()
-    return [word for word, n in many.items() if n * (users - 1) >= PLACEHOLDER_ROWS * (rows - n) > 0]
+    rows, users = earlier.rows + len(ids) - ids.null_count, pc.count_distinct(ids).as_py()
+    before = earlier.users()
+    least, most = max(users, before[0]), users + before[1]
+    shared = []
+    for word, n in sorted(many.items()):
+        sure, maybe = (n * (users - 1) >= PLACEHOLDER_ROWS * (rows - n) > 0 for users in (least, most))
+        if sure != maybe:
+            raise NotExactError(f"whether the user id {word!r} is somebody's takes all rows to tell")
+        shared += [word] * sure
+    return shared
 
 
 def _without(column: Any, words: Iterable[str]) -> tuple[Any, Counts]:

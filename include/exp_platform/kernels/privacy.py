@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from exp_platform.config.privacy import Key
-from exp_platform.kernels.clean import Cleaned
+from exp_platform.kernels.in_context import Cleaned
 from exp_platform.kernels.measured import SPELLED, Counts
 
 LINES = "(whole row)"  # how the examples are named that are lines of a file
@@ -82,6 +82,8 @@ def with_pseudonyms(cleaned: Cleaned, key: Key) -> Cleaned:
     return Cleaned(
         _renamed(cleaned.exposures, key),
         _renamed(cleaned.outcomes, key),
+        _renamed(cleaned.aside, key),
+        cleaned.counts,
         replace(measured, examples=shown, heaviest=heaviest),
     )
 

@@ -6,7 +6,7 @@ Between them rows travel as Arrow, never as Python rows. Only what a finished ta
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Any
@@ -17,7 +17,8 @@ import pyarrow as pa
 from exp_platform.aggregates import LeftOut
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.metrics import Behaviour
-from exp_platform.errors import DataError
+from exp_platform.errors import DataError, NotExactError
+from exp_platform.kernels.base import ASIDE, Base, RowCounts, may_grow, no_rows
 from exp_platform.kernels.behaviour import distributions
 from exp_platform.kernels.clean import clean_bucket
 from exp_platform.kernels.measured import Measured
@@ -30,6 +31,9 @@ from exp_platform.tables.files import Writer
 
 Numbered = tuple[int, Piece]
 
+ASIDE_ROWS, MOST_ASIDE = 1_000_000, 4  # of a bucket, and for each outcome that counts
+
+_NOTHING = Base(RowCounts(), no_rows)
 _PICKLED = pa.ipc.IpcWriteOptions(compression="lz4")
 
 
@@ -67,6 +71,11 @@ class Staged:
     files: dict[str, str]  # table -> path; a table without rows has none
     measured: Measured = field(default_factory=Measured)
     problems: tuple[str, ...] = ()
+    counts: dict[int, RowCounts] = field(default_factory=dict)  # by bucket what a later run adds to
+    not_exact: str | None = (
+        None  # why new rows cannot be added to those of before, in a clause: nothing is written then
+    )
+    no_base: str | None = None  # why no later run can add to these rows, in a clause
     distributions: dict[str, Distribution] = field(default_factory=dict)  # of behavioural segments to freeze
 
 
@@ -112,8 +121,12 @@ def clean_and_write(
     as_of: date,
     unfrozen: Sequence[Behaviour] = (),
     privacy: Privacy = Privacy(),  # noqa: B008  frozen
+    bases: Mapping[int, Base] | None = None,
 ) -> Staged:
     """Clean one bucket, of which these are all shards, and write its files.
+
+    With `bases`, of every bucket what was published before, the shards are what is new, if anything; what is written is what is
+    new, and what is measured is the whole.
 
     Of `unfrozen` segments the values of users exposed by `as_of` come with it, for their thresholds. By `privacy` rows of
     forgotten users are left out, and what is written and measured has pseudonyms for ids.
@@ -121,22 +134,44 @@ def clean_and_write(
     if problems := tuple(f"{s.table}: {s.problem}" for s in shards if s.problem):
         return Staged({}, problems=problems)
     raw: dict[str, list[pa.Table]] = defaultdict(list)
-    for shard in sorted(shards, key=lambda shard: (shard.piece, shard.batch)):
-        raw[shard.table].append(shard.rows)
-    before = [shard.measured for shard in shards]
-    del shards, shard
+    ordered = sorted(shards, key=lambda shard: (shard.piece, shard.batch))
+    before = [shard.measured for shard in ordered]
+    while ordered:
+        raw[ordered[0].table].append(ordered.pop(0).rows)
+    del shards
     raw, forgotten = without_forgotten(raw, privacy)
-    cleaned = clean_bucket(raw, experiment, now)
+    base = None if bases is None else bases.get(bucket, _NOTHING)
+    try:
+        if base is not None and privacy.pseudonyms is not None:
+            raise NotExactError("published ids are pseudonyms")
+        cleaned = clean_bucket(raw, experiment, now, base, privacy.pseudonyms)
+    except NotExactError as error:
+        return Staged({}, not_exact=str(error))
     if privacy.pseudonyms is not None:
         cleaned = with_pseudonyms(cleaned, privacy.pseudonyms)
-    staged = {"exposures": cleaned.exposures, "outcomes": cleaned.outcomes}
-    files = {name: writers[name].write(bucket, rows) for name, rows in staged.items() if len(rows)}
+    no_base = _too_many_aside(cleaned.measured) if may_grow(experiment) else "the source is read as a whole"
+    aside = cleaned.aside.slice(0, 0) if no_base else cleaned.aside
+    staged = {"exposures": cleaned.exposures, "outcomes": cleaned.outcomes, ASIDE: aside}
+    written = {name: rows for name, rows in staged.items() if len(rows) and name in writers}
+    files = {name: writers[name].write(bucket, rows) for name, rows in written.items()}
     unwanted = Measured(
         rows_in=forgotten, left_out={name: {LeftOut.FORGOTTEN.value: n} for name, n in forgotten.items()}
     )
     found = distributions(cleaned.exposures, cleaned.outcomes, experiment, as_of, unfrozen)
-    measured = Measured.merge_all([*before, cleaned.measured, unwanted])
-    return Staged(files, measured, distributions=found)
+    told = Measured.merge_all([*before, unwanted])
+    counts = cleaned.counts.merge(RowCounts(told)).kept(experiment)
+    measured = cleaned.measured.merge(told)
+    return Staged(files, measured, counts={bucket: counts}, no_base=no_base, distributions=found)
+
+
+def _too_many_aside(measured: Measured) -> str | None:
+    """Why outcomes that do not count are not kept for later runs: to carry them would cost more than to read them again."""
+    reasons = measured.left_out.get("outcomes", {})
+    aside = sum(reasons.get(why.value, 0) for why in (LeftOut.NOT_READ, LeftOut.NO_EXPOSURE, LeftOut.TOO_OLD))
+    rows = measured.rows_out["outcomes"]
+    if aside <= max(ASIDE_ROWS, MOST_ASIDE * rows):
+        return None
+    return f"more than {MOST_ASIDE} outcomes of other users come with each that counts"
 
 
 def _shard(batch: Batch) -> Shard:

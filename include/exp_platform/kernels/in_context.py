@@ -1,0 +1,128 @@
+"""Complete rows of one bucket among all that their users have: which stand twice, which count now, and what quality judges.
+
+Rows of new files are judged together with those that were published of the bucket before, so that both together are what
+reading all files at once gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from exp_platform.aggregates import LeftOut
+from exp_platform.config.experiment import Experiment
+from exp_platform.config.privacy import Key
+from exp_platform.kernels.base import Base, RowCounts, may_grow
+from exp_platform.kernels.complete_rows import CompleteRows
+from exp_platform.kernels.dates import with_dates
+from exp_platform.kernels.duplicates import repeated, row_keys
+from exp_platform.kernels.measure import measure, sizes
+from exp_platform.kernels.measured import Counts, Measured
+from exp_platform.kernels.published import Published, counting
+from exp_platform.kernels.staged_rows import ROW_KEY, staged_rows
+from exp_platform.kernels.unit_days import events_read
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """Rows of a bucket to stage, in the order of the raw rows, without the constants experiment_id and bucket.
+
+    Beside a base they are the rows that it does not have, while `counts` and `measured` are of both together.
+    """
+
+    exposures: pa.Table
+    outcomes: pa.Table
+    aside: pa.Table  # outcomes that do not count now and may yet, their dates as they came
+    counts: RowCounts
+    measured: Measured  # as quality reads it, with what `counts` has
+
+
+def in_context(
+    rows: CompleteRows,
+    experiment: Experiment,
+    now: datetime,
+    base: Base | None = None,
+    secret: Key | None = None,
+) -> Cleaned:
+    """Judge complete rows of one bucket among all that their users have; `now` is when the run began.
+
+    `secret` keys the hashes by which duplicates are known later. Raises NotExactError where rows of the base would have to go
+    or to change.
+    """
+    before = Published.of(base, experiment)
+    tables, twice = _unrepeated(rows.tables, experiment, secret)
+    exposures, outcomes, known = before.without(*staged_rows(tables, experiment), experiment)
+    dated = with_dates(
+        before.exposures_and(exposures), before.waiting_and(outcomes), experiment, before.counted
+    )
+    before.require_unmoved(dated.exposures, experiment)
+
+    every = before.outcomes_and(dated.outcomes)
+    exposed = pc.is_in(every["user_id"], value_set=pc.unique(dated.exposures["user_id"]))
+    judged = measure(dated.exposures, every, exposed, experiment, now)
+    counts_now = counting(every, exposed, experiment)
+    left_out = _left_out(every, exposed, counts_now, experiment)
+
+    n, waiting = len(before.outcomes), len(before.waiting)
+    moved, new = counts_now.slice(n, waiting), counts_now.slice(n + waiting)
+    at = dated.outcomes["occurred_at"]
+    came = before.moved(moved, at.slice(0, waiting))
+    staged = _where(_with(outcomes, "occurred_at", at.slice(waiting)), new)
+    aside = _where(outcomes, pc.invert(new)) if may_grow(experiment) else outcomes.slice(0, 0)
+    exposures = _with(exposures, "exposed_at", dated.exposures["exposed_at"].slice(len(before.exposures)))
+    staged = staged if came is None else pa.concat_tables([came, staged])
+
+    counts = rows.counts.merge(RowCounts(_duplicates(rows, twice, known).merge(Measured(grain=dated.grain))))
+    counts = counts if base is None else base.counts.merge(counts)
+    whole = {"exposures": dated.exposures, "outcomes": before.outcomes_and(staged)}
+    measured = [counts.told(experiment), judged, Measured(left_out=left_out), sizes(whole)]
+    return Cleaned(exposures, staged, aside, counts, Measured.merge_all(measured))
+
+
+def _unrepeated(
+    tables: Mapping[str, pa.Table], experiment: Experiment, secret: Key | None
+) -> tuple[dict[str, pa.Table], Counts]:
+    """The tables with their row keys and without rows that follow another one of the same, and how many those were."""
+    kept, twice = {}, {}
+    for name, table in tables.items():
+        keys = row_keys(name, table, experiment, secret)
+        dropped = repeated(table, keys)
+        twice[name] = int(dropped.sum())
+        table = table.append_column(ROW_KEY, keys)
+        kept[name] = table.filter(pa.array(~dropped)) if twice[name] else table
+    return kept, twice
+
+
+def _duplicates(rows: CompleteRows, twice: Counts, known: Counts) -> Measured:
+    found = {name: twice[name] + known.get(name, 0) for name in rows.tables}
+    left_out = {name: {LeftOut.DUPLICATE.value: n} for name, n in found.items() if n}
+    return Measured(duplicates=found, left_out=left_out)
+
+
+def _left_out(outcomes: pa.Table, exposed: Any, counts_now: Any, experiment: Experiment) -> dict[str, Counts]:
+    """Why outcomes do not count now, by table and reason."""
+    if pc.all(counts_now, min_count=0).as_py():
+        return {}
+    dropped = pc.invert(counts_now)
+    read = pc.is_in(outcomes["event"], value_set=pa.array(events_read(experiment), pa.string()))
+    strange = pc.and_(pc.and_(dropped, read), pc.invert(exposed))
+    reasons = {
+        LeftOut.NOT_READ: pc.and_not(dropped, read),
+        LeftOut.NO_EXPOSURE: strange,
+        LeftOut.TOO_OLD: pc.and_not(pc.and_(dropped, read), strange),
+    }
+    counted = {reason.value: pc.sum(rows).as_py() or 0 for reason, rows in reasons.items()}
+    return {"outcomes": {reason: rows for reason, rows in counted.items() if rows}}
+
+
+def _where(table: pa.Table, mask: Any) -> pa.Table:
+    return table if pc.all(mask, min_count=0).as_py() else table.filter(mask)
+
+
+def _with(table: pa.Table, column: str, values: Any) -> pa.Table:
+    return table.set_column(table.column_names.index(column), column, values)
