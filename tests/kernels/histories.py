@@ -135,6 +135,13 @@ class _World:
             else f"{at.astimezone(ZoneInfo(self.zone)):%Y-%m-%d %H:%M:%S}"
         )
 
+    def _instant(self, written: str | None) -> datetime | None:
+        try:
+            at = datetime.fromisoformat(str(written))
+        except ValueError:
+            return None
+        return (at if at.tzinfo else at.replace(tzinfo=ZoneInfo(self.zone))).astimezone(UTC)
+
     def _with_repeats(
         self, rows: list[tuple[Any, ...]], before: list[tuple[Any, ...]]
     ) -> list[tuple[Any, ...]]:
@@ -156,6 +163,9 @@ class _World:
         for position, name in enumerate(names.split()):
             found = [row[position] for row in rows]
             columns[name] = pa.array(found, pa.float64() if name == "value" else pa.string())
+            if name.endswith("_at") and self.dice.random() < 0.7:
+                times = [self._instant(value) for value in found]
+                columns[name] = pa.array(times, pa.timestamp("us", "UTC"))
             if name == "user_id" and all(value is not None and value.isdigit() for value in found):
                 columns[name] = pa.array([int(value) for value in found], pa.int64())
             if name == "value" and self.dice.random() < 0.2:

@@ -219,7 +219,7 @@ def _placed(user: NDArray[np.int64], users: Users, window: Window, rule: str | N
     if rule is not None or not len(users):
         return user >= 0
     on_midnight = users.exposed_at == _starts(users.exposed_on, window)
-    return (user >= 0) & on_midnight[user]
+    return np.asarray((user >= 0) & on_midnight[user])
 
 
 def _starts(days: Any, window: Window) -> Ints:
