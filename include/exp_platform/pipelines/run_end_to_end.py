@@ -1,4 +1,4 @@
-"""`python -m exp_platform.pipelines.run_end_to_end`: one experiment from raw data to memo in one Spark session."""
+"""`python -m exp_platform.pipelines.run_end_to_end`: one experiment from raw data to memo."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def command(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run; write nothing.")] = False,
     skipped: tuple[str, ...] = (),
 ) -> None:
-    """Run one experiment from raw data to memo, all stages in one Spark session."""
+    """Run one experiment from raw data to memo, all stages in one process."""
     if generate_synth and load_experiment(experiment_id, config).source.kind != "synthetic":
         raise ConfigError(
             f"--generate-synth: {experiment_id} has a source of its own; run it without the flag"

@@ -1,4 +1,4 @@
-"""Runner 2: one experiment's stages in this process, in one Spark session, under the same lease as the DAG."""
+"""Runner 2: one experiment's stages in this process, under the same lease as the DAG."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def submit_environment() -> dict[str, str]:
 def submit_properties(environment: Environment, *, session: bool) -> Path:
     """Write the file for `spark-submit --properties-file` and return its path, under the state root.
 
-    `session=True` is for a stage that creates a SparkSession (ingest, publish, aggregates); `session=False` for one
+    `session=True` is for a stage that may create a SparkSession (ingest, aggregates); `session=False` for one
     that is plain Python under spark-submit, which pays only for a small JVM.
     """
     environment.prepare()

@@ -13,7 +13,7 @@ COMMITTING = ("quality", "publish", "aggregates", "decision", "memo")
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: what it needs, whether the run fails with it, and whether it starts a Spark session."""
+    """One stage: what it needs, whether the run fails with it, and whether it may start a Spark session: on a cluster, or for JDBC."""
 
     name: str
     needs: tuple[str, ...]
