@@ -22,7 +22,7 @@ def test_any_history_of_arrivals_gives_what_all_at_once_gives(part: int) -> None
     for seed in range(part, HISTORIES, 8):
         refreshes += followed(seed)
     increments = refreshes.pop("incremental")
-    assert increments > 4 * sum(refreshes.values()), (
+    assert increments > sum(refreshes.values()), (
         refreshes
     )  # a test that always reads everything tells nothing
 
