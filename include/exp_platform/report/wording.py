@@ -251,9 +251,7 @@ def adequacy(size: Adequacy | SizeRow) -> str:
         days = f", about {size.days_remaining} days more"
     of = f"{numbers.count(size.current_users)} of {numbers.count(size.required_users)} planned users observed"
     found = "" if size.power is None else f", which so many find with {size.power:.0%}"
-    basis = (
-        f" (to find an effect of {size.mde:.4g} on {size.metric_id}{found})" if size.mde is not None else ""
-    )
+    basis = "" if size.mde is None else f" (to find an effect of {size.mde:.4g} on {size.metric_id}{found})"
     return of + days + basis
 
 
@@ -386,8 +384,7 @@ def quality(checks: Sequence[CheckResult]) -> str:
 
 def refreshed(report: Report) -> str:
     """Which refresh the results were made by, and why; empty where an older version made them."""
-    made = report.stored.refresh
-    return f"{made['kind'].capitalize()} refresh: {made['why']}." if made else ""
+    return f"{made['kind'].capitalize()} refresh: {made['why']}." if (made := report.stored.refresh) else ""
 
 
 def rows(report: Report) -> list[RowsTold]:
