@@ -89,6 +89,7 @@ def a_run(
     staged = {
         "exposures": [stage_exposures(environment, run, [f"{run_id}-{user}" for user in "abc"])],
         "outcomes": [stage_outcomes(environment, run, ["a", "b"])],
+        "outcomes_aside": [stage_outcomes(environment, run, ["z"], "outcomes_aside")],
     }
     measured = {
         "rows_in": {"exposures": 3, "outcomes": 2},
@@ -133,7 +134,7 @@ def stage_exposures(environment: Environment, run: Run, users: list[str]) -> str
     return task_writer(environment, "exposures", run.experiment.id, run.run_id).write(0, pa.table(rows))
 
 
-def stage_outcomes(environment: Environment, run: Run, users: list[str]) -> str:
+def stage_outcomes(environment: Environment, run: Run, users: list[str], name: str = "outcomes") -> str:
     """One staged file of outcomes in bucket 0."""
     n = len(users)
     rows = {
@@ -145,7 +146,7 @@ def stage_outcomes(environment: Environment, run: Run, users: list[str]) -> str:
         "properties": pa.array([[]] * n, pa.map_(pa.string(), pa.string())),
         "item": pa.nulls(n, pa.string()),
     }
-    return task_writer(environment, "outcomes", run.experiment.id, run.run_id).write(0, pa.table(rows))
+    return task_writer(environment, name, run.experiment.id, run.run_id).write(0, pa.table(rows))
 
 
 def carry_out(run: Run, *stages: str) -> Manifest:

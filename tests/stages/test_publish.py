@@ -86,7 +86,7 @@ def test_an_increment_adds_its_files_to_what_the_registry_named_when_it_was_read
         carry_out(run, "publish")
         assert sorted(published_users(environment)) == ["r1-a", "r1-b", "r1-c", "r2-a", "r2-b", "r2-c"]
     row = registered(environment)
-    assert (row["exposures_rows"], row["outcomes_rows"], row["outcomes_aside_rows"]) == (6, 4, 0)
+    assert (row["exposures_rows"], row["outcomes_rows"], row["outcomes_aside_rows"]) == (6, 4, 2)
     assert json.loads(row["measured"]) == {"0": {"of": "r2"}}
     read = ingested_at(catalog, "exp_a", row["ingested_files_snapshot"])
     assert sorted((file["path"], file["run_id"]) for file in read) == [("/raw/r1", "r1"), ("/raw/r2", "r2")]
@@ -105,7 +105,7 @@ def test_an_increment_writes_no_file_of_before_anew_and_one_of_nothing_commits_n
     before = registered(environment)
     run = a_run(environment, "r3", added_to=before)
     ingested = json.loads((run.path / "ingest.json").read_text())
-    ingested |= {"staged": {"exposures": [], "outcomes": []}, "files": []}
+    ingested |= {"staged": {"exposures": [], "outcomes": [], "outcomes_aside": []}, "files": []}
     ingested["measured"]["rows_out"] = {"exposures": 6, "outcomes": 4}
     write_json(run.path / "ingest.json", ingested)
     carry_out(run, "publish")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -14,27 +15,32 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from exp_platform.aggregates import Threshold
-from exp_platform.config.environment import load_environment
+from exp_platform.config.environment import Environment, load_environment
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.locations import without_values
 from exp_platform.config.metrics import Behaviour
 from exp_platform.json_file import write_json
+from exp_platform.kernels.base import Base as BucketBase
+from exp_platform.kernels.base import RowCounts
 from exp_platform.kernels.behaviour import frozen, thresholds_of
 from exp_platform.kernels.measured import Measured
 from exp_platform.kernels.quantiles import Distribution
 from exp_platform.results.reader import Results
+from exp_platform.stages.bases import bases_of
 from exp_platform.stages.jdbc_pieces import JdbcPiece
 from exp_platform.stages.pieces import IcebergPiece
 from exp_platform.stages.privacy import privacy_of
 from exp_platform.stages.quality import failures_of, refuse
 from exp_platform.stages.reading import Problem
-from exp_platform.stages.rounds import ingested
+from exp_platform.stages.refresh import NO_BASE, Refresh, cannot_add, in_full, ingest_key, refresh_of
+from exp_platform.stages.rounds import buckets_of, ingested
 from exp_platform.stages.run import Run, StageResult
 from exp_platform.stages.shards import Staged, clean_and_write
 from exp_platform.stages.sources import plan_reading
+from exp_platform.stages.standing import base_of, counts_of
 from exp_platform.tables.files import task_writer
 
-TABLES = ("exposures", "outcomes")
+TABLES = ("exposures", "outcomes", "outcomes_aside")
 
 
 def run(run: Run) -> StageResult:
@@ -55,7 +61,10 @@ def run(run: Run) -> StageResult:
     before = [Threshold.from_json(t) for t in json.loads((registered or {}).get("thresholds") or "[]")]
     known = thresholds_of(run.experiment, before)
     unfrozen = [b for b in run.experiment.behaviours if b.segment not in known]
-    writers = {name: task_writer(environment, name, run.experiment.id, run.run_id) for name in TABLES}
+    key = ingest_key(run.experiment, privacy)
+    alone = cannot_add(run.experiment, plan.pieces, key)
+    tables = TABLES[:2] if alone else TABLES  # what lies aside waits for a later run
+    writers = {name: task_writer(environment, name, run.experiment.id, run.run_id) for name in tables}
     clean = partial(
         clean_and_write,
         experiment=run.experiment,
@@ -65,10 +74,33 @@ def run(run: Run) -> StageResult:
         unfrozen=unfrozen,
         privacy=privacy,
     )
-    buckets, problems, done = ingested(run.experiment, environment, plan, clean, privacy)
+    refresh = refresh_of(
+        run.experiment,
+        plan.pieces,
+        base_of(environment, registered),
+        key,
+        asked=run.full,
+        unfrozen=[b.segment for b in unfrozen],
+        buckets=buckets_of(plan),
+    )
+    bases, before_counts = _bases(environment, run.experiment, refresh, registered)
+    buckets, problems, done = ingested(
+        run.experiment,
+        environment,
+        replace(plan, pieces=refresh.pieces),
+        partial(clean, bases=bases),
+        privacy,
+        base=refresh.base,
+    )
+    if why := next((part.not_exact for part in done if part.not_exact), None):
+        refresh, before_counts = in_full(plan.pieces, why), {}
+        buckets, problems, done = ingested(run.experiment, environment, plan, clean, privacy)
     problems = [*problems, *(Problem("source", problem) for part in done for problem in part.problems)]
     _refuse(run, problems, done)
     measured = Measured.merge_all(part.measured for part in done)
+    rows_in = sum(n for table, n in measured.rows_in.items() if table != "outcomes" or not measured.in_series)
+    rows_in -= sum(sum(counts.measured.rows_in.values()) for counts in before_counts.values())
+    told = refresh.told(rows_in)
     staged = {name: [part.files[name] for part in done if name in part.files] for name in TABLES}
     write_json(
         run.path / "ingest.json",
@@ -85,15 +117,41 @@ def run(run: Run) -> StageResult:
                 if isinstance(piece, IcebergPiece)
             },
             "pseudonym_key": privacy.pseudonyms.fingerprint if privacy.pseudonyms else None,
+            **_for_later(refresh, {NO_BASE: alone} if alone else key, done),
+            "refresh": told,
         },
     )
     return StageResult(
-        rows_in=sum(
-            n for table, n in measured.rows_in.items() if table != "outcomes" or not measured.in_series
-        ),
+        rows_in=rows_in,
         rows_out=sum(measured.rows_out.values()),
-        details={"buckets": buckets, "files": {name: len(paths) for name, paths in staged.items()}},
+        details={
+            "buckets": buckets,
+            "files": {name: len(paths) for name, paths in staged.items()},
+            "refresh": told,
+        },
     )
+
+
+def _bases(
+    environment: Environment, experiment: Experiment, refresh: Refresh, registered: Mapping[str, Any] | None
+) -> tuple[Mapping[int, BucketBase] | None, dict[int, RowCounts]]:
+    """What is published of each bucket, where new rows are added to it, and what was counted of it."""
+    if refresh.base is None or registered is None:
+        return None, {}
+    counts = counts_of(registered)
+    return bases_of(environment, experiment.id, refresh.base.snapshots, counts), counts
+
+
+def _for_later(refresh: Refresh, key: Mapping[str, str], done: Sequence[Staged]) -> dict[str, Any]:
+    """What `publish` adds the staged files to, and what a later run needs to add to them."""
+    no_base = next((part.no_base for part in done if part.no_base), None)
+    counts = {bucket: found for part in done for bucket, found in part.counts.items()}
+    return {
+        "base": refresh.base.snapshots if refresh.base else {},
+        "ingest_key": {NO_BASE: no_base} if no_base else dict(key),
+        "files": [file.to_row() for file in refresh.files],
+        "counts": {str(bucket): found.to_json() for bucket, found in counts.items()},
+    }
 
 
 def published_rows(experiment: Experiment, registered: Mapping[str, Any] | None) -> int | None:

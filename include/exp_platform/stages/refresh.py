@@ -110,7 +110,7 @@ def refresh_of(
     whole = (
         "it was asked for"
         if asked
-        else cannot_add(experiment, pieces)
+        else cannot_add(experiment, pieces, key)
         or (f"the threshold of {unfrozen[0]} is frozen by all rows" if unfrozen else None)
         or _not_addable(base, key)
     )
@@ -144,9 +144,11 @@ def ingest_key(experiment: Experiment, privacy: Privacy) -> dict[str, str]:
     }
 
 
-def cannot_add(experiment: Experiment, pieces: Iterable[Piece] = ()) -> str | None:
+def cannot_add(experiment: Experiment, pieces: Iterable[Piece], key: Mapping[str, str]) -> str | None:
     """Why rows of such a source are never added, in a clause; None: they may be."""
     source = experiment.source
+    if key["pseudonyms"]:
+        return "published ids are pseudonyms"
     if isinstance(source, EventsSource):
         if source.facts:
             return "rows of facts are read together"

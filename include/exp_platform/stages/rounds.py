@@ -27,6 +27,7 @@ from exp_platform.stages.batches import OTHER_ID, Intake
 from exp_platform.stages.jdbc_pieces import JdbcPiece
 from exp_platform.stages.keys import no_such_key
 from exp_platform.stages.reading import Problem
+from exp_platform.stages.refresh import Base
 from exp_platform.stages.shards import Shard, Staged, read, read_and_split, split
 from exp_platform.stages.sources import Plan
 from exp_platform.stages.workers import Clean, Here, Workers, workers
@@ -44,6 +45,11 @@ def bucket_count(exposures: int, outcomes: int) -> int:
     return max(1, math.ceil(exposures / BUCKET_USERS), math.ceil(outcomes / BUCKET_OUTCOMES))
 
 
+def buckets_of(plan: Plan) -> int:
+    """How many buckets the rows of a plan need, where all of them may count."""
+    return bucket_count(plan.rows("exposures", "units"), plan.rows("outcomes"))
+
+
 def ingested(
     experiment: Experiment,
     environment: Environment,
@@ -52,14 +58,18 @@ def ingested(
     privacy: Privacy,
     *,
     here: bool = False,
+    base: Base | None = None,
 ) -> Ingested:
-    """All rounds of one source; `here`: in this process and one bucket, however many rows there are."""
+    """All rounds of one source; `here`: in this process and one bucket, however many rows there are.
+
+    `base`: what is published and the rows are added to; each of its buckets is cleaned, also where nothing came.
+    """
     source = experiment.source
     shared = isinstance(source, EventsSource) and (
         source.facts or source.key is not None or source.identities
     )
-    rounds = _in_two_rounds if shared else _in_one_round
-    rows = sum(piece.rows for piece in plan.pieces)
+    rounds = _in_two_rounds if shared else partial(_in_one_round, base=base)
+    rows = sum(piece.rows for piece in plan.pieces) + (base.rows if base else 0)
     by_spark = any(isinstance(piece, JdbcPiece) for piece in plan.pieces)
     with (
         nullcontext(Here())
@@ -77,11 +87,21 @@ def _in_one_round(
     privacy: Privacy,
     tasks: Workers,
     here: bool,
+    base: Base | None,
 ) -> Ingested:
     """Pieces are read and split by user, then each bucket is cleaned and written."""
-    buckets = 1 if here else bucket_count(plan.rows("exposures", "units"), plan.rows("outcomes"))
+    buckets = 1 if here else base.buckets if base else buckets_of(plan)
     deal = partial(read_and_split, buckets=buckets, show_ids=privacy.shows_lines)
-    return buckets, [], tasks.exchange([list(enumerate(plan.pieces))], deal, clean, buckets)
+    done = tasks.exchange([list(enumerate(plan.pieces))], deal, clean, buckets)
+    if base and all(part.counts for part in done):
+        cleaned = {bucket for part in done for bucket in part.counts}
+        rest = [bucket for bucket in range(buckets) if bucket not in cleaned]
+        done = [*done, *tasks.each(partial(_nothing_new, clean=clean), rest)]
+    return buckets, [], done
+
+
+def _nothing_new(bucket: int, clean: Clean) -> Staged:
+    return clean(bucket, ())
 
 
 def _in_two_rounds(

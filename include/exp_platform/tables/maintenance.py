@@ -21,11 +21,13 @@ from pyiceberg.table.snapshots import Snapshot
 from exp_platform.config.environment import Environment, load_environment
 from exp_platform.errors import DataError, LeaseError
 from exp_platform.tables.catalog import open_catalog, table
+from exp_platform.tables.compaction import compact_published
 from exp_platform.tables.damage import DamagedTableError, naming_damage
 from exp_platform.tables.erasure import drop_history, named_snapshots
 from exp_platform.tables.fence import fenced
 from exp_platform.tables.files import writer_of
 from exp_platform.tables.folders import last_written, run_folders
+from exp_platform.tables.held import registry
 from exp_platform.tables.holders import this_process
 from exp_platform.tables.lease import Lease, beating
 from exp_platform.tables.leftovers import remove_leftovers
@@ -38,7 +40,8 @@ from exp_platform.tables.superseded import delete_superseded
 from exp_platform.tables.write import ChangedMeanwhileError, again, replace_files, replace_rows
 
 KEEP = timedelta(days=3)
-MAX_FILES = 7  # of one experiment in a result table, before they become one; of one that runs no more: one
+# Of one experiment in a result table, or in a bucket of a table of users' rows, before they become one; of one that runs no more: one
+MAX_FILES = 7
 # Of a table's data files, those that no snapshot names: more than this share and this number are no leftovers.
 MAX_UNNAMED_SHARE = 0.2
 MAX_UNNAMED = 20
@@ -107,6 +110,8 @@ def maintain(
                     _compact(catalog, name, row["experiment_id"], allowed)
                     for name in (*RESULT_TABLES, "decisions")
                 )
+                (now_named,) = registry(catalog, row["experiment_id"])
+                compacted += compact_published(environment, catalog, now_named, allowed, _RUN_ID)
                 follow_the_head(catalog, row["experiment_id"])
         except LeaseError:
             busy.append(row["experiment_id"])
