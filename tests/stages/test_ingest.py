@@ -54,6 +54,7 @@ def staged(run: Run) -> dict[str, pa.Table]:
     return {
         name: pa.concat_tables([pq.read_table(path, partitioning=None) for path in found])
         for name, found in local.items()
+        if found
     }
 
 
