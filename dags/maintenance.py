@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, CronTriggerTimetable
 
-from exp_platform.orchestration.dag import RETRY_DELAY, SPARK_POOL
+from exp_platform.orchestration.dag import RETRY_DELAY, STAGES_POOL
 from exp_platform.orchestration.maintenance import MaintenanceOperator
 
 with DAG(
@@ -20,4 +20,4 @@ with DAG(
     is_paused_upon_creation=False,
     default_args={"owner": "platform", "retries": 1, "retry_delay": RETRY_DELAY},
 ) as dag:
-    MaintenanceOperator(task_id="maintain", pool=SPARK_POOL, execution_timeout=timedelta(hours=2))
+    MaintenanceOperator(task_id="maintain", pool=STAGES_POOL, execution_timeout=timedelta(hours=2))

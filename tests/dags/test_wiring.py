@@ -12,6 +12,7 @@ from exp_platform.config.environment import load_environment
 from exp_platform.config.loading import load_experiment
 from exp_platform.stages.graph import stages_of
 from exp_platform.tables.audit import person
+from exp_platform.tables.last_runs import seconds_of
 from exp_platform.tables.lease import Held, Lease, holder_of
 from orchestration import airflow_home
 from orchestration.deployment import EXPERIMENT, SPEC, DagRunOutcome, Deployment
@@ -43,6 +44,8 @@ def test_a_run_after_the_end_runs_every_task_once(good) -> None:
     assert outcome.tasks == dict.fromkeys(["check", *_stages(), "release"], "success")
     assert sorted(call["stage"] for call in deployment.submits) == sorted(_stages())
     assert deployment.starts[0]["now"] == datetime(2100, 1, 1, 6, tzinfo=UTC)
+    # For whose turn it is the next time: each stage told of 0.1 s
+    assert seconds_of(load_environment(), EXPERIMENT) == pytest.approx(0.1 * len(_stages()), abs=5)
     assert deployment.starts[1]["started_by"].startswith(f"{person()} by airflow dags test, manual__")
 
 

@@ -10,7 +10,7 @@ import yaml
 
 from exp_demo.stack import applications
 from exp_platform.orchestration.dag import dag_id_of
-from exp_platform.orchestration.operators import CHECK
+from exp_platform.orchestration.priority import CHECK
 from stack.running import ROOT, RUNNING, Stack, until
 
 pytestmark = RUNNING

@@ -2,44 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
+from functools import partial
 
 import attrs
-from airflow.sdk import DAG, Asset, BaseOperator, TriggerRule, WeightRule
+from airflow.sdk import DAG, Asset, BaseOperator, TriggerRule
 from airflow.sdk.definitions.param import ParamsDict
 
 from exp_platform.config.analyses import NAMES
 from exp_platform.config.asset import results_of
 from exp_platform.config.awaited import Awaited, awaited
+from exp_platform.config.environment import load_environment
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.locations import current_rules
 from exp_platform.config.source_rules import SourceRules
 from exp_platform.config.spec_base import LONGEST_OWNER, LONGEST_TAG
-from exp_platform.errors import shortened
+from exp_platform.errors import ConfigError, shortened
 from exp_platform.escaping import line
 from exp_platform.orchestration.after_asset import asset_before
 from exp_platform.orchestration.asked import PARAMS
 from exp_platform.orchestration.dag_doc import dag_doc
 from exp_platform.orchestration.limits import PLAIN_TIMEOUT, SESSION_TIMEOUT, lease_wait, run_timeout
 from exp_platform.orchestration.operators import (
-    CHECK,
-    RELEASE,
-    WAIT,
     CheckOperator,
     ReleaseOperator,
     RetryAtOnceUnderTest,
     StageOperator,
 )
+from exp_platform.orchestration.priority import CHECK, RELEASE, WAIT, RunOrder, priority, size_of
 from exp_platform.orchestration.timetable import timetable_of
 from exp_platform.stages.graph import Stage, stages_of
+from exp_platform.tables.last_runs import seconds_of
 
 DAG_PREFIX = "exp__"
+# Two pools: where tasks of one and of two slots wait for the same, those of one fill each gap, the others' second slot stands idle,
+# and Airflow's scheduler asks its database anew for each of the many that do not fit.
 SPARK_POOL = "spark"
-SESSION_SLOTS = 2  # of the pool: a Spark session takes the machine's cores, a stage without one a single core
+SESSION_SLOTS = 2  # of it
+STAGES_POOL = "stages"
 RETRY_DELAY = timedelta(seconds=30)
 LONGEST_RETRY_DELAY = timedelta(minutes=4)  # shorter than any lease lives without a beat (tables.lease)
-STEP = 1000  # the weight of a task: the sum over those before it says how far a run has come
 
 
 def dag_id_of(experiment_id: str) -> str:
@@ -56,19 +59,35 @@ def results_asset(experiment_id: str) -> Asset:
 def build_dags(experiments: Iterable[Experiment]) -> tuple[list[DAG], dict[str, Exception]]:
     """The DAGs of all experiments that one can be made of, and of the others, by id, why not."""
     made, failures = [], {}
-    rules = current_rules()
+    rules, seconds = current_rules(), measured()
     for experiment in experiments:
         try:
-            made.append(build_dag(experiment, rules))
+            made.append(build_dag(experiment, rules, seconds=seconds(experiment.id)))
         except Exception as error:  # of whatever kind: it must cost no other experiment its DAG
             failures[experiment.id] = error
     return made, failures
 
 
-def build_dag(experiment: Experiment, rules: SourceRules | None = None, *, scheduled: bool = True) -> DAG:
+def measured() -> Callable[[str], float | None]:
+    """The seconds that a run of an experiment took, by its id; nothing is known of any where there is no environment."""
+    try:
+        environment = load_environment()
+    except ConfigError:  # every task tells what is wrong with it
+        return lambda experiment_id: None
+    return partial(seconds_of, environment)
+
+
+def build_dag(
+    experiment: Experiment,
+    rules: SourceRules | None = None,
+    *,
+    scheduled: bool = True,
+    seconds: float | None = None,
+) -> DAG:
     """The experiment's DAG: a wait for data on S3, check, its stages, release; not `scheduled`: runs by hand alone.
 
-    `rules` None: those of the environment that is set. Reads its variables, in locations as far as the rules allow, and no database, clock, network or file.
+    `rules` None: those of the environment that is set. `seconds`: what a run was measured to take, for whose turn it is. Reads
+    variables, in locations as far as the rules allow, and no database, clock, network or file.
     """
     stages = stages_of(experiment)
     waits_for = awaited(experiment, rules or current_rules())
@@ -95,21 +114,16 @@ def build_dag(experiment: Experiment, rules: SourceRules | None = None, *, sched
                 "retry_exponential_backoff": 2.0,
                 "max_retry_delay": LONGEST_RETRY_DELAY,
                 "retry_policy": RetryAtOnceUnderTest(),
-                # The run that has come farthest goes first, so that of many at once one after another has its decision.
-                "weight_rule": WeightRule.UPSTREAM,
-                "priority_weight": STEP,
+                "weight_rule": RunOrder(),
             },
         ) as dag
     ):
-        # Of two runs that have come as far, the one of the longer experiment goes first: it has more to do.
-        longer = min((experiment.window.end - experiment.window.start).days, STEP - 1)
         wait = [_wait_task(experiment, waits_for)] if waits_for else []
         check = CheckOperator(
             task_id=CHECK,
             experiment_id=experiment.id,
             longest_wait=lease_wait(experiment),
             execution_timeout=PLAIN_TIMEOUT,
-            priority_weight=STEP + longer,
             doc_md="Starts a run, or ends it as a success with everything skipped where nothing changed.",
         )
         wait >> check
@@ -124,6 +138,9 @@ def build_dag(experiment: Experiment, rules: SourceRules | None = None, *, sched
             ([tasks[name] for name in stage.needs] or check) >> tasks[stage.name]
         # Of the analyses too: `decision` gives up as soon as one has failed, while others still run under the lease.
         [task for name, task in tasks.items() if name in (*NAMES, stages[-1].name)] >> release
+        size = size_of(experiment, seconds)
+        for task in dag.tasks:
+            task.priority_weight = priority(task.task_id, size)
     # Last, because Airflow copies a DAG's params deeply for each operator that it makes; and unchecked, because these
     # are the same for every DAG. Both count with hundreds of experiments.
     with attrs.validators.disabled():
@@ -150,7 +167,7 @@ def _stage_task(experiment: Experiment, stage: Stage) -> StageOperator:
         stage=stage,
         experiment_id=experiment.id,
         longest_wait=lease_wait(experiment),
-        pool=SPARK_POOL,
+        pool=SPARK_POOL if stage.spark_session else STAGES_POOL,
         pool_slots=SESSION_SLOTS if stage.spark_session else 1,
         execution_timeout=SESSION_TIMEOUT if stage.spark_session else PLAIN_TIMEOUT,
         # A best-effort stage that failed is skipped, which `decision` passes over; a failed required one blocks it.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from airflow.providers.standard.utils.skipmixin import SkipMixin
@@ -31,16 +32,14 @@ from exp_platform.orchestration.connections import told_plainly, use_databases, 
 from exp_platform.orchestration.in_task import InTask, Stopped
 from exp_platform.orchestration.lease_wait import OperatorUnderLease
 from exp_platform.orchestration.lineage import lineage_of
+from exp_platform.orchestration.priority import CHECK, RELEASE
 from exp_platform.orchestration.run_lease import lease_of
 from exp_platform.orchestration.submit import Submit
 from exp_platform.stages.graph import Stage
 from exp_platform.stages.run import Manifest, Run, manifest_path
-from exp_platform.tables.last_runs import note_run
+from exp_platform.tables.last_runs import note_run, note_seconds
 from exp_platform.tables.lease import beating
 
-WAIT = "wait_for_source"
-CHECK = "check"
-RELEASE = "release"
 READING = "ingest"
 SPARK_CONNECTION = "spark_default"
 RUN_JSON = f"{{{{ ti.xcom_pull(task_ids='{CHECK}')['run_path'] }}}}"
@@ -270,6 +269,16 @@ class StageOperator(OperatorUnderLease):
         raise AirflowException(message)
 
 
+def seconds_of_run(run_json: str) -> float | None:
+    """What the stages of a run took that came to its decision; None of any other, which says nothing of the next one's length."""
+    files = (Path(run_json).parent / "manifests").glob("*.json")
+    manifests = [_MANIFEST.validate_json(path.read_bytes()) for path in files]
+    ended = [manifest for manifest in manifests if manifest.status == "success"]
+    if "decision" not in {manifest.stage for manifest in ended}:
+        return None
+    return sum(manifest.seconds for manifest in ended)
+
+
 class ReleaseOperator(BaseOperator):
     """Gives the run's lease back, however the run ended. A teardown: it cannot turn a failed run green."""
 
@@ -280,9 +289,11 @@ class ReleaseOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Release the lease if this DAG run holds it, and return a small manifest."""
         began, clock = datetime.now(UTC), time.monotonic()
-        with told_plainly():
-            lease_of(context, self.experiment_id).release()
         checked = context["ti"].xcom_pull(task_ids=CHECK) or {}
+        with told_plainly():
+            lease = lease_of(context, self.experiment_id)
+            self._remember(lease.environment, checked.get("run_path"))  # before another run may begin
+            lease.release()
         manifest = Manifest(
             run_id=checked.get("run_id", ""),
             experiment_id=self.experiment_id,
@@ -294,3 +305,11 @@ class ReleaseOperator(BaseOperator):
         )
         metrics.send(self.experiment_id, metrics.of_manifest(manifest))
         return manifest.to_json()
+
+    def _remember(self, environment: Environment, run_json: str | None) -> None:
+        """For whose turn it is the next time; no reason to keep the lease where it cannot be written."""
+        try:
+            if run_json and (seconds := seconds_of_run(run_json)) is not None:
+                note_seconds(environment, self.experiment_id, seconds)
+        except (OSError, ValueError) as error:
+            self.log.warning("what this run took is not remembered: %s", error)

@@ -40,10 +40,26 @@ class AirflowApi:
         """Let the DAG run."""
         self._json("PATCH", f"/dags/{dag_id}", {"is_paused": False})
 
-    def backfill(self, dag_id: str, first: date, last: date) -> None:
-        """Have every run of the schedule made whose logical date is from `first` to `last`, all at once if it can be."""
-        body = {"dag_id": dag_id, "from_date": f"{first}T00:00:00Z", "to_date": f"{last}T23:59:59Z"}
-        self._json("POST", "/backfills", body | {"max_active_runs": 50})
+    def backfill(
+        self,
+        dag_id: str,
+        first: date,
+        last: date,
+        *,
+        max_active_runs: int = 50,
+        backwards: bool = False,
+        reprocess: str = "none",
+    ) -> None:
+        """Have every run of the schedule made whose logical date is from `first` to `last`; runs that are there as `reprocess` says."""
+        body = {
+            "dag_id": dag_id,
+            "from_date": f"{first}T00:00:00Z",
+            "to_date": f"{last}T23:59:59Z",
+            "max_active_runs": max_active_runs,
+            "run_backwards": backwards,
+            "reprocess_behavior": reprocess,
+        }
+        self._json("POST", "/backfills", body)
 
     def stop(self, dag_id: str, run_id: str) -> None:
         """End a run as failed, as a person does in the UI."""

@@ -23,7 +23,7 @@ _OUT_OF_MEMORY = re.compile(
     r"OutOfMemoryError|Cannot allocate memory|insufficient memory for the Java Runtime"
 )
 _MEMORY = (
-    "memory is likely: run fewer stages at once (the pool `spark`), give the machine more, or correct spark.driver_memory of the "
+    "memory is likely: run fewer stages at once (the pools `spark` and `stages`), give the machine more, or correct spark.driver_memory of the "
     "environment, which is what one stage's Java may take"
 )
 _REMEDIES = {
