@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev engines demo lake-demo airflow test test-unit test-processors test-e2e test-cluster test-simulations test-all \
+.PHONY: help setup setup-dev engines benchmark-engines demo lake-demo airflow test test-unit test-processors test-e2e test-cluster test-simulations test-all \
 	test-stack durations fuzz validate scenarios docs hooks lint coverage audit lock lock-jars jars-cluster clean env stack stack-demo stack-down stack-destroy
 
 PY := .venv/bin/python
@@ -27,6 +27,9 @@ setup-dev:
 
 engines:
 	@scripts/setup.sh engines
+
+benchmark-engines:
+	@scripts/setup.sh benchmarks
 
 demo: setup ## one synthetic experiment through Airflow: decision, results, memo
 	@scripts/airflow-init.sh
@@ -115,7 +118,7 @@ lint: setup-dev ## style, types, spelling and import contracts only
 
 lock: ## pin every version anew, with the hashes of its files: *requirements*.in -> .txt
 	@[ -x .venv/bin/uv ] || scripts/setup.sh dev
-	@for part in requirements requirements-dev requirements-build deploy/image/requirements tests/cluster/requirements; do \
+	@for part in requirements requirements-dev requirements-build deploy/image/requirements tests/cluster/requirements benchmarks/requirements; do \
 		.venv/bin/uv pip compile --quiet $(LOCK_ARGS) --universal --python-version 3.11 --generate-hashes --no-header \
 			--no-annotate --no-emit-index-url --no-emit-find-links --output-file $$part.txt $$part.in; \
 	done
