@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from exp_platform.config.environment import project_root
-from exp_platform.config.loading import load_all
+from exp_platform.config.loading import load_experiment
 
 USERS = 3_000
 
@@ -62,8 +62,8 @@ def test_the_same_seed_gives_the_same_files_and_another_one_others(data: Path) -
     assert all((data / file).read_bytes() != (data.parent / "other" / file).read_bytes() for file in files)
 
 
-def test_the_spec_has_four_metrics_with_covariates(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    experiment = load_all(data / "compare.yaml").experiments["compare"]
+def test_the_spec_has_four_metrics_with_covariates(data: Path) -> None:
+    experiment = load_experiment("compare", data / "compare.yaml")
     assert {metric.id: len(metric.covariates) for metric in experiment.metrics} == {
         "conversion": 1,
         "revenue": 1,
