@@ -107,16 +107,21 @@ def _waited() -> float:
 
 
 def _descendants() -> list[int]:
-    children: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and (fields := _stat(int(entry.name))):
-            children.setdefault(int(fields[1]), []).append(int(entry.name))
     found, left = [], [os.getpid()]
     while left:
-        below = children.get(left.pop(), [])
+        below = _children(left.pop())
         found += below
         left += below
     return found
+
+
+def _children(process: int) -> list[int]:
+    """Of all its threads; none of a process that is gone."""
+    try:
+        threads = list(Path(f"/proc/{process}/task").iterdir())
+        return [int(child) for thread in threads for child in (thread / "children").read_text().split()]
+    except OSError:
+        return []
 
 
 def _stat(process: int) -> list[str]:
