@@ -10,7 +10,7 @@ from exp_platform.escaping import terminal
 from exp_platform.stages.execute import execute
 from exp_platform.stages.graph import STAGES
 from exp_platform.stages.run import Run, manifest_path
-from exp_platform.stages.without_pandas import hide_pandas
+from exp_platform.without_pandas import without_pandas
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -19,8 +19,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--stage", required=True, choices=[stage.name for stage in STAGES])
     parser.add_argument("--try", dest="try_number", type=int, default=1, help="number of this try, from 1")
     options = parser.parse_args(arguments)
-    if options.stage not in {stage.name for stage in STAGES if stage.spark_session}:
-        hide_pandas()
     if starter := os.environ.get("EXP_STARTED_BY"):
         from exp_platform.orchestration.processes import end_with
 
@@ -32,7 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
             terminal(f"FAILED {options.stage}: cannot read the run {options.run}: {error}"), file=sys.stderr
         )
         return 1
-    manifest = execute(run, options.stage, options.try_number)
+    with without_pandas():
+        manifest = execute(run, options.stage, options.try_number)
     print(terminal(str(manifest_path(run.path, options.stage, options.try_number))))
     if manifest.status == "failed":
         print(terminal(f"FAILED {options.stage}: {manifest.error}"), file=sys.stderr)

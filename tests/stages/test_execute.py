@@ -229,7 +229,7 @@ def test_an_analysis_costs_no_import_that_it_has_no_use_for(run: Run) -> None:
     assert printed.strip() == "[]"
 
 
-def test_a_job_without_a_session_keeps_arrow_from_importing_pandas(run: Run) -> None:
+def test_a_job_keeps_arrow_from_importing_pandas(run: Run) -> None:
     """With it `publish` and `decision` import half as much again."""
     job, code = (
         project_root() / "jobs" / "stage.py",

@@ -6,7 +6,7 @@ import os
 import sys
 from datetime import date, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,12 +15,12 @@ from exp_platform.config.loading import load_experiment, named_environment
 from exp_platform.diagnosis import told
 from exp_platform.errors import ConfigError
 from exp_platform.escaping import terminal
-from exp_platform.pipelines.progress import Stopwatch, console_observer
-from exp_platform.pipelines.runner import Outcome, run_experiment
 from exp_platform.pipelines.skipping import with_skip_flags
 from exp_platform.private_files import keep_private
-from exp_platform.stages.graph import stages_of
-from exp_platform.stages.start import start_run
+from exp_platform.without_pandas import without_pandas
+
+if TYPE_CHECKING:
+    from exp_platform.pipelines.runner import Outcome
 
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="A config file; the folder experiments/ beside it counts too.")
@@ -49,6 +49,12 @@ def run_and_report(
     dry_run: bool = False,
 ) -> Outcome | None:
     """Run an experiment with a progress display and say where its memo is; `dry_run` only says what would run."""
+    # Every command imports this file, and few of them run anything.
+    from exp_platform.pipelines.progress import Stopwatch, console_observer
+    from exp_platform.pipelines.runner import run_experiment
+    from exp_platform.stages.graph import stages_of
+    from exp_platform.stages.start import start_run
+
     watch = Stopwatch()
     experiment = load_experiment(experiment_id, config)
     environment = load_environment(
@@ -130,7 +136,8 @@ def run_cli(app: typer.Typer) -> None:
     """Run a Typer app; a known error is one message on standard error and exit code 1, never a traceback."""
     keep_private()
     try:
-        app()
+        with without_pandas():
+            app()
     except Exception as error:
         meaning = told(error)
         if meaning is None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from exp_platform.config.analyses import ANALYSES, RESULTS, Analysis
-from exp_platform.stages.stored import SKIPPABLE
+from exp_platform.stages.graph import SKIPPABLE
 
 
 def with_skip_flags(command: Callable[..., None]) -> Callable[..., None]:

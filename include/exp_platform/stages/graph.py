@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from exp_platform.config.analyses import ANALYSES, NAMES, analysis
+from exp_platform.config.analyses import ANALYSES, DECISIVE, NAMES, analysis
 from exp_platform.config.experiment import Experiment
 
 # What commits to tables or replaces the memo; no two of these ever run at once, so the newest one alone may.
 COMMITTING = ("quality", "publish", "aggregates", "decision", "memo")
+# Those that stored results may stand in for. Not what the decision rests on: stored rows would be of the spec that they were made by.
+SKIPPABLE = ("quality", "aggregates", *(name for name in NAMES if name != DECISIVE))
 
 
 @dataclass(frozen=True)

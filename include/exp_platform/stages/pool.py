@@ -23,7 +23,7 @@ from typing import Any, NoReturn, TypeVar
 import pyarrow as pa
 
 from exp_platform.errors import ConfigError, DataError, ExpPlatformError
-from exp_platform.stages.without_pandas import hide_pandas
+from exp_platform.without_pandas import hide_pandas
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -7,18 +7,16 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from exp_platform.aggregates import write_aggregates
-from exp_platform.config.analyses import DECISIVE, NAMES, analysis
+from exp_platform.config.analyses import analysis
 from exp_platform.errors import ConfigError
 from exp_platform.json_file import write_json
 from exp_platform.stages.analyse import leave_rows
+from exp_platform.stages.graph import SKIPPABLE
 from exp_platform.stages.run import Run, StageResult
 
 if TYPE_CHECKING:
     from exp_platform.analyses.rows import Row
     from exp_platform.results.reader import Results
-
-# Not what the decision rests on: stored rows would be of the spec that they were made by.
-SKIPPABLE = ("quality", "aggregates", *(name for name in NAMES if name != DECISIVE))
 
 
 def use_stored(run: Run, stage: str) -> StageResult:
