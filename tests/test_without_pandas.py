@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 
-def _printed(code: str) -> str:
-    return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    ).stdout.strip()
+def _printed(code: str, **variables: str) -> str:
+    command, environment = [sys.executable, "-c", code], {**os.environ, **variables}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def test_a_command_imports_nothing_of_data_before_it_knows_what_it_is_to_do() -> None:
@@ -32,3 +33,18 @@ with {block}:
 print(pyarrow.table({{"n": [1, 2]}}).to_pandas()["n"].sum())
 """
     assert _printed(code).split() == [str(found), "3"]
+
+
+@pytest.mark.e2e
+def test_a_spark_session_that_begins_in_the_block_may_have_pandas(tmp_path: Path) -> None:
+    """Spark's `mapInArrow`, by which rows of a database come, refuses to work without."""
+    code = """
+from exp_platform.without_pandas import without_pandas
+with without_pandas():
+    import pyarrow.dataset
+    from exp_platform.spark.session import build_spark_session
+    session = build_spark_session("pandas")
+    print(session.range(3).mapInArrow(lambda batches: batches, "id long").count())
+    session.stop()
+"""
+    assert _printed(code, EXP_STATE_DIR=str(tmp_path)) == "3"

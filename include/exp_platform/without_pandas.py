@@ -16,16 +16,20 @@ class _Hidden(MetaPathFinder):
 
 
 def hide_pandas() -> None:
-    """Hide pandas from now on, unless it is imported already: for a process that does nothing but our work."""
+    """Hide pandas from now on, unless it is imported already. No kernel and no stage uses it; Spark does (`allow_pandas`)."""
     sys.meta_path.insert(0, _Hidden())
+
+
+def allow_pandas() -> None:
+    """End what hides it: a Spark session begins, whose `mapInArrow` asks for it."""
+    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _Hidden)]
 
 
 @contextmanager
 def without_pandas() -> Iterator[None]:
-    """Hide it for the length of a `with` block. Nothing of a command or a stage uses it."""
-    hidden = _Hidden()
-    sys.meta_path.insert(0, hidden)
+    """Hide it for the length of a `with` block, or until somebody allows it."""
+    hide_pandas()
     try:
         yield
     finally:
-        sys.meta_path.remove(hidden)
+        allow_pandas()

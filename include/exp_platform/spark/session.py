@@ -16,6 +16,7 @@ from pyspark.sql import SparkSession
 from exp_platform.config.environment import CATALOG, Environment, load_environment
 from exp_platform.errors import ConfigError, ExpPlatformError
 from exp_platform.spark.submit import session_properties, submit_environment, submit_properties
+from exp_platform.without_pandas import allow_pandas
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,7 @@ def build_spark_session(app_name: str, environment: Environment | None = None) -
     """
     logging.getLogger("py4j").setLevel(logging.WARNING)  # it logs every connection it closes
     logging.getLogger().addFilter(_not_of_py4j)  # the traceback of a JVM that died: its error is told anyway
+    allow_pandas()
     environment = environment or load_environment()
     environment.prepare()
     properties = session_properties(environment)
