@@ -10,6 +10,7 @@ import pytest
 from cluster.cluster import USER, Cluster
 from cluster.standing_airflow import StandingAirflow, standing_airflow, until
 from end_to_end.installation import Installation
+from exp_platform.orchestration.rest import AirflowError
 
 EXPERIMENT = "signup_test"
 DAG = f"exp__{EXPERIMENT}"
@@ -70,7 +71,17 @@ def test_reprocessed_runs_recompute_once_and_the_next_goes_on_where_the_first_is
     installation, started = airflow
     before = _computed(installation)
     installation.entries(**{EXPERIMENT: SMALL | {"n_users": 700}})  # other data: every day is out of date
-    started.api.backfill(DAG, FIRST, LAST, max_active_runs=3, backwards=True, reprocess="completed")
+
+    def accepted() -> bool:
+        try:
+            started.api.backfill(DAG, FIRST, LAST, max_active_runs=3, backwards=True, reprocess="completed")
+        except AirflowError as error:  # Airflow looks twice a minute whether one has ended
+            if "already a running backfill" not in str(error):
+                raise
+            return False
+        return True
+
+    until(accepted, 120, "a second backfill")
     runs = started.api.run_ids(DAG)
     assert len(runs) == DAYS  # the same, cleared
 
@@ -82,8 +93,9 @@ def test_reprocessed_runs_recompute_once_and_the_next_goes_on_where_the_first_is
     stopped = until(computing, 300, "a run that computes")
     started.api.stop(DAG, stopped)
     until(lambda: started.all_ended(DAG), 900, "the end of all runs")
-    states = {run: started.api.run_state(DAG, run) for run in runs}
-    assert states == {run: "failed" if run == stopped else "success" for run in runs}
+    # What Airflow calls a stopped run depends on which of its tasks it has heard of when `release` has ended
+    assert {started.api.run_state(DAG, run) for run in runs if run != stopped} == {"success"}
+    assert started.state(DAG, stopped, "decision") != "success"
     after = _computed(installation)
     again = {day for day in after if after[day] != before[day]}
     assert len(again) == DAYS - 1
