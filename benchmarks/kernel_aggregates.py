@@ -72,8 +72,8 @@ def bucket(users: int, outcomes: int) -> tuple[pa.Table, pa.Table]:
     instants = pa.timestamp("us", "UTC")
     exposures = pa.table(
         {
-            "user_id": ids,
-            "variant_id": pa.array(["control", "treatment"]).take(pa.array(rng.integers(0, 2, users))),
+            "user_id": _named(ids, np.arange(users)),
+            "variant_id": _named(pa.array(["control", "treatment"]), rng.integers(0, 2, users)),
             "exposed_at": pa.array(start + rng.integers(0, length, users)).cast(instants),
             "attributes": attributes,
         }
@@ -81,13 +81,18 @@ def bucket(users: int, outcomes: int) -> tuple[pa.Table, pa.Table]:
     event = rng.choice(len(EVENTS), outcomes, p=[0.05, 0.05, 0.85, 0.05])
     table = pa.table(
         {
-            "user_id": ids.take(pa.array(rng.integers(0, users, outcomes))),
-            "event": pa.array(EVENTS).take(pa.array(event)),
+            "user_id": _named(ids, rng.integers(0, users, outcomes)),
+            "event": _named(pa.array(EVENTS), event),
             "occurred_at": pa.array(start + rng.integers(-length, length, outcomes)).cast(instants),
             "value": pa.array(rng.gamma(2.0, 6.0, outcomes), mask=event < 3),
         }
     )
     return exposures, table
+
+
+def _named(values: Any, codes: Any) -> Any:
+    """A column as a bucket's files are read."""
+    return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), values)
 
 
 def timed(step: str, work: Callable[[], Any], repeats: int = 3) -> Any:

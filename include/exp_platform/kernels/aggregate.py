@@ -13,6 +13,7 @@ from exp_platform.aggregates import ALL, COHORT, Aggregates, Arrivals, Block, Ki
 from exp_platform.config.allocation import in_period
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.metrics import Metric
+from exp_platform.kernels.coded import Codes
 from exp_platform.kernels.daily import daily_rows
 from exp_platform.kernels.local_days import date_number
 from exp_platform.kernels.order_statistics import Bracket, Bracketed, Marks
@@ -21,7 +22,7 @@ from exp_platform.kernels.quantiles import Caps, Distribution
 from exp_platform.kernels.row_account import Exposures, accounts
 from exp_platform.kernels.unit_days import Floats, UnitDays
 from exp_platform.kernels.user_values import Mask, MetricValues, Snapshot, has_daily_block
-from exp_platform.kernels.users import Attribute, Codes, Users
+from exp_platform.kernels.users import Attribute, Users
 from exp_platform.stats.moments import Moments
 from exp_platform.stats.rounding import LARGEST
 
@@ -190,6 +191,13 @@ def bounded(
                     bracketed[_key(metric, group)] = Bracketed.of(_of_group(values, group), inside)
     blocks.add_exposed(now if exposed is None else Snapshot(*exposed, experiment, as_of), bounds.caps)
     return Bounded(tuple(blocks.found), bracketed, blocks.too_large)
+
+
+def with_bounds(experiment: Experiment) -> Experiment:
+    """The experiment with those metrics alone that take a second round."""
+    return replace(
+        experiment, metrics=tuple(m for m in experiment.metrics if m.winsorise is not None or m.q is not None)
+    )
 
 
 def completed(part: BucketAggregates, second: Bounded) -> BucketAggregates:

@@ -8,10 +8,10 @@ import numpy as np
 
 from exp_platform.aggregates import DailyRow
 from exp_platform.config.metrics import Measure
+from exp_platform.kernels.coded import Codes
 from exp_platform.kernels.local_days import Dates, date_number, date_of
 from exp_platform.kernels.unit_days import EventDays, Floats
 from exp_platform.kernels.user_values import Snapshot, changes
-from exp_platform.kernels.users import Codes
 
 _DATE_BITS = 20  # a date's number is far below
 

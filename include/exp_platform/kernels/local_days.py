@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from exp_platform.config.experiment import Window
 
 DAY = 86_400_000_000  # microseconds of 24 hours
+NO_INSTANT = int(np.iinfo(np.int64).min)
 
 Ints = NDArray[np.int64]
 Dates = NDArray[np.int32]
@@ -39,8 +40,9 @@ def date_of(number: int) -> date:
 
 
 def instants(column: Any) -> Ints:
-    """A timestamp column without nulls as instants, shape (rows,)."""
-    return np.asarray(column.cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_numpy())
+    """A timestamp column as instants, shape (rows,); null is `NO_INSTANT`, which lies before any other."""
+    numbers = column.cast(pa.timestamp("us", "UTC")).cast(pa.int64())
+    return np.asarray((numbers.fill_null(NO_INSTANT) if numbers.null_count else numbers).to_numpy())
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,15 +9,15 @@ from functools import partial
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from exp_platform.aggregates import Counted, LeftOut, RowAccount
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.metrics import Metric
+from exp_platform.kernels.coded import Coded, Codes
 from exp_platform.kernels.local_days import Ints, instant, instants
 from exp_platform.kernels.unit_days import BETWEEN, EventDays, UnitDays
 from exp_platform.kernels.user_values import Mask, Snapshot, has_daily_block
-from exp_platform.kernels.users import NEVER, Codes, Users
+from exp_platform.kernels.users import NEVER, Users, variant_ranks
 
 USERS = "users"
 STAGED = "staged"  # exposures, whatever table they come from
@@ -34,19 +34,18 @@ class Exposures:
 
     @staticmethod
     def of(exposures: pa.Table, users: Users, experiment: Experiment) -> Exposures:
-        """`users` are those of `first_exposures` at the newest as_of date."""
+        """`users` are those of the same rows at the newest as_of date; every row has a user and an instant."""
         window = experiment.window
         start, end = instant(window.starts_at()), instant(window.cutoff(window.end))
         at = instants(exposures["exposed_at"])
-        encoded = pc.dictionary_encode(exposures["user_id"].combine_chunks())
-        who, ids = encoded.indices.to_numpy(), encoded.dictionary
-        first = np.full(len(ids), NEVER)
+        named = Coded.distinct(exposures["user_id"])
+        first = np.full(len(named.values), NEVER)
         inside = (at >= start) & (at < end)
-        np.minimum.at(first, who[inside], at[inside])
-        position = pc.index_in(ids, value_set=users.ids.cast(ids.type)).fill_null(-1).to_numpy()
-        variants = pa.array([v.id for v in experiment.variants], exposures["variant_id"].type)
-        known = pc.is_in(exposures["variant_id"], value_set=variants).to_numpy()
-        return Exposures(at, np.asarray(position, dtype=np.int64)[who], np.asarray(known), first)
+        np.minimum.at(first, named.codes[inside], at[inside])
+        position = np.full(len(first), -1)
+        position[users.codes] = np.arange(len(users))
+        known = variant_ranks(exposures["variant_id"], experiment) < len(experiment.variants)
+        return Exposures(at, position[named.codes], known, first)
 
 
 def accounts(now: Snapshot, exposures: Exposures, days: UnitDays) -> dict[str, RowAccount]:

@@ -7,10 +7,10 @@ from datetime import date
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from exp_platform.config.experiment import Experiment
-from exp_platform.kernels.local_days import DAY, LocalDays, instant, instants
+from exp_platform.kernels.coded import Coded
+from exp_platform.kernels.local_days import DAY, NO_INSTANT, LocalDays, instant, instants
 from exp_platform.kernels.users import NEVER, Attribute, Users
 
 
@@ -22,13 +22,11 @@ def triggered(users: Users, outcomes: pa.Table, experiment: Experiment, as_of: d
     trigger = experiment.trigger
     if trigger is None:
         return users
-    rows = outcomes.filter(
-        pc.and_(pc.equal(outcomes["event"], trigger.event), outcomes["occurred_at"].is_valid())
+    at = instants(outcomes["occurred_at"])
+    rows = np.flatnonzero(
+        (Coded.of(outcomes["event"]).positions(pa.array([trigger.event])) == 0) & (at != NO_INSTANT)
     )
-    user = np.asarray(
-        pc.index_in(rows["user_id"], value_set=users.ids).fill_null(-1).to_numpy(), dtype=np.int64
-    )
-    at = instants(rows["occurred_at"])
+    user, at = Coded.of(outcomes["user_id"]).positions(users.ids)[rows], at[rows]
     user, at = user[user >= 0], at[user >= 0]
     lag = at - users.exposed_at[user]
     inside = (lag >= 0) & (lag < trigger.within * DAY) & (at < instant(experiment.window.cutoff(as_of)))
@@ -43,6 +41,7 @@ def triggered(users: Users, outcomes: pa.Table, experiment: Experiment, as_of: d
     return replace(
         users,
         ids=users.ids.take(pa.array(order)),
+        codes=users.codes[order],
         variants=users.variants[order],
         exposed_at=users.exposed_at[order],
         exposed_on=users.exposed_on[order],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
@@ -10,19 +10,20 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.kinds import PICKED, Agg
 from exp_platform.config.metrics import Measure
 from exp_platform.errors import DataError
-from exp_platform.kernels.local_days import DAY, Dates, Ints, LocalDays, instant, instants
-from exp_platform.kernels.users import Codes, Users
+from exp_platform.kernels.coded import Coded, Codes, sorting
+from exp_platform.kernels.local_days import DAY, NO_INSTANT, Dates, Ints, LocalDays, instant, instants
+from exp_platform.kernels.users import Users
 
 EXPOSURE = "exposure"  # the event of the one row that every user has
 
 Floats = NDArray[np.float64]
+Days = NDArray[np.int32]
 
 # Day since exposure minus the days between the two local dates is -2, -1, 0 or 1, whatever the zone does.
 _SHIFTS = 4
@@ -37,20 +38,44 @@ class EventDays:
 
     user: Codes  # position in Users
     date: Dates
-    day: Ints  # periods of 24 hours since the user's days began, negative before first exposure, or BETWEEN
-    n: Ints  # outcomes
+    day: Days  # periods of 24 hours since the user's days began, negative before first exposure, or BETWEEN
+    n: Days  # outcomes
     value: Floats  # sum of their values, or what `UnitDays.reduced` has instead
 
     def of_first(self, users: int) -> EventDays:
         """The rows of the first so many users."""
-        return self.where(slice(0, int(np.searchsorted(self.user, users))))
+        last = int(np.searchsorted(self.user, users))
+        return self if last == len(self.user) else self.between(0, last)
 
-    def where(self, rows: NDArray[np.bool_] | slice) -> EventDays:
-        """Some of the rows."""
-        if not isinstance(rows, slice) and rows.all():
-            return self
-        at = rows if isinstance(rows, slice) else np.flatnonzero(rows)
+    def between(self, first: int, last: int) -> EventDays:
+        """Rows that stand together, not copied."""
+        at = slice(first, last)
         return EventDays(self.user[at], self.date[at], self.day[at], self.n[at], self.value[at])
+
+    def where(self, rows: NDArray[np.bool_]) -> EventDays:
+        """Some of the rows."""
+        return self if rows.all() else _Some(self, np.flatnonzero(rows))
+
+
+class _Some(EventDays):
+    """Some rows of others: each column is looked up when it is read, as most readers need two of them."""
+
+    _others: EventDays
+    _at: Codes
+
+    def __init__(self, others: EventDays, at: Codes) -> None:
+        if isinstance(others, _Some):
+            at = others._at[at]
+            others = others._others
+        object.__setattr__(self, "_others", others)
+        object.__setattr__(self, "_at", at)
+
+    def __getattr__(self, name: str) -> NDArray[Any]:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        column: NDArray[Any] = getattr(self._others, name)[self._at]
+        object.__setattr__(self, name, column)
+        return column
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,24 +120,18 @@ def unit_days(users: Users, outcomes: pa.Table, experiment: Experiment, as_of: d
     events = events_read(experiment)
     earliest, cutoff = horizon(experiment), instant(experiment.window.cutoff(as_of))
     local = LocalDays.covering(experiment.window, earliest, as_of)
-    rows, user, event, at, unread = _known(users, outcomes, events, earliest, cutoff, local)
-    since = local.dates(at).astype(np.int64) - local.first
-    clock, shift = _clocks(users, user, at, since + local.first)
-    value = np.asarray(rows["value"].fill_null(0.0).to_numpy(), dtype=np.float64)
-
-    if not np.isfinite(value).all():
-        bad = events[event[~np.isfinite(value)][0]]
-        raise DataError(
-            f"outcomes of event {bad!r} hold values that are NaN or infinite: correct or remove those rows"
-        )
-
+    known, unread = _known(users, outcomes, events, earliest, cutoff, local)
+    value = _values(known, outcomes["value"], events)
     clocks = 1 if users.triggered_at is None else _TRIGGER + 1
-    cells = _Cells((len(events), max(len(users), 1), len(local.starts), clocks, _SHIFTS), local.first, users)
-    cell = np.ravel_multi_index((event, user, since, clock, shift), cells.shape)
-    of_event, days = cells.days(*_grouped(cell, value))
-    bounds = np.searchsorted(of_event, np.arange(len(events) + 1))
-    found = {e: days.where(slice(bounds[i], bounds[i + 1])) for i, e in enumerate(events)}
-    return UnitDays(found, unread, dict(_reduced(experiment, events, event, cell, rows, cells)))
+    cells = _Cells.of(
+        (len(events), max(len(users), 1), len(local.starts), clocks, _SHIFTS), local.first, users
+    )
+    cell = cells.numbers(known, local)
+    found, n, total = _grouped(cell, value)
+    days = cells.days(found, n, total)
+    bounds = np.searchsorted(found, cells.begins(len(events)))
+    by_event = {e: days.between(bounds[i], bounds[i + 1]) for i, e in enumerate(events)}
+    return UnitDays(by_event, unread, dict(_reduced(experiment, events, known, cell, outcomes, cells)))
 
 
 def unit_day_rows(users: Users, days: UnitDays, experiment: Experiment) -> pa.Table:
@@ -121,68 +140,127 @@ def unit_day_rows(users: Users, days: UnitDays, experiment: Experiment) -> pa.Ta
     They are of all assigned users, crossovers included, under the variant of their first exposure.
     """
     everybody = np.arange(len(users))
-    one, nothing = np.ones_like(everybody), np.zeros(len(users))
-    exposure = EventDays(everybody, users.exposed_on, np.zeros_like(everybody), one, nothing)
+    zero, one = np.zeros(len(users), np.int32), np.ones(len(users), np.int32)
+    exposure = EventDays(everybody, users.exposed_on, zero, one, np.zeros(len(users)))
     parts = {EXPOSURE: exposure} | days.events
     user = np.concatenate([part.user for part in parts.values()])
-    names = np.repeat(np.arange(len(parts)), [len(part.user) for part in parts.values()])
+    names = np.repeat(np.arange(len(parts), dtype=np.int32), [len(part.user) for part in parts.values()])
     variants = pa.array([v.id for v in experiment.variants], pa.string())
     return pa.table(
         {
-            "user_id": users.ids.take(pa.array(user)).cast(pa.string()),
-            "variant_id": variants.take(pa.array(users.variants[user])),
+            "user_id": _named(user, users.ids.cast(pa.string())),
+            "variant_id": _named(users.variants[user], variants),
             "local_date": pa.array(np.concatenate([p.date for p in parts.values()])).cast(pa.date32()),
             "day": _days_or_null(np.concatenate([p.day for p in parts.values()])),
-            "event": pa.array(list(parts), pa.string()).take(pa.array(names)),
-            "n": np.concatenate([p.n for p in parts.values()]),
+            "event": _named(names, pa.array(list(parts), pa.string())),
+            "n": np.concatenate([p.n for p in parts.values()]).astype(np.int64),
             "value": np.concatenate([p.value for p in parts.values()]),
         }
     )
 
 
-def _days_or_null(day: Ints) -> Any:
-    return pa.array(day, mask=day == BETWEEN).cast(pa.int32())
+def _named(codes: NDArray[Any], values: Any) -> Any:
+    return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32, copy=False)), values)
 
 
-def _clocks(users: Users, user: Codes, at: Ints, on: Ints) -> tuple[Ints, Ints]:
-    """What each row's day is counted from, and that day as a shift against the days between local dates."""
-    clock = np.zeros(len(at), dtype=np.int64)
-    if users.triggered_at is not None:
-        clock[at >= users.exposed_at[user]] = _NOTHING
-        clock[at >= users.began_at[user]] = _TRIGGER
-    from_trigger = clock == _TRIGGER
-    origin = np.where(from_trigger, users.began_at[user], users.exposed_at[user])
-    origin_on = np.where(from_trigger, users.began_on[user], users.exposed_on[user])
-    shift = (at - origin) // DAY - (on - origin_on) + 2
-    return clock, shift
+def _days_or_null(day: Days) -> Any:
+    between = day == BETWEEN
+    return pa.array(day, mask=between if between.any() else None)
+
+
+@dataclass(frozen=True)
+class _Known:
+    """The outcomes of known users and events between two instants. Arrays of shape (rows,)."""
+
+    rows: Codes | None  # which of the outcomes they are; None: all
+    user: Codes
+    event: Codes
+    at: Ints
+
+    def of(self, column: NDArray[Any]) -> NDArray[Any]:
+        """Their part of a column of all outcomes."""
+        return column if self.rows is None else column[self.rows]
 
 
 @dataclass(frozen=True)
 class _Cells:
-    """How an event, a user, a local date, what its day is counted from and that day are one number."""
+    """How an event, a user, a local date, what its day is counted from and that day are one number: bits beside bits."""
 
-    shape: tuple[int, ...]
+    bits: tuple[int, ...]
     first: int  # local date
     users: Users
 
-    def days(self, cell: Ints, n: Ints, value: Floats) -> tuple[Codes, EventDays]:
-        """The events of these cells, by position, and their days."""
-        event, user, since, clock, shift = np.unravel_index(cell, self.shape)
-        on = since + self.first
-        origin = np.where(clock == _TRIGGER, self.users.began_on[user], self.users.exposed_on[user])
-        day = np.where(clock == _NOTHING, BETWEEN, on - origin + shift - 2)
-        return event, EventDays(user, on.astype(np.int32), day, n, value)
+    @staticmethod
+    def of(sizes: Sequence[int], first: int, users: Users) -> _Cells:
+        return _Cells(tuple((size - 1).bit_length() for size in sizes), first, users)
+
+    def begins(self, events: int) -> Ints:
+        """Where each event's cells begin, and after the last one's."""
+        return np.arange(events + 1) << sum(self.bits[1:])
+
+    def numbers(self, known: _Known, local: LocalDays) -> Ints:
+        """Each row's cell."""
+        on = local.dates(known.at)
+        clock, shift = self._clocks(known.user, known.at, on)
+        parts = (known.user, on - self.first, clock, shift)
+        cell = known.event.copy()
+        for bits, part in zip(self.bits[1:], parts, strict=True):
+            cell <<= bits
+            if part is not None:
+                cell |= part
+        return cell
+
+    def days(self, cell: Ints, n: Ints, value: Floats) -> EventDays:
+        """The days of these cells, of all events one after another."""
+        _, of_user, of_date, of_clock, of_shift = self.bits
+        user = (cell >> of_date + of_clock + of_shift) & ((1 << of_user) - 1)
+        on = ((cell >> of_clock + of_shift) & ((1 << of_date) - 1)).astype(np.int32)
+        on += np.int32(self.first)
+        shift = (cell & (_SHIFTS - 1)).astype(np.int32)
+        day = on + shift - np.int32(2)
+        if of_clock:
+            clock = (cell >> of_shift) & ((1 << of_clock) - 1)
+            day -= np.where(clock == _TRIGGER, self.users.began_on[user], self.users.exposed_on[user])
+            day[clock == _NOTHING] = BETWEEN
+        else:
+            day -= self.users.exposed_on[user]
+        return EventDays(user, on, day, n.astype(np.int32), value)
+
+    def _clocks(self, user: Codes, at: Ints, on: Dates) -> tuple[Ints | None, Ints]:
+        """What each row's day is counted from (None: first exposure), and that day as a shift against the days between local dates."""
+        users = self.users
+        if users.triggered_at is None:
+            return None, (at - users.exposed_at[user]) // DAY - (on - users.exposed_on[user]) + 2
+        clock = np.zeros(len(at), dtype=np.int64)
+        clock[at >= users.exposed_at[user]] = _NOTHING
+        clock[at >= users.began_at[user]] = _TRIGGER
+        from_trigger = clock == _TRIGGER
+        origin = np.where(from_trigger, users.began_at[user], users.exposed_at[user])
+        origin_on = np.where(from_trigger, users.began_on[user], users.exposed_on[user])
+        return clock, (at - origin) // DAY - (on - origin_on) + 2
+
+
+def _values(known: _Known, column: Any, events: list[str]) -> Floats:
+    """The rows' values, null as 0. Raises DataError where one is NaN or infinite."""
+    value = np.asarray(known.of(column.fill_null(0.0).to_numpy()), dtype=np.float64)
+    finite = np.isfinite(value)
+    if not finite.all():
+        bad = events[known.event[~finite][0]]
+        raise DataError(
+            f"outcomes of event {bad!r} hold values that are NaN or infinite: correct or remove those rows"
+        )
+    return value
 
 
 def _reduced(
-    experiment: Experiment, events: list[str], event: Codes, cell: Ints, rows: pa.Table, cells: _Cells
+    experiment: Experiment, events: list[str], known: _Known, cell: Ints, outcomes: pa.Table, cells: _Cells
 ) -> Iterator[tuple[tuple[str, Agg], EventDays]]:
     """By event and way the days of all ways that need more of a day than its rows and their sum."""
     for name, agg in sorted({(m.event, m.agg) for m in measures_read(experiment)}):
         if agg in _WAYS:
-            mine = event == events.index(name)
-            _, days = cells.days(*_WAYS[agg](cell[mine], rows.filter(pa.array(mine))))
-            yield (name, agg), days
+            mine = np.flatnonzero(known.event == events.index(name))
+            rows = outcomes.take(pa.array(mine if known.rows is None else known.rows[mine]))
+            yield (name, agg), cells.days(*_WAYS[agg](cell[mine], rows))
 
 
 def measures_read(experiment: Experiment) -> list[Measure]:
@@ -207,47 +285,53 @@ def horizon(experiment: Experiment) -> int:
 
 def _known(
     users: Users, outcomes: pa.Table, events: list[str], earliest: int, cutoff: int, local: LocalDays
-) -> tuple[pa.Table, Codes, Codes, Ints, Unread]:
-    """Rows of known users and events between the two instants: the rows, positions of user and event, instants; and the rest."""
-    rows = len(outcomes)
-    event = _positions(outcomes["event"], pa.array(events, pa.string()))
-    wanted = (event >= 0) & outcomes["occurred_at"].is_valid().to_numpy()
-    if not wanted.all():
-        outcomes, event = outcomes.filter(pa.array(wanted)), event[wanted]
-    user = _positions(outcomes["user_id"], users.ids)
-    at = instants(outcomes["occurred_at"])
-    old, late, other = at < earliest, at >= cutoff, user < 0
-    kept = ~(old | late | other)
-    unread = Unread(
-        not_read=rows - len(outcomes),
-        too_old=int(old.sum()),
-        later=int(late.sum()),
-        others=local.dates(at[other & ~old & ~late]).astype(np.int64),
+) -> tuple[_Known, Unread]:
+    """The outcomes that are in unit days, and what of the others there is to tell."""
+    event, at = (
+        Coded.of(outcomes["event"]).positions(pa.array(events, pa.string())),
+        instants(outcomes["occurred_at"]),
     )
-    if not kept.all():
-        outcomes, user, event, at = outcomes.filter(pa.array(kept)), user[kept], event[kept], at[kept]
-    return outcomes, user, event, at, unread
-
-
-def _positions(column: Any, values: Any) -> Codes:
-    """Where each entry is in `values`, -1 for any other and for null."""
-    found = pc.index_in(column, value_set=values.cast(column.type))
-    return np.asarray(found.fill_null(-1).to_numpy(), dtype=np.int64)
+    user = Coded.of(outcomes["user_id"]).positions(users.ids)
+    wanted = event >= 0
+    if outcomes["occurred_at"].null_count:
+        wanted &= at != NO_INSTANT
+    old, late, other = at < earliest, at >= cutoff, user < 0
+    kept = wanted & ~(old | late | other)
+    unread = Unread(
+        not_read=len(outcomes) - int(wanted.sum()),
+        too_old=int((old & wanted).sum()),
+        later=int((late & wanted).sum()),
+        others=local.dates(at[wanted & other & ~old & ~late]).astype(np.int64),
+    )
+    if kept.all():
+        return _Known(None, user, event, at), unread
+    rows = np.flatnonzero(kept)
+    return _Known(rows, user[rows], event[rows], at[rows]), unread
 
 
 def _grouped(key: Ints, value: Floats) -> tuple[Ints, Ints, Floats]:
     """Each key once, ascending, with its number of rows and the sum of its values, for any order of the rows alike."""
-    order = _sorting(key)
-    first = np.flatnonzero(np.diff(key[order], prepend=-1))
+    order = sorting(key)
+    key = key[order]
+    first = _starts(key)
     n = np.diff(first, append=len(order))
-    many = np.repeat(n > 2, n)  # two floats add up alike in either order; more are added by size
-    rows = order[many]
-    if value[rows].any():
-        order[many] = rows[np.lexsort((value[rows], key[rows]))]
+    if n.max(initial=0) > 2:  # two floats add up alike in either order; more are added by size
+        many = np.flatnonzero(np.repeat(n > 2, n))
+        rows = order[many]
+        if value[rows].any():
+            order[many] = rows[np.lexsort((value[rows], key[many]))]
     value = value[order]
+    if len(first) == len(value):
+        return key, n, value
     with np.errstate(over="ignore"):
-        total = np.add.reduceat(value, first) if len(first) < len(value) else value
-    return key[order[first]], n, total
+        return key[first], n, np.add.reduceat(value, first)
+
+
+def _starts(key: Ints) -> Ints:
+    """Where each value of a sorted key begins."""
+    new = np.ones(len(key), dtype=np.bool_)
+    np.not_equal(key[1:], key[:-1], out=new[1:])
+    return np.flatnonzero(new)
 
 
 def _picked(key: Ints, rows: pa.Table, agg: Agg) -> tuple[Ints, Ints, Floats]:
@@ -280,11 +364,3 @@ _WAYS: dict[Agg, Callable[[Ints, pa.Table], tuple[Ints, Ints, Floats]]] = {
     "distinct": _items,
     **{agg: partial(_picked, agg=agg) for agg in PICKED},
 }
-
-
-def _sorting(key: Ints) -> Ints:
-    """An order of the rows by key. Sorting key and row in one integer is three times as fast as an argsort."""
-    bits = len(key).bit_length()
-    if int(key.max(initial=0)).bit_length() + bits > 63:
-        return np.argsort(key, kind="stable")
-    return np.sort(key << bits | np.arange(len(key))) & ((1 << bits) - 1)

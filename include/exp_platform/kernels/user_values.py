@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.metrics import Covariate, DayWindow, Measure, Metric
+from exp_platform.kernels.coded import Codes
 from exp_platform.kernels.local_days import DAY, Dates, date_number, instant
 from exp_platform.kernels.unit_days import EventDays, Floats, UnitDays
-from exp_platform.kernels.users import Codes, Users
+from exp_platform.kernels.users import Users
 
 Mask = NDArray[np.bool_]
 
@@ -119,7 +120,8 @@ class Snapshot:
         rows = self.rows(metric.numerator)
         rows = rows.where((rows.day >= -before) & (rows.day < after))
         days = range(-before, after)
-        cell = EventDays((rows.day + before) * self.n + rows.user, rows.date, rows.day, rows.n, rows.value)
+        at = (rows.day + before).astype(np.int64) * self.n + rows.user
+        cell = EventDays(at, rows.date, rows.day, rows.n, rows.value)
         grid = per_user(cell, metric.numerator, self.n * len(days)).reshape(len(days), self.n)
         return MetricValues(tuple(f"day{day}" for day in days), tuple(grid), self.mature(after))
 

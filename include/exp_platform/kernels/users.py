@@ -10,16 +10,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from exp_platform.config.allocation import CROSS
 from exp_platform.config.experiment import Experiment
+from exp_platform.kernels.coded import Coded, Codes, sorting
 from exp_platform.kernels.local_days import Dates, Ints, LocalDays, instant, instants
 
 NEVER = np.iinfo(np.int64).max
 UNKNOWN = "unknown"  # the value of an attribute that the first exposure does not have
-
-Codes = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +36,7 @@ class Users:
     """
 
     ids: Any  # pa.Array of strings
+    codes: Codes  # of each id, among the different ones of the exposures (`Coded.distinct`)
     variants: Codes  # position in the experiment's variants
     exposed_at: Ints
     exposed_on: Dates
@@ -80,46 +79,45 @@ def first_exposures(exposures: pa.Table, experiment: Experiment, as_of: date) ->
     Of exposures at the same instant the variant that the experiment lists first wins and, of equal rows with different
     attributes, the smallest value. Users whose first variant is unknown are left out.
     """
-    window = experiment.window
+    window, unknown = experiment.window, len(experiment.variants)
     start, cutoff = instant(window.starts_at()), instant(window.cutoff(min(as_of, window.end)))
-    rows = _between(exposures, start, cutoff)
-    at, variant = instants(rows["exposed_at"]), _variant_ranks(rows["variant_id"], experiment)
-    encoded = pc.dictionary_encode(rows["user_id"].combine_chunks())
-    user, ids = encoded.indices.to_numpy().astype(np.int64), encoded.dictionary
+    named, at = Coded.distinct(exposures["user_id"]), instants(exposures["exposed_at"])
+    ids, user, variant = named.values, named.codes, variant_ranks(exposures["variant_id"], experiment)
+    inside = (at >= start) & (at < cutoff) & (user >= 0)
+    rows = None if inside.all() else np.flatnonzero(inside)
+    if rows is not None:
+        user, variant, at = user[rows], variant[rows], at[rows]
 
     first_at = _smallest(user, at, len(ids))
     earliest = at == first_at[user]
     first_variant = _smallest(user[earliest], variant[earliest], len(ids))
-    unknown = len(experiment.variants)
     other = (variant != first_variant[user]) & (variant != unknown)
     crossed_at = _smallest(user[other], at[other], len(ids))
 
-    kept = _sorted(ids, first_at, first_variant < unknown)
-    first = earliest & (variant == first_variant[user])
-    firsts = rows if first.all() else rows.filter(pa.array(first))
+    kept = _sorted(ids, first_at, np.flatnonzero(first_variant < unknown))
+    first = np.flatnonzero(earliest & (variant == first_variant[user]))
     return Users(
         ids=ids.take(pa.array(kept)),
+        codes=kept,
         variants=first_variant[kept],
         exposed_at=first_at[kept],
         exposed_on=LocalDays.covering(window, start, min(as_of, window.end)).dates(first_at[kept]),
         crossed_at=crossed_at[kept],
-        attributes={s: _attribute(s, firsts, user[first], kept, len(ids)) for s in experiment.attributes},
+        attributes=_attributes(
+            exposures,
+            experiment.attributes,
+            first if rows is None else rows[first],
+            user[first],
+            kept,
+            len(ids),
+        ),
     )
 
 
-def _between(exposures: pa.Table, start: int, cutoff: int) -> pa.Table:
-    complete = pc.and_(exposures["user_id"].is_valid(), exposures["exposed_at"].is_valid())
-    if not pc.all(complete, min_count=0).as_py():
-        exposures = exposures.filter(complete)
-    at = instants(exposures["exposed_at"])
-    inside = (at >= start) & (at < cutoff)
-    return exposures if inside.all() else exposures.filter(pa.array(inside))
-
-
-def _variant_ranks(column: Any, experiment: Experiment) -> Codes:
+def variant_ranks(column: Any, experiment: Experiment) -> Codes:
     """Positions of the variants, the number of variants for any other value; so an unknown one loses every tie."""
-    rank = pc.index_in(column, value_set=pa.array([v.id for v in experiment.variants], column.type))
-    return np.asarray(rank.fill_null(len(experiment.variants)).to_numpy(), dtype=np.int64)
+    rank = Coded.of(column).positions(pa.array([v.id for v in experiment.variants], pa.string()))
+    return np.asarray(np.where(rank < 0, len(experiment.variants), rank))
 
 
 def _smallest(user: Codes, value: Ints, users: int) -> Ints:
@@ -128,23 +126,51 @@ def _smallest(user: Codes, value: Ints, users: int) -> Ints:
     return smallest
 
 
-def _sorted(ids: Any, exposed_at: Ints, known: NDArray[np.bool_]) -> Codes:
-    by = pa.table({"exposed_at": exposed_at, "id": ids})
-    order = pc.sort_indices(by, sort_keys=[("exposed_at", "ascending"), ("id", "ascending")]).to_numpy()
-    return np.asarray(order[known[order]], dtype=np.int64)
+def _sorted(ids: Any, exposed_at: Ints, known: Codes) -> Codes:
+    """Users by first exposure, then id, which are only compared where instants tie."""
+    at = exposed_at[known]
+    order = known[sorting(at - at.min(initial=NEVER))]
+    at = exposed_at[order]
+    alike = np.flatnonzero(at[1:] == at[:-1])
+    if not len(alike):
+        return order
+    tied = np.union1d(alike, alike + 1)
+    by = pa.table({"at": at[tied], "id": ids.take(pa.array(order[tied]))})
+    order[tied] = order[tied][pc.sort_indices(by, sort_keys=[("at", "ascending"), ("id", "ascending")])]
+    return order
 
 
-def _attribute(name: str, firsts: pa.Table, user: Codes, kept: Codes, users: int) -> Attribute:
-    maps = firsts["attributes"].combine_chunks()
+def _attributes(
+    exposures: pa.Table, names: Sequence[str], rows: Codes, user: Codes, kept: Codes, users: int
+) -> dict[str, Attribute]:
+    """The attributes that the users' first exposures, these rows, have."""
+    if not names:
+        return {}
+    maps = exposures["attributes"].combine_chunks()
     offsets = maps.offsets.to_numpy()
-    entry = np.flatnonzero(pc.equal(maps.keys, name).to_numpy(zero_copy_only=False))
-    row = np.searchsorted(offsets, entry, side="right") - 1
-    there = (row >= 0) & (row < len(maps))  # a slice's children hold the whole
-    entry, row = entry[there], row[there]
-    found = maps.items.take(pa.array(entry)).fill_null(UNKNOWN).dictionary_encode()
-    names = tuple(sorted({*found.dictionary.to_pylist(), UNKNOWN}))
+    length = np.diff(offsets)
+    row_of = np.repeat(np.arange(len(maps)), length)
+    keys, items = (
+        Coded.distinct(side.slice(offsets[0], offsets[-1] - offsets[0])) for side in (maps.keys, maps.items)
+    )
+    whose = np.full(len(maps), -1)
+    whose[rows] = user
+    found = {}
+    for name in names:
+        entry = np.flatnonzero(keys.positions(pa.array([name])) == 0)
+        entry = entry[whose[row_of[entry]] >= 0]
+        found[name] = _attribute(items, entry, whose, row_of[entry], kept, users)
+    return found
+
+
+def _attribute(items: Coded, entry: Codes, whose: Codes, row: Codes, kept: Codes, users: int) -> Attribute:
+    code = items.codes[entry]
+    occurring = np.unique(code[code >= 0])
+    values = items.values.take(pa.array(occurring)).to_pylist()
+    names = tuple(sorted({*values, UNKNOWN}))
     position = {value: i for i, value in enumerate(names)}
-    rank = np.array([position[value] for value in found.dictionary.to_pylist()], dtype=np.int64)
-    code = np.full(len(maps), position[UNKNOWN] + len(names))  # any value goes before a missing one
-    code[row] = rank[found.indices.to_numpy()]
-    return Attribute(_smallest(user, code, users)[kept] % len(names), names)
+    rank = np.full(len(items.values) + 1, position[UNKNOWN])  # the last one is of null
+    rank[occurring] = [position[value] for value in values]
+    code_of = np.full(users, position[UNKNOWN] + len(names))  # any value goes before a missing one
+    np.minimum.at(code_of, whose[row], rank[code])
+    return Attribute(code_of[kept] % len(names), names)

@@ -27,6 +27,7 @@ from exp_platform.kernels.aggregate import (
     aggregate,
     bounded,
     completed,
+    with_bounds,
 )
 from exp_platform.kernels.behaviour import thresholds_of, with_thresholds
 from exp_platform.kernels.merge import bounds_of, merge_aggregates
@@ -94,10 +95,11 @@ class Job:
         return self._aggregated(self._reduce(bucket), pools)
 
     def second_round(self, bucket: Bucket, bounds: list[Bounds]) -> list[Bounded]:
-        """What the bounds of all buckets allow, for each as_of date."""
-        found = self._reduce(bucket)
+        """What the bounds of all buckets allow, for each as_of date, of the rows that metrics with bounds read."""
+        of_bounds = replace(self, experiment=with_bounds(self.experiment))
+        found = of_bounds._reduce(bucket)
         return [
-            bounded(found.users, found.days, self.experiment, as_of, b, found.exposed)
+            bounded(found.users, found.days, of_bounds.experiment, as_of, b, found.exposed)
             for as_of, b in zip(self.as_of_dates, bounds, strict=True)
         ]
 
@@ -109,11 +111,12 @@ class Job:
         ]
 
     def _reduce(self, bucket: Bucket) -> _BucketRows:
-        newest, exposures = self.as_of_dates[-1], bucket.exposures.read()
+        newest = self.as_of_dates[-1]
+        exposures = bucket.exposures.read(("user_id", "variant_id")).combine_chunks()
         users = first_exposures(exposures, self.experiment, newest)
         names = _outcome_columns(self.experiment)
         outcomes = (
-            bucket.outcomes.read()
+            bucket.outcomes.read(("user_id", "event"))
             if bucket.outcomes
             else arrow_schema("outcomes").empty_table().select(names)
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -28,6 +28,8 @@ from exp_platform.tables.damage import DamagedTableError, damaged_file, is_no_da
 from exp_platform.tables.schemas import arrow_schema
 from exp_platform.tables.selection import selection
 
+_FIELD_ID = b"PARQUET:field_id"
+
 
 @dataclass(frozen=True)
 class Writer:
@@ -42,15 +44,26 @@ class Writer:
     def write(self, bucket: int, rows: pa.Table) -> str:
         """Write one bucket's rows as one Parquet file and return its path, which no other attempt shares.
 
-        `rows` has the table's columns in any order; `experiment_id` and `bucket` may be absent, as they are
-        constants, and `row_key` where no row can be a duplicate. Raises pyarrow's errors when a column is missing or cannot be cast.
+        `rows` has the table's columns in any order, those of strings as such or as dictionaries; `experiment_id` and
+        `bucket` may be absent, as they are constants, and `row_key` where no row can be a duplicate. Raises pyarrow's
+        errors when a column is missing or cannot be cast.
         """
         keep_private()  # this may be a Spark task, in a process that none of the platform's has started
-        rows = self._with_constants(bucket, rows).select(self.schema.names).cast(self.schema)
+        rows = self._with_constants(bucket, rows).select(self.schema.names)
+        rows = rows.cast(pa.schema([_as_it_comes(f, rows.schema.field(f.name).type) for f in self.schema]))
         path = f"{self.folder}/{self.run_id}-{bucket:05d}-{secrets.token_hex(4)}.parquet"
         try:
             with self.io.new_output(path).create() as stream:
-                pq.write_table(rows, stream, compression="zstd")
+                pq.write_table(
+                    rows,
+                    stream,
+                    compression="zstd",
+                    use_dictionary=[leaf for f in self.schema if _repeats(f) for leaf in _leaves(f)],
+                    # A bucket has one dictionary of its users: a smaller one would end in plain strings
+                    dictionary_pagesize_limit=1 << 30,
+                    row_group_size=max(len(rows), 1),
+                    store_schema=False,  # by which readers would be given dictionaries unasked
+                )
         except OSError:
             with suppress(OSError):
                 self.io.delete(path)  # on a full disk its room is needed
@@ -61,9 +74,28 @@ class Writer:
         constants = (("experiment_id", self.experiment_id), ("bucket", bucket), ("row_key", None))
         for name, value in constants:
             if name in self.schema.names and name not in rows.column_names:
-                field = self.schema.field(name)
-                rows = rows.append_column(name, pa.repeat(pa.scalar(value, field.type), len(rows)))
+                column = pa.repeat(pa.scalar(value, self.schema.field(name).type), len(rows))
+                rows = rows.append_column(name, column)
         return rows
+
+
+def _as_it_comes(field: pa.Field, found: pa.DataType) -> pa.Field:
+    """The field, of strings as a dictionary where they come as one: they are written as they are."""
+    as_dictionary = pa.types.is_dictionary(found) and field.type == pa.string()
+    return field.with_type(pa.dictionary(pa.int32(), pa.string())) if as_dictionary else field
+
+
+def _repeats(field: pa.Field) -> bool:
+    """Whether a column's values stand many times in a file: a dictionary of others would be as long as the column."""
+    once = pa.types.is_timestamp(field.type) or pa.types.is_floating(field.type)
+    return not once and field.name not in ("event_id", "properties", "row_key")
+
+
+def _leaves(field: pa.Field) -> list[str]:
+    """What of a column has values, as a Parquet file names it."""
+    if pa.types.is_map(field.type):
+        return [f"{field.name}.key_value.key", f"{field.name}.key_value.value"]
+    return [field.name]
 
 
 def task_writer(environment: Environment | None, table_name: str, experiment_id: str, run_id: str) -> Writer:
@@ -118,11 +150,13 @@ class BucketFiles:
     types: pa.Schema
     rows: int
 
-    def read(self) -> pa.Table:
-        """All rows of the bucket with the planned columns, in the table's Arrow types. Raises DamagedTableError."""
-        scan = ArrowScan(self.metadata, self.io, self.projection, AlwaysTrue())
+    def read(self, coded: Collection[str] = ()) -> pa.Table:
+        """All rows of the bucket with the planned columns, in the table's Arrow types; a chunk or more per file.
+
+        Columns of strings in `coded` are dictionaries, each chunk with its own. Raises DamagedTableError.
+        """
         try:
-            found = scan.to_table(self.tasks).select(self.types.names).cast(self.types)
+            found = pa.concat_tables([self._read(task, coded) for task in self.tasks])
         except Exception as error:
             fault = None if is_no_damage(error) else damaged_file(self.io, self.tasks)
             if fault is None:
@@ -130,6 +164,38 @@ class BucketFiles:
             raise DamagedTableError(fault) from error
         require_all("a bucket's files", len(found), self.rows)
         return found
+
+    def _read(self, task: FileScanTask, coded: Collection[str]) -> pa.Table:
+        """One file's rows. PyIceberg is asked where there is more to know than the file: deletes, or other columns."""
+        names = self.types.names
+        if not task.delete_files:
+            with self.io.new_input(task.file.file_path).open() as stream:
+                file = pq.ParquetFile(stream, read_dictionary=list(coded), pre_buffer=True)
+                if self._as_planned(file.schema_arrow):
+                    return _coded(file.read(names).select(names), coded)
+        scan = ArrowScan(self.metadata, self.io, self.projection, AlwaysTrue())
+        return _coded(scan.to_table([task]).select(names).cast(self.types), coded)
+
+    def _as_planned(self, found: pa.Schema) -> bool:
+        """Whether a file has all planned columns by name and field id, in the types that they are read as."""
+        for field in self.types:
+            position = found.get_field_index(field.name)
+            if position < 0:
+                return False
+            there, number = found.field(position), self.projection.find_field(field.name).field_id
+            kind = there.type.value_type if pa.types.is_dictionary(there.type) else there.type
+            if kind != field.type or (there.metadata or {}).get(_FIELD_ID) != str(number).encode():
+                return False
+        return True
+
+
+def _coded(rows: pa.Table, coded: Collection[str]) -> pa.Table:
+    """The rows without the files' metadata, and with the columns as dictionaries."""
+    columns = {
+        name: column.dictionary_encode() if name in coded else column
+        for name, column in zip(rows.column_names, rows.columns, strict=True)
+    }
+    return pa.table(columns)
 
 
 def plan_buckets(
