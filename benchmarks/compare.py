@@ -132,9 +132,9 @@ def stages(state: Path, spent: Spent) -> dict[str, dict[str, float]]:
 
 
 def refresh(state: Path) -> dict[str, Any]:
-    """Which refresh a run did, where it says so."""
-    said = json.loads((engines.last_run(state) / "run.json").read_text()).get("refresh")
-    return {"refresh": said} if said else {}
+    """Which refresh a run did and why, where its manifest says so."""
+    newest = max((engines.last_run(state) / "manifests").glob("ingest.*.json"))
+    return {"refresh": json.loads(newest.read_text())["details"].get("refresh")}
 
 
 def _checked(name: str, found: dict[str, Any], wanted: engines.Answer, loose: bool) -> float:

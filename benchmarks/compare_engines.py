@@ -304,16 +304,15 @@ ENGINES: dict[str, Callable[[Asked], Answer]] = {
 def disagreement(one: Answer, other: Answer) -> float:
     """The largest difference of two answers: of means and covariances in parts of the standard deviations, of n in users."""
     worst = 0.0
-    assert {metric: set(found) for metric, found in one.items()} == {
-        metric: set(found) for metric, found in other.items()
-    }
-    for metric, variants in one.items():
-        for variant, a in variants.items():
-            b = other[metric][variant]
+    nobody = {"n": 0}
+    for metric in one.keys() | other.keys():
+        arms = one.get(metric, {}), other.get(metric, {})
+        for variant in arms[0].keys() | arms[1].keys():
+            a, b = (of.get(variant, nobody) for of in arms)
             worst = max(worst, abs(a["n"] - b["n"]))
-            if a["n"] < 2:  # nobody's days are over yet
+            if min(a["n"], b["n"]) < 2:  # nobody's days are over yet
                 continue
-            sd = [a["cov"][i][i] ** 0.5 for i in range(len(a["mean"]))]
+            sd = [a["cov"][i][i] ** 0.5 or 1.0 for i in range(len(a["mean"]))]
             for i, of in enumerate(sd):
                 worst = max(worst, abs(a["mean"][i] - b["mean"][i]) / of)
                 for j, to in enumerate(sd):

@@ -90,7 +90,7 @@ def _times(rounds: list[dict[str, Any]], name: str, without: tuple[str, ...] = (
 def _told(found: dict[str, Any]) -> str:
     rows, size = found["rows"], sum(found["bytes"].values())
     versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items() if version)
-    counted = f"{len(found['rounds'])} rounds in turn" if "rounds" in found else "one run each"
+    counted = f"rounds in turn: {len(found['rounds'])}" if "rounds" in found else "one run each"
     return (
         f"{found['users']:,} users, {rows['exposures']:,} exposures, {rows['outcomes']:,} outcomes in {size / 1e6:,.0f} MB of Parquet, "
         f"duplicates by {found['dedupe'].replace('_', ' ')}; {found['threads']} cores, load {found['load']:.0f}, {counted}; "
@@ -103,13 +103,16 @@ def growth_table(found: dict[str, Any]) -> list[str]:
     lines = [
         _told(found),
         "",
-        "| as of day | daily run, CPU s | full refresh, CPU s | DuckDB's query, CPU s | daily / full |",
+        "| as of day | the daily run is | daily run, CPU s | full refresh, CPU s | DuckDB's query, CPU s | daily / full |",
     ]
-    lines.append("|---:|---:|---:|---:|---:|")
+    lines.append("|---:|---|---:|---:|---:|---:|")
     for one in found["days"]:
         if "full" in one:
             daily, full, query = (one[name]["cpu"] for name in ("daily", "full", "duckdb"))
-            lines.append(f"| {one['day']} | {daily:.1f} | {full:.1f} | {query:.1f} | {daily / full:.2f} |")
+            kind = (one["daily"].get("refresh") or {"kind": "full"})["kind"]
+            lines.append(
+                f"| {one['day']} | {kind} | {daily:.1f} | {full:.1f} | {query:.1f} | {daily / full:.2f} |"
+            )
     return lines
 
 

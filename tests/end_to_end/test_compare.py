@@ -70,6 +70,17 @@ def test_what_differs_by_more_than_rounding_is_seen(monkeypatch: pytest.MonkeyPa
         assert disagreement(answer, other) == pytest.approx(differs, rel=1e-6)
 
 
+def test_an_arm_of_whom_nobody_counts_yet_may_be_absent_or_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from compare_engines import disagreement
+
+    empty = {"conversion": {"control": {"n": 0, "mean": [0.0], "cov": [[0.0]]}}}
+    same = {"conversion": {"control": {"n": 3, "mean": [0.0], "cov": [[0.0]]}}}
+    assert disagreement({"conversion": {}}, empty) == disagreement(empty, {}) == 0
+    assert disagreement(same, {"conversion": {}}) == 3
+    assert disagreement(same, same) == 0
+
+
 def test_the_cpu_of_processes_that_outlive_their_parent_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(BENCHMARKS)
     from compare_measure import measured
