@@ -1,7 +1,7 @@
 """Folders of rows that are on their way through one stage, below the state root: gone with the stage, or with its process.
 
 Whoever uses one holds a lock on it, which the system lets go however the process ends. What nobody holds is a dead process's
-and is removed when the next one is made, by maintenance, and wherever rows of users are erased.
+and is removed when the next one is made, and by maintenance.
 """
 
 from __future__ import annotations
