@@ -36,8 +36,9 @@ from exp_platform.kernels.row_account import Exposures, complete
 from exp_platform.kernels.trigger import triggered
 from exp_platform.kernels.unit_days import UnitDays, measures_read, unit_day_rows, unit_days
 from exp_platform.kernels.users import Users, first_exposures
+from exp_platform.stages.exchange import Workers
 from exp_platform.stages.run import Run, StageResult
-from exp_platform.stages.workers import Workers, workers
+from exp_platform.stages.workers import workers
 from exp_platform.tables.files import BucketFiles, Writer, plan_buckets, task_writer
 from exp_platform.tables.schemas import arrow_schema
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from exp_platform.config.environment import Environment
+from exp_platform.stages.exchange import Clean, Deal, Read
 from exp_platform.stages.pieces import PIECE_ROWS
 from exp_platform.stages.pool import Pool
 from exp_platform.stages.shards import Numbered, Shard, Staged
 from exp_platform.stages.spilled import Spilled, spilled, spilled_by_bucket
-from exp_platform.stages.workers import Clean, Deal, Read
 from exp_platform.tables.scratch import scratch
 
 T = TypeVar("T")

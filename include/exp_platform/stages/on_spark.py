@@ -8,9 +8,9 @@ from functools import cached_property, partial
 from typing import Any, TypeVar
 
 from exp_platform.config.environment import Environment
+from exp_platform.stages.exchange import Clean, Deal, Read
 from exp_platform.stages.jdbc_pieces import JdbcPiece
 from exp_platform.stages.shards import Numbered, Shard, Staged
-from exp_platform.stages.workers import Clean, Deal, Read
 
 T = TypeVar("T")
 R = TypeVar("R")

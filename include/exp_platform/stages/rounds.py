@@ -24,13 +24,14 @@ from exp_platform.kernels.members import Hashes, Identities, Members, Spelled, h
 from exp_platform.kernels.nobody import without_null_words
 from exp_platform.kernels.privacy import Privacy, without_forgotten
 from exp_platform.stages.batches import OTHER_ID, Intake
+from exp_platform.stages.exchange import Clean, Workers
 from exp_platform.stages.jdbc_pieces import JdbcPiece
 from exp_platform.stages.keys import no_such_key
 from exp_platform.stages.reading import Problem
 from exp_platform.stages.refresh import Base
 from exp_platform.stages.shards import Shard, Staged, read, read_and_split, split
 from exp_platform.stages.sources import Plan
-from exp_platform.stages.workers import Clean, Here, Workers, workers
+from exp_platform.stages.workers import Here, workers
 
 BUCKET_USERS = 300_000  # a bucket must fit a core's memory
 BUCKET_OUTCOMES = 5_000_000

@@ -7,12 +7,13 @@ same in all three, and so are the buckets.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from exp_platform.config.environment import Environment
+from exp_platform.stages.exchange import Clean, Deal, Read, Workers
 
 if TYPE_CHECKING:  # tasks of aggregates have no use for what ingest's need
     from exp_platform.stages.shards import Numbered, Shard, Staged
@@ -21,23 +22,6 @@ FEW_ROWS = 4_000_000  # so many take a process less time than another one takes 
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-Read = Callable[[Iterable["Numbered"]], Iterator["Shard"]]
-Deal = Callable[[Iterable[Any]], Iterator[tuple[int, "Shard"]]]  # pieces or whole shards -> buckets' shards
-Clean = Callable[[int, Sequence["Shard"]], "Staged"]  # a bucket and all its shards
-
-
-class Workers(Protocol):
-    """What runs tasks. What they are given and give must pickle, and so must they."""
-
-    def each(self, work: Callable[[T], R], items: Sequence[T]) -> list[R]:
-        """What `work` gives of each item, in their order."""
-
-    def read(self, pieces: Sequence[Numbered], read: Read, look: Callable[[Shard], R]) -> tuple[Any, list[R]]:
-        """The shards of pieces, which stay where they were read, and what `look` says of each."""
-
-    def exchange(self, parts: Sequence[Any], deal: Deal, clean: Clean, buckets: int) -> list[Staged]:
-        """Deal out the rows of all parts, pieces or what `read` gave, and clean each bucket once all its rows are there."""
 
 
 @contextmanager
