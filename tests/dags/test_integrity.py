@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from airflow.dag_processing.dagbag import DagBag
@@ -17,14 +16,11 @@ from airflow.sdk.definitions.param import ParamsDict
 from airflow.serialization.serialized_objects import DagSerialization
 
 from config.shared import METRICS, configs, spec
-from exp_platform.config.environment import load_environment
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.loading import load_all
-from exp_platform.orchestration.dag import build_dag, build_dags
+from exp_platform.orchestration.dag import build_dag
 from exp_platform.orchestration.operators import StageOperator
-from exp_platform.orchestration.priority import SIZES, size_of
 from exp_platform.stages.graph import stages_of
-from exp_platform.tables.last_runs import note_seconds
 from orchestration import airflow_home
 from orchestration.airflow_home import ROOT
 from orchestration.deployment import SPEC
@@ -94,47 +90,6 @@ def test_every_spark_task_waits_in_a_pool_that_set_up_imports(pair) -> None:
     # Tasks of several widths in one pool would leave slots idle, and those of one slot hold up those of two
     widths = {(task.pool, task.pool_slots) for task in dag.tasks if isinstance(task, StageOperator)}
     assert len(widths) == len({pool for pool, _ in widths}) == 2
-
-
-def _weights(dag: DAG, run_id: str) -> dict[str, int]:
-    """As the scheduler has them of what is stored of the DAG."""
-    stored = DagSerialization.from_dict(DagSerialization.to_dict(dag))
-    return {
-        task.task_id: task.weight_rule.get_weight(SimpleNamespace(task=task, run_id=run_id))
-        for task in stored.tasks
-    }
-
-
-def test_of_many_runs_at_once_the_one_that_has_come_farthest_goes_first(pair) -> None:
-    """With Airflow's own rule all came to their decision at the end, within seconds of each other."""
-    experiment, dag = pair
-    old, new = (_weights(dag, f"scheduled__{day}T00:00:00+00:00") for day in ("2026-03-03", "2026-03-04"))
-    for task in dag.tasks:
-        # However much older the other run is, and however long
-        assert all(new[task.task_id] >= old[before] + SIZES for before in task.upstream_task_ids)
-        assert old[task.task_id] == new[task.task_id] + SIZES  # of two as far the older
-    assert {weight % SIZES for weight in new.values()} == {size_of(experiment, None)}
-    assert max(old.values()) < 2**31  # what Airflow's database holds
-
-
-def test_of_two_runs_of_a_night_the_one_that_was_measured_to_be_longer_goes_first(
-    monkeypatch, tmp_path
-) -> None:
-    monkeypatch.setenv("EXP_STATE_DIR", str(tmp_path))
-    hillstrom = EXPERIMENTS["hillstrom"]
-    run = "scheduled__2026-03-03T00:00:00+00:00"
-
-    def ingest() -> int:
-        (dag,), _ = build_dags([hillstrom])
-        return _weights(dag, run)["ingest"]
-
-    weights = [ingest()]
-    for seconds in (40, 400, 4_000):
-        note_seconds(load_environment(), "hillstrom", seconds)
-        weights.append(ingest())
-    unmeasured, *measured = weights
-    assert measured == sorted(set(measured))
-    assert unmeasured > max(measured)  # it may be the longest of all
 
 
 def test_a_failed_required_stage_blocks_and_a_skipped_one_does_not(pair) -> None:

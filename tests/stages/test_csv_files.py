@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
 
+from exp_platform.aggregates import LeftOut
 from exp_platform.config.environment import Environment
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.sources import CsvDialect
@@ -40,10 +40,9 @@ def read(made: Experiment, environment: Environment) -> tuple[list[list[str | No
     for _, shard in read_and_split(enumerate(plan.pieces), 1):
         problems += [shard.problem] if shard.problem else []
         if not shard.problem:
-            found = pa.ipc.open_stream(shard.rows).read_all()
             columns = ("variant_id", "outcome.spent", "attribute.channel")
-            rows += [list(row) for row in zip(*(found[c].to_pylist() for c in columns), strict=True)]
-            bad += shard.bad_rows
+            rows += [list(row) for row in zip(*(shard.rows[c].to_pylist() for c in columns), strict=True)]
+            bad += sum(reasons.get(LeftOut.LINE.value, 0) for reasons in shard.measured.left_out.values())
     return rows, bad, "\n".join(problems)
 
 

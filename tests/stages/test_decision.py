@@ -32,7 +32,14 @@ def keys(environment: Environment, name: str, experiment_id: str = "exp_a") -> s
 
 def content(environment: Environment, name: str, experiment_id: str = "exp_a") -> list[str]:
     """All rows of an experiment, without what differs between two equal runs."""
-    different = ("run_id", "computed_at", "input_fingerprint", "exposures_snapshot", "outcomes_snapshot")
+    different = (
+        "run_id",
+        "computed_at",
+        "input_fingerprint",
+        "exposures_snapshot",
+        "outcomes_snapshot",
+        "refresh",
+    )
     rows = table(open_catalog(environment), name).scan().to_arrow().to_pylist()
     mine = [row for row in rows if row["experiment_id"] == experiment_id]
     return sorted(str({key: value for key, value in row.items() if key not in different}) for row in mine)

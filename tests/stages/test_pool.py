@@ -117,9 +117,10 @@ def test_others_import_what_their_tasks_name(pool: Pool) -> None:
 
 
 SCRIPT = """
-import sys, time
+import signal, sys, time
 from exp_platform.stages.pool import Pool
 from stages.test_pool import slow
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin without
 print("began", flush=True)  # no guard: whoever runs this again says so twice
 pool = Pool(2)
 try:

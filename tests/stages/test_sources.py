@@ -165,7 +165,7 @@ def split_user_ids(plan: Plan, order: slice) -> dict[str, list[str]]:
     numbered: list[tuple[int, Piece]] = list(enumerate(plan.pieces))[order]
     spent: dict[str, list[str]] = {}
     for _, shard in read_and_split(numbered, 3):
-        for row in pa.ipc.open_stream(shard.rows).read_all().to_pylist():
+        for row in shard.rows.to_pylist():
             spent.setdefault(row["user_id"], []).append(row["outcome.spent"])
     return spent
 
@@ -196,7 +196,7 @@ def test_a_user_is_in_one_bucket_and_all_buckets_are_used(tmp_path: Path, enviro
     plan = planned(events_experiment(deliver(tmp_path)), environment)
     found: dict[str, set[int]] = {}
     for bucket, shard in read_and_split(enumerate(plan.pieces), 4):
-        for user in pa.ipc.open_stream(shard.rows).read_all()["user_id"].to_pylist():
+        for user in shard.rows["user_id"].to_pylist():
             found.setdefault(user, set()).add(bucket)
     assert {len(buckets) for buckets in found.values()} == {1}
     assert set.union(*found.values()) == {0, 1, 2, 3}
@@ -211,7 +211,7 @@ def test_ids_of_other_types_meet_in_the_same_bucket(tmp_path: Path, environment:
     plan = planned(events_experiment(tmp_path), environment)
     of_table: dict[str, dict[str, int]] = {"exposures": {}, "outcomes": {}}
     for bucket, shard in read_and_split(enumerate(plan.pieces), 4):
-        for user in pa.ipc.open_stream(shard.rows).read_all()["user_id"].to_pylist():
+        for user in shard.rows["user_id"].to_pylist():
             of_table[shard.table][user] = bucket
     assert of_table["exposures"] == of_table["outcomes"]
 

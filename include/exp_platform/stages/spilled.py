@@ -31,7 +31,7 @@ class Spilled:
             if not self.path.exists():
                 new_file(self.path)
             with (
-                pa.OSFile(str(self.path), mode="ab") as sink,
+                pa.OSFile(str(self.path), mode="a") as sink,
                 pa.ipc.new_stream(sink, shard.rows.schema) as stream,
             ):
                 stream.write_table(shard.rows)
