@@ -138,4 +138,4 @@ def _chart(found: dict[str, Any]) -> None:
         )
         .properties(width=520, height=240)
     )
-    CHART.write_bytes(small_png(chart))
+    CHART.write_bytes(small_png(chart.to_dict()))

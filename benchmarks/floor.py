@@ -1,4 +1,4 @@
-"""What a run costs where it is not about rows: `python benchmarks/floor.py [--users 30000] [--rounds 3] [--days 6] [--specs 1]`.
+"""What a run costs where it is not about rows: `python benchmarks/floor.py [--users 30000] [--rounds 3] [--days 3] [--window 28] [--specs 1]`.
 
 Makes an experiment of daily Parquet files and runs the platform's commands on it, each in a process of its own. CPU seconds are those of
 the process and of all that it started (user and system); of each command the least of the rounds counts. Linux.
@@ -24,13 +24,13 @@ import pyarrow.parquet as pq
 
 ROOT = Path(__file__).resolve().parents[1]
 EXP = str(Path(sys.executable).with_name("exp"))
-START, DAYS, BEFORE = date(2026, 3, 2), 28, 14
+START, BEFORE = date(2026, 3, 2), 14
 SPEC = """
 id: {name}
 owner: growth
 hypothesis: What a day costs.
 variants: [{{id: control, control: true}}, {{id: treatment}}]
-window: {{start: 2026-03-02, days: 28, timezone: Europe/Berlin}}
+window: {{start: 2026-03-02, days: {days}, timezone: Europe/Berlin}}
 source:
   kind: events
   exposures: {{path: "{data}/exposures"}}
@@ -45,8 +45,8 @@ segments: [device]
 EVENTS, OFTEN = ("visit", "purchase", "signup"), (0.7, 0.2, 0.1)
 
 
-def write_day(folder: Path, users: int, day: date) -> None:
-    """One day's files: a 28th of the users see an arm, and everybody does something every fourth day."""
+def write_day(folder: Path, users: int, days: int, day: date) -> None:
+    """One day's files: of a window of so many days that share of the users see an arm, and everybody does something every fourth day."""
     number = (day - START).days
     draw = np.random.default_rng([users, number + BEFORE])
     midnight = datetime(day.year, day.month, day.day, 1, tzinfo=UTC)  # 2 o'clock in Berlin
@@ -62,9 +62,9 @@ def write_day(folder: Path, users: int, day: date) -> None:
         pq.write_table(pa.table(columns), folder / name / f"{day}.parquet")
 
     if number >= 0:
-        new = np.arange(number, users, DAYS)
-        arms = np.where(new // DAYS % 2, "treatment", "control")
-        devices = np.where(new // DAYS % 3, "phone", "desktop")
+        new = np.arange(number, users, days)
+        arms = np.where(new // days % 2, "treatment", "control")
+        devices = np.where(new // days % 3, "phone", "desktop")
         written(
             "exposures",
             {"user_id": _ids(new), "variant_id": arms, "exposed_at": times(len(new)), "device": devices},
@@ -111,23 +111,23 @@ def cost(command: list[str], environment: dict[str, str]) -> tuple[float, float]
 class Floor:
     """A folder with data, specs and state, in which commands are measured."""
 
-    def __init__(self, folder: Path, users: int, specs: int) -> None:
-        self.folder, self.users = folder, users
+    def __init__(self, folder: Path, users: int, days: int, specs: int) -> None:
+        self.folder, self.users, self.days = folder, users, days
         configs = folder / "configs" / "experiments"
         configs.mkdir(parents=True)
         (folder / "configs" / "environments").symlink_to(ROOT / "configs" / "environments")
         for number in range(specs):
             name = f"floor_{number}"
-            (configs / f"{name}.yaml").write_text(SPEC.format(name=name, data=folder / "data"))
+            (configs / f"{name}.yaml").write_text(SPEC.format(name=name, days=days, data=folder / "data"))
         own = {"EXP_CONFIG_DIR": str(folder / "configs"), "EXP_STATE_DIR": str(folder / "state")}
         self.environment = {**os.environ, **own, "OPENBLAS_NUM_THREADS": "1"}
         for before in range(-BEFORE, 0):
-            write_day(folder / "data", users, START + timedelta(before))
+            write_day(folder / "data", users, days, START + timedelta(before))
 
     def day(self, number: int) -> str:
         """Write the files of a day of the window, counted from 1, and return its date."""
         day = START + timedelta(number - 1)
-        write_day(self.folder / "data", self.users, day)
+        write_day(self.folder / "data", self.users, self.days, day)
         return str(day)
 
     def cost(self, *command: str) -> tuple[float, float]:
@@ -150,11 +150,12 @@ def main() -> None:
     parser.add_argument(
         "--days", type=int, default=3, help="days that are stored before the one that is measured"
     )
+    parser.add_argument("--window", type=int, default=28, help="days of the experiment")
     parser.add_argument("--specs", type=int, default=1, help="experiments that are stored beside it")
     given = parser.parse_args()
     wait_for_all_descendants()
     with tempfile.TemporaryDirectory(prefix="exp-floor-") as scratch:
-        floor = Floor(Path(scratch), given.users, given.specs)
+        floor = Floor(Path(scratch), given.users, given.window, given.specs)
         for day in range(1, given.days + 1):
             as_of = floor.day(day)
         for number in range(given.specs):

@@ -332,7 +332,7 @@ def _chart(before: Path, after: Path, files: Path, picture: Path) -> None:
         for of in dict.fromkeys(point["of"] for point in points)
     ]
     picture.parent.mkdir(exist_ok=True)
-    picture.write_bytes(small_png(alt.concat(*panels, columns=3)))
+    picture.write_bytes(small_png(alt.concat(*panels, columns=3).to_dict()))
 
 
 def _of_all(week: dict[str, Any]) -> dict[str, float]:

@@ -14,7 +14,7 @@ from exp_platform.config import library, loading
 from exp_platform.config.edits import edits_since
 from exp_platform.config.environment import load_environment
 from exp_platform.config.hashing import config_hash
-from exp_platform.config.loading import load_all, load_one_for_parse
+from exp_platform.config.loading import load_all, load_experiment
 from exp_platform.config.metrics import DayWindow, Effect, Guardrail, Provenance, Role
 from exp_platform.errors import ConfigError
 from exp_platform.stages.sources import readings
@@ -340,13 +340,14 @@ def test_library_files_are_read_once_and_by_who_uses_them_only(tmp_path: Path, m
     folder = configs(tmp_path, *(spec(f"e{n}") for n in range(20)), own)
     read: list[str] = []
     bounded = library.read_bounded
+    monkeypatch.setenv("EXP_CONFIG_DIR", str(folder))
     monkeypatch.setattr(library, "read_bounded", lambda path: read.append(path.parent.name) or bounded(path))
 
     assert len(load_all(folder).experiments) == 21
     assert read == ["sources", "metrics"]
-    assert load_one_for_parse("own", folder).id == "own"
+    assert load_experiment("own").id == "own"
     assert len(read) == 2
-    assert load_one_for_parse("e7", folder) == loading.load_all(folder).experiments["e7"]
+    assert load_experiment("e7") == loading.load_all(folder).experiments["e7"]
     assert len(read) == 6
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from exp_platform.config import entries, faults, spec_file
 from exp_platform.config.environment import project_root
-from exp_platform.config.loading import load_all, load_experiment, load_one_for_parse, named_environment
+from exp_platform.config.loading import load_all, load_experiment, named_environment
 from exp_platform.config.yaml_file import Document
 from exp_platform.errors import ConfigError
 
@@ -112,7 +112,7 @@ def test_a_flaw_of_one_entry_costs_no_other_entry_of_the_file(configs: Path) -> 
         (6, "experiments.huge.seed", "huge"),
     ]
     with pytest.raises(ConfigError, match=r"YAML 1\.1 reads it as 8"):
-        load_one_for_parse("octal", configs)
+        load_experiment("octal", configs / "dev.yaml")
 
 
 def test_a_flaw_outside_of_the_entries_is_told_of_the_file(configs: Path) -> None:
@@ -156,7 +156,7 @@ class TestNoFile:
             "pipe.yaml: found a pipe or a device; a file that can be read is required"
         ]
         with pytest.raises(ConfigError, match="pipe or a device"):
-            load_one_for_parse("pipe", configs)
+            load_experiment("pipe", configs / "dev.yaml")
 
     def test_a_folder(self, configs: Path) -> None:
         (configs / "experiments" / "folder.yaml").mkdir()

@@ -15,7 +15,6 @@ from exp_platform.config.environment import project_root
 from exp_platform.config.loading import (
     load_all,
     load_experiment,
-    load_one_for_parse,
     named_environment,
     spec_files,
 )
@@ -74,7 +73,7 @@ def test_the_folder_of_configs_is_the_environments(configs: Path, monkeypatch: p
     monkeypatch.setenv("EXP_CONFIG_DIR", str(configs))
 
     assert spec_files()[0] == configs / "dev.yaml"
-    assert load_experiment("third").id == load_one_for_parse("third").id == "third"
+    assert load_experiment("third").id == "third"
 
 
 def test_an_empty_folder_has_no_experiments(tmp_path: Path) -> None:
@@ -208,7 +207,7 @@ def test_one_id_in_two_files_belongs_to_the_file_of_that_name(configs: Path) -> 
     ]
     for experiment_id in ("second", "third"):
         assert loaded.experiments[experiment_id].spec_file == str(folder / f"{experiment_id}.yaml")
-        assert load_one_for_parse(experiment_id, configs) == loaded.experiments[experiment_id]
+        assert load_experiment_of(configs)(experiment_id) == loaded.experiments[experiment_id]
 
 
 def test_a_file_that_cannot_be_read_is_told(configs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,48 +245,55 @@ def test_a_broken_experiment_is_told_with_its_own_faults_only(configs: Path) -> 
     write(configs, "third", good("third").replace("type: proportion, ", "").replace("days: 14", "days: 0"))
     write(configs, "fourth", good("fourth").replace("days: 14", "days: x"))
 
-    for load in (load_experiment_of(configs), lambda name: load_one_for_parse(name, configs)):
-        with pytest.raises(ConfigError) as told:
-            load("third")
-        assert [line.split(": ")[1] for line in str(told.value).splitlines()] == [
-            "window.days",
-            "metrics[0].type",
-        ]
+    with pytest.raises(ConfigError) as told:
+        load_experiment_of(configs)("third")
+    assert [line.split(": ")[1] for line in str(told.value).splitlines()] == [
+        "window.days",
+        "metrics[0].type",
+    ]
+
+
+def test_a_broken_experiment_of_a_file_of_its_name_is_no_other_files(configs: Path) -> None:
+    write(configs, "a_copy", good("third"))
+    write(configs, "third", good("third").replace("days: 14", "days: 0"))
+
+    with pytest.raises(ConfigError, match=r"window\.days: found 0"):
+        load_experiment_of(configs)("third")
 
 
 def test_an_unknown_id_is_told_with_the_known_ones_and_the_unread_files(configs: Path) -> None:
     write(configs, "fourth", BROKEN)
 
-    for load in (load_experiment_of(configs), lambda name: load_one_for_parse(name, configs)):
-        with pytest.raises(ConfigError) as told:
-            load("thirt")
-        first, second = str(told.value).splitlines()
-        assert (
-            first == "experiment 'thirt' is unknown; did you mean third? allowed: fifth, first, second, third"
-        )
-        assert second.startswith(f"{configs}/experiments/fourth.yaml:2: found text that is not YAML")
+    with pytest.raises(ConfigError) as told:
+        load_experiment_of(configs)("thirt")
+    first, second = str(told.value).splitlines()
+    assert first == "experiment 'thirt' is unknown; did you mean third? allowed: fifth, first, second, third"
+    assert second.startswith(f"{configs}/experiments/fourth.yaml:2: found text that is not YAML")
 
 
 @pytest.mark.parametrize("experiment_id", ["../../x", "a/b", "", "X", "a" * 65, "x\n"])
 def test_an_id_that_tries_a_path_is_refused(experiment_id: str, configs: Path) -> None:
-    for load in (load_experiment_of(configs), lambda name: load_one_for_parse(name, configs)):
-        with pytest.raises(ConfigError, match=r"allowed: an id that matches"):
-            load(experiment_id)
+    with pytest.raises(ConfigError, match=r"allowed: an id that matches"):
+        load_experiment_of(configs)(experiment_id)
 
 
 def load_experiment_of(configs: Path):
     return lambda name: load_experiment(name, configs / "dev.yaml")
 
 
-class TestOneForParse:
-    """A task's own parse reads its spec and no other."""
+class TestOneOfMany:
+    """Who wants one spec, as a command or a task's own parse, reads that one and no other."""
+
+    @pytest.fixture(autouse=True)
+    def _standing(self, configs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("EXP_CONFIG_DIR", str(configs))
 
     def test_reads_only_the_file_of_its_name(self, configs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         expected = load_all(configs).experiments["third"]
         own = configs / "experiments" / "third.yaml"
         forbid_reading(monkeypatch, {path for path in spec_files(configs) if path != own})
 
-        assert load_one_for_parse("third", configs) == expected
+        assert load_experiment("third") == expected
 
     def test_parses_only_files_whose_text_holds_the_id(
         self, configs: Path, monkeypatch: pytest.MonkeyPatch
@@ -298,7 +304,7 @@ class TestOneForParse:
             loading, "entries_of", lambda path, text: parsed.append(path.name) or entries_of(path, text)
         )
 
-        assert load_one_for_parse("fifth", configs).id == "fifth"
+        assert load_experiment("fifth").id == "fifth"
         assert parsed == ["a_file_of_another_name.yaml"]
 
     def test_checks_only_its_own_entry(self, configs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -306,7 +312,7 @@ class TestOneForParse:
         resolve = loading.resolve
         monkeypatch.setattr(loading, "resolve", lambda entry: checked.append(entry.id) or resolve(entry))
 
-        assert load_one_for_parse("second", configs).id == "second"
+        assert load_experiment("second").id == "second"
         assert checked == ["second"]
 
     def test_goes_past_files_that_are_broken_or_only_mention_it(
@@ -316,12 +322,12 @@ class TestOneForParse:
         write(configs, "a_first", good("a_first") + "description: like fifth\n")
         forbid_reading(monkeypatch, {write(configs, "a_0", good("a_0"))})
 
-        assert load_one_for_parse("fifth", configs).id == "fifth"
+        assert load_experiment("fifth").id == "fifth"
 
     def test_finds_what_another_file_of_its_name_does_not_hold(self, configs: Path) -> None:
         write(configs, "fifth", good("sixth"))
 
-        assert load_one_for_parse("fifth", configs).id == "fifth"
+        assert load_experiment("fifth").id == "fifth"
 
 
 def forbid_reading(monkeypatch: pytest.MonkeyPatch, paths: set[Path]) -> None:

@@ -159,7 +159,7 @@ def test_an_approximate_interval_is_called_so_wherever_it_is_shown(by: RelativeM
         assert all(wording.relative(r).endswith("], approximate") is approximate for r in rows)
         chart = charts.effects(rows, {})
         assert chart is not None
-        assert ('"buys: t1, approximate"' in chart.to_json()) is approximate
+        assert ('"buys: t1, approximate"' in json.dumps(chart)) is approximate
         out = io.StringIO()
         Console(file=out, width=160).print(results_table(kind))
         assert ("approximate" in out.getvalue()) is approximate

@@ -57,7 +57,7 @@ def write_pages(found: Findings, docs: Path) -> Path:
     folder = docs / NAME
     folder.mkdir(parents=True, exist_ok=True)
     for name, chart in figures.all_of(found.cells, found.settings, found.judged).items():
-        (folder / f"{name}.png").write_bytes(small_png(chart))
+        (folder / f"{name}.png").write_bytes(small_png(chart.to_dict()))
     for place, text in pages(found).items():
         (docs / place).write_text(text)
     return docs / f"{NAME}.md"

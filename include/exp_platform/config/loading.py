@@ -52,34 +52,20 @@ def load_all(config_dir: Path | None = None) -> Loaded:
 def load_experiment(experiment_id: str, config: Path | None = None) -> Experiment:
     """One experiment; `config` is a file of entries, which counts together with the `experiments/` beside it.
 
-    Raises ConfigError with every fault of that experiment, or with the known ids where it is unknown.
+    No more files are read than it takes to find it: the one named `<experiment_id>.yaml` first, then those whose text holds
+    the id. Raises ConfigError with every fault of that experiment, or with the known ids where it is unknown.
     """
     if config is not None and not config.is_file():
         raise ConfigError(
             f"{config}: there is no such file; the default is {default_config_dir() / MAIN_FILE}"
         )
-    if config is None:
-        return _pick(experiment_id, load_all())
-    return _pick(experiment_id, _load(config, _environment_of(config)))
-
-
-def load_one_for_parse(experiment_id: str, config_dir: Path | None = None) -> Experiment:
-    """One experiment, reading no more files than it takes to find it; raises as `load_experiment` does.
-
-    The file named `<experiment_id>.yaml` is tried first, then those whose text holds the id.
-    """
-    library = _library_of((config_dir or default_config_dir()) / MAIN_FILE)
-    for path in _likely_files(experiment_id, config_dir) if is_id(experiment_id) else ():
-        try:
-            text = read_bounded(path)
-        except OSError:
-            continue
-        if experiment_id.encode() in text:
-            entries, _ = entries_of(path, text)
-            loaded = _check((entry for entry in entries if entry.id == experiment_id), library)
-            if loaded.experiments:
-                return loaded.experiments[experiment_id]
-    return _pick(experiment_id, load_all(config_dir))
+    main = config or default_config_dir() / MAIN_FILE
+    environment = _environment_of(config) if config else None
+    if is_id(experiment_id) and (own := _entry_of(experiment_id, main)):
+        loaded = _check([own], _library_of(main), environment)
+        if experiment_id in loaded.experiments:
+            return loaded.experiments[experiment_id]
+    return _pick(experiment_id, _load(main, environment))  # what is wrong is told as of all files
 
 
 def named_environment(config: Path) -> str | None:
@@ -102,11 +88,25 @@ def _environment_of(config: Path) -> str | None:
     return None
 
 
-def _likely_files(experiment_id: str, config_dir: Path | None) -> Iterator[Path]:
+def _entry_of(experiment_id: str, main: Path) -> Entry | None:
+    """The entry that has this id where several do: that of the file of its name, else the first."""
+    for path in _likely_files(experiment_id, main):
+        try:
+            text = read_bounded(path)
+        except OSError:
+            continue
+        if experiment_id.encode() in text:
+            entries, _ = entries_of(path, text)
+            if found := next((entry for entry in entries if entry.id == experiment_id), None):
+                return found
+    return None
+
+
+def _likely_files(experiment_id: str, main: Path) -> Iterator[Path]:
     """The file named after the experiment, and only if that is not it (a generator) all the others."""
-    own = (config_dir or default_config_dir()) / FOLDER / f"{experiment_id}.yaml"
+    own = main.parent / FOLDER / f"{experiment_id}.yaml"
     yield own
-    yield from (path for path in spec_files(config_dir) if path != own)
+    yield from (path for path in _files(main) if path != own)
 
 
 def _files(main: Path) -> tuple[Path, ...]:

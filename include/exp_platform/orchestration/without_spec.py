@@ -13,7 +13,7 @@ from airflow.sdk import DAG, BaseOperator, Context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from exp_platform.config.environment import load_environment
-from exp_platform.config.loading import Loaded, load_experiment, load_one_for_parse
+from exp_platform.config.loading import Loaded, load_experiment
 from exp_platform.errors import ConfigError, bounded
 from exp_platform.orchestration.connections import told_plainly
 from exp_platform.orchestration.dag import RETRY_DELAY, build_dag, dag_id_of
@@ -45,7 +45,7 @@ def dag_of_task(experiment_id: str, task_id: str | None) -> DAG:
     if task_id == SPEC_TASK:
         return _single_task(experiment_id)
     try:
-        dag = build_dag(load_one_for_parse(experiment_id))
+        dag = build_dag(load_experiment(experiment_id))
     except Exception:  # of whatever kind: it is no matter of a run that has begun
         kept = _kept(experiment_id)
         if kept is None:

@@ -1,21 +1,24 @@
-"""The charts of a result, as Altair charts: the memo keeps them as pictures, notebooks and pages show them."""
+"""The charts of a result, as Vega-Lite specifications: the memo keeps them as pictures, notebooks and pages show them.
+
+Plain data, as https://vega.github.io/vega-lite/docs/spec.html has it: a library that builds it object by object takes longer to import
+than a small experiment's stages take to run. In a notebook `altair.Chart.from_dict` shows one.
+"""
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 from typing import Any
-
-import altair as alt
 
 from exp_platform.analyses.rows import EventStudyRow, PretrendDeltaRow, ResultRow, Status
 from exp_platform.analyses.stability import DAY, TREND
 from exp_platform.stats.relative import Kind
 
-Chart = alt.LayerChart | alt.FacetChart
+Chart = dict[str, Any]
 
+_VEGA_LITE = "6.4"  # of those that the renderer has
 _GOOD, _BAD, _OPEN = "#1a7f5a", "#b3261e", "#5f6b7a"
+_READINGS = {"significantly better": _GOOD, "significantly worse": _BAD, "not significant": _OPEN}
 
 
 def effects(rows: Sequence[ResultRow], directions: Mapping[str, int]) -> Chart | None:
@@ -32,25 +35,20 @@ def effects(rows: Sequence[ResultRow], directions: Mapping[str, int]) -> Chart |
         for r in rows
         if r.status == Status.OK and r.relative is not None and r.relative_low is not None
     ]
-    if not data:
-        return None
-    base = alt.Chart(alt.InlineData(values=data)).encode(y=alt.Y("label:N", sort=None, title=None))
-    colour = alt.Color(
-        "reading:N",
-        title=None,
-        scale=alt.Scale(
-            domain=["significantly better", "significantly worse", "not significant"],
-            range=[_GOOD, _BAD, _OPEN],
-        ),
-    )
-    axis = alt.Axis(format="+.1%")
+    colours = {"domain": list(_READINGS), "range": list(_READINGS.values())}
     title = "Effect relative to control, with corrected interval"
-    bars = base.mark_rule(strokeWidth=2.5).encode(
-        x=alt.X("low:Q", title=title, axis=axis), x2="high:Q", color=colour
+    shared = {
+        "y": _nominal("label", sort=None),
+        "color": _nominal("reading", scale=colours),
+    }
+    bars = shared | {"x": _number("low", title=title, axis={"format": "+.1%"}), "x2": {"field": "high"}}
+    return _layered(
+        data,
+        _line(x="zero"),
+        _layer({"type": "rule", "strokeWidth": 2.5}, bars),
+        _layer(_POINT | {"size": 70}, shared | {"x": _number("relative")}),
+        height={"step": 26},
     )
-    points = base.mark_point(filled=True, size=70, opacity=1).encode(x="relative:Q", color=colour)
-    zero = _zero_line(x="zero:Q")
-    return alt.layer(zero, bars, points).properties(width=520, height=alt.Step(26))
 
 
 def effect_over_time(rows: Sequence[ResultRow]) -> Chart | None:
@@ -75,108 +73,66 @@ def effect_over_time(rows: Sequence[ResultRow]) -> Chart | None:
         return None
     grouped = any(d["look_low"] is not None for d in data)
     title = "effect and its interval at each look" if grouped else "effect and always-valid band"
-    base = alt.Chart(alt.InlineData(values=data)).encode(
-        x=alt.X("as_of:T", title="as of"), color=alt.Color("treatment:N", title=None)
+    shared = {
+        "x": {"field": "as_of", "type": "temporal", "title": "as of"},
+        "color": _nominal("treatment"),
+    }
+    band = shared | {"y": _number("low", title=title), "y2": {"field": "high"}}
+    looks = shared | {"y": _number("look_low", title=title), "y2": {"field": "look_high"}}
+    return _layered(
+        data,
+        _line(y="zero"),
+        _layer({"type": "area", "opacity": 0.18}, band, "isValid(datum.low) && isValid(datum.high)"),
+        _layer({"type": "rule", "strokeWidth": 2.5}, looks, "isValid(datum.look_low)"),
+        _layer({"type": "line", "point": True}, shared | {"y": _number("estimate")}),
+        height=220,
     )
-    band = (
-        base.transform_filter("isValid(datum.low) && isValid(datum.high)")
-        .mark_area(opacity=0.18)
-        .encode(y=alt.Y("low:Q", title=title), y2="high:Q")
-    )
-    looks = (
-        base.transform_filter("isValid(datum.look_low)")
-        .mark_rule(strokeWidth=2.5)
-        .encode(y=alt.Y("look_low:Q", title=title), y2="look_high:Q")
-    )
-    line = base.mark_line(point=True).encode(y="estimate:Q")
-    zero = _zero_line(y="zero:Q")
-    return alt.layer(zero, band, looks, line).properties(width=520, height=220)
 
 
 def pretrends(rows: Sequence[PretrendDeltaRow]) -> Chart | None:
     """Daily differences before exposure against the reference day; None where there are none."""
     data = [
-        {
-            "day": r.day,
-            "delta": r.delta_from_reference,
-            "low": r.ci_low,
-            "high": r.ci_high,
-            "treatment": r.treatment_id,
-        }
+        _of_day(r.day, r.delta_from_reference, r)
         for r in rows
         if r.status == Status.OK and r.delta_from_reference is not None
     ]
-    if not data:
-        return None
-    base = alt.Chart(alt.InlineData(values=data)).encode(
-        x=alt.X("day:O", title="days since first exposure"), color=alt.Color("treatment:N", title=None)
-    )
-    bars = base.mark_rule(strokeWidth=2).encode(
-        y=alt.Y("low:Q", title="difference from reference day"), y2="high:Q"
-    )
-    points = base.mark_point(filled=True, size=50, opacity=1).encode(y="delta:Q")
-    zero = _zero_line(y="zero:Q")
-    return alt.layer(zero, bars, points).properties(width=520, height=200)
+    return _layered(data, _line(y="zero"), *_by_day("difference from reference day"))
 
 
 def event_study(rows: Sequence[EventStudyRow]) -> Chart | None:
     """The gap between the arms on each day around first exposure against the day before it; None where there is none."""
     data = [
-        {
-            "day": r.first_day,
-            "gap": r.estimate,
-            "low": r.ci_low,
-            "high": r.ci_high,
-            "treatment": r.treatment_id,
-        }
+        _of_day(r.first_day, r.estimate, r)
         for r in rows
         if r.status == Status.OK and r.first_day == r.last_day
     ]
-    if not data:
-        return None
-    base = alt.Chart(alt.InlineData(values=data)).encode(
-        x=alt.X("day:Q", title="days since first exposure"), color=alt.Color("treatment:N", title=None)
-    )
-    bars = base.mark_rule(strokeWidth=2).encode(y=alt.Y("low:Q", title="gap against day −1"), y2="high:Q")
-    points = base.mark_point(filled=True, size=50, opacity=1).encode(y="gap:Q")
-    marks = alt.InlineData(values=[{"zero": 0, "exposure": -0.5}])
-    zero = alt.Chart(marks).mark_rule(strokeDash=[4, 4], color="#888").encode(y="zero:Q")
-    exposure = alt.Chart(marks).mark_rule(color="#888").encode(x="exposure:Q")
-    return alt.layer(zero, exposure, bars, points).properties(width=520, height=200)
+    exposure = {"mark": {"type": "rule", "color": "#888"}, "encoding": {"x": _number("exposure")}}
+    between = {"data": {"values": [{"exposure": -0.5}]}}  # the day before and the day of it
+    by_day = _by_day("gap against day −1", continuous=True)
+    return _layered(data, _line(y="zero"), exposure | between, *by_day)
 
 
 def effect_by_day(rows: Sequence[ResultRow]) -> Chart | None:
     """The effect on each day since exposure, of the same users throughout; None where there is none."""
     data = [
-        {
-            "day": int(r.segment_value),
-            "effect": r.estimate,
-            "low": r.ci_low,
-            "high": r.ci_high,
-            "treatment": r.treatment_id,
-        }
+        _of_day(int(r.segment_value), r.estimate, r)
         for r in rows
         if r.status == Status.OK and r.segment == DAY and r.segment_value != TREND
     ]
-    if not data:
-        return None
-    base = alt.Chart(alt.InlineData(values=data)).encode(
-        x=alt.X("day:O", title="days since first exposure"), color=alt.Color("treatment:N", title=None)
-    )
-    bars = base.mark_rule(strokeWidth=2).encode(y=alt.Y("low:Q", title="effect of that day"), y2="high:Q")
-    points = base.mark_point(filled=True, size=50, opacity=1).encode(y="effect:Q")
-    zero = _zero_line(y="zero:Q")
-    return alt.layer(zero, bars, points).properties(width=520, height=200)
+    return _layered(data, _line(y="zero"), *_by_day("effect of that day"))
 
 
-def png(chart: Any, scale: float = 2) -> bytes:
-    """Any Altair chart as PNG, drawn offline: an SVG's text is cut off wherever another font is installed."""
-    drawn = BytesIO()
-    chart.configure_view(stroke=None).save(drawn, format="png", scale_factor=scale)
-    return drawn.getvalue()
+def png(chart: Chart, scale: float = 2) -> bytes:
+    """A Vega-Lite specification as PNG, drawn offline: an SVG's text is cut off wherever another font is installed."""
+    import vl_convert
+
+    config = chart.get("config", {})
+    framed = chart | {"config": config | {"view": config.get("view", {}) | {"stroke": None}}}
+    drawn: bytes = vl_convert.vegalite_to_png(framed, vl_version=_VEGA_LITE, scale=scale, ppi=72)
+    return drawn
 
 
-def small_png(chart: Any) -> bytes:
+def small_png(chart: Chart) -> bytes:
     """A chart as PNG, small enough for a repository: the renderer packs for speed, into four times the size."""
     picture = png(chart, scale=1)
     signature, position, chunks = picture[:8], 8, dict[bytes, bytes]()
@@ -192,11 +148,57 @@ def small_png(chart: Any) -> bytes:
     )
 
 
-def _zero_line(**axis: str) -> alt.Chart:
-    line: alt.Chart = alt.Chart(alt.InlineData(values=[{"zero": 0}])).mark_rule(
-        strokeDash=[4, 4], color="#888"
-    )
-    return line.encode(**axis)
+_POINT: Chart = {"type": "point", "filled": True, "opacity": 1}
+
+
+def _layered(data: list[Chart], *layers: Chart, height: Any = 200) -> Chart | None:
+    """Layers of one picture over the same rows, but for those that have rows of their own; None where there are no rows."""
+    if not data:
+        return None
+    return {"data": {"values": data}, "layer": list(layers), "width": 520, "height": height}
+
+
+def _layer(mark: Chart, encoding: Chart, among: str | None = None) -> Chart:
+    """Marks of the rows, or of those that a Vega expression is true of."""
+    kept = {"transform": [{"filter": among}]} if among else {}
+    return {"mark": mark, "encoding": encoding, **kept}
+
+
+def _line(**axis: str) -> Chart:
+    """A dashed line at zero of an axis."""
+    mark = {"type": "rule", "strokeDash": [4, 4], "color": "#888"}
+    encoding = {name: _number(field) for name, field in axis.items()}
+    return {"data": {"values": [{"zero": 0}]}, "mark": mark, "encoding": encoding}
+
+
+def _of_day(day: int, estimate: float | None, row: Any) -> Chart:
+    return {
+        "day": day,
+        "estimate": estimate,
+        "low": row.ci_low,
+        "high": row.ci_high,
+        "treatment": row.treatment_id,
+    }
+
+
+def _by_day(title: str, *, continuous: bool = False) -> tuple[Chart, Chart]:
+    """Intervals and points of what `_of_day` gives."""
+    kind = "quantitative" if continuous else "ordinal"
+    shared = {
+        "x": {"field": "day", "type": kind, "title": "days since first exposure"},
+        "color": _nominal("treatment"),
+    }
+    bars = shared | {"y": _number("low", title=title), "y2": {"field": "high"}}
+    points = shared | {"y": _number("estimate")}
+    return _layer({"type": "rule", "strokeWidth": 2}, bars), _layer(_POINT | {"size": 50}, points)
+
+
+def _number(field: str, **more: Any) -> Chart:
+    return {"field": field, "type": "quantitative", **more}
+
+
+def _nominal(field: str, **more: Any) -> Chart:
+    return {"field": field, "type": "nominal", "title": None, **more}
 
 
 def _reading(row: ResultRow, direction: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
@@ -16,6 +16,7 @@ from exp_platform.code_version import wording_version
 from exp_platform.config.analyses import METHODS, UNADJUSTED
 from exp_platform.config.environment import Environment
 from exp_platform.escaping import Markdown
+from exp_platform.report import charts
 from exp_platform.report.content import Report
 from exp_platform.report.sections import sections
 from exp_platform.tables.folders import delete_file, write_file
@@ -91,20 +92,15 @@ def _plain(rows: Any) -> list[dict[str, Any]]:
     return json.loads(json.dumps([as_columns(r) for r in rows], default=str))  # type: ignore[no-any-return]
 
 
-def _charts() -> dict[str, Callable[[Report], Any]]:
-    """How each chart is drawn, by its name, or is None where there is nothing to draw."""
-    from exp_platform.report import charts  # Altair takes a second to import
-
+def _charts(report: Report) -> dict[str, charts.Chart | None]:
+    """Each chart by its name, or None where there is nothing to draw."""
+    directions = {m.id: m.direction for m in report.experiment.metrics}
     return {
-        "effects": lambda report: charts.effects(
-            report.of_method(UNADJUSTED), {m.id: m.direction for m in report.experiment.metrics}
-        ),
-        "over_time": lambda report: charts.effect_over_time(_of_first(report, report.series)),
-        pretrends.METHOD: lambda report: charts.pretrends(_of_first(report, report.of(PretrendDeltaRow))),
-        stability.METHOD: lambda report: charts.effect_by_day(
-            _of_first(report, report.of_method(stability.METHOD))
-        ),
-        "event_study": lambda report: charts.event_study(_of_first(report, report.of(EventStudyRow))),
+        "effects": charts.effects(report.of_method(UNADJUSTED), directions),
+        "over_time": charts.effect_over_time(_of_first(report, report.series)),
+        pretrends.METHOD: charts.pretrends(_of_first(report, report.of(PretrendDeltaRow))),
+        stability.METHOD: charts.effect_by_day(_of_first(report, report.of_method(stability.METHOD))),
+        "event_study": charts.event_study(_of_first(report, report.of(EventStudyRow))),
     }
 
 
@@ -116,15 +112,12 @@ def _of_first(report: Report, rows: Iterable[RowT]) -> list[RowT]:
 
 def _write_charts(report: Report, environment: Environment) -> dict[str, str]:
     """Write what can be drawn, and return each chart's path relative to the memo."""
-    from exp_platform.report.charts import png
-
     drawn = {}
-    for name, draw in _charts().items():
-        chart = draw(report)
+    for name, chart in _charts(report).items():
         path = f"{report.experiment.id}/{name}.png"
         location = f"{environment.memos_dir}/{path}"
         if chart is not None:
-            write_file(environment, location, png(chart))
+            write_file(environment, location, charts.png(chart))
             drawn[name] = path
         else:
             delete_file(environment, location)  # of an earlier memo

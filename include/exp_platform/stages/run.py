@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -59,7 +60,7 @@ class Run:
     def save(self) -> Path:
         """Write `run.json` into the run folder and return its path."""
         self.path.mkdir(parents=True, exist_ok=True)
-        return write_json(self.path / "run.json", _RUN.dump_python(self, mode="json"))
+        return write_json(self.path / "run.json", _as_json().dump_python(self, mode="json"))
 
     @staticmethod
     def load(path: str | Path) -> Run:
@@ -68,10 +69,12 @@ class Run:
         data = json.loads(content)
         if "state" not in data:
             content = json.dumps(data | {"state": data["experiment"].get("earlier", {})}).encode()
-        return _RUN.validate_json(content)
+        return _as_json().validate_json(content)
 
 
-_RUN = TypeAdapter(Run)
+@cache
+def _as_json() -> TypeAdapter[Run]:
+    return TypeAdapter(Run)  # some 30 ms to make, which a command that finds nothing new need not spend
 
 
 @dataclass(frozen=True)

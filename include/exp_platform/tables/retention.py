@@ -35,7 +35,6 @@ from exp_platform.tables.write import replace_rows
 
 _RUN_ID = "retention"
 AGED = (*USER_LEVEL, "decisions", *RESULT_TABLES)  # of whose older files nothing stays
-_STORED = TypeAdapter(Experiment)
 
 
 @dataclass(frozen=True)
@@ -103,10 +102,14 @@ def last_day(environment: Environment, row: Mapping[str, Any], current: Experime
     return max(end, current.last_as_of if current else end) + timedelta(days=min(given))
 
 
+def _stored_spec(row: Mapping[str, Any]) -> Experiment:
+    return TypeAdapter(Experiment).validate_json(row["spec"])
+
+
 def _stored_end(row: Mapping[str, Any]) -> tuple[date, int | None]:
     """The last useful day of a published spec, and its own rule."""
     try:
-        stored = _STORED.validate_json(row["spec"])
+        stored = _stored_spec(row)
         return stored.last_as_of, stored.retention_days
     except ValidationError:  # an older version's: what it lacks has no default
         spec = json.loads(row["spec"])
@@ -199,7 +202,7 @@ def _rewrite_memo(environment: Environment, experiment_id: str, row: Mapping[str
     if read_file(environment, f"{memo}.md") is None:
         return
     try:
-        write_memo(load_report(Results(environment), _STORED.validate_json(row["spec"])), environment)
+        write_memo(load_report(Results(environment), _stored_spec(row)), environment)
     except ValidationError:  # `exp memo` makes it from the spec in the configs
         for suffix in (".md", ".json"):
             delete_file(environment, memo + suffix)
