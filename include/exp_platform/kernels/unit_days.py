@@ -364,3 +364,4 @@ _WAYS: dict[Agg, Callable[[Ints, pa.Table], tuple[Ints, Ints, Floats]]] = {
     "distinct": _items,
     **{agg: partial(_picked, agg=agg) for agg in PICKED},
 }
+REDUCED = frozenset(_WAYS)

@@ -1,8 +1,8 @@
-"""Stage aggregates: one pass over the published exposures and outcomes, a bucket of users per task.
+"""Stage aggregates: the published exposures and outcomes become unit days, and these Moments, a bucket of users per task.
 
-Each task reads its bucket as Arrow, writes its unit days and returns small aggregates, which are merged here. Winsorised
-and quantile metrics take a second pass over the buckets, because caps and quantiles are those of all users together. So do
-segments of too many values, whose most frequent ones are those of all users.
+Each task brings its bucket's unit days forward and returns small aggregates, which are merged here. Winsorised and quantile
+metrics take a second pass over the unit days, because caps and quantiles are those of all users together. So do segments of
+too many values, whose most frequent ones are those of all users.
 """
 
 from __future__ import annotations
@@ -10,13 +10,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import Any
 
-import pyarrow as pa
-
 from exp_platform.aggregates import Aggregates, Threshold, write_aggregates
+from exp_platform.code_version import code_version
 from exp_platform.config.environment import Environment, load_environment
 from exp_platform.config.experiment import Experiment
 from exp_platform.errors import DataError, require_all
@@ -30,17 +29,17 @@ from exp_platform.kernels.aggregate import (
     with_bounds,
 )
 from exp_platform.kernels.behaviour import thresholds_of, with_thresholds
+from exp_platform.kernels.local_days import instant
 from exp_platform.kernels.merge import bounds_of, merge_aggregates
 from exp_platform.kernels.pools import Pools, pools_of
 from exp_platform.kernels.row_account import Exposures, complete
-from exp_platform.kernels.trigger import triggered
-from exp_platform.kernels.unit_days import UnitDays, measures_read, unit_day_rows, unit_days
-from exp_platform.kernels.users import Users, first_exposures
+from exp_platform.kernels.stored_days import COLUMNS, origin_key
+from exp_platform.kernels.unit_days import measures_read, unit_day_rows
+from exp_platform.stages.bucket_rows import ORIGIN, Bucket, BucketRows, Reading
 from exp_platform.stages.exchange import Workers
 from exp_platform.stages.run import Run, StageResult
 from exp_platform.stages.workers import workers
 from exp_platform.tables.files import BucketFiles, Writer, plan_buckets, task_writer
-from exp_platform.tables.schemas import arrow_schema
 
 EXPOSURE_COLUMNS = ("user_id", "variant_id", "exposed_at")
 OUTCOME_COLUMNS = ("user_id", "event", "occurred_at", "value")
@@ -48,17 +47,8 @@ ROWS_THAT_FILL_A_BUCKET = 1000  # with so many rows per bucket on average, none 
 
 
 @dataclass(frozen=True)
-class Bucket:
-    """What one task reads; pickles to a few kilobytes."""
-
-    number: int
-    exposures: BucketFiles
-    outcomes: BucketFiles | None
-
-
-@dataclass(frozen=True)
 class Reduced:
-    """What the first round returns of one bucket: the file it wrote, and a part for each as_of date."""
+    """What the first round returns of one bucket: the file of its unit days, and a part for each as_of date."""
 
     path: str
     unit_days: int
@@ -66,66 +56,50 @@ class Reduced:
     parts: list[BucketAggregates]
 
 
-@dataclass(frozen=True, eq=False)
-class _BucketRows:
-    """One bucket's users with their unit days; under a trigger `exposed` has both by first exposure instead."""
-
-    users: Users
-    days: UnitDays
-    exposures: pa.Table
-    exposed: tuple[Users, UnitDays] | None
-
-
 @dataclass(frozen=True)
 class Job:
     """What every task of a run needs beside its bucket."""
 
-    experiment: Experiment
+    reading: Reading
     as_of_dates: tuple[date, ...]
     writer: Writer
 
+    @property
+    def experiment(self) -> Experiment:
+        """Whose data are reduced."""
+        return self.reading.experiment
+
     def first_round(self, bucket: Bucket) -> Reduced:
-        """Write the bucket's unit days as of the newest date, and aggregate all that needs no bounds."""
-        found = self._reduce(bucket)
-        rows = unit_day_rows(found.users, found.days, self.experiment)
+        """Write the bucket's unit days, where they are not stored already, and aggregate all that needs no bounds."""
+        found = self.reading.rows(bucket)
+        path = bucket.stored
+        if path is None or not found.unchanged:
+            rows = unit_day_rows(found.users, found.days, self.experiment)
+            footer = {} if found.origin is None else {ORIGIN: found.origin.to_json()}
+            path = self.writer.write(bucket.number, rows, footer)
         parts = self._aggregated(found, [{}] * len(self.as_of_dates))
-        return Reduced(self.writer.write(bucket.number, rows), rows.num_rows, len(found.users), parts)
+        exposed = found.users.exposed_at < instant(self.experiment.window.cutoff(self.as_of_dates[-1]))
+        return Reduced(path, len(found.users) + len(found.days), int(exposed.sum()), parts)
 
     def with_pools(self, bucket: Bucket, pools: list[Pools]) -> list[BucketAggregates]:
         """The first round's aggregates for each as_of date, where a segment has too many values."""
-        return self._aggregated(self._reduce(bucket), pools)
+        return self._aggregated(self.reading.rows(bucket), pools)
 
     def second_round(self, bucket: Bucket, bounds: list[Bounds]) -> list[Bounded]:
         """What the bounds of all buckets allow, for each as_of date, of the rows that metrics with bounds read."""
-        of_bounds = replace(self, experiment=with_bounds(self.experiment))
-        found = of_bounds._reduce(bucket)
+        reading = replace(self.reading, experiment=with_bounds(self.experiment))
+        found = reading.rows(bucket)
         return [
-            bounded(found.users, found.days, of_bounds.experiment, as_of, b, found.exposed)
+            bounded(found.users, found.days, reading.experiment, as_of, b, found.exposed)
             for as_of, b in zip(self.as_of_dates, bounds, strict=True)
         ]
 
-    def _aggregated(self, found: _BucketRows, pools: list[Pools]) -> list[BucketAggregates]:
+    def _aggregated(self, found: BucketRows, pools: list[Pools]) -> list[BucketAggregates]:
         seen = Exposures.of(found.exposures, found.users, self.experiment)
         return [
             aggregate(found.users, found.days, self.experiment, as_of, seen, of_day, found.exposed)
             for as_of, of_day in zip(self.as_of_dates, pools, strict=True)
         ]
-
-    def _reduce(self, bucket: Bucket) -> _BucketRows:
-        newest = self.as_of_dates[-1]
-        exposures = bucket.exposures.read(("user_id", "variant_id")).combine_chunks()
-        users = first_exposures(exposures, self.experiment, newest)
-        names = _outcome_columns(self.experiment)
-        outcomes = (
-            bucket.outcomes.read(("user_id", "event"))
-            if bucket.outcomes
-            else arrow_schema("outcomes").empty_table().select(names)
-        )
-        exposed = None
-        if self.experiment.trigger is not None:
-            exposed = users, unit_days(users, outcomes, self.experiment, newest)
-            users = triggered(users, outcomes, self.experiment, newest)
-        return _BucketRows(users, unit_days(users, outcomes, self.experiment, newest), exposures, exposed)
 
 
 def run(run: Run) -> StageResult:
@@ -140,10 +114,15 @@ def run(run: Run) -> StageResult:
     environment = load_environment(run.environment)
     catalog = open_catalog(environment)
     published = json.loads((run.path / "publish.json").read_text())
-    buckets = _plan(run, environment, published)
     thresholds = thresholds_of(run.experiment, map(Threshold.from_json, published["thresholds"]))
     experiment = with_thresholds(run.experiment, thresholds)
-    job = Job(experiment, run.as_of_dates, task_writer(environment, "unit_days", experiment.id, run.run_id))
+    writer = task_writer(environment, "unit_days", experiment.id, run.run_id)
+    # Rows may be of the day that it is anywhere on Earth, whatever the dates that are analysed.
+    until = max(run.as_of_date, datetime.now(UTC).date() + timedelta(days=1))
+    key = origin_key(experiment, code_version())
+    reading = Reading(experiment, until, key, writer.io, _outcome_columns(experiment))
+    job = Job(reading, run.as_of_dates, writer)
+    buckets = _with_stored(_plan(run, environment, published), environment, experiment.id)
     with workers(f"aggregates {experiment.id}", environment, _rows(buckets)) as tasks:
         reduced, by_date, bounds = _rounds(job, buckets, tasks)
     merged = [
@@ -167,6 +146,18 @@ def run(run: Run) -> StageResult:
     )
 
 
+def _with_stored(buckets: list[Bucket], environment: Environment, experiment_id: str) -> list[Bucket]:
+    """The same with the files of unit days that an earlier run left of them."""
+    from exp_platform.tables.catalog import open_catalog, table
+
+    head = table(open_catalog(environment), "unit_days").current_snapshot()
+    if head is None:
+        return buckets
+    files = plan_buckets(environment, "unit_days", experiment_id, head.snapshot_id, COLUMNS)
+    stored = {bucket: found.names[0] for bucket, found in files.items() if len(found.tasks) == 1}
+    return [replace(bucket, stored=stored.get(bucket.number)) for bucket in buckets]
+
+
 def _rows(buckets: Sequence[Bucket]) -> int:
     return sum(b.exposures.rows + (b.outcomes.rows if b.outcomes else 0) for b in buckets)
 
@@ -177,6 +168,7 @@ def _rounds(
     """What the tasks give of each bucket, and of each as_of date the aggregates of all buckets and their bounds."""
     experiment = job.experiment
     reduced = tasks.each(job.first_round, buckets)
+    buckets = [replace(bucket, stored=found.path) for bucket, found in zip(buckets, reduced, strict=True)]
     by_date = [list(parts) for parts in zip(*(r.parts for r in reduced), strict=True)]
     pools = [pools_of([part.values for part in parts], experiment) for parts in by_date]
     if any(pools):

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import secrets
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,6 +28,8 @@ from exp_platform.tables.damage import DamagedTableError, damaged_file, is_no_da
 from exp_platform.tables.schemas import arrow_schema
 from exp_platform.tables.selection import selection
 
+NO_FOOTER: Mapping[str, str] = {}
+
 _FIELD_ID = b"PARQUET:field_id"
 
 
@@ -41,29 +43,32 @@ class Writer:
     experiment_id: str
     run_id: str
 
-    def write(self, bucket: int, rows: pa.Table) -> str:
+    def write(self, bucket: int, rows: pa.Table, footer: Mapping[str, str] = NO_FOOTER) -> str:
         """Write one bucket's rows as one Parquet file and return its path, which no other attempt shares.
 
         `rows` has the table's columns in any order, those of strings as such or as dictionaries; `experiment_id` and
         `bucket` may be absent, as they are constants, and `row_key` where no row can be a duplicate. Raises pyarrow's
-        errors when a column is missing or cannot be cast.
+        errors when a column is missing or cannot be cast. `footer` is what the file says of itself beside its rows.
         """
         keep_private()  # this may be a Spark task, in a process that none of the platform's has started
         rows = self._with_constants(bucket, rows).select(self.schema.names)
         rows = rows.cast(pa.schema([_as_it_comes(f, rows.schema.field(f.name).type) for f in self.schema]))
         path = f"{self.folder}/{self.run_id}-{bucket:05d}-{secrets.token_hex(4)}.parquet"
         try:
-            with self.io.new_output(path).create() as stream:
-                pq.write_table(
-                    rows,
+            with (
+                self.io.new_output(path).create() as stream,
+                pq.ParquetWriter(
                     stream,
+                    rows.schema,
                     compression="zstd",
                     use_dictionary=[leaf for f in self.schema if _repeats(f) for leaf in _leaves(f)],
                     # A bucket has one dictionary of its users: a smaller one would end in plain strings
                     dictionary_pagesize_limit=1 << 30,
-                    row_group_size=max(len(rows), 1),
                     store_schema=False,  # by which readers would be given dictionaries unasked
-                )
+                ) as file,
+            ):
+                file.add_key_value_metadata(dict(footer))
+                file.write_table(rows, max(len(rows), 1))
         except OSError:
             with suppress(OSError):
                 self.io.delete(path)  # on a full disk its room is needed
@@ -165,6 +170,18 @@ class BucketFiles:
         require_all("a bucket's files", len(found), self.rows)
         return found
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What tells the rows of its files from any others, sorted: paths, as no path is written twice, and those of deletes."""
+        return tuple(sorted(map(_named, self.tasks)))
+
+    def among(self, names: Collection[str]) -> BucketFiles | None:
+        """Those of its files; None where there is none of them."""
+        tasks = tuple(task for task in self.tasks if _named(task) in names)
+        return (
+            replace(self, tasks=tasks, rows=sum(task.file.record_count for task in tasks)) if tasks else None
+        )
+
     def _read(self, task: FileScanTask, coded: Collection[str]) -> pa.Table:
         """One file's rows. PyIceberg is asked where there is more to know than the file: deletes, or other columns."""
         names = self.types.names
@@ -187,6 +204,21 @@ class BucketFiles:
             if kind != field.type or (there.metadata or {}).get(_FIELD_ID) != str(number).encode():
                 return False
         return True
+
+
+def _named(task: FileScanTask) -> str:
+    return "\0".join([task.file.file_path, *sorted(deletes.file_path for deletes in task.delete_files)])
+
+
+def read_own(
+    io: FileIO, path: str, columns: Sequence[str], coded: Collection[str] = ()
+) -> tuple[pa.Table, dict[str, str]]:
+    """Rows of a file that a Writer of this version wrote, committed or not, and what it says in its footer."""
+    with io.new_input(path).open() as stream:
+        file = pq.ParquetFile(stream, read_dictionary=list(coded), pre_buffer=True)
+        footer = file.metadata.metadata or {}
+        rows = file.read(list(columns)).select(list(columns))
+    return rows.replace_schema_metadata(None), {key.decode(): text.decode() for key, text in footer.items()}
 
 
 def _coded(rows: pa.Table, coded: Collection[str]) -> pa.Table:
