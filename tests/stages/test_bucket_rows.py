@@ -43,20 +43,24 @@ UNTIL = SPEC.window.end + timedelta(days=4)
 class Files:
     """Files of a bucket in memory, which remember what was read."""
 
-    rows: dict[str, pa.Table]
+    tables: dict[str, pa.Table]
     read_names: list[str] = field(default_factory=list)
 
     @property
+    def rows(self) -> int:
+        return sum(map(len, self.tables.values()))
+
+    @property
     def names(self) -> tuple[str, ...]:
-        return tuple(sorted(self.rows))
+        return tuple(sorted(self.tables))
 
     def among(self, names: Collection[str]) -> Files | None:
-        found = {name: rows for name, rows in self.rows.items() if name in names}
+        found = {name: rows for name, rows in self.tables.items() if name in names}
         return Files(found, self.read_names) if found else None
 
     def read(self, coded: Collection[str] = ()) -> pa.Table:
-        self.read_names.extend(self.rows)
-        whole = pa.concat_tables(list(self.rows.values()))
+        self.read_names.extend(self.tables)
+        whole = pa.concat_tables(list(self.tables.values()))
         for name in coded:
             at = whole.column_names.index(name)
             whole = whole.set_column(at, name, whole[name].dictionary_encode())
@@ -85,7 +89,7 @@ class Nights:
 
     def night(self) -> BucketRows:
         files = Files(dict(self.outcomes))
-        bucket: Any = Bucket(0, Files(dict(self.exposures)), files if files.rows else None, self.stored)
+        bucket: Any = Bucket(0, Files(dict(self.exposures)), files if files.tables else None, self.stored)
         reading = Reading(self.experiment, self.until, self.key, self.writer.io, COLUMNS)
         found = reading.rows(bucket)
         self.read = files.read_names

@@ -100,17 +100,16 @@ def origin_key(experiment: Experiment, code: str) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-def unsettled(before: Users, now: Users, base: Origin) -> pa.Array:
-    """Ids of users of whom rows that are stored may count otherwise now: first exposure moved, or they came or went.
+def unsettled(ids: pa.Array, before: Users, now: Users, base: Origin) -> pa.Array:
+    """Those of some users of whom stored rows may count otherwise now: first exposure moved, or they came or went.
 
     Who came has such rows only where rows of other users are among the stored ones.
     """
-    at = pc.index_in(now.ids, value_set=before.ids).fill_null(-1).to_numpy()
-    there = at >= 0
-    stayed = np.zeros(len(before), dtype=np.bool_)
-    stayed[at[there]] = now.exposed_at[there] == before.exposed_at[at[there]]
-    came = now.ids.filter(pa.array(~there)) if base.others else now.ids.slice(0, 0)
-    return pa.concat_arrays([before.ids.filter(pa.array(~stayed)), came])
+    then, at = (pc.index_in(ids, value_set=users.ids).fill_null(-1).to_numpy() for users in (before, now))
+    came, both = (then < 0) & (at >= 0), (then >= 0) & (at >= 0)
+    moved = (then >= 0) & (at < 0)
+    moved[both] = before.exposed_at[then[both]] != now.exposed_at[at[both]]
+    return ids.filter(pa.array(moved | came if base.others else moved))
 
 
 def read_back(

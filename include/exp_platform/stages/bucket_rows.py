@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import date
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyiceberg.io import FileIO
 
 from exp_platform.config.experiment import Experiment
@@ -77,12 +78,14 @@ class Reading:
         if stored is None:
             return self._anew(bucket, origin)
         rows, base = stored
-        exposures, before = self._exposures(bucket, base)
+        old, new = _parted(bucket.exposures, base.exposures)
+        exposures = pa.concat_tables([part.read(_EXPOSURES) for part in (old, new) if part]).combine_chunks()
         users = first_exposures(exposures, self.experiment, self.experiment.window.end)
         if base.exposures == origin.exposures and base.outcomes == origin.outcomes:
             events = together([read_back(rows, users, self.experiment, _NOBODY)], users)
             return BucketRows(users, UnitDays(events, base.unread), exposures, None, base, unchanged=True)
-        days = self._brought_forward(bucket, rows, base, users, before)
+        known = exposures.slice(0, old.rows if old else 0)
+        days = self._brought_forward(bucket, rows, base, users, known, exposures.slice(len(known)))
         return BucketRows(users, days, exposures, None, origin.with_unread(days.unread))
 
     def _origin(self, bucket: Bucket) -> Origin:
@@ -94,12 +97,8 @@ class Reading:
             return None
         try:
             rows, footer = read_own(self.io, bucket.stored, COLUMNS, CODED)
-        except (
-            OSError,
-            pa.ArrowException,
-            KeyError,
-        ):  # gone or damaged, or of other columns: the rows have all that it had
-            return None
+        except (OSError, pa.ArrowException, KeyError):
+            return None  # gone or damaged, or of other columns: the rows have all that it had
         base = Origin.from_json(footer[ORIGIN]) if ORIGIN in footer else None
         return (rows, base) if base is not None and base.is_base_of(origin) else None
 
@@ -117,24 +116,17 @@ class Reading:
             users, unit_days(users, outcomes, self.experiment, self.until), exposures, exposed, None
         )
 
-    def _exposures(self, bucket: Bucket, base: Origin) -> tuple[pa.Table, pa.Table]:
-        """All exposures, and of them those that the stored unit days knew."""
-        old, new = _parted(bucket.exposures, base.exposures)
-        parts = [part.read(_EXPOSURES) for part in (old, new) if part]
-        before = parts[0] if old else parts[0].slice(0, 0)
-        return pa.concat_tables(parts).combine_chunks(), before.combine_chunks()
-
     def _brought_forward(
-        self, bucket: Bucket, rows: pa.Table, base: Origin, users: Users, exposures: pa.Table
+        self, bucket: Bucket, rows: pa.Table, base: Origin, users: Users, known: pa.Table, came: pa.Table
     ) -> UnitDays:
         """Stored unit days, those of new rows, and those of all rows of users whose days are not what they were."""
         old, new = _parted(bucket.outcomes, base.outcomes)
-        before = first_exposures(exposures, self.experiment, self.experiment.window.end)
-        again = unsettled(before, users, base)
+        ids = pc.unique(came["user_id"].cast(pa.string()))
+        before = first_exposures(_of(known, ids), self.experiment, self.experiment.window.end)
+        again = unsettled(ids, before, users, base)
         parts, unread = [new.read(_OUTCOMES)] if new else [], Unread()
         if len(again) and old:
-            of_all = old.read(_OUTCOMES)
-            parts.append(of_all.filter(pa.array(Coded.of(of_all["user_id"]).positions(again) >= 0)))
+            parts.append(_of(old.read(_OUTCOMES), again))
             unread = unit_days(before, parts[-1], self.experiment, self.until).unread
         added = unit_days(users, self._together(parts), self.experiment, self.until)
         settled = read_back(rows, users, self.experiment, again)
@@ -144,6 +136,10 @@ class Reading:
         return (
             pa.concat_tables(parts) if parts else arrow_schema("outcomes").empty_table().select(self.columns)
         )
+
+
+def _of(rows: pa.Table, users: pa.Array) -> pa.Table:
+    return rows.filter(pa.array(Coded.of(rows["user_id"]).positions(users) >= 0))
 
 
 def _parted(files: BucketFiles | None, base: Iterable[str]) -> tuple[BucketFiles | None, BucketFiles | None]:
