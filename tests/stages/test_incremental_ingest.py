@@ -9,11 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from pyiceberg.types import StringType
 
 from exp_platform.config.environment import Environment
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.metrics import Measure
+from exp_platform.config.sources import EventsSource
 from exp_platform.errors import DataError
 from exp_platform.results.reader import Results
 from exp_platform.stages import ingest, publish, rounds, workers
@@ -200,6 +203,20 @@ def test_a_broken_new_file_is_refused_and_once_it_is_mended_it_is_added(
     require_as_if_read_at_once(environment, shop, "r2")
 
 
+@pytest.mark.parametrize("name", ["exposures", "outcomes", "ingested_files"])
+def test_a_published_file_that_is_gone_makes_the_refresh_full(
+    environment: Environment, tmp_path: Path, name: str
+) -> None:
+    shop = events_experiment(tmp_path)
+    deliver_day(tmp_path, 0)
+    run_once(environment, shop, "r0")
+    (lost,) = table(open_catalog(environment), name).scan().plan_files()
+    Path(lost.file.file_path.removeprefix("file://")).unlink()
+    deliver_day(tmp_path, 1)
+    assert run_once(environment, shop, "r1") == {"kind": "full", "why": "a published file is damaged"}
+    require_as_if_read_at_once(environment, shop, "r1")
+
+
 def test_a_row_that_would_displace_a_published_one_makes_the_same_run_read_everything(
     environment: Environment, tmp_path: Path
 ) -> None:
@@ -280,3 +297,34 @@ def files_of_buckets(place: Environment, experiment: Experiment) -> list[int]:
         for n in ("exposures", "outcomes")
     ]
     return [len(files.tasks) for plan in plans for files in plan.values()]
+
+
+def test_an_iceberg_table_grows_by_its_data_files_and_rows_that_go_make_the_refresh_full(
+    environment: Environment, tmp_path: Path
+) -> None:
+    shop = events_experiment(tmp_path)
+    source = shop.source
+    assert isinstance(source, EventsSource)
+    named = {
+        n: replace(getattr(source, n), format="iceberg", location=f"lake.{n}")
+        for n in ("exposures", "outcomes")
+    }
+    shop = replace(shop, source=replace(source, **named))
+    catalog = open_catalog(environment)
+    catalog.create_namespace("lake")
+    rows = {"exposures": exposures(), "outcomes": outcomes()}
+    lake = {n: catalog.create_table(f"lake.{n}", pa.table(found).schema) for n, found in rows.items()}
+    for day in range(2):
+        for name, found in rows.items():
+            lake[name].append(pa.table(of_day(found, day)))
+        told = run_once(environment, shop, f"r{day}")
+    assert told == {"kind": "incremental", "why": "2 new files, 120 rows; 2 files of before stand"}
+    require_as_if_read_at_once(environment, shop, "r1")
+    lake["outcomes"].delete("uid == 'user 5'")
+    told = run_once(environment, shop, "r2")
+    assert (told["kind"], told["why"].endswith("is gone")) == ("full", True)
+    require_as_if_read_at_once(environment, shop, "r2")
+    with lake["outcomes"].update_schema() as change:
+        change.add_column("note", StringType())
+    assert run_once(environment, shop, "r3")["kind"] == "incremental"
+    require_as_if_read_at_once(environment, shop, "r3")

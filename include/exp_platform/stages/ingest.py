@@ -32,13 +32,14 @@ from exp_platform.stages.pieces import IcebergPiece
 from exp_platform.stages.privacy import privacy_of
 from exp_platform.stages.quality import failures_of, refuse
 from exp_platform.stages.reading import Problem
-from exp_platform.stages.refresh import NO_BASE, Refresh, cannot_add, in_full, ingest_key, refresh_of
+from exp_platform.stages.refresh import Refresh, cannot_add, in_full, ingest_key, refresh_of
 from exp_platform.stages.rounds import buckets_of, ingested
 from exp_platform.stages.run import Run, StageResult
 from exp_platform.stages.shards import Staged, clean_and_write
 from exp_platform.stages.sources import plan_reading
 from exp_platform.stages.standing import base_of, counts_of
 from exp_platform.tables.files import task_writer
+from exp_platform.tables.published import NO_BASE
 
 TABLES = ("exposures", "outcomes", "outcomes_aside")
 

@@ -19,10 +19,9 @@ from exp_platform.config.environment import load_environment
 from exp_platform.config.experiment import Experiment
 from exp_platform.errors import require_all
 from exp_platform.json_file import write_json
-from exp_platform.stages.refresh import NO_BASE
 from exp_platform.stages.run import Run, StageResult
 from exp_platform.tables.catalog import open_catalog
-from exp_platform.tables.published import INGESTED, files_at, ingested_at
+from exp_platform.tables.published import INGESTED, NO_BASE, files_at, ingested_at
 from exp_platform.tables.selection import selection
 from exp_platform.tables.write import delete_rows, replace_files, replace_rows, rows_at
 

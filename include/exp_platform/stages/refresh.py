@@ -22,7 +22,6 @@ from exp_platform.stages.pieces import FilePiece, IcebergPiece, Piece
 
 # Parts of the spec that no staged row depends on
 _NOT_INGESTED = (*NOT_HASHED, "metrics", "behaviours", "quality", "analyses", "decision")
-NO_BASE = "none"  # in the place of an ingest key's parts: why no later run can add to these rows
 _CHANGED = {  # part of the ingest key -> what is told where it is another one
     "code": "another version of the platform wrote them",
     "spec": "source, window, variants or segments of the spec were edited",
@@ -111,8 +110,8 @@ def refresh_of(
         "it was asked for"
         if asked
         else cannot_add(experiment, pieces, key)
-        or (f"the threshold of {unfrozen[0]} is frozen by all rows" if unfrozen else None)
         or _not_addable(base, key)
+        or (f"the threshold of {unfrozen[0]} is frozen by all rows" if unfrozen else None)
     )
     if whole is None and base is not None:
         whole = _not_as_it_was(base.files, files) or _too_large(base, buckets)

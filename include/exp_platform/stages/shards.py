@@ -27,7 +27,7 @@ from exp_platform.kernels.privacy import Privacy, with_pseudonyms, without_forgo
 from exp_platform.kernels.quantiles import Distribution
 from exp_platform.stages.batches import AS_FOUND, Batch, Intake, UnreadablePieceError, batches
 from exp_platform.stages.pieces import PIECE_ROWS, Piece
-from exp_platform.tables.damage import DamagedTableError
+from exp_platform.tables.damage import PUBLISHED_DAMAGED, DamagedTableError
 from exp_platform.tables.files import Writer
 
 Numbered = tuple[int, Piece]
@@ -149,7 +149,7 @@ def clean_and_write(
     except NotExactError as error:
         return Staged({}, not_exact=str(error))
     except DamagedTableError:
-        return Staged({}, not_exact="a published file is damaged")
+        return Staged({}, not_exact=PUBLISHED_DAMAGED)
     if privacy.pseudonyms is not None:
         cleaned = with_pseudonyms(cleaned, privacy.pseudonyms)
     no_base = _too_many_aside(cleaned.measured) if may_grow(experiment) else "the source is read as a whole"

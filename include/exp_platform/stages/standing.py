@@ -9,9 +9,10 @@ from typing import Any
 
 from exp_platform.config.environment import Environment
 from exp_platform.kernels.base import RowCounts
-from exp_platform.stages.refresh import NO_BASE, Base, InputFile
+from exp_platform.stages.refresh import Base, InputFile
 from exp_platform.tables.catalog import open_catalog
-from exp_platform.tables.published import INGESTED, all_there, ingested_at, named_by
+from exp_platform.tables.damage import PUBLISHED_DAMAGED, DamagedTableError
+from exp_platform.tables.published import INGESTED, NO_BASE, all_there, ingested_at, named_by
 
 
 def base_of(environment: Environment, registered: Mapping[str, Any] | None) -> Base | None:
@@ -24,7 +25,10 @@ def base_of(environment: Environment, registered: Mapping[str, Any] | None) -> B
     catalog = open_catalog(environment)
     if lost := _lost(registered, key, all_there(catalog, snapshots)):
         return replace(base, lost=lost)
-    files = ingested_at(catalog, registered["experiment_id"], snapshots[INGESTED])
+    try:
+        files = ingested_at(catalog, registered["experiment_id"], snapshots[INGESTED])
+    except DamagedTableError:
+        return replace(base, lost=PUBLISHED_DAMAGED)
     return replace(base, files=tuple(InputFile.of_row(file) for file in files))
 
 
@@ -38,7 +42,7 @@ def _lost(registered: Mapping[str, Any], key: Mapping[str, str], there: bool) ->
     if registered.get("user_level_deleted_on") is not None:
         return "the rule of retention deleted rows of single users"
     if not key:
-        return "what is published does not say what it was read from"
+        return "an older version of the platform published it"
     if said := key.get(NO_BASE):
         return said
     return None if there else "the published snapshots are gone"

@@ -48,6 +48,8 @@ _MADE_AGAIN = (
 
 _GONE_BACK = "; without one, `exp repair` goes back to the newest commit that can be read, and what came after is run again"
 
+PUBLISHED_DAMAGED = "a published file is damaged"  # why nothing is added to it, in a clause
+
 
 class DamagedTableError(ExpPlatformError):
     """A file of a table is missing, cut or corrupt; the message names it and the remedy."""

@@ -6,6 +6,7 @@ part needs its lease; `drop_history` needs none, as it touches only what names f
 
 from __future__ import annotations
 
+import json
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
@@ -24,6 +25,7 @@ from exp_platform.config.environment import Environment
 from exp_platform.tables.catalog import table
 from exp_platform.tables.files import experiment_folder, plan_buckets, writer_of
 from exp_platform.tables.folders import delete_file, files_below, located, plain_path
+from exp_platform.tables.published import NO_BASE
 from exp_platform.tables.quarantine import inside_of, named_files
 from exp_platform.tables.schemas import NAMED, TABLES
 from exp_platform.tables.selection import selection
@@ -126,7 +128,8 @@ def rewrite_all(
     columns of the registry's row. What was measured counts the rows that go, so nothing may be added to it any more.
     """
     went: dict[str, int] = {}
-    new: dict[str, Any] = {**more, "ingest_key": None, "measured": None}
+    key = json.dumps({NO_BASE: "rows of single users were taken out"})
+    new: dict[str, Any] = {**more, "ingest_key": key, "measured": None}
     for name in USER_LEVEL:
         head = table(catalog, name).current_snapshot()
         if head is None:
@@ -141,8 +144,8 @@ def rewrite_all(
         if name in NAMED:
             new |= {column: snapshot, f"{name}_rows": rows}
     if registered and {**registered, **new} != dict(registered):
-        key = {"experiment_id": experiment_id}
-        replace_rows(catalog, "experiment_registry", key, [{**registered, **new}], run_id)
+        mine = {"experiment_id": experiment_id}
+        replace_rows(catalog, "experiment_registry", mine, [{**registered, **new}], run_id)
     return went
 
 

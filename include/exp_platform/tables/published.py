@@ -16,6 +16,7 @@ from exp_platform.tables.schemas import NAMED
 from exp_platform.tables.selection import selection
 
 INGESTED = "ingested_files"
+NO_BASE = "none"  # in the place of an ingest key's parts: why no later run can add to these rows
 
 
 def named_by(registered: Mapping[str, Any]) -> dict[str, int]:
