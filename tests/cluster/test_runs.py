@@ -41,7 +41,7 @@ def test_both_runs_end_green_at_their_first_try(
 ) -> None:
     with installation.here():
         stages = stages_of(load_experiment("exp_a"))
-    assert set(dag_runs["exp_a"].tasks) == {"check", *(stage.name for stage in stages), "release"}
+    assert set(dag_runs["exp_a"].tasks) == {"check", *(stage.name for stage in stages), "ended", "release"}
     for run in dag_runs.values():
         assert run.tasks == dict.fromkeys(run.tasks, "success"), run.log[-4000:]
         assert set(run.tries.values()) == {1}

@@ -142,8 +142,8 @@ def test_every_task_succeeds_with_one_submit_and_one_manifest_a_stage(
     run = dag_runs[experiment_id]
     stages = {*STAGES, *NAMES} - idle
 
-    assert run.tasks == dict.fromkeys(stages | {"check", "release"}, "success"), run.log[-4000:]
-    assert len(run.tasks) == len(STAGES) + len(NAMES) - len(idle) + 2
+    assert run.tasks == dict.fromkeys(stages | {"check", "ended", "release"}, "success"), run.log[-4000:]
+    assert len(run.tasks) == len(STAGES) + len(NAMES) - len(idle) + 3
     assert run.code == 0
     assert set(run.tries.values()) == {1}
     submitted = [call[call.index("--stage") + 1] for call in run.submits]
@@ -169,7 +169,7 @@ def test_manifests_count_what_was_read_and_written(
 def test_the_manifests_in_xcom_are_those_in_the_run_folder(dag_runs: dict[str, DagRun]) -> None:
     for run in dag_runs.values():
         folder = Path(run.xcoms["check"]["run_path"]).parent / "manifests"
-        for task in set(run.tasks) - {"check", "release"}:
+        for task in set(run.tasks) - {"check", "ended", "release"}:
             assert json.loads((folder / f"{task}.1.json").read_text()) == run.xcoms[task]
 
 

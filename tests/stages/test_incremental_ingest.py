@@ -19,7 +19,7 @@ from exp_platform.config.metrics import Measure
 from exp_platform.config.sources import EventsSource
 from exp_platform.errors import DataError
 from exp_platform.results.reader import Results
-from exp_platform.stages import ingest, publish, rounds, workers
+from exp_platform.stages import ingest, plan_files, publish, rounds, workers
 from exp_platform.tables import maintenance
 from exp_platform.tables.catalog import open_catalog, table
 from exp_platform.tables.files import plan_buckets
@@ -108,6 +108,31 @@ def test_days_are_added_one_after_another_in_buckets_of_users(
         stand = f"{2 * day} files of before stand"
         assert told == {"kind": "incremental", "why": f"2 new files, 120 rows; {stand}"}
         require_as_if_read_at_once(environment, shop, f"r{day}")
+
+
+def test_only_what_is_new_is_opened_and_all_where_everything_is_read(
+    environment: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    shape = plan_files.parquet_shape
+    monkeypatch.setattr(
+        plan_files, "parquet_shape", lambda files, path: opened.append(Path(path).stem) or shape(files, path)
+    )
+
+    def opens(run_id: str) -> list[str]:
+        opened.clear()
+        run_once(environment, shop, run_id)
+        return sorted(opened)
+
+    shop = events_experiment(tmp_path)
+    deliver_day(tmp_path, 0)
+    assert opens("r0") == ["day-0"] * 2
+    deliver_day(tmp_path, 1)
+    assert opens("r1") == ["day-1"] * 2
+    assert opens("r2") == []
+    deliver_day(tmp_path, 1)  # again: another file as far as a listing tells
+    assert opens("r3") == ["day-0"] * 2 + ["day-1"] * 4
+    require_as_if_read_at_once(environment, shop, "r3")
 
 
 def test_the_same_in_processes_of_our_own(

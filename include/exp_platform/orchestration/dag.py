@@ -7,6 +7,7 @@ from datetime import timedelta
 from functools import partial
 
 import attrs
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, Asset, BaseOperator, TriggerRule
 from airflow.sdk.definitions.param import ParamsDict
 
@@ -30,7 +31,7 @@ from exp_platform.orchestration.operators import (
     RetryAtOnceUnderTest,
     StageOperator,
 )
-from exp_platform.orchestration.priority import CHECK, RELEASE, WAIT, RunOrder, priority, size_of
+from exp_platform.orchestration.priority import CHECK, ENDED, RELEASE, WAIT, RunOrder, priority, size_of
 from exp_platform.orchestration.timetable import timetable_of
 from exp_platform.stages.graph import Stage, stages_of
 from exp_platform.tables.last_runs import seconds_of
@@ -128,16 +129,22 @@ def build_dag(
         )
         wait >> check
         tasks = {stage.name: _stage_task(experiment, stage) for stage in stages}
-        release = ReleaseOperator(
+        # By what is not only before `release` Airflow judges a run: with a task between them by the last stage, and by both.
+        ended = EmptyOperator(
+            task_id=ENDED,
+            execution_timeout=PLAIN_TIMEOUT,
+            doc_md="All stages have ended, however; costs no process.",
+        ).as_teardown()
+        ended >> ReleaseOperator(
             task_id=RELEASE,
             experiment_id=experiment.id,
             execution_timeout=PLAIN_TIMEOUT,
-            doc_md="Gives the experiment's lease back, however the run ended.",
-        ).as_teardown()
+            doc_md="Gives the experiment's lease back, however the run ended, and says where a person stopped it.",
+        ).as_teardown(on_failure_fail_dagrun=True)
         for stage in stages:
             ([tasks[name] for name in stage.needs] or check) >> tasks[stage.name]
         # Of the analyses too: `decision` gives up as soon as one has failed, while others still run under the lease.
-        [task for name, task in tasks.items() if name in (*NAMES, stages[-1].name)] >> release
+        [task for name, task in tasks.items() if name in (*NAMES, stages[-1].name)] >> ended
         size = size_of(experiment, seconds)
         for task in dag.tasks:
             task.priority_weight = priority(task.task_id, size)

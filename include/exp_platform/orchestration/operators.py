@@ -35,7 +35,7 @@ from exp_platform.orchestration.lineage import lineage_of
 from exp_platform.orchestration.priority import CHECK, RELEASE
 from exp_platform.orchestration.run_lease import lease_of
 from exp_platform.orchestration.submit import Submit
-from exp_platform.stages.graph import Stage
+from exp_platform.stages.graph import STAGES, Stage
 from exp_platform.stages.run import Manifest, Run, manifest_path
 from exp_platform.tables.last_runs import note_run, note_seconds
 from exp_platform.tables.lease import beating
@@ -280,14 +280,17 @@ def seconds_of_run(run_json: str) -> float | None:
 
 
 class ReleaseOperator(BaseOperator):
-    """Gives the run's lease back, however the run ended. A teardown: it cannot turn a failed run green."""
+    """Gives the run's lease back, however the run ended. A teardown: it cannot turn a failed run green.
+
+    Nor may Airflow turn a stopped one green, whose last stage it has skipped: of that one it fails.
+    """
 
     def __init__(self, *, experiment_id: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.experiment_id = experiment_id
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Release the lease if this DAG run holds it, and return a small manifest."""
+        """Release the lease if this DAG run holds it, and return a small manifest. Fails where the run was stopped."""
         began, clock = datetime.now(UTC), time.monotonic()
         checked = context["ti"].xcom_pull(task_ids=CHECK) or {}
         with told_plainly():
@@ -304,6 +307,12 @@ class ReleaseOperator(BaseOperator):
             seconds=round(time.monotonic() - clock, 3),
         )
         metrics.send(self.experiment_id, metrics.of_manifest(manifest))
+        if stopped := _stopped_in(context):
+            context["ti"].xcom_push("return_value", manifest.to_json())
+            raise AirflowFailException(
+                f"this run was stopped in {stopped}, so it is no success. Its lease is given back: clear {stopped} with downstream "
+                "to go on, or start a new run"
+            )
         return manifest.to_json()
 
     def _remember(self, environment: Environment, run_json: str | None) -> None:
@@ -313,3 +322,15 @@ class ReleaseOperator(BaseOperator):
                 note_seconds(environment, self.experiment_id, seconds)
         except (OSError, ValueError) as error:
             self.log.warning("what this run took is not remembered: %s", error)
+
+
+def _stopped_in(context: Context) -> str:
+    """The tasks that a person stopped with their run, whose other tasks Airflow has skipped, the last one too; else empty.
+
+    Any other failure reaches the last stage, by which Airflow sees it.
+    """
+    ti = context["ti"]
+    states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id]).get(ti.run_id, {})
+    if states.get(STAGES[-1].name) != "skipped":
+        return ""
+    return ", ".join(sorted(name for name, state in states.items() if state == "failed" and name != RELEASE))

@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 
 WAIT = "wait_for_source"
 CHECK = "check"
+ENDED = "ended"
 RELEASE = "release"
 SIZES = 1000  # 0 to 999: what is known of how long an experiment's runs take
 _UNMEASURED = 900  # and above: so long an experiment may be that nobody has measured
 _NIGHTS = 60_000  # since 1970; progress x nights x sizes stays below 2^31, which Airflow's database holds
-_PROGRESS = {name: step for step, name in enumerate((WAIT, CHECK, *(s.name for s in STAGES), RELEASE))}
+_PROGRESS = {name: step for step, name in enumerate((WAIT, CHECK, *(s.name for s in STAGES), ENDED, RELEASE))}
 _MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}")
 
 

@@ -28,15 +28,23 @@ from exp_platform.kernels.quantiles import Distribution
 from exp_platform.results.reader import Results
 from exp_platform.stages.bases import bases_of
 from exp_platform.stages.jdbc_pieces import JdbcPiece
-from exp_platform.stages.pieces import IcebergPiece
+from exp_platform.stages.pieces import IcebergPiece, StandingPiece
 from exp_platform.stages.privacy import privacy_of
 from exp_platform.stages.quality import failures_of, refuse
 from exp_platform.stages.reading import Problem
-from exp_platform.stages.refresh import Refresh, cannot_add, in_full, ingest_key, refresh_of
+from exp_platform.stages.refresh import (
+    Refresh,
+    Standing,
+    cannot_add,
+    in_full,
+    ingest_key,
+    refresh_of,
+    standing_files,
+)
 from exp_platform.stages.rounds import buckets_of, ingested
 from exp_platform.stages.run import Run, StageResult
 from exp_platform.stages.shards import Staged, clean_and_write
-from exp_platform.stages.sources import plan_reading
+from exp_platform.stages.sources import NO_FILE, Plan, plan_reading
 from exp_platform.stages.standing import base_of, counts_of
 from exp_platform.tables.files import task_writer
 from exp_platform.tables.published import NO_BASE
@@ -51,18 +59,14 @@ def run(run: Run) -> StageResult:
     """
     environment = load_environment(run.environment)
     now = datetime.now(UTC)
-    plan = plan_reading(run.experiment, environment)
-    if any(isinstance(piece, JdbcPiece) for piece in plan.pieces):
-        from exp_platform.stages.plan_jdbc import completed
-
-        plan = completed(run.experiment, environment, plan)
-    _refuse(run, plan.problems)
     registered = Results(environment).registered(run.experiment.id)
     privacy = privacy_of(run.experiment, environment, registered)
     before = [Threshold.from_json(t) for t in json.loads((registered or {}).get("thresholds") or "[]")]
     known = thresholds_of(run.experiment, before)
     unfrozen = [b for b in run.experiment.behaviours if b.segment not in known]
     key = ingest_key(run.experiment, privacy)
+    base = base_of(environment, registered)
+    plan = _planned(run, environment, {} if run.full else standing_files(base, key))
     alone = cannot_add(run.experiment, plan.pieces, key)
     tables = TABLES[:2] if alone else TABLES  # what lies aside waits for a later run
     writers = {name: task_writer(environment, name, run.experiment.id, run.run_id) for name in tables}
@@ -78,12 +82,15 @@ def run(run: Run) -> StageResult:
     refresh = refresh_of(
         run.experiment,
         plan.pieces,
-        base_of(environment, registered),
+        base,
         key,
         asked=run.full,
         unfrozen=[b.segment for b in unfrozen],
         buckets=buckets_of(plan),
     )
+    if refresh.base is None:
+        plan = _whole(run, environment, plan)
+        refresh = in_full(plan.pieces, refresh.why)
     bases, before_counts = _bases(environment, run.experiment, refresh, registered)
     buckets, problems, done = ingested(
         run.experiment,
@@ -94,6 +101,7 @@ def run(run: Run) -> StageResult:
         base=refresh.base,
     )
     if why := next((part.not_exact for part in done if part.not_exact), None):
+        plan = _whole(run, environment, plan)
         refresh, before_counts = in_full(plan.pieces, why), {}
         buckets, problems, done = ingested(run.experiment, environment, plan, clean, privacy)
     problems = [*problems, *(Problem("source", problem) for part in done for problem in part.problems)]
@@ -131,6 +139,23 @@ def run(run: Run) -> StageResult:
             "refresh": told,
         },
     )
+
+
+def _planned(run: Run, environment: Environment, standing: Standing = NO_FILE) -> Plan:
+    """What there is to read, or the end of this run where some of it cannot be read."""
+    plan = plan_reading(run.experiment, environment, standing)
+    if any(isinstance(piece, JdbcPiece) for piece in plan.pieces):
+        from exp_platform.stages.plan_jdbc import completed
+
+        plan = completed(run.experiment, environment, plan)
+    _refuse(run, plan.problems)
+    return plan
+
+
+def _whole(run: Run, environment: Environment, plan: Plan) -> Plan:
+    """The plan with what stands to be read as well."""
+    left_out = any(isinstance(piece, StandingPiece) for piece in plan.pieces)
+    return _planned(run, environment) if left_out else plan
 
 
 def _bases(

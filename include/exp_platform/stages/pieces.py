@@ -122,6 +122,15 @@ class FilePiece(Piece):
 
 
 @dataclass(frozen=True)
+class StandingPiece(FilePiece):
+    """A file whose rows are published already. It is not opened: on S3 the ends of a year's files take longer to read than a new day."""
+
+    def parts(self, among: Among | None = None) -> Iterator[Part]:
+        """Raises AssertionError: who reads everything plans without such pieces."""
+        raise AssertionError(f"{self.place} was planned as one that is not read")
+
+
+@dataclass(frozen=True)
 class ParquetPiece(FilePiece):
     """Row groups of a Parquet file."""
 

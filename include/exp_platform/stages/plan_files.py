@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -19,6 +20,7 @@ from exp_platform.stages.pieces import (
     FileState,
     JsonPiece,
     Piece,
+    StandingPiece,
     parquet_pieces,
     parquet_shape,
 )
@@ -26,6 +28,9 @@ from exp_platform.stages.pruning import may_hold, of_folders
 from exp_platform.stages.reading import Layout, Problem, Reading, layout
 from exp_platform.stages.source_files import Found, file_system, found_at, without_compression
 from exp_platform.stages.unreadable import UnreadableError, unreadable
+
+if TYPE_CHECKING:
+    from exp_platform.stages.refresh import Standing
 
 _AS_FILES = (
     "its folder also holds files that are not, or no longer, its rows. Write its rows as plain Parquet or CSV files into "
@@ -39,8 +44,8 @@ _TABLE_REMEDIES = {
 }
 
 
-def plan_files(reading: Reading, environment: Environment) -> Iterator[Piece | Problem]:
-    """Pieces or problems of a path: a file, a folder or a glob."""
+def plan_files(reading: Reading, environment: Environment, standing: Standing) -> Iterator[Piece | Problem]:
+    """Pieces or problems of a path: a file, a folder or a glob; of files that stand as they were read a piece each."""
     location, kind = reading.source.location, reading.source.format
     files, path = file_system(location, environment)
     try:
@@ -65,10 +70,12 @@ def plan_files(reading: Reading, environment: Environment) -> Iterator[Piece | P
     # A link led out of the roots
     yield from (Problem("source", f"{reading.table}: {info.path} {outside(rules)}") for info in astray)
     if not found.tables and not astray:
-        yield from _pieces(reading, files, found)
+        yield from _pieces(reading, files, found, standing)
 
 
-def _pieces(reading: Reading, files: pafs.FileSystem, found: Found) -> Iterator[Piece | Problem]:
+def _pieces(
+    reading: Reading, files: pafs.FileSystem, found: Found, standing: Standing
+) -> Iterator[Piece | Problem]:
     read = _READ[reading.source.format]
     first_row = 0
     for position, info in enumerate(found.files):
@@ -80,6 +87,11 @@ def _pieces(reading: Reading, files: pafs.FileSystem, found: Found) -> Iterator[
                 )
             partition = found.partition(info.path)
             if not may_hold(reading.wanted, of_folders(reading, partition)):
+                continue
+            state, before = FileState.of(info), standing.get((reading.table, info.path))
+            if before is not None and before.is_at(state):
+                nowhere = Layout({}, {})
+                yield StandingPiece(reading, nowhere, info.path, before.rows, first_row, files, state)
                 continue
             place = _Place(files, info, partition, first_row, position == len(found.files) - 1)
             made, rows = read(reading, place)

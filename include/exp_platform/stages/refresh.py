@@ -18,7 +18,7 @@ from exp_platform.config.hashing import NOT_HASHED, canonical
 from exp_platform.config.sources import EventsSource, UnitsSource
 from exp_platform.kernels.privacy import Privacy
 from exp_platform.kernels.unit_days import horizon
-from exp_platform.stages.pieces import FilePiece, IcebergPiece, Piece
+from exp_platform.stages.pieces import FilePiece, FileState, IcebergPiece, Piece
 
 # Parts of the spec that no staged row depends on
 _NOT_INGESTED = (*NOT_HASHED, "metrics", "behaviours", "quality", "analyses", "decision")
@@ -46,6 +46,10 @@ class InputFile:
         """By which it is known."""
         return self.table, self.path
 
+    def is_at(self, state: FileState) -> bool:
+        """Whether a listing tells of the same content."""
+        return (self.size, self.state) == (state.size, str(state.modified))
+
     def same(self, other: InputFile) -> bool:
         """Whether both are one file with one content, as far as a listing tells."""
         return (self.name, self.size, self.state) == (other.name, other.size, other.state)
@@ -58,6 +62,9 @@ class InputFile:
     def of_row(row: Mapping[str, Any]) -> InputFile:
         """The inverse of `to_row`; further columns are passed over."""
         return InputFile(row["input_table"], *(row[name] for name in ("path", "size", "state", "rows")))
+
+
+Standing = Mapping[tuple[str, str], InputFile]  # files by name whose rows are published
 
 
 @dataclass(frozen=True)
@@ -123,6 +130,11 @@ def refresh_of(
     to_read = tuple(piece for piece in pieces if _name_of(piece) in added)
     before_stand = f"{_files(len(base.files))} of before stand{'s' * (len(base.files) == 1)}"
     return Refresh("incremental", before_stand, to_read, new, base)
+
+
+def standing_files(base: Base | None, key: Mapping[str, str]) -> Standing:
+    """The files that need not be opened where they are as they were; none where all are read again whatever they are."""
+    return {} if base is None or _not_addable(base, key) else {file.name: file for file in base.files}
 
 
 def in_full(pieces: Sequence[Piece], why: str) -> Refresh:

@@ -208,8 +208,8 @@ def _tables_below(folder: str, paths: Iterable[str]) -> dict[str, str]:
     """The tables whose folders lie in a folder, by what is listed below it."""
     found: dict[str, str] = {}
     for path in paths:
+        below = f"/{PurePosixPath(path).relative_to(folder)}"
         for what, sign in _TABLE_FORMATS.items():
-            below = f"/{PurePosixPath(path).relative_to(folder)}"
             if match := sign.fullmatch(below):
                 found.setdefault(str(PurePosixPath(f"{folder}/{match[1]}")), what)
     return found

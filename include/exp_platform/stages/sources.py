@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from exp_platform.config.environment import Environment
 from exp_platform.config.experiment import Experiment
@@ -23,6 +25,11 @@ from exp_platform.stages.plan_iceberg import plan_iceberg
 from exp_platform.stages.plan_sql import plan_sql
 from exp_platform.stages.reading import Columns, Problem, Reading
 from exp_platform.stages.wanted import wanted_of
+
+if TYPE_CHECKING:
+    from exp_platform.stages.refresh import Standing
+
+NO_FILE: Mapping[Any, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -92,8 +99,8 @@ def _further(source: EventsSource | UnitsSource, table: str) -> Columns:
     return (*attributes, *outcomes, *((COVARIATE + name, name) for name in source.covariates))
 
 
-def plan_reading(experiment: Experiment, environment: Environment) -> Plan:
-    """Find all files, check their columns and cut them into pieces; no row is read.
+def plan_reading(experiment: Experiment, environment: Environment, standing: Standing = NO_FILE) -> Plan:
+    """Find all files, check their columns and cut them into pieces; no row is read, and no file opened that is among `standing`.
 
     What is missing, unreadable or of a wrong type comes back as problems, all of them at once. Of tables in databases rows are
     counted there. Raises ConfigError for a connection, DatabaseError for a database that is at fault.
@@ -101,7 +108,7 @@ def plan_reading(experiment: Experiment, environment: Environment) -> Plan:
     pieces: list[Piece] = []
     problems: list[Problem] = []
     for reading in readings(experiment, environment):
-        for item in pieces_of(experiment, reading, environment):
+        for item in pieces_of(experiment, reading, environment, standing):
             if isinstance(item, Problem):
                 problems.append(item)
             else:
@@ -110,11 +117,11 @@ def plan_reading(experiment: Experiment, environment: Environment) -> Plan:
 
 
 def pieces_of(
-    experiment: Experiment, reading: Reading, environment: Environment
+    experiment: Experiment, reading: Reading, environment: Environment, standing: Standing = NO_FILE
 ) -> Iterator[Piece | Problem]:
     """The pieces of one input table, or what is wrong with it."""
     if reading.source.format == "iceberg":
         return plan_iceberg(reading, environment)
     if reading.source.format == "sql":
         return plan_sql(experiment, reading, environment)
-    return plan_files(reading, environment)
+    return plan_files(reading, environment, standing)

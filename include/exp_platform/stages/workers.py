@@ -18,7 +18,8 @@ from exp_platform.stages.exchange import Clean, Deal, Read, Workers
 if TYPE_CHECKING:  # tasks of aggregates have no use for what ingest's need
     from exp_platform.stages.shards import Numbered, Shard, Staged
 
-FEW_ROWS = 4_000_000  # so many take a process less time than another one takes to be worth its start
+# On two cores a second process costs 4 CPU seconds: of 2.3 million rows it saved no time, of 4.6 million a third.
+FEW_ROWS = 4_000_000
 
 T = TypeVar("T")
 R = TypeVar("R")
