@@ -107,14 +107,16 @@ class Both:
         told = {}
         for one, full in ((self.whole, True), (self.adds, False)):
             done = one.run("shop", as_of_dates=night.days, force=True, full=full)
-            assert [m.stage for m in done.manifests if m.status != "success"] == []
+            failed = [f"{m.stage}: {m.error}" for m in done.manifests if m.status != "success"]
+            assert not failed, failed
             told = {m.stage: m.details["refresh"] for m in done.manifests if m.stage in ("ingest", "publish")}
         assert told["ingest"] == told["publish"]
         adds, whole = (
             {name: rows for name, rows in stored(one).items() if name not in but}
             for one in (self.adds, self.whole)
         )
-        assert [*differences(adds, whole, "")] == []
+        found = [*differences(adds, whole, "")]
+        assert not found, "\n".join(found[:10])
         return dict(told["ingest"])
 
 

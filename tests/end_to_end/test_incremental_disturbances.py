@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from end_to_end.arrivals import START, Arrivals, Night
-from end_to_end.both_ways import Both, spec
+from end_to_end.both_ways import SUMS, Both, spec
 from exp_platform.cli import main as exp
 from exp_platform.pipelines.runner import StageFailedError
 
@@ -48,7 +48,7 @@ def _night(day: int) -> Night:
 def shop(tmp_path: Path) -> tuple[Both, Arrivals]:
     """A source whose first night has been run."""
     both, came = Both(tmp_path), Arrivals(tmp_path / "raw", random.Random(7))
-    both.spec(spec(came.folder))
+    both.spec(spec(came.folder, metrics=SUMS))
     came.a_day(0)
     assert both.night(_night(0))["kind"] == "full"
     return both, came
@@ -65,7 +65,8 @@ def test_a_run_that_is_killed_anywhere_leaves_nothing_that_the_next_one_does_not
         ("commit", "1"),  # exposures are there, outcomes are not
         ("commit", "4"),  # all is there, and the registry does not say so
         ("publish", "write_json"),  # it says so
-        ("aggregates", "plan_buckets"),
+        ("commit", "5"),  # unit days are written, and not committed
+        ("decision", "open_catalog"),
     ]
     for day, (where, name) in enumerate(places, 1):
         came.a_day(day)
