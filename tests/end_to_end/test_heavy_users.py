@@ -94,7 +94,6 @@ def test_a_heavy_bucket_takes_what_its_rows_take(users: int, tmp_path: Path) -> 
     )
     assert (done.returncode, done.stderr) == (0, "")
     peaks = [int(kilobytes) / 1000 for kilobytes in done.stdout.splitlines()[-1].split()[1:]]
-    print(peaks)
     assert max(peaks) < MOST
     assert not [path for path in (place.state / "tmp").iterdir() if path.is_dir()]
     with place.here():
