@@ -6,6 +6,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+import pyarrow as pa
+import pytest
+
 from exp_platform.kernels.clean import clean_bucket
 from exp_platform.kernels.measured import Measured
 from exp_platform.kernels.staged_rows import ROW_KEY
@@ -322,3 +325,48 @@ def test_no_rows_at_all() -> None:
         assert (len(done.exposures), len(done.outcomes)) == (0, 0)
         assert done.measured.users == {}
         assert set(done.measured.rows_in.values()) == {0}
+
+
+@pytest.mark.parametrize("by", ["event_id", "whole_row", "none"])
+def test_dictionaries_are_cleaned_as_the_texts_that_they_stand_for(by: str) -> None:
+    """Of few values and many rows, with words for null, spaces, a placeholder, and duplicates among them."""
+    exposed = rows(
+        "user_id variant_id exposed_at event_id attribute.device",
+        *(
+            (
+                f"u{i % 7}",
+                (" blue", "NULL", "control")[i % 3],
+                FIRST,
+                f"x{i % 11}",
+                ("", "tv ", "nan")[i % 5 % 3],
+            )
+            for i in range(30)
+        ),
+    )
+    happened = outcomes(
+        *(
+            (
+                "0" if i % 2 else f"u{i}",
+                ("order", "view ", "null", "")[i % 4],
+                f"2025-03-28 13:{i % 17:02}",
+                None,
+                f"o{i % 50}",
+            )
+            for i in range(200)
+        )
+    )
+
+    def coded(table: pa.Table) -> pa.Table:
+        return pa.table({name: table[name].dictionary_encode() for name in table.column_names})
+
+    texts = cleaned([exposed, exposed], [happened, happened], deduped(by))
+    mixed = cleaned([coded(exposed), exposed], [happened, coded(happened)], deduped(by))
+    assert texts.measured.duplicates["outcomes"] > 0 or by == "none"
+    assert texts.measured.null_words["outcomes.user_id"] == {"0": 200}
+    devices = [dict(row)["device"] for row in mixed.exposures["attributes"].to_pylist()]
+    assert {*devices} == {"tv", None}
+    assert mixed.measured == texts.measured
+    assert mixed.counts == texts.counts
+    for name in ("exposures", "outcomes", "aside"):
+        found, expected = (getattr(done, name).to_pylist() for done in (mixed, texts))
+        assert sorted(map(str, found)) == sorted(map(str, expected))

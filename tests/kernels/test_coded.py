@@ -6,7 +6,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from exp_platform.kernels.coded import Coded, sorting
+from exp_platform.kernels.coded import (
+    Coded,
+    among,
+    by_value,
+    coded_together,
+    plain,
+    sorting,
+    with_used_values,
+)
 
 TEXTS = ["b", None, "a", "b", "c", "a"]
 
@@ -44,3 +52,64 @@ def test_a_column_without_chunks_has_no_rows() -> None:
 def test_sorting_orders_equal_keys_by_row(most: int) -> None:
     key = np.array([most, 0, 2, most, 0])
     assert sorting(key).tolist() == [1, 4, 2, 0, 3]
+
+
+def column(*parts: list[str | None]) -> pa.ChunkedArray:
+    """A dictionary column, each part with a dictionary of its own."""
+    return pa.chunked_array([pa.array(part, pa.string()).dictionary_encode() for part in parts])
+
+
+def test_columns_together_have_one_dictionary() -> None:
+    found = coded_together({"one": column(["b", None], ["a", "b"]), "other": column([], ["c", "a"])})
+    one, other = (Coded.of(found[name]) for name in ("one", "other"))
+    assert one.values.equals(other.values)
+    assert one.codes.tolist() == [0, -1, 1, 0]
+    assert other.codes.tolist() == [2, 1]
+    assert plain(found["one"]).to_pylist() == ["b", None, "a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs"),
+    [
+        (column(["a", "b", None, "c"]), column(["c", "a", None])),
+        # `a` stands in both dictionaries of a column, and where rows have it is the first one alone
+        (
+            column(["b"], ["a", "b", None, "c"]).slice(1),
+            pa.chunked_array([*column(["c", "a"], ["a"]).chunks]),
+        ),
+        (pa.chunked_array([["a", "b", None, "c"]]), pa.chunked_array([["a", "c"]])),
+    ],
+)
+def test_who_is_among_others(mine: pa.ChunkedArray, theirs: pa.ChunkedArray) -> None:
+    assert among(mine, theirs).tolist() == [True, False, False, True]
+
+
+def test_of_two_columns_of_the_same_dictionaries_rows_alone_are_among_others() -> None:
+    """As published and new rows have them: the second `b` is a row's, the first one is nobody's."""
+    one, other = column(["a", "b"], ["b", "c"]).chunks
+    mine = pa.chunked_array([one.slice(2), other])
+    theirs = pa.chunked_array([one.slice(1), other.slice(2)])
+    assert among(mine, theirs).tolist() == [True, False]
+
+
+def test_values_are_changed_once_each_and_may_vanish_or_become_the_same() -> None:
+    asked = []
+
+    def changed(values: pa.Array) -> pa.Array:
+        asked.append(len(values))
+        return pa.array(
+            [{" a": "a", "": None}.get(value, value) for value in values.to_pylist()], pa.string()
+        )
+
+    found = by_value(column([" a", "a", "", " a", "b", None]), changed)
+    assert plain(found).to_pylist() == ["a", "a", None, "a", "b", None]
+    assert Coded.of(found).values.to_pylist() == ["a", "b"]
+    assert asked == [4]
+
+
+def test_no_value_is_left_that_no_row_has() -> None:
+    whole = column(["a", "b"], ["c", "b", None])
+    found = with_used_values(whole.filter(pa.array([False, True, False, True, True])))
+    (chunk,) = found.chunks
+    assert chunk.dictionary.to_pylist() == ["b"]
+    assert plain(found).to_pylist() == ["b", "b", None]

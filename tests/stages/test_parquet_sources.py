@@ -140,3 +140,18 @@ def test_encrypted_parquet_is_refused_with_the_remedy(tmp_path: Path, environmen
         writer.write_table(rows)
     told = told_when_read(planned(units_experiment(tmp_path / "u.parquet", "parquet"), environment))
     assert told.endswith("encrypted Parquet is not read: write it without encryption")
+
+
+def test_names_are_dictionaries_where_they_are_few_and_ids_never(
+    tmp_path: Path, environment: Environment
+) -> None:
+    deliver(tmp_path)
+    few = rows_of(planned(events_experiment(tmp_path), environment), "exposures")
+    assert pa.types.is_dictionary(few.schema.field("variant_id").type)
+    assert few.schema.field("user_id").type == pa.string()
+
+    many = {**exposures(300), "arm": [f"arm {i}" for i in range(300)]}
+    write_parquet(tmp_path / "exposures" / "part.parquet", many)
+    found = rows_of(planned(events_experiment(tmp_path), environment), "exposures")
+    assert found["variant_id"].to_pylist() == many["arm"]
+    assert found.schema.field("variant_id").type == pa.string()

@@ -127,3 +127,15 @@ def test_an_expired_snapshot_is_told(environment: Environment) -> None:
         DataError, match="outcomes: snapshot 12345 has expired; run the experiment from `ingest` again"
     ):
         plan_buckets(environment, "outcomes", "exp_a", 12345, ["user_id"])
+
+
+def test_a_file_has_no_id_of_a_row_that_was_left_out_and_no_bounds_of_ids(environment: Environment) -> None:
+    rows = outcomes(["gone", "here", "here"])
+    coded = rows.set_column(0, "user_id", rows["user_id"].dictionary_encode()).slice(1)
+    path = task_writer(environment, "outcomes", "exp_a", "run").write(0, coded).removeprefix("file://")
+    assert b"gone" not in Path(path).read_bytes()
+    file = pq.ParquetFile(path, read_dictionary=["user_id"])
+    assert file.read()["user_id"].chunks[0].dictionary.to_pylist() == ["here"]
+    group = file.metadata.row_group(0)
+    bounds = {group.column(i).path_in_schema: group.column(i).is_stats_set for i in range(group.num_columns)}
+    assert [name for name, there in bounds.items() if not there] == ["user_id"]

@@ -22,14 +22,15 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from exp_platform.aggregates import LeftOut
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.kinds import VALUED
 from exp_platform.config.sources import EventsSource, UnitsSource
 from exp_platform.errors import NotExactError
+from exp_platform.kernels.coded import CODED, Coded
 from exp_platform.kernels.conform import INSTANT, STRINGS
 from exp_platform.kernels.dates import OF_EVENT
 from exp_platform.kernels.measured import Counts, Measured
@@ -166,11 +167,14 @@ class Base:
         """How many users its raw rows have at least, and at most."""
         published = ("outcomes", ASIDE) if table == "outcomes" else ("exposures",)
         users = pa.concat_tables([self.read(name, ("user_id",)) for name in published])["user_id"]
-        least = pc.count_distinct(users).as_py()
+        least = int(np.count_nonzero(Coded.distinct(users).rows))
         return least, least + incomplete
 
 
 _TYPES = {
+    "user_id": CODED,
+    "variant_id": CODED,
+    "event": CODED,
     "exposed_at": INSTANT,
     "occurred_at": INSTANT,
     "value": pa.float64(),

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from exp_platform.errors import DataError
+from exp_platform.kernels.coded import by_value, is_coded
 from exp_platform.kernels.string_bytes import Spans, chunks_of, spans
 
 UUID_BYTES = 16
@@ -33,9 +34,8 @@ _CONTROL = r"[\x00-\x1f\x7f]"
 _NO_PLAIN_ID = r"[^\x20-\x7e]"
 _HEX = np.frombuffer("".join(f"{byte:02x}" for byte in range(256)).encode(), dtype="S2")
 _HYPHENS = (8, 13, 18, 23)
-_SPACE, _POINT, _DELETE = (ord(mark) for mark in " .\x7f")
+_SPACE, _POINT, _CAPITAL, _BRACE, _DELETE = (np.uint8(ord(mark)) for mark in " .A{\x7f")
 _UUID_LENGTH = 36
-_IN_OTHER_UUIDS = np.isin(np.arange(256), [ord(mark) for mark in "ABCDEF{}"])  # than those of lower case
 
 
 class InexactIdError(DataError):
@@ -50,8 +50,11 @@ def text(column: Any, *, ids: bool = False) -> Any:
     """A column as strings, shape kept; NaN, infinities and empty texts are null.
 
     Of `ids` a text that a float column left in a CSV file (`12.0`) is that whole number, and a UUID is one as text, too,
-    in any case and with or without braces. Raises DataError for ids that are floats too large to tell neighbours apart.
+    in any case and with or without braces. A dictionary stays one, but of ids, and its values are looked at alone. Raises
+    DataError for ids that are floats too large to tell neighbours apart.
     """
+    if is_coded(column) and not ids:
+        return by_value(column, lambda values: text(pa.chunked_array([values])).combine_chunks())
     column = unwrapped(column)
     kind = column.type
     if is_uuid(kind):
@@ -153,7 +156,10 @@ def _is_canonical(found: Spans, ids: bool) -> bool:
     if (data == _POINT).any():
         return False
     may_be_uuids = ((lengths == _UUID_LENGTH) | (lengths == _UUID_LENGTH + 2)).any()
-    return not (may_be_uuids and _IN_OTHER_UUIDS[data].any())
+    if not may_be_uuids:
+        return True
+    # Other UUIDs than those of lower case have A to F or braces; below A the difference wraps around
+    return not ((data - _CAPITAL < 6).any() or (data >= _BRACE).any())
 
 
 def _lower_uuids(ids: Any) -> Any:

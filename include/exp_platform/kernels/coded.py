@@ -1,8 +1,17 @@
-"""String columns as positions in their different values: strings are hashed and compared once per value, not per row."""
+"""String columns as positions in their different values: strings are hashed and compared once per value, not per row.
+
+Where dictionaries begin and end: a column of few names (events, variants, attributes) comes as one from a file that has it as one
+(`stages.pieces`). Users' ids become one where all rows of their bucket are together (`kernels.complete_rows`), for all tables
+the same: before, most ids stand once, and a dictionary would travel with each part of its rows. The writer (`tables.files`) makes
+plain strings in Parquet of all of them. Event ids never are one, as each is another. Kernels take both kinds of
+columns, and look into them here alone.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,6 +20,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 Codes = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+CODED = pa.dictionary(pa.int32(), pa.string())
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,26 +30,31 @@ class Coded:
     """A column's entries as `values[codes]`; codes have shape (rows,) and are -1 for null."""
 
     codes: Codes
-    values: Any  # pa.Array of strings; of a column of several dictionaries one may stand there twice
+    values: Any  # pa.Array of strings; some may be no row's, and of a column of several dictionaries one may stand there twice
 
     @staticmethod
     def of(column: Any) -> Coded:
-        """A plain or dictionary column, chunked or not; a dictionary has each value once, as Parquet's reader makes them."""
-        chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+        """A plain or dictionary column, chunked or not; a dictionary has each value once and no null among them."""
+        chunks = _chunks(column if is_coded(column) else column.dictionary_encode())
         if not chunks:
             return Coded(np.zeros(0, np.int64), pa.array([], pa.string()))
-        encoded = [c if pa.types.is_dictionary(c.type) else c.dictionary_encode() for c in chunks]
-        if len(encoded) == 1:
-            return Coded(_indices(encoded[0], 0), encoded[0].dictionary)
-        starts = np.cumsum([0, *(len(part.dictionary) for part in encoded)])
-        codes = [_indices(part, start) for part, start in zip(encoded, starts, strict=False)]
-        return Coded(np.concatenate(codes), pa.concat_arrays([part.dictionary for part in encoded]))
+        values = [chunks[0].dictionary]
+        codes, start = [_indices(chunks[0], 0)], 0
+        for before, part in pairwise(chunks):
+            if not _same(before.dictionary, part.dictionary):
+                start += len(before.dictionary)
+                values.append(part.dictionary)
+            codes.append(_indices(part, start))
+        if len(codes) == 1:
+            return Coded(codes[0], values[0])
+        return Coded(np.concatenate(codes), values[0] if len(values) == 1 else pa.concat_arrays(values))
 
     @staticmethod
     def distinct(column: Any) -> Coded:
         """The same, each value once; the values' order follows from the column alone."""
         coded = Coded.of(column)
-        if not isinstance(column, pa.ChunkedArray) or column.num_chunks < 2:
+        dictionaries = [chunk.dictionary for chunk in _chunks(column)] if is_coded(column) else []
+        if len(dictionaries) < 2 or len(coded.values) == len(dictionaries[0]):
             return coded
         again = coded.values.dictionary_encode()
         return Coded(looked_up(again.indices.to_numpy(), coded.codes), again.dictionary)
@@ -46,6 +63,71 @@ class Coded:
         """Where each entry is in the array `among`, -1 for any other and for null; shape (rows,)."""
         found = pc.index_in(self.values, value_set=among.cast(self.values.type))
         return looked_up(found.fill_null(-1).to_numpy(), self.codes)
+
+    @property
+    def rows(self) -> Codes:
+        """How many rows have each value, shape of `values`."""
+        return np.bincount(self.codes[self.codes >= 0], minlength=len(self.values))
+
+    @property
+    def column(self) -> Any:
+        """As a dictionary column of one chunk."""
+        codes = pa.array(self.codes.astype(np.int32), mask=self.codes < 0)
+        return pa.chunked_array([pa.DictionaryArray.from_arrays(codes, self.values)])
+
+
+def is_coded(column: Any) -> bool:
+    """Whether a column is a dictionary."""
+    return bool(pa.types.is_dictionary(column.type))
+
+
+def coded(column: Any) -> Any:
+    """A column of strings as a dictionary; what is one stays as it is."""
+    return column if column.type == CODED else Coded.distinct(column).column
+
+
+def coded_together(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """Several columns of strings as dictionaries that are one and the same."""
+    chunks = [chunk for column in columns.values() for chunk in _chunks(column)]
+    every = Coded.distinct(pa.chunked_array(chunks, None if chunks else pa.string()))
+    ends = np.cumsum([len(column) for column in columns.values()])[:-1]
+    parts = np.split(every.codes, ends)
+    return {name: Coded(part, every.values).column for name, part in zip(columns, parts, strict=True)}
+
+
+def plain(column: Any) -> Any:
+    """A column as it is without a dictionary."""
+    return column.cast(column.type.value_type) if is_coded(column) else column
+
+
+def by_value(column: Any, function: Callable[[Any], Any]) -> Any:
+    """A dictionary column whose values went through a function of strings, which may give null, and the same of two."""
+    found = Coded.of(column)
+    changed = function(found.values)
+    if not changed.null_count and changed.equals(found.values):
+        return column
+    again = changed.dictionary_encode()
+    codes = again.indices.fill_null(-1).to_numpy()
+    return Coded(looked_up(codes, found.codes), again.dictionary).column
+
+
+def with_used_values(column: Any) -> Any:
+    """A dictionary column of one chunk whose dictionary has nothing but what rows have."""
+    found = Coded.distinct(column)
+    used = found.rows > 0
+    if used.all():
+        return found.column
+    position = np.cumsum(used) - 1
+    return Coded(looked_up(position, found.codes), found.values.filter(pa.array(used))).column
+
+
+def among(column: Any, others: Any) -> Mask:
+    """Which entries of a column another column has too, shape (rows,); null is nowhere."""
+    mine, theirs = Coded.distinct(column), Coded.distinct(others)
+    there = theirs.rows > 0
+    if _same(mine.values, theirs.values):
+        return np.append(there, False)[mine.codes]
+    return mine.positions(theirs.values.filter(pa.array(there))) >= 0
 
 
 def looked_up(found: NDArray[Any], codes: Codes) -> Codes:
@@ -71,3 +153,12 @@ def _indices(part: Any, start: int) -> Codes:
         return np.asarray(indices.to_numpy().astype(np.int64) + start)
     codes = indices.fill_null(-1).to_numpy().astype(np.int64)
     return np.asarray(np.where(codes < 0, -1, codes + start))
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two dictionaries are one; to compare their bytes costs little beside a hash of each."""
+    return len(one) == len(other) and bool(one.equals(other))
+
+
+def _chunks(column: Any) -> list[Any]:
+    return column.chunks if isinstance(column, pa.ChunkedArray) else [column]

@@ -20,6 +20,7 @@ from exp_platform.config.experiment import Experiment
 from exp_platform.config.sources import EventsSource, UnitsSource
 from exp_platform.kernels.base import NO_EVENT, Base, RowCounts
 from exp_platform.kernels.canonical_text import text
+from exp_platform.kernels.coded import CODED, Coded, by_value, coded, coded_together
 from exp_platform.kernels.conform import instants, number
 from exp_platform.kernels.local_days import instant
 from exp_platform.kernels.measured import Counts, Measured
@@ -31,6 +32,7 @@ Kind = Literal["text", "time", "number"]
 ATTRIBUTE, OUTCOME, COVARIATE = "attribute.", "outcome.", "covariate."
 
 IDS = ("user_id", "other_id", "event_id")
+NAMES = ("variant_id", "event", "item")  # columns of few values, beside attributes
 
 _REQUIRED = ("user_id", "variant_id", "exposed_at", "event", "occurred_at")
 _UNREADABLE = "(unreadable)"  # whether a required column held a value that could not be read
@@ -106,6 +108,11 @@ def complete_rows(
     return CompleteRows(tables, tally.counts)
 
 
+def is_name(column: str) -> bool:
+    """Whether the values of a column of raw tables are few and stand in many rows, which makes it a dictionary."""
+    return column in NAMES or column.startswith(ATTRIBUTE)
+
+
 def plain(column: str) -> str:
     """A column's own name, as the spec has it."""
     for prefix in (ATTRIBUTE, OUTCOME, COVARIATE):
@@ -133,10 +140,13 @@ def _with_variants(table: pa.Table, variants: Mapping[str, str]) -> pa.Table:
     """The same rows with variants' ids for the values that stand for them; other values stay."""
     if not variants:
         return table
-    variant = table["variant_id"].combine_chunks()
-    known = pc.index_in(variant, value_set=pa.array(list(variants), pa.string()))
-    mapped = pc.coalesce(pa.array(list(variants.values()), pa.string()).take(known), variant)
-    return table.set_column(table.column_names.index("variant_id"), "variant_id", pa.chunked_array([mapped]))
+    theirs, ours = (pa.array(names, pa.string()) for names in (variants.keys(), variants.values()))
+
+    def mapped(values: Any) -> Any:
+        return pc.coalesce(ours.take(pc.index_in(values, value_set=theirs)), values)
+
+    column = by_value(table["variant_id"], mapped)
+    return table.set_column(table.column_names.index("variant_id"), "variant_id", column)
 
 
 def _in_reach(table: pa.Table, experiment: Experiment, tally: _Tally) -> pa.Table:
@@ -191,7 +201,11 @@ def _conform(name: str, table: pa.Table, experiment: Experiment, tally: _Tally) 
         kind = kind_of(column)
         if kind == "text":
             ids = column in IDS
-            columns[column], words = without_null_words(text(found, ids=ids), ids=ids)
+            texts = text(found, ids=ids)
+            if column == "user_id":
+                columns[column] = texts  # see `_of_somebody`
+                continue
+            columns[column], words = without_null_words(coded(texts) if is_name(column) else texts, ids=ids)
             _count_words(key, words, tally)
             continue
         conformed = instants(found, _zone(name, experiment)) if kind == "time" else number(found)
@@ -212,11 +226,13 @@ def _zone(name: str, experiment: Experiment) -> str:
 
 
 def _of_somebody(tables: dict[str, pa.Table], tally: _Tally, base: Base | None) -> dict[str, pa.Table]:
-    """The tables without the placeholders among their users, which count as nulls."""
-    ids = {name: table["user_id"] for name, table in tables.items()}
+    """The tables without words for null and placeholders among their users. Ids are dictionaries from here on."""
+    ids = coded_together({name: table["user_id"] for name, table in tables.items()})
+    named = {name: without_null_words(found, ids=True) for name, found in ids.items()}
+    ids = {name: found for name, (found, _) in named.items()}
     tally.placeholders = {name: placeholders(found) for name, found in ids.items()}
     users = without_placeholders(ids, tally.placeholders, {} if base is None else base.earlier(tables))
-    for name, (_, words) in users.items():
+    for name, words in [(name, words) for both in (named, users) for name, (_, words) in both.items()]:
         key = f"{name}.user_id"
         tally.nulls[key] += sum(words.values())
         _count_words(key, words, tally)
@@ -233,7 +249,7 @@ def _count_words(key: str, words: Counts, tally: _Tally) -> None:
 
 
 def _empty(name: str, required: tuple[str, ...], experiment: Experiment) -> pa.Table:
-    columns: dict[str, Any] = {column: pa.array([], pa.string()) for column in required}
+    columns: dict[str, Any] = {c: pa.array([], CODED if is_name(c) else pa.string()) for c in required}
     columns |= {c: pa.array([], pa.timestamp("us", "UTC")) for c in required if _KIND.get(c) == "time"}
     source = experiment.source
     if isinstance(source, UnitsSource):
@@ -247,8 +263,10 @@ def _count_missing_values(name: str, table: pa.Table, tally: _Tally) -> None:
     """By event, as a null `value` is a fault only where a metric reads that event's values."""
     if name != "outcomes" or "value" not in table.column_names or not table["value"].null_count:
         return
-    events = table["event"].filter(table["value"].is_null()).fill_null(NO_EVENT).value_counts()
-    tally.missing = dict(zip(events.field(0).to_pylist(), events.field(1).to_pylist(), strict=True))
+    events = Coded.distinct(table["event"].filter(table["value"].is_null()))
+    counted = dict(zip(events.values.to_pylist(), events.rows.tolist(), strict=True))
+    counted[NO_EVENT] = int((events.codes < 0).sum())
+    tally.missing = {event: rows for event, rows in counted.items() if rows}
 
 
 def _complete(name: str, table: pa.Table, required: tuple[str, ...], tally: _Tally) -> pa.Table:

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from exp_platform.config.experiment import FIRST_DAY, LAST_DAY
 from exp_platform.kernels.canonical_text import unwrapped
+from exp_platform.kernels.coded import plain
 from exp_platform.kernels.sql import query
 
 INSTANT = pa.timestamp("us", "UTC")
@@ -114,11 +115,11 @@ def instants(column: Any, zone: str) -> Conformed:
 
 
 def string_map(columns: dict[str, Any], rows: int) -> Any:
-    """One map<string, string> a row, with every name as a key; no names: null maps. Columns are strings."""
+    """One map<string, string> a row, with every name as a key; no names: null maps. Columns are strings, plain or dictionaries."""
     if not columns or not rows:  # of no rows there may be no chunk to concatenate
         return pa.nulls(rows, STRINGS)
     k = len(columns)
-    values = pa.concat_arrays([chunk for column in columns.values() for chunk in column.chunks])
+    values = pa.concat_arrays([chunk for column in columns.values() for chunk in plain(column).chunks])
     row_major = np.arange(rows * k).reshape(k, rows).T.ravel()
     keys = pa.array(list(columns)).take(pa.array(np.tile(np.arange(k), rows)))
     offsets = pa.array(np.arange(0, rows * k + 1, k, dtype=np.int32))

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from exp_platform.config.experiment import Experiment, Window
 from exp_platform.config.sources import EventsSource
+from exp_platform.kernels.coded import Coded
 from exp_platform.kernels.local_days import (
     DAY,
     Dates,
@@ -128,7 +128,7 @@ def _as_they_came(outcomes: pa.Table, users: Users, window: Window, rule: str | 
         return found
     last = date_of(int(found.at.max()) // DAY + 1)
     days = LocalDays.covering(window, int(found.at.min()), last).dates(found.at)
-    placed = _placed(_positions(outcomes["user_id"], users), users, window, rule)
+    placed = _placed(Coded.of(outcomes["user_id"]).positions(users.ids), users, window, rule)
     there = _occurred(replace(found, dates=days), outcomes["user_id"], users, window, rule) == found.at
     return replace(found, dates=np.where(placed, np.where(there, days, NO_DATE), found.dates))
 
@@ -163,8 +163,8 @@ def _midnight_of(moment: int, window: Window) -> int:
 
 
 def _grain(seen: _Times, happened: _Times, events: Any, counted: tuple[int, int]) -> dict[str, Counts]:
-    encoded = pc.dictionary_encode(events.slice(counted[1]).combine_chunks())
-    code, names = encoded.indices.to_numpy(), encoded.dictionary.to_pylist()
+    encoded = Coded.distinct(events.slice(counted[1]))
+    code, names = encoded.codes, encoded.values.to_pylist()
     kinds = {"exposures": _kinds(seen, counted[0])}
     grain = {name: {kind: int(rows.sum()) for kind, rows in found.items()} for name, found in kinds.items()}
     by_event = {
@@ -174,6 +174,7 @@ def _grain(seen: _Times, happened: _Times, events: Any, counted: tuple[int, int]
     return grain | {
         OF_EVENT + name: {kind: rows[position] for kind, rows in by_event.items()}
         for position, name in enumerate(names)
+        if by_event["rows"][position]
     }
 
 
@@ -201,17 +202,12 @@ def _occurred(times: _Times, user_id: Any, users: Users, window: Window, rule: s
     if rule is not None:  # dates of users without exposure too: they are told by local dates
         dated = times.dates != NO_DATE
         at[dated] = _starts(times.dates[dated], window)
-    user = _positions(user_id, users)
+    user = Coded.of(user_id).positions(users.ids)
     placed = np.flatnonzero((times.dates != NO_DATE) & _placed(user, users, window, rule))
     days, who = times.dates[placed].astype(np.int64), user[placed]
     wanted = users.exposed_at[who] + (days - users.exposed_on[who]) * DAY - (rule == "before")
     at[placed] = np.clip(wanted, _starts(days, window), _starts(days + 1, window) - 1)
     return at
-
-
-def _positions(user_id: Any, users: Users) -> NDArray[np.int64]:
-    found = pc.index_in(user_id, value_set=users.ids.cast(user_id.type)).fill_null(-1)
-    return np.asarray(found.to_numpy(), dtype=np.int64)
 
 
 def _placed(user: NDArray[np.int64], users: Users, window: Window, rule: str | None) -> NDArray[np.bool_]:

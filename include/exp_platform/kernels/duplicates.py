@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.privacy import Key
 from exp_platform.config.sources import EventsSource, UnitsSource
+from exp_platform.kernels.coded import Coded, plain
 from exp_platform.kernels.complete_rows import of_facts
 from exp_platform.kernels.facts import ROW
 from exp_platform.kernels.members import hashes
@@ -43,7 +44,7 @@ def repeated(table: pa.Table, keys: Any) -> Mask:
     if not len(there):
         return dropped
     key = _bits(keys)[there]
-    user = _codes(table["user_id"])[there]
+    user = Coded.distinct(table["user_id"]).codes[there].view(np.uint64)
     both = (key ^ (user * _ODD)) * _ODD
     suspects = there[_several(both)]  # few, so what follows costs little
     if len(suspects):
@@ -65,10 +66,9 @@ def pairs(
     if not len(there):
         return nothing, nothing
     here = here[np.isin(mine, theirs[there])]
-    user = _codes(
-        pa.chunked_array([_plain(users.take(pa.array(here))), _plain(base_users.take(pa.array(there)))])
-    )
-    key = np.concatenate([_bits(keys)[here], theirs[there]])
+    both_users = [plain(users.take(pa.array(here))), plain(base_users.take(pa.array(there)))]
+    user = Coded.distinct(pa.chunked_array([chunk for column in both_users for chunk in column.chunks])).codes
+    key = np.concatenate([_bits(keys)[here], theirs[there]]).view(np.int64)
     both = np.unique(np.stack([user, key], axis=1), axis=0, return_inverse=True)[1].ravel()
     mine_code, base_code = both[: len(here)], both[len(here) :]
     at = np.full(int(both.max()) + 1, -1, dtype=np.int64)
@@ -88,7 +88,7 @@ def _key(name: str, table: pa.Table, experiment: Experiment) -> Any | None:
         # A row of a fact counts once in each series, and may be in several.
         column = {"event_id": "event_id", "whole_row": ROW}[by]
         known = column in table.column_names
-        return pc.binary_join_element_wise(table["event"], table[column], "\x1f") if known else None
+        return pc.binary_join_element_wise(plain(table["event"]), table[column], "\x1f") if known else None
     if by == "event_id":
         return table["event_id"] if "event_id" in table.column_names else None
     columns = [_plain_text(table[column]) for column in table.column_names if column != "user_id"]
@@ -111,9 +111,10 @@ def _later(rows: pa.Table, code: NDArray[np.int64]) -> NDArray[np.int64]:
     """Positions of the rows that follow another one of the same user and key."""
     time = "exposed_at" if "exposed_at" in rows.column_names else "occurred_at"
     rest = [column for column in rows.column_names if column not in ("user_id", time)]
+    rows = pa.table({column: plain(rows[column]) for column in rows.column_names})
     keys = [(column, "ascending") for column in ("code", "user_id", time, *rest)]
     order = pc.sort_indices(rows.append_column("code", pa.array(code)), sort_keys=keys).to_numpy()
-    user = _codes(rows["user_id"])[order]
+    user = Coded.distinct(rows["user_id"]).codes[order]
     same = (user[1:] == user[:-1]) & (code[order][1:] == code[order][:-1])
     return np.asarray(order[1:][same], dtype=np.int64)
 
@@ -139,18 +140,13 @@ def _among(values: Keys, wanted: Keys) -> Mask:
     return found
 
 
-def _codes(column: Any) -> Keys:
-    encoded = _plain(column).dictionary_encode()
-    return np.asarray(encoded.indices.to_numpy(), dtype=np.int64).view(np.uint64)
-
-
-def _plain(column: Any) -> Any:
+def _one_array(column: Any) -> Any:
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
 def _bits(keys: Any) -> Keys:
-    return np.asarray(_plain(keys).fill_null(0).to_numpy(zero_copy_only=False)).view(np.uint64)
+    return np.asarray(_one_array(keys).fill_null(0).to_numpy(zero_copy_only=False)).view(np.uint64)
 
 
 def _nulls(column: Any) -> Mask:
-    return np.asarray(_plain(column).is_null().to_numpy(zero_copy_only=False))
+    return np.asarray(_one_array(column).is_null().to_numpy(zero_copy_only=False))

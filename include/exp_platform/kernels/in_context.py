@@ -18,6 +18,7 @@ from exp_platform.aggregates import LeftOut
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.privacy import Key
 from exp_platform.kernels.base import Base, RowCounts, may_grow
+from exp_platform.kernels.coded import Coded, among
 from exp_platform.kernels.complete_rows import CompleteRows
 from exp_platform.kernels.dates import with_dates
 from exp_platform.kernels.duplicates import repeated, row_keys
@@ -54,8 +55,8 @@ def in_context(
     `secret` keys the hashes by which duplicates are known later. Raises NotExactError where rows of the base would have to go
     or to change.
     """
-    before = Published.of(base, experiment)
-    tables, twice = _unrepeated(rows.tables, experiment, secret)
+    before, found = Published.of(base, experiment).beside(rows.tables)
+    tables, twice = _unrepeated(found, experiment, secret)
     exposures, outcomes, known = before.without(*staged_rows(tables, experiment), experiment)
     dated = with_dates(
         before.exposures_and(exposures), before.waiting_and(outcomes), experiment, before.counted
@@ -63,7 +64,7 @@ def in_context(
     before.require_unmoved(dated.exposures, experiment)
 
     every = before.outcomes_and(dated.outcomes)
-    exposed = pc.is_in(every["user_id"], value_set=pc.unique(dated.exposures["user_id"]))
+    exposed = pa.array(among(every["user_id"], dated.exposures["user_id"]))
     judged = measure(dated.exposures, every, exposed, experiment, now)
     counts_now = counting(every, exposed, experiment)
     left_out = _left_out(every, exposed, counts_now, experiment)
@@ -109,7 +110,9 @@ def _left_out(outcomes: pa.Table, exposed: Any, counts_now: Any, experiment: Exp
     if pc.all(counts_now, min_count=0).as_py():
         return {}
     dropped = pc.invert(counts_now)
-    read = pc.is_in(outcomes["event"], value_set=pa.array(events_read(experiment), pa.string()))
+    read = pa.array(
+        Coded.of(outcomes["event"]).positions(pa.array(events_read(experiment), pa.string())) >= 0
+    )
     strange = pc.and_(pc.and_(dropped, read), pc.invert(exposed))
     reasons = {
         LeftOut.NOT_READ: pc.and_not(dropped, read),

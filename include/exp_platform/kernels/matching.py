@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.kinds import COUNTING
+from exp_platform.kernels.coded import Coded
 from exp_platform.kernels.local_days import DAY, Ints, by_date
 from exp_platform.kernels.measured import MAX_EXAMPLES, SPELLED, Counts
 from exp_platform.kernels.users import Users
@@ -34,17 +35,18 @@ class Matched:
 
 
 def matched(
-    outcomes: pa.Table,
+    ids: Coded,
+    events: Coded,
     occurred_at: Ints,
     user: NDArray[np.int64],
-    stranger: Any,
+    stranger: NDArray[np.bool_],
     users: Users,
     experiment: Experiment,
 ) -> Matched:
     """Match all outcomes of one bucket, whatever their event, with the users assigned in it.
 
-    `user` is the position of each row's user in `users`, -1 for others; `stranger` (booleans) says which of those have no
-    exposure at all, inside the window or outside.
+    `ids` (each once) and `events` are those of the outcomes, `user` is the position of each row's user in `users`, -1 for
+    others; `stranger` says which of those have no exposure at all, inside the window or outside.
     """
     known = user >= 0
     lag = occurred_at[known] - users.exposed_at[user[known]]
@@ -52,7 +54,7 @@ def matched(
     found[user[known]] = True
     before = np.zeros(len(users), dtype=np.bool_)
     before[user[known][lag < 0]] = True
-    others = pc.unique(outcomes["user_id"].filter(pa.array(stranger)))
+    others = ids.values.take(pa.array(_in_order(ids.codes[stranger])))
     names = [v.id for v in experiment.variants]
     spelled = _spelled(users.ids.filter(pa.array(~found)), others)
     return Matched(
@@ -60,8 +62,14 @@ def matched(
         found_before=by_date(users.exposed_on[before], users.variants[before], names),
         strangers={"users": len(others), "spelled": len(spelled)},
         examples={SPELLED: spelled[:MAX_EXAMPLES]} if spelled else {},
-        around=_around(outcomes["event"].filter(pa.array(known)), lag, user[known], users, experiment),
+        around=_around(Coded(events.codes[known], events.values), lag, user[known], users, experiment),
     )
+
+
+def _in_order(codes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Each code once, in the order in which they come."""
+    found, first = np.unique(codes, return_index=True)
+    return np.asarray(found[np.argsort(first)])
 
 
 def _spelled(without: Any, others: Any) -> list[str]:
@@ -99,12 +107,12 @@ def conversions(experiment: Experiment) -> list[str]:
 
 
 def _around(
-    events: Any, lag: Ints, user: NDArray[np.int64], users: Users, experiment: Experiment
+    events: Coded, lag: Ints, user: NDArray[np.int64], users: Users, experiment: Experiment
 ) -> dict[str, dict[str, Counts]]:
     """Variant -> event -> rows just before and just after exposure, as `Measured.around` has them."""
     around: dict[str, dict[str, Counts]] = {}
     for event in conversions(experiment):
-        rows = np.asarray(pc.equal(events, event).fill_null(False))
+        rows = events.positions(pa.array([event])) == 0
         mine, who = lag[rows], user[rows]
         arm = users.variants[who]
         for code, variant in enumerate(experiment.variants):

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.sources import UnitsSource
+from exp_platform.kernels.coded import Coded
 from exp_platform.kernels.local_days import Ints, LocalDays, by_date, instant, instants
 from exp_platform.kernels.matching import Matched, matched
 from exp_platform.kernels.measured import HEAVY_ROWS, Counts, Measured, heaviest, most_frequent
@@ -38,12 +38,13 @@ def measure(
     crossed = users.crossed_at != NEVER
     names = [variant.id for variant in experiment.variants]
     latest = instant(now + timedelta(days=1))
-    user = pc.index_in(outcomes["user_id"], value_set=users.ids).fill_null(-1).to_numpy()
+    ids = Coded.distinct(outcomes["user_id"])
+    user = ids.positions(users.ids)
     stranger = ~np.asarray(exposed)
     found = (
         Matched()  # the outcomes are the users' own rows
         if isinstance(experiment.source, UnitsSource)
-        else matched(outcomes, occurred_at, user, stranger, users, experiment)
+        else matched(ids, Coded.of(outcomes["event"]), occurred_at, user, stranger, users, experiment)
     )
     return Measured(
         future={"exposures": int((exposed_at > latest).sum()), "outcomes": int((occurred_at > latest).sum())},
@@ -62,18 +63,19 @@ def measure(
 
 def sizes(staged: Mapping[str, pa.Table]) -> Measured:
     """Rows and users of the staged tables, and who has most rows of those with many."""
-    rows = {table: found["user_id"].value_counts() for table, found in staged.items()}
-    many = {table: n.filter(pc.greater_equal(n.field(1), HEAVY_ROWS)) for table, n in rows.items()}
+    ids = {table: Coded.distinct(found["user_id"]) for table, found in staged.items()}
+    rows = {table: users.rows for table, users in ids.items()}
     return Measured(
         rows_out={table: len(found) for table, found in staged.items()},
-        users_out={table: len(n) for table, n in rows.items()},
-        squared_rows={table: int(np.square(n.field(1).to_numpy()).sum()) for table, n in rows.items()},
-        heaviest={table: heaviest(_counts(n)) for table, n in many.items()},
+        users_out={table: int(np.count_nonzero(n)) for table, n in rows.items()},
+        squared_rows={table: int(np.square(n).sum()) for table, n in rows.items()},
+        heaviest={table: heaviest(_heavy(ids[table], n)) for table, n in rows.items()},
     )
 
 
-def _counts(found: pa.StructArray) -> Counts:
-    return dict(zip(found.field(0).to_pylist(), found.field(1).to_pylist(), strict=True))
+def _heavy(ids: Coded, rows: NDArray[np.int64]) -> Counts:
+    many = np.flatnonzero(rows >= HEAVY_ROWS)
+    return dict(zip(ids.values.take(pa.array(many)).to_pylist(), rows[many].tolist(), strict=True))
 
 
 def _outcomes(
@@ -95,10 +97,9 @@ def _outcomes(
 
 
 def _unknown_variants(exposures: pa.Table, names: list[str]) -> Counts:
-    stray = exposures["variant_id"].filter(
-        pc.invert(pc.is_in(exposures["variant_id"], value_set=pa.array(names)))
-    )
-    return most_frequent(_counts(stray.value_counts()))
+    found = Coded.distinct(exposures["variant_id"])
+    counted = dict(zip(found.values.to_pylist(), found.rows.tolist(), strict=True))
+    return most_frequent({value: rows for value, rows in counted.items() if rows and value not in names})
 
 
 def _newest(moments: Ints, latest: int, experiment: Experiment) -> str:

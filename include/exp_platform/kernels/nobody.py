@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from exp_platform.errors import NotExactError
+from exp_platform.kernels.coded import Coded, is_coded, looked_up
 from exp_platform.kernels.conform import MAYBE_WORDS, NULL_WORDS
 from exp_platform.kernels.measured import Counts
 from exp_platform.kernels.string_bytes import Spans, chunks_of, spans
@@ -90,7 +91,7 @@ def _shared(ids: Any, found: Counts, earlier: Earlier) -> list[str]:
     many = {word: n for word, n in words.items() if n >= PLACEHOLDER_ROWS}
     if not many:
         return []
-    rows, users = earlier.rows + len(ids) - ids.null_count, pc.count_distinct(ids).as_py()
+    rows, users = earlier.rows + len(ids) - ids.null_count, int(np.count_nonzero(Coded.distinct(ids).rows))
     before = earlier.users()
     least, most = max(users, before[0]), users + before[1]
     shared = []
@@ -103,20 +104,33 @@ def _shared(ids: Any, found: Counts, earlier: Earlier) -> list[str]:
 
 
 def _without(column: Any, words: Iterable[str]) -> tuple[Any, Counts]:
-    known = sorted(words)
-    likely = np.concatenate([_likely(spans(chunk), known) for chunk in chunks_of(column)] or [_NOWHERE])
+    found = Coded.of(column) if is_coded(column) else None
+    at, named = _named(column if found is None else found.values, sorted(words))
+    rows = np.ones(len(at), np.int64) if found is None else found.rows[at]
+    counted: Counts = {}
+    for word, n in zip(named, rows.tolist(), strict=True):
+        counted[word] = counted.get(word, 0) + n
+    counted = {word: n for word, n in sorted(counted.items()) if n}
+    if not counted:
+        return column, {}
+    if found is not None:
+        code = np.arange(len(found.values))
+        code[at] = -1
+        return Coded(looked_up(code, found.codes), found.values).column, counted
+    chosen = np.zeros(len(column), dtype=np.bool_)
+    chosen[at] = True
+    return pc.if_else(pa.array(chosen), pa.scalar(None, pa.string()), column), counted
+
+
+def _named(strings: Any, words: Sequence[str]) -> tuple[NDArray[np.int64], list[str]]:
+    """Positions of the strings that are one of some words in any case, and which word each is."""
+    likely = np.concatenate([_likely(spans(chunk), words) for chunk in chunks_of(strings)] or [_NOWHERE])
     at = np.flatnonzero(likely)
     if not len(at):
-        return column, {}
-    lower = pc.utf8_lower(column.take(pa.array(at)))
-    named = pc.is_in(lower, value_set=pa.array(known, pa.string()))
-    counted = lower.filter(named).value_counts()
-    if not len(counted):
-        return column, {}
-    rows = dict(zip(counted.field(0).to_pylist(), counted.field(1).to_pylist(), strict=True))
-    chosen = np.zeros(len(column), dtype=np.bool_)
-    chosen[at[named.to_numpy()]] = True
-    return pc.if_else(pa.array(chosen), pa.scalar(None, pa.string()), column), dict(sorted(rows.items()))
+        return at, []
+    lower = pc.utf8_lower(strings.take(pa.array(at)))
+    named = pc.is_in(lower, value_set=pa.array(words, pa.string()))
+    return at[named.to_numpy(zero_copy_only=False)], lower.filter(named).to_pylist()
 
 
 def _likely(found: Spans, words: Sequence[str]) -> NDArray[np.bool_]:

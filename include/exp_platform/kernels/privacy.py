@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from exp_platform.config.privacy import Key
+from exp_platform.kernels.coded import by_value, coded, with_used_values
 from exp_platform.kernels.in_context import Cleaned
 from exp_platform.kernels.measured import SPELLED, Counts
 
@@ -31,12 +32,10 @@ class Privacy:
 
 
 def hashed(key: Key, ids: Any) -> Any:
-    """A column of ids as their keyed hashes; null stays null. Each different id is hashed once."""
-    encoded = pc.dictionary_encode(ids.combine_chunks() if isinstance(ids, pa.ChunkedArray) else ids)
-    if isinstance(encoded, pa.ChunkedArray):
-        encoded = encoded.combine_chunks()
-    hashes = pa.array(key.hashes(encoded.dictionary.to_pylist()), pa.string())
-    return pa.chunked_array([hashes.take(encoded.indices)])
+    """A column of ids as a dictionary of their keyed hashes; null stays null. Each different id is hashed once."""
+    return by_value(
+        with_used_values(coded(ids)), lambda found: pa.array(key.hashes(found.to_pylist()), pa.string())
+    )
 
 
 def without_forgotten(

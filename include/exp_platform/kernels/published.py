@@ -5,6 +5,7 @@ Columns that need not be read are not: users, times and keys of all rows, all el
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from exp_platform.config.experiment import Experiment
 from exp_platform.config.sources import EventsSource, UnitsSource
 from exp_platform.errors import NotExactError
 from exp_platform.kernels.base import ASIDE, Base
+from exp_platform.kernels.coded import CODED, among, coded_together, plain
 from exp_platform.kernels.conform import INSTANT
 from exp_platform.kernels.dates import OF_EVENT, later, shifted, with_dates
 from exp_platform.kernels.duplicates import pairs
@@ -31,7 +33,7 @@ _ALL = (*_HAPPENED, "value", "event_id")
 
 _NOTHING = pa.table(
     {
-        **{name: pa.array([], pa.string()) for name in ("user_id", "variant_id", "event")},
+        **{name: pa.array([], CODED) for name in ("user_id", "variant_id", "event")},
         **{name: pa.array([], INSTANT) for name in ("exposed_at", "occurred_at")},
     }
 )
@@ -58,11 +60,25 @@ class Published:
         exposures, outcomes = base.read("exposures", _SEEN), base.read("outcomes", _HAPPENED)
         aside = base.read(ASIDE, _HAPPENED)
         dated = with_dates(exposures, aside, experiment)
-        exposed = pc.is_in(aside["user_id"], value_set=pc.unique(exposures["user_id"]))
+        exposed = pa.array(among(aside["user_id"], exposures["user_id"]))
         waits = pc.invert(counting(dated.outcomes, exposed, experiment))
         positions = np.flatnonzero(waits.to_numpy())
         waiting = aside if len(positions) == len(aside) else aside.filter(waits)
         return Published(base, exposures, outcomes, waiting, positions)
+
+    def beside(self, tables: Mapping[str, pa.Table]) -> tuple[Published, dict[str, pa.Table]]:
+        """It and new tables, with one dictionary of all their users."""
+        if self.base is None:
+            return self, dict(tables)
+        mine = {"exposures": self.exposures, "outcomes": self.outcomes, "waiting": self.waiting}
+        every = {f"published {name}": table for name, table in mine.items()} | dict(tables)
+        users = coded_together({name: table["user_id"] for name, table in every.items()})
+        every = {
+            name: table.set_column(table.column_names.index("user_id"), "user_id", users[name])
+            for name, table in every.items()
+        }
+        new = {name: every[name] for name in tables}
+        return replace(self, **{name: every[f"published {name}"] for name in mine}), new
 
     @property
     def counted(self) -> tuple[int, int]:
@@ -106,8 +122,8 @@ class Published:
         seen = self._repeated("exposures", exposures, self.exposures, users, outcomes, experiment)
         kept = exposures.filter(pa.array(~seen)) if seen.any() else exposures
         if isinstance(experiment.source, UnitsSource):
-            gone = pc.is_in(outcomes["user_id"], value_set=exposures["user_id"].filter(pa.array(seen)))
-            return kept, outcomes.filter(pc.invert(gone)), {"units": int(seen.sum())}
+            gone = among(outcomes["user_id"], exposures["user_id"].filter(pa.array(seen)))
+            return kept, outcomes.filter(pa.array(~gone)), {"units": int(seen.sum())}
         known = pa.concat_tables([self.outcomes, self.waiting])
         happened = self._repeated("outcomes", outcomes, known, users, outcomes, experiment)
         counts = {"exposures": int(seen.sum()), "outcomes": int(happened.sum())}
@@ -164,7 +180,8 @@ class Published:
             assert self.base is not None
             stored = [self.base.read("outcomes", columns), self.base.read(ASIDE, columns)]
             new = pa.concat_tables(stored)
-        mine = new.select(columns).filter(pc.is_in(new["user_id"], value_set=pc.unique(users)))
+        mine = new.select(columns).filter(pa.array(among(new["user_id"], users)))
+        mine = pa.table({column: plain(mine[column]) for column in columns})
         return list(mine.sort_by([(column, "ascending") for column in columns]).to_pylist())
 
     def require_unmoved(self, exposures: pa.Table, experiment: Experiment) -> None:
@@ -176,9 +193,7 @@ class Published:
             return
         before, now = _users(self.exposures, experiment), _users(exposures, experiment)
         moved = _moved(before, now)
-        rows = (
-            self.outcomes.filter(pc.is_in(self.outcomes["user_id"], value_set=moved)) if len(moved) else None
-        )
+        rows = self.outcomes.filter(pa.array(among(self.outcomes["user_id"], moved))) if len(moved) else None
         if rows is not None and shifted(rows, before, now, experiment):
             raise NotExactError("exposures came before those by which dates of outcomes were placed")
 

@@ -30,7 +30,9 @@ class Exposures:
     at: Ints
     user: Codes  # position in Users, -1: not among them
     known: Mask  # whether the spec has the variant
-    first_inside: Ints  # of every id its first exposure inside the window, to whatever variant, or NEVER
+    first_inside: (
+        Ints  # of every id that a row has its first exposure inside the window, to whatever variant, or NEVER
+    )
 
     @staticmethod
     def of(exposures: pa.Table, users: Users, experiment: Experiment) -> Exposures:
@@ -45,7 +47,7 @@ class Exposures:
         position = np.full(len(first), -1)
         position[users.codes] = np.arange(len(users))
         known = variant_ranks(exposures["variant_id"], experiment) < len(experiment.variants)
-        return Exposures(at, position[named.codes], known, first)
+        return Exposures(at, position[named.codes], known, first[named.rows > 0])
 
 
 def accounts(now: Snapshot, exposures: Exposures, days: UnitDays) -> dict[str, RowAccount]:

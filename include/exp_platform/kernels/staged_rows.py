@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.sources import UnitsSource
+from exp_platform.kernels.coded import CODED, coded
 from exp_platform.kernels.complete_rows import ATTRIBUTE, COVARIATE, OUTCOME, plain
 from exp_platform.kernels.conform import INSTANT, string_map
 from exp_platform.kernels.local_days import DAY
@@ -57,12 +58,12 @@ def outcomes_of(table: pa.Table) -> pa.Table:
     return pa.table(
         {
             "user_id": table["user_id"],
-            "event": _optional(table, "event", pa.string()),
+            "event": _optional(table, "event", CODED),
             "occurred_at": _optional(table, "occurred_at", INSTANT),
             "value": _optional(table, "value", pa.float64()),
             "event_id": _optional(table, "event_id", pa.string()),
             "properties": string_map({}, len(table)),
-            "item": _optional(table, "item", pa.string()),
+            "item": _optional(table, "item", CODED),
             ROW_KEY: _optional(table, ROW_KEY, pa.int64()),
         }
     )
@@ -73,7 +74,7 @@ def _unit_events(table: pa.Table, column: str, event: str, time: Any) -> pa.Tabl
     rows = pa.table(
         {
             "user_id": table["user_id"],
-            "event": pa.repeat(pa.scalar(event), len(table)),
+            "event": coded(pa.repeat(pa.scalar(event), len(table))),
             "occurred_at": time,
             "value": table[column],
         }

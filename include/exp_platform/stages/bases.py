@@ -17,6 +17,7 @@ _COLUMNS = {
     "outcomes": ("user_id", "event", "occurred_at", "value", "event_id", "row_key"),
     ASIDE: ("user_id", "event", "occurred_at", "value", "event_id", "row_key"),
 }
+_CODED = {"user_id", "variant_id", "event"}
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,9 @@ class _Bucket:
         if found is None:
             return no_rows(table, columns)
         types = pa.schema([arrow_schema(table).field(column) for column in columns])
-        return replace(found, projection=found.projection.select(*columns), types=types).read()
+        return replace(found, projection=found.projection.select(*columns), types=types).read(
+            coded=_CODED & {*columns}
+        )
 
 
 def bases_of(

@@ -15,6 +15,9 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from exp_platform.kernels.canonical_text import is_text, plain_type
+from exp_platform.kernels.coded import is_coded, plain
+from exp_platform.kernels.complete_rows import is_name
 from exp_platform.stages.csv_files import BadRows, CsvFormat, read_csv, with_points
 from exp_platform.stages.json_files import BrokenLines, read_lines
 from exp_platform.stages.paths import taken
@@ -24,6 +27,7 @@ from exp_platform.stages.unreadable import UnreadableError
 
 BATCH_ROWS = 131_072  # rows a shard is made of: some 8 MB
 SEARCHED_ROWS = 4 * BATCH_ROWS  # rows of which few are left
+FEW_VALUES = 256  # of which a dictionary is kept
 PIECE_ROWS = 1_000_000  # rows a task reads of a large Parquet file
 _SECOND = 1_000_000_000  # nanoseconds
 
@@ -142,12 +146,22 @@ class ParquetPiece(FilePiece):
         wanted = sorted({path.leaf for path in self.layout.paths.values()})
         with self.files.open_input_file(self.place) as stream:
             # In nanoseconds, as INT96 is read otherwise, the year 9999 would be some day between 1677 and 2262.
-            file = pq.ParquetFile(stream, coerce_int96_timestamp_unit="us", page_checksum_verification=True)
+            file = pq.ParquetFile(
+                stream,
+                read_dictionary=[] if among else self._names(),
+                coerce_int96_timestamp_unit="us",
+                page_checksum_verification=True,
+            )
             int96 = [ours for ours, path in self.layout.paths.items() if path.leaf in _int96(file.metadata)]
             rows = BATCH_ROWS if among is None else SEARCHED_ROWS
             for batch in file.iter_batches(rows, list(self.row_groups), wanted, use_threads=False):
-                part = self.part(pa.Table.from_batches([batch]), among)
+                part = self.part(_with_few(pa.Table.from_batches([batch])), among)
                 yield replace(part, rows=_instants(part.rows, int96))
+
+    def _names(self) -> list[str]:
+        """Columns of the file that have texts which stand in many rows."""
+        paths = self.layout.paths.items()
+        return [p.column for ours, p in paths if is_name(ours) and p.plain and is_text(plain_type(p.type))]
 
 
 @dataclass(frozen=True)
@@ -259,6 +273,17 @@ def parquet_pieces(
             place, state = info.path, FileState.of(info)
             yield ParquetPiece(reading, layout, place, rows, start, files, state, tuple(groups))
             groups, rows = [], 0
+
+
+def _with_few(rows: pa.Table) -> pa.Table:
+    """The rows with dictionaries of few values alone: one travels with each part of its rows."""
+    for position, (name, column) in enumerate(zip(rows.column_names, rows.columns, strict=True)):
+        if (
+            is_coded(column)
+            and max((len(chunk.dictionary) for chunk in column.chunks), default=0) > FEW_VALUES
+        ):
+            rows = rows.set_column(position, name, plain(column))
+    return rows
 
 
 def _int96(metadata: pq.FileMetaData) -> frozenset[str]:

@@ -222,9 +222,10 @@ def _together(shards: Sequence[Shard]) -> Shard:
 
 def _dealt(shard: Shard, buckets: int) -> Iterator[tuple[int, Shard]]:
     """One copy of the rows, by bucket and in their order, of which each bucket gets a part; the first one gets the counts."""
-    bucket = hashes(shard.rows["user_id"]) % np.uint64(buckets)
+    rows = shard.rows.combine_chunks()
+    bucket = hashes(rows["user_id"]) % np.uint64(buckets)
     small = bucket.astype(np.min_scalar_type(buckets - 1))  # NumPy sorts these by their digits
-    rows = shard.rows.combine_chunks().take(pa.array(np.argsort(small, kind="stable")))
+    rows = rows.take(pa.array(np.argsort(small, kind="stable")))
     ends = np.cumsum(np.bincount(small, minlength=buckets)).tolist()
     for number, (start, end) in enumerate(zip([0, *ends], ends, strict=False)):
         if number == 0:

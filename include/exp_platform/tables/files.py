@@ -23,6 +23,7 @@ from pyiceberg.table.metadata import TableMetadata
 
 from exp_platform.config.environment import Environment
 from exp_platform.errors import DataError, require_all
+from exp_platform.kernels.coded import CODED, is_coded, with_used_values
 from exp_platform.private_files import keep_private
 from exp_platform.tables.damage import DamagedTableError, damaged_file, is_no_damage, naming_damage
 from exp_platform.tables.schemas import arrow_schema
@@ -51,7 +52,7 @@ class Writer:
         errors when a column is missing or cannot be cast. `footer` is what the file says of itself beside its rows.
         """
         keep_private()  # this may be a Spark task, in a process that none of the platform's has started
-        rows = self._with_constants(bucket, rows).select(self.schema.names)
+        rows = _as_used(self._with_constants(bucket, rows).select(self.schema.names))
         rows = rows.cast(pa.schema([_as_it_comes(f, rows.schema.field(f.name).type) for f in self.schema]))
         path = f"{self.folder}/{self.run_id}-{bucket:05d}-{secrets.token_hex(4)}.parquet"
         try:
@@ -64,6 +65,9 @@ class Writer:
                     use_dictionary=[leaf for f in self.schema if _repeats(f) for leaf in _leaves(f)],
                     # A bucket has one dictionary of its users: a smaller one would end in plain strings
                     dictionary_pagesize_limit=1 << 30,
+                    write_statistics=[
+                        leaf for f in self.schema if f.name != "user_id" for leaf in _leaves(f)
+                    ],
                     store_schema=False,  # by which readers would be given dictionaries unasked
                 ) as file,
             ):
@@ -86,8 +90,13 @@ class Writer:
 
 def _as_it_comes(field: pa.Field, found: pa.DataType) -> pa.Field:
     """The field, of strings as a dictionary where they come as one: they are written as they are."""
-    as_dictionary = pa.types.is_dictionary(found) and field.type == pa.string()
-    return field.with_type(pa.dictionary(pa.int32(), pa.string())) if as_dictionary else field
+    return field.with_type(CODED) if pa.types.is_dictionary(found) and field.type == pa.string() else field
+
+
+def _as_used(rows: pa.Table) -> pa.Table:
+    """The rows with dictionaries of what they have alone: a file holds no id of a row that was left out."""
+    columns = {name: rows[name] for name in rows.column_names}
+    return pa.table({name: with_used_values(c) if is_coded(c) else c for name, c in columns.items()})
 
 
 def _repeats(field: pa.Field) -> bool:

@@ -298,6 +298,8 @@ PROPERTIES: dict[str, str] = {
     "write.metadata.metrics.column.experiment_id": "full",
     "write.metadata.metrics.column.run_id": "full",
     "write.metadata.metrics.column.as_of_date": "full",
+    # To find the least and the greatest of a bucket's users would cost as much as to write them, and skip no file.
+    "write.metadata.metrics.column.user_id": "none",
     "write.metadata.metrics.column.bucket": "full",  # from whose bounds a file's partition is read
 }
 
