@@ -171,7 +171,7 @@ def test_no_row_that_is_wanted_is_skipped(block: int, tmp_path: Path, environmen
         reading = Reading(
             "orders", TableSource("parquet", str(path), COLUMNS, types=TYPES), tuple(COLUMNS.items()), want
         )
-        pieces = list(plan_files(reading, environment))
+        pieces = list(plan_files(reading, environment, {}))
         assert [piece for piece in pieces if isinstance(piece, Problem)] == []
         got = {
             uid
@@ -203,7 +203,7 @@ def folder_table(
 def read(reading: Reading, environment: Environment) -> list[str]:
     return [
         piece.place.split("/")[-2]
-        for piece in plan_files(reading, environment)
+        for piece in plan_files(reading, environment, {})
         if not isinstance(piece, Problem)
     ]
 
@@ -246,7 +246,7 @@ def test_times_without_a_zone_are_given_a_day_as_bounds_are_of_no_zone(
     for zone in ("Europe/Berlin", "Pacific/Kiritimati", "Pacific/Niue"):
         first, last = (at.replace(tzinfo=ZoneInfo(zone)).astimezone(UTC) for at in clock)
         want = Wanted(None, "occurred_at", first, last + timedelta(minutes=1), zone)
-        pieces = plan_files(Reading("log", source, tuple(columns.items()), want), environment)
+        pieces = plan_files(Reading("log", source, tuple(columns.items()), want), environment, {})
         assert sum(piece.rows for piece in pieces if not isinstance(piece, Problem)) == 2
 
 
