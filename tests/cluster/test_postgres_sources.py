@@ -18,6 +18,7 @@ from exp_platform.config.environment import Environment
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.sources import SqlQuery, TableSource, UnitsSource
 from exp_platform.errors import ConfigError, DataError
+from exp_platform.kernels.coded import plain
 from exp_platform.stages import ingest, plan_sql, sql_postgres
 from exp_platform.stages.quality import read_checks
 from exp_platform.stages.shards import read_and_split
@@ -45,6 +46,8 @@ def lake(server: Postgres, monkeypatch: pytest.MonkeyPatch) -> Postgres:
 
 
 def sorted_rows(table: pa.Table) -> pa.Table:
+    """Files may give names as dictionaries, which Arrow does not sort."""
+    table = pa.table({name: plain(table[name]) for name in table.column_names})
     return table.sort_by([(name, "ascending") for name in table.column_names])
 
 

@@ -32,7 +32,15 @@ CONFIGS = ROOT / "configs"
 DATA = Path(os.environ.get("EXP_DATA_DIR") or ROOT.parent / "shared" / "data").resolve()
 
 # What a rerun may change: which run it was, when, and the snapshots that it committed.
-OF_THE_RUN = {"run_id", "computed_at", "published_at", "exposures_snapshot", "outcomes_snapshot"}
+OF_THE_RUN = {
+    "run_id",
+    "computed_at",
+    "published_at",
+    "exposures_snapshot",
+    "outcomes_snapshot",
+    "outcomes_aside_snapshot",
+    "ingested_files_snapshot",
+}
 
 
 @dataclass(frozen=True)
