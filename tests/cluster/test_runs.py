@@ -66,7 +66,8 @@ def test_content_is_that_of_an_embedded_run(
         stored = installation.content(experiment_id, ELSEWHERE)
         assert stored == embedded.content(experiment_id, ELSEWHERE)
     empty = {name for name, rows in installation.content("exp_a").items() if not rows}
-    assert empty == {"forgotten_users", "late_days"}  # nobody asked to be, and no arm is
+    # Nobody asked to be, and no arm is; generated data are read as a whole
+    assert empty == {"forgotten_users", "late_days", "outcomes_aside", "ingested_files"}
 
 
 def test_spark_on_the_worker_reads_what_pyiceberg_reads(
