@@ -12,7 +12,7 @@ from exp_platform.config.environment import Environment
 from exp_platform.errors import DataError
 from exp_platform.tables.catalog import open_catalog, table
 from exp_platform.tables.files import Writer, plan_buckets, task_writer
-from exp_platform.tables.schemas import arrow_schema
+from exp_platform.tables.schemas import TABLES, arrow_schema
 from exp_platform.tables.write import replace_files
 
 LONG_ID = "exp_with_a_name_far_beyond_sixteen_characters"
@@ -139,3 +139,15 @@ def test_a_file_has_no_id_of_a_row_that_was_left_out_and_no_bounds_of_ids(enviro
     group = file.metadata.row_group(0)
     bounds = {group.column(i).path_in_schema: group.column(i).is_stats_set for i in range(group.num_columns)}
     assert [name for name, there in bounds.items() if not there] == ["user_id"]
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_all_columns_but_ids_have_statistics_or_every_commit_would_warn(
+    name: str, environment: Environment
+) -> None:
+    columns = {field.name: None for field in arrow_schema(name)}
+    rows = pa.Table.from_pylist([columns], pa.schema([f.with_nullable(True) for f in arrow_schema(name)]))
+    path = task_writer(environment, name, "exp_a", "run").write(0, rows).removeprefix("file://")
+    group = pq.ParquetFile(path).metadata.row_group(0)
+    found = [group.column(i) for i in range(group.num_columns)]
+    assert {c.path_in_schema for c in found if not c.is_stats_set} <= {"user_id"}

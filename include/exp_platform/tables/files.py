@@ -109,6 +109,8 @@ def _leaves(field: pa.Field) -> list[str]:
     """What of a column has values, as a Parquet file names it."""
     if pa.types.is_map(field.type):
         return [f"{field.name}.key_value.key", f"{field.name}.key_value.value"]
+    if pa.types.is_list(field.type):
+        return [f"{field.name}.list.element"]
     return [field.name]
 
 
