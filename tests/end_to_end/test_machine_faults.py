@@ -27,7 +27,7 @@ from exp_platform.tables.lease import holder_of
 from machine import nearly_full_disk, read_only_disk
 
 DAYS = (date(2026, 3, 14), date(2026, 3, 15))
-RUN = ("run", "shop", "--as-of", str(DAYS[-1]), "--full")
+RUN = ("run", "shop", "--as-of", str(DAYS[-1]), "--force", "--full")
 RESULTS = ("results", "shop")
 EXP = (sys.executable, "-W", "error", "-m", "exp_platform.cli")
 
