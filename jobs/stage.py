@@ -10,6 +10,7 @@ from exp_platform.escaping import terminal
 from exp_platform.stages.execute import execute
 from exp_platform.stages.graph import STAGES
 from exp_platform.stages.run import Run, manifest_path
+from exp_platform.tables.read_once import read_once
 from exp_platform.without_pandas import without_pandas
 
 
@@ -30,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
             terminal(f"FAILED {options.stage}: cannot read the run {options.run}: {error}"), file=sys.stderr
         )
         return 1
-    with without_pandas():
+    with without_pandas(), read_once():
         manifest = execute(run, options.stage, options.try_number)
     print(terminal(str(manifest_path(run.path, options.stage, options.try_number))))
     if manifest.status == "failed":

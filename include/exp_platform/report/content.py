@@ -100,7 +100,7 @@ def _read(results: Results, lenient: Results, experiment: Experiment, as_of: dat
         others=tuple(
             row
             for method in METHODS.values()
-            if method.table != RESULTS
+            if method.table != RESULTS and stored.result_rows.get(method.table) != 0
             for row in lenient.of_method(method.name, experiment.id, day)
         ),
         checks=tuple(results.rows(CheckResult, experiment.id, day)),

@@ -25,6 +25,7 @@ from exp_platform.results.stored import NewestDecision, StoredDecision
 from exp_platform.stats.moments import Moments
 from exp_platform.tables.catalog import existing_catalog, refuse_lost, table
 from exp_platform.tables.damage import DamagedTableError, is_no_damage, naming_damage, readable
+from exp_platform.tables.read_once import rows_once
 from exp_platform.tables.scans import newest_files, planned, rows_of
 from exp_platform.tables.schemas import TABLES
 from exp_platform.tables.selection import selection
@@ -189,7 +190,7 @@ class Results:
             "run_id": stored.run_id,
             "as_of_date": stored.as_of_date,
         }
-        found = {name: len(self._scan(name, selection(key), ("run_id",))) for name in stored.result_rows}
+        found = {name: len(self._scan(name, selection(key), _to_count(name))) for name in stored.result_rows}
         return {name: n - found[name] for name, n in stored.result_rows.items() if n != found[name]}
 
     def _rows(
@@ -202,7 +203,12 @@ class Results:
             runs = {day: run for day, run in held.items() if as_of in (None, day)}
             if not runs:
                 return []
-            key = {"experiment_id": experiment_id, "run_id": sorted(set(runs.values())), **(where or {})}
+            of_runs = (
+                {"run_id": sorted(set(runs.values()))}
+                if as_of is None
+                else {"run_id": runs[as_of], "as_of_date": as_of}
+            )
+            key = {"experiment_id": experiment_id, **of_runs, **(where or {})}
             return [r for r in self._scan(name, selection(key)) if runs.get(r["as_of_date"]) == r["run_id"]]
 
         return self.of_one_state(experiment_id, as_of, read)
@@ -236,13 +242,15 @@ class Results:
                 there = ("*", *stored.schema().column_names)  # without those that an older table lacks
                 chosen = tuple(column for column in columns if column in there)
                 scan = stored.scan(row_filter=where, selected_fields=chosen)
-                tasks = files(scan)
                 try:
-                    found = rows_of(scan, stored.io, tasks).to_pylist()
+                    which = (repr(where), chosen, files)
+                    found = rows_once(
+                        stored, which, lambda: rows_of(scan, stored.io, files(scan))
+                    ).to_pylist()
                 except Exception as error:
                     if not self.skip_damaged or is_no_damage(error):
                         raise
-                    parts, faults = readable(scan, stored.io, tasks)
+                    parts, faults = readable(scan, stored.io, files(scan))
                     found = [row for part in parts for row in part.to_pylist()]
                     self._told(f"table {name}: {fault}" for fault in faults)
         except NoSuchTableError:
@@ -259,6 +267,11 @@ class Results:
 
     def _told(self, faults: Iterable[str]) -> None:
         self.unreadable += [fault for fault in faults if fault not in self.unreadable]
+
+
+def _to_count(name: str) -> tuple[str, ...]:
+    """The columns that are read to count rows: all of those that a report shows, which is what is read next."""
+    return ("*",) if name in ROW_TYPES or name == CheckResult.TABLE else ("run_id",)
 
 
 def _block(row: dict[str, Any]) -> Block:

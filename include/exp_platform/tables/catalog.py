@@ -28,6 +28,7 @@ from exp_platform.config.environment import CATALOG, Environment, load_environme
 from exp_platform.errors import ConfigError
 from exp_platform.tables.damage import naming_damage
 from exp_platform.tables.fence import guard
+from exp_platform.tables.read_once import load_from_memory
 from exp_platform.tables.schemas import (
     NAMESPACE,
     PROPERTIES,
@@ -88,6 +89,7 @@ def connected_catalog(environment: Environment) -> Catalog:
     properties = {"py-io-impl": _WRITES, "schema_version": "v1", **environment.pyiceberg_properties()}
     catalog = load_catalog(CATALOG, **properties)
     atexit.register(catalog.close)
+    load_from_memory(catalog)
     _require_whole(catalog)
     if environment.catalog.kind == "sqlite":
         _let_readers_and_a_writer_work_at_once(catalog)
@@ -121,6 +123,7 @@ def _existing(environment_json: str, _pid: int, cannot_change: bool) -> Catalog:
         properties["uri"] = f"sqlite:///file:{quote(environment.catalog.uri)}?mode=ro&immutable=1&uri=true"
     catalog = load_catalog(CATALOG, **properties, init_catalog_tables="false")
     atexit.register(catalog.close)
+    load_from_memory(catalog)
     _require_whole(catalog)
     return catalog
 

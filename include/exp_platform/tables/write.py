@@ -24,6 +24,7 @@ from exp_platform.tables import fence
 from exp_platform.tables.catalog import stays, table
 from exp_platform.tables.damage import naming_damage
 from exp_platform.tables.files import writer_of
+from exp_platform.tables.read_once import remember
 from exp_platform.tables.schemas import arrow_schema
 from exp_platform.tables.selection import selection
 
@@ -161,7 +162,9 @@ class _Transaction(Transaction):
     def commit_transaction(self) -> Table:
         """Commit, unless the fence of this context no longer holds."""
         fence.verify()
-        return super().commit_transaction()
+        committed = super().commit_transaction()
+        remember(committed)
+        return committed
 
     _state: tuple[TableMetadata, tuple[TableUpdate, ...], TableMetadata] | None = None
 

@@ -1,0 +1,94 @@
+"""What a table's files hold is read once per command: metadata files hold the whole history, and no file is written again.
+
+Which metadata file is the newest the catalog says at each load, as ever; only what that state holds is remembered. Beyond a
+command nothing is, so that a process which lives long tells that a file was lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyiceberg.catalog import Catalog
+    from pyiceberg.table import Table
+    from pyiceberg.table.metadata import TableMetadata
+
+
+@dataclass
+class _State:
+    """A table as one metadata file has it, and what was read of its rows."""
+
+    location: str
+    metadata: TableMetadata
+    rows: dict[Hashable, pa.Table] = field(default_factory=dict)
+
+
+_STATES: dict[str, _State] | None = None  # folder of metadata files -> the newest that was met
+
+
+@contextmanager
+def read_once() -> Iterator[None]:
+    """Remember for the length of a `with` block, of each table its newest state."""
+    global _STATES
+    before, _STATES = _STATES, {}
+    try:
+        yield
+    finally:
+        _STATES = before
+
+
+def load_from_memory(catalog: Catalog) -> None:
+    """Let a SQL catalog take metadata that are remembered; a REST catalog sends them with its answer."""
+    from pyiceberg.catalog.sql import SqlCatalog
+    from pyiceberg.table import Table
+
+    if not isinstance(catalog, SqlCatalog):
+        return
+    unfold = catalog._convert_orm_to_iceberg
+
+    def opened(entry: Any) -> Table:
+        state = _known(entry.metadata_location or "")
+        if state is None:
+            table = unfold(entry)
+            remember(table)
+            return table
+        return Table(
+            identifier=(*catalog.identifier_to_tuple(entry.table_namespace), entry.table_name),
+            metadata=state.metadata,
+            metadata_location=state.location,
+            io=catalog._load_file_io(state.metadata.properties, state.location),
+            catalog=catalog,
+        )
+
+    catalog._convert_orm_to_iceberg = opened  # type: ignore[method-assign, assignment]
+
+
+def remember(table: Table) -> None:
+    """Keep a table's newest state, which was just read or committed, instead of the one before it."""
+    if _STATES is not None:
+        _STATES[_folder(table.metadata_location)] = _State(table.metadata_location, table.metadata)
+
+
+def rows_once(table: Table, which: Hashable, read: Callable[[], pa.Table]) -> pa.Table:
+    """The rows that `read` gives of a table as it was opened; `which` tells them from any others of the same state."""
+    if _STATES is None:
+        return read()
+    if _known(table.metadata_location) is None:
+        remember(table)
+    state = _STATES[_folder(table.metadata_location)]
+    if which not in state.rows:
+        state.rows[which] = read()
+    return state.rows[which]
+
+
+def _known(location: str) -> _State | None:
+    state = (_STATES or {}).get(_folder(location))
+    return state if state is not None and state.location == location else None
+
+
+def _folder(location: str) -> str:
+    return location.rpartition("/")[0]
