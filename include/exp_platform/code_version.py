@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from functools import cache
 from pathlib import Path
 
@@ -46,14 +47,19 @@ def _within(path: str, rooms: tuple[str, ...]) -> bool:
     return any(path == room or path.startswith(f"{room}/") for room in rooms)
 
 
+@cache
 def _root() -> Path:
     return Path(exp_platform.__file__).parent
 
 
 @cache
 def _files() -> tuple[str, ...]:
-    files = (p.relative_to(_root()) for p in _root().rglob("*") if p.is_file())
-    return tuple(sorted(p.as_posix() for p in files if "__pycache__" not in p.parts))
+    found = []
+    for folder, folders, files in os.walk(_root()):
+        folders[:] = [name for name in folders if name != "__pycache__"]
+        within = Path(folder).relative_to(_root()).as_posix()
+        found += [name if within == "." else f"{within}/{name}" for name in files]
+    return tuple(sorted(found))
 
 
 @cache
@@ -61,5 +67,6 @@ def _version(paths: tuple[str, ...]) -> str:
     digest = hashlib.sha256()
     for path in paths:
         digest.update(f"{path}\n".encode())
-        digest.update((_root() / path).read_bytes())
+        with open(f"{_root()}/{path}", "rb") as file:
+            digest.update(file.read())
     return f"{exp_platform.__version__}+{digest.hexdigest()[:12]}"
