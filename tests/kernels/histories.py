@@ -222,22 +222,34 @@ class Stored:
 
     tables: dict[str, pa.Table]
     counts: RowCounts
+    seen: pa.Table
+    footer: dict[str, str]  # of what is known by user
+    read: list[tuple[str, ...]] = field(default_factory=list)  # what was read of `base`
 
     @staticmethod
     def of(done: Cleaned, experiment: Experiment) -> Stored:
         """After a full refresh."""
-        return Stored(_tables(done), _kept(done.counts, experiment))
+        return Stored._of(_tables(done), done, experiment)
 
     def and_(self, done: Cleaned, experiment: Experiment) -> Stored:
         """After an increment."""
         new = _tables(done)
         both = {name: pa.concat_tables([table, new[name]]) for name, table in self.tables.items()}
-        return Stored(both, _kept(done.counts, experiment))
+        return Stored._of(both, done, experiment)
+
+    @staticmethod
+    def _of(tables: dict[str, pa.Table], done: Cleaned, experiment: Experiment) -> Stored:
+        footer = done.seen.footer(experiment)
+        return Stored(tables, _kept(done.counts, experiment), done.seen.table(), footer)
 
     @property
     def base(self) -> Base:
         """As an increment reads it."""
-        return Base(self.counts, lambda table, columns: self.tables[table].select(list(columns)))
+        return Base(self.counts, self._read, lambda: (self.seen, self.footer))
+
+    def _read(self, table: str, columns: Sequence[str]) -> pa.Table:
+        self.read.append((table, *columns))
+        return self.tables[table].select(list(columns))
 
 
 def _tables(done: Cleaned) -> dict[str, pa.Table]:

@@ -8,9 +8,10 @@ Added and read at once must give the same rows and the same `Measured`. What of 
   and a decision that differs from the one by which rows were published makes the addition inexact.
 - By a row and its user's equal rows, so they add up too: duplicates, DUPLICATE, and the grain of what is no duplicate.
   Where the row that came later is the one to keep, the addition is inexact.
-- By a row and its user's exposures, so they are counted anew, in the published rows and the new ones: future, outside,
-  unknown_variants, users, crossovers, outcomes, found, found_before, strangers, around, newest, heaviest, users_out,
-  squared_rows, rows_out, and NO_EXPOSURE, NOT_READ and TOO_OLD of the rows that lie aside.
+- By a row and its user's exposures, so they hold while those do (`kernels.sightings`): outcomes, around, found, found_before,
+  and with them newest, heaviest, users_out, squared_rows and rows_out of outcomes.
+- Of all exposures and of all rows that lie aside, which are few, so they are counted anew: future, outside, unknown_variants, users,
+  crossovers, strangers, NO_EXPOSURE, NOT_READ and TOO_OLD, and the sizes of exposures.
 - `examples` are not kept: values of single rows have no place in the registry. After an addition they show new rows alone.
 - in_series and identities are of sources that are always read as a whole.
 """
@@ -133,16 +134,21 @@ class RowCounts:
         return replace(self, measured=replace(self.measured, grain=grain), missing=missing, complete=False)
 
 
+def _none() -> None:
+    """Nothing is known by user."""
+
+
 @dataclass(frozen=True, eq=False)
 class Base:
     """One bucket as it was published.
 
     `read` gives columns of `exposures`, `outcomes` or `outcomes_aside`, of all files of the bucket and always in the same order
-    of rows. What lies aside stays there also when it counts later.
+    of rows. What lies aside stays there also when it counts later. `sightings` are those of the outcomes, None where there are none.
     """
 
     counts: RowCounts
     read: Callable[[str, Sequence[str]], pa.Table]
+    sightings: Callable[[], tuple[pa.Table, Mapping[str, str]] | None] = _none  # rows and footer
 
     def earlier(self, tables: Iterable[str]) -> dict[str, Earlier]:
         """What its raw rows say of placeholders, by raw table."""

@@ -64,6 +64,10 @@ class Coded:
         found = pc.index_in(self.values, value_set=among.cast(self.values.type))
         return looked_up(found.fill_null(-1).to_numpy(), self.codes)
 
+    def where(self, rows: Mask) -> Coded:
+        """Some of the entries."""
+        return Coded(self.codes[rows], self.values)
+
     @property
     def rows(self) -> Codes:
         """How many rows have each value, shape of `values`."""
@@ -74,6 +78,12 @@ class Coded:
         """As a dictionary column of one chunk."""
         codes = pa.array(self.codes.astype(np.int32), mask=self.codes < 0)
         return pa.chunked_array([pa.DictionaryArray.from_arrays(codes, self.values)])
+
+
+def codes_in(column: Any, values: Any) -> Codes:
+    """As `Coded.of(column).positions(values)`; where the column's dictionary is these values nothing is looked up."""
+    found = Coded.of(column)
+    return found.codes if _same(found.values, values) else found.positions(values)
 
 
 def is_coded(column: Any) -> bool:
@@ -123,6 +133,8 @@ def with_used_values(column: Any) -> Any:
 
 def among(column: Any, others: Any) -> Mask:
     """Which entries of a column another column has too, shape (rows,); null is nowhere."""
+    if not len(column):
+        return np.zeros(0, dtype=np.bool_)
     mine, theirs = Coded.distinct(column), Coded.distinct(others)
     there = theirs.rows > 0
     if _same(mine.values, theirs.values):

@@ -6,6 +6,7 @@ has no part. With pseudonyms, where an id must not be guessed, the hash is keyed
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -54,9 +55,12 @@ def repeated(table: pa.Table, keys: Any) -> Mask:
 
 
 def pairs(
-    users: Any, keys: Any, base_users: Any, base_keys: Any
+    users: Any, keys: Any, base_keys: Any, base_users: Callable[[Any], Any]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Positions of rows, and of the base's rows of the same user and key. Neither has two of the same."""
+    """Positions of rows, and of the base's rows of the same user and key. Neither has two of the same.
+
+    `base_users` gives the users of some of the base's rows by position.
+    """
     nothing = np.zeros(0, dtype=np.int64)
     here = np.flatnonzero(~_nulls(keys))
     if not len(here) or not len(base_keys):
@@ -66,7 +70,7 @@ def pairs(
     if not len(there):
         return nothing, nothing
     here = here[np.isin(mine, theirs[there])]
-    both_users = [plain(users.take(pa.array(here))), plain(base_users.take(pa.array(there)))]
+    both_users = [plain(users.take(pa.array(here))), plain(base_users(pa.array(there)))]
     user = Coded.distinct(pa.chunked_array([chunk for column in both_users for chunk in column.chunks])).codes
     key = np.concatenate([_bits(keys)[here], theirs[there]]).view(np.int64)
     both = np.unique(np.stack([user, key], axis=1), axis=0, return_inverse=True)[1].ravel()

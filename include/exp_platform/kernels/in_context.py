@@ -22,9 +22,10 @@ from exp_platform.kernels.coded import Coded, among
 from exp_platform.kernels.complete_rows import CompleteRows
 from exp_platform.kernels.dates import with_dates
 from exp_platform.kernels.duplicates import repeated, row_keys
-from exp_platform.kernels.measure import measure, sizes
+from exp_platform.kernels.measure import assigned, measure
 from exp_platform.kernels.measured import Counts, Measured
 from exp_platform.kernels.published import Published, counting
+from exp_platform.kernels.sightings import Sightings
 from exp_platform.kernels.staged_rows import ROW_KEY, staged_rows
 from exp_platform.kernels.unit_days import events_read
 
@@ -41,6 +42,7 @@ class Cleaned:
     aside: pa.Table  # outcomes that do not count now and may yet, their dates as they came
     counts: RowCounts
     measured: Measured  # as quality reads it, with what `counts` has
+    seen: Sightings  # of all outcomes that count now
 
 
 def in_context(
@@ -55,21 +57,23 @@ def in_context(
     `secret` keys the hashes by which duplicates are known later. Raises NotExactError where rows of the base would have to go
     or to change.
     """
-    before, found = Published.of(base, experiment).beside(rows.tables)
+    before, found = Published.beside(base, rows.tables, experiment)
     tables, twice = _unrepeated(found, experiment, secret)
     exposures, outcomes, known = before.without(*staged_rows(tables, experiment), experiment)
     dated = with_dates(
         before.exposures_and(exposures), before.waiting_and(outcomes), experiment, before.counted
     )
-    before.require_unmoved(dated.exposures, experiment)
+    users = assigned(dated.exposures, experiment)
+    before.require_unmoved(users, experiment)
 
-    every = before.outcomes_and(dated.outcomes)
+    judged, again = before.judged(users, experiment, now)
+    every = before.and_new(again, dated.outcomes)
     exposed = pa.array(among(every["user_id"], dated.exposures["user_id"]))
-    judged = measure(dated.exposures, every, exposed, experiment, now)
     counts_now = counting(every, exposed, experiment)
+    measured, seen = measure(dated.exposures, users, every, exposed, counts_now, experiment, now, judged)
     left_out = _left_out(every, exposed, counts_now, experiment)
 
-    n, waiting = len(before.outcomes), len(before.waiting)
+    n, waiting = len(again), len(before.waiting)
     moved, new = counts_now.slice(n, waiting), counts_now.slice(n + waiting)
     at = dated.outcomes["occurred_at"]
     came = before.moved(moved, at.slice(0, waiting))
@@ -80,9 +84,8 @@ def in_context(
 
     counts = rows.counts.merge(RowCounts(_duplicates(rows, twice, known).merge(Measured(grain=dated.grain))))
     counts = counts if base is None else base.counts.merge(counts)
-    whole = {"exposures": dated.exposures, "outcomes": before.outcomes_and(staged)}
-    measured = [counts.told(experiment), judged, Measured(left_out=left_out), sizes(whole)]
-    return Cleaned(exposures, staged, aside, counts, Measured.merge_all(measured))
+    told = [counts.told(experiment), measured, Measured(left_out=left_out)]
+    return Cleaned(exposures, staged, aside, counts, Measured.merge_all(told), seen)
 
 
 def _unrepeated(

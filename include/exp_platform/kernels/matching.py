@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.kinds import COUNTING
-from exp_platform.kernels.coded import Coded
+from exp_platform.kernels.coded import Coded, Codes, Mask
 from exp_platform.kernels.local_days import DAY, Ints, by_date
-from exp_platform.kernels.measured import MAX_EXAMPLES, SPELLED, Counts
+from exp_platform.kernels.measured import MAX_EXAMPLES, SPELLED, Counts, Measured
 from exp_platform.kernels.users import Users
 
 _SECOND = 1_000_000
@@ -22,54 +21,79 @@ _SECOND = 1_000_000
 SPANS = {"second": _SECOND, "minute": 60 * _SECOND, "hour": 3600 * _SECOND, "14 hours": 14 * 3600 * _SECOND}
 EARLIER_DAYS = 7  # before the last day before exposure: what is usual
 
-
-@dataclass(frozen=True)
-class Matched:
-    """What `Measured` has under the same names."""
-
-    found: dict[str, Counts] = field(default_factory=dict)
-    found_before: dict[str, Counts] = field(default_factory=dict)
-    strangers: Counts = field(default_factory=dict)
-    examples: dict[str, list[str]] = field(default_factory=dict)
-    around: dict[str, dict[str, Counts]] = field(default_factory=dict)
+Around = dict[str, dict[str, Counts]]  # as `Measured.around`
 
 
-def matched(
-    ids: Coded,
-    events: Coded,
-    occurred_at: Ints,
-    user: NDArray[np.int64],
-    stranger: NDArray[np.bool_],
-    users: Users,
-    experiment: Experiment,
-) -> Matched:
-    """Match all outcomes of one bucket, whatever their event, with the users assigned in it.
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Outcomes of one bucket, whatever their event, with the users assigned in it. Arrays of shape (rows,)."""
 
-    `ids` (each once) and `events` are those of the outcomes, `user` is the position of each row's user in `users`, -1 for
-    others; `stranger` says which of those have no exposure at all, inside the window or outside.
-    """
-    known = user >= 0
-    lag = occurred_at[known] - users.exposed_at[user[known]]
-    found = np.zeros(len(users), dtype=np.bool_)
-    found[user[known]] = True
-    before = np.zeros(len(users), dtype=np.bool_)
-    before[user[known][lag < 0]] = True
-    others = ids.values.take(pa.array(_in_order(ids.codes[stranger])))
+    at: Ints
+    user: Codes  # position in the users who are assigned, -1 for any other
+    stranger: Mask  # whose user has no exposure at all, inside the window or outside
+    events: Coded
+
+    def where(self, rows: Mask) -> Rows:
+        """Some of the rows."""
+        if rows.all():
+            return self
+        return Rows(self.at[rows], self.user[rows], self.stranger[rows], self.events.where(rows))
+
+
+def marks_of(rows: Rows, users: Users, experiment: Experiment) -> Mask:
+    """What each user has among outcomes of any event, shape (marks, users): see `marks`."""
+    known = rows.user >= 0
+    user = rows.user[known]
+    lag = rows.at[known] - users.exposed_at[user]
+    found = np.zeros((len(marks(experiment)), len(users)), dtype=np.bool_)
+    found[0, user] = True
+    found[1, user[lag < 0]] = True
+    for number, event in enumerate(conversions(experiment)):
+        of_event = (rows.events.positions(pa.array([event])) == 0)[known]
+        mine, who = lag[of_event], user[of_event]
+        for i, span in enumerate(SPANS.values()):
+            found[2 + number * len(SPANS) + i, who[(mine < 0) & (mine >= -span)]] = True
+    return found
+
+
+def marks(experiment: Experiment) -> list[str]:
+    """What a user's marks say: has any outcome, one from before exposure, and of each conversion one so shortly before it."""
+    spans = [f"{event}: before, {span}" for event in conversions(experiment) for span in SPANS]
+    return ["any", "before", *spans]
+
+
+def matched(found: Mask, others: Any, users: Users, experiment: Experiment) -> Measured:
+    """What marks tell of all users, and of the ids of `others` who have outcomes without any exposure; `around` of users alone."""
     names = [v.id for v in experiment.variants]
-    spelled = _spelled(users.ids.filter(pa.array(~found)), others)
-    return Matched(
-        found=by_date(users.exposed_on[found], users.variants[found], names),
+    spelled = _spelled(users.ids.filter(pa.array(~found[0])), others)
+    with_any, before = np.flatnonzero(found[0]), np.flatnonzero(found[1])
+    around: Around = {}
+    for number, event in enumerate(conversions(experiment)):
+        for i, span in enumerate(SPANS):
+            arms = users.variants[found[2 + number * len(SPANS) + i]]
+            for variant, n in zip(names, np.bincount(arms, minlength=len(names)).tolist(), strict=True):
+                around.setdefault(variant, {}).setdefault(event, {})[f"users before, {span}"] = n
+    return Measured(
+        found=by_date(users.exposed_on[with_any], users.variants[with_any], names),
         found_before=by_date(users.exposed_on[before], users.variants[before], names),
         strangers={"users": len(others), "spelled": len(spelled)},
         examples={SPELLED: spelled[:MAX_EXAMPLES]} if spelled else {},
-        around=_around(Coded(events.codes[known], events.values), lag, user[known], users, experiment),
+        around=around,
     )
 
 
-def _in_order(codes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Each code once, in the order in which they come."""
-    found, first = np.unique(codes, return_index=True)
-    return np.asarray(found[np.argsort(first)])
+def rows_around(rows: Rows, users: Users, experiment: Experiment) -> Around:
+    """Variant -> event -> rows just before and just after exposure, of conversions."""
+    known = rows.user >= 0
+    user = rows.user[known]
+    lag, arm = rows.at[known] - users.exposed_at[user], users.variants[user]
+    around: Around = {}
+    for event in conversions(experiment):
+        of_event = (rows.events.positions(pa.array([event])) == 0)[known]
+        mine, whose = lag[of_event], arm[of_event]
+        for code, variant in enumerate(experiment.variants):
+            around.setdefault(variant.id, {})[event] = _near(mine[whose == code])
+    return around
 
 
 def _spelled(without: Any, others: Any) -> list[str]:
@@ -106,31 +130,13 @@ def conversions(experiment: Experiment) -> list[str]:
     return sorted({m.event for m in measures})
 
 
-def _around(
-    events: Coded, lag: Ints, user: NDArray[np.int64], users: Users, experiment: Experiment
-) -> dict[str, dict[str, Counts]]:
-    """Variant -> event -> rows just before and just after exposure, as `Measured.around` has them."""
-    around: dict[str, dict[str, Counts]] = {}
-    for event in conversions(experiment):
-        rows = events.positions(pa.array([event])) == 0
-        mine, who = lag[rows], user[rows]
-        arm = users.variants[who]
-        for code, variant in enumerate(experiment.variants):
-            counts = _near(mine[arm == code], who[arm == code])
-            if any(counts.values()):
-                around.setdefault(variant.id, {})[event] = counts
-    return around
-
-
-def _near(lag: Ints, user: NDArray[np.int64]) -> Counts:
+def _near(lag: Ints) -> Counts:
     earliest = -(EARLIER_DAYS + 1) * DAY
     counts = {
         "first day": int(((lag >= 0) & (lag < DAY)).sum()),
         "earlier": int(((lag >= earliest) & (lag < -DAY)).sum()),
     }
     for name, span in SPANS.items():
-        before = (lag < 0) & (lag >= -span)
-        counts[f"before, {name}"] = int(before.sum())
-        counts[f"users before, {name}"] = len(np.unique(user[before]))
+        counts[f"before, {name}"] = int(((lag < 0) & (lag >= -span)).sum())
         counts[f"after, {name}"] = int(((lag >= 0) & (lag < span)).sum())
     return counts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import date
 from typing import Any
 
@@ -118,6 +118,13 @@ class Measured:
         return _until(self.outcomes, as_of)
 
 
+def less(whole: Measured, part: Measured) -> Measured:
+    """The counts of `around` and `outcomes` without those of a part of the rows; all else as it is."""
+    return replace(
+        whole, outcomes=_less(whole.outcomes, part.outcomes), around=_less(whole.around, part.around)
+    )
+
+
 def heaviest(rows: Counts) -> Counts:
     """The MAX_HEAVIEST users with most rows."""
     return dict(sorted(rows.items(), key=lambda item: (-item[1], item[0]))[:MAX_HEAVIEST])
@@ -142,6 +149,14 @@ def _until(by_date: dict[str, Counts], as_of: date) -> Counts:
 
 def _between(by_date: dict[str, Counts], first: date, last: date) -> Counts:
     return _until({day: n for day, n in by_date.items() if day >= first.isoformat()}, last)
+
+
+def _less(whole: Any, part: Any) -> Any:
+    """Counts without those of a part; nothing stays of what has none."""
+    if not isinstance(whole, dict):
+        return whole - part
+    left = {key: _less(value, part[key]) if key in part else value for key, value in whole.items()}
+    return {key: value for key, value in left.items() if value}
 
 
 def _add(one: Any, other: Any) -> Any:

@@ -13,6 +13,7 @@ from exp_platform.config.privacy import Key
 from exp_platform.kernels.coded import by_value, coded, with_used_values
 from exp_platform.kernels.in_context import Cleaned
 from exp_platform.kernels.measured import SPELLED, Counts
+from exp_platform.kernels.sightings import Sightings
 
 LINES = "(whole row)"  # how the examples are named that are lines of a file
 
@@ -66,7 +67,7 @@ def with_pseudonyms(cleaned: Cleaned, key: Key) -> Cleaned:
     """The same rows with keyed hashes for user ids, in the same order.
 
     Event ids, which often contain the user's, have done their work and are left out. Nothing that is measured names an id:
-    of the examples lines of files and ids spelled otherwise go.
+    of the examples lines of files and ids spelled otherwise go. Nothing is kept by user: no later run adds to pseudonyms.
     """
     measured = cleaned.measured
     shown = {
@@ -78,13 +79,9 @@ def with_pseudonyms(cleaned: Cleaned, key: Key) -> Cleaned:
         table: dict(zip(key.hashes(list(users)), users.values(), strict=True))
         for table, users in measured.heaviest.items()
     }
-    return Cleaned(
-        _renamed(cleaned.exposures, key),
-        _renamed(cleaned.outcomes, key),
-        _renamed(cleaned.aside, key),
-        cleaned.counts,
-        replace(measured, examples=shown, heaviest=heaviest),
-    )
+    rows = {name: _renamed(getattr(cleaned, name), key) for name in ("exposures", "outcomes", "aside")}
+    told = replace(measured, examples=shown, heaviest=heaviest)
+    return replace(cleaned, **rows, measured=told, seen=Sightings.none(pa.array([], pa.string())))
 
 
 def _renamed(rows: pa.Table, key: Key) -> pa.Table:

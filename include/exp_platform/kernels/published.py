@@ -1,12 +1,15 @@
 """One bucket's published rows beside new ones: what new rows are measured against, and whether the published ones may stay.
 
-Columns that need not be read are not: users, times and keys of all rows, all else of those few that a new row repeats.
+What need not be read is not: of outcomes the keys alone, and what quality said of them by user (`kernels.sightings`). The rest of them is
+read where a new row repeats one, or an exposure that came moves a user's first one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,14 +21,16 @@ from exp_platform.config.experiment import Experiment
 from exp_platform.config.sources import EventsSource, UnitsSource
 from exp_platform.errors import NotExactError
 from exp_platform.kernels.base import ASIDE, Base
-from exp_platform.kernels.coded import CODED, among, coded_together, plain
+from exp_platform.kernels.coded import CODED, Coded, Codes, among, coded_together, codes_in, plain
 from exp_platform.kernels.conform import INSTANT
 from exp_platform.kernels.dates import OF_EVENT, later, shifted, with_dates
 from exp_platform.kernels.duplicates import pairs
+from exp_platform.kernels.measure import assigned, counts_of, latest
 from exp_platform.kernels.measured import Counts
+from exp_platform.kernels.sightings import Sightings
 from exp_platform.kernels.staged_rows import ROW_KEY, exposures_of, outcomes_of
 from exp_platform.kernels.unit_days import horizon
-from exp_platform.kernels.users import Users, first_exposures
+from exp_platform.kernels.users import NEVER, Users
 
 _SEEN = ("user_id", "variant_id", "exposed_at", ROW_KEY)
 _HAPPENED = ("user_id", "event", "occurred_at", ROW_KEY)
@@ -43,42 +48,43 @@ Positions = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Published:
-    """Rows that count of a base, and those that wait aside; without a base there are none."""
+    """Rows of a base, and those that wait aside; without a base there are none."""
 
     base: Base | None
+    ids: Any  # pa.Array of strings: users of these rows and of the new ones, which is the dictionary of all
     exposures: pa.Table
-    outcomes: pa.Table
     waiting: pa.Table
     positions: Positions  # of the waiting rows in the stored table: those that have come to count stay in it
+    users: Users  # by whose first exposures its outcomes were judged
 
     @staticmethod
-    def of(base: Base | None, experiment: Experiment) -> Published:
-        """Read what new rows are judged against."""
-        if base is None:
-            seen, happened = exposures_of(_NOTHING).select(_SEEN), outcomes_of(_NOTHING).select(_HAPPENED)
-            return Published(None, seen, happened, happened, np.zeros(0, dtype=np.int64))
-        exposures, outcomes = base.read("exposures", _SEEN), base.read("outcomes", _HAPPENED)
-        aside = base.read(ASIDE, _HAPPENED)
-        dated = with_dates(exposures, aside, experiment)
+    def beside(
+        base: Base | None, tables: Mapping[str, pa.Table], experiment: Experiment
+    ) -> tuple[Published, dict[str, pa.Table]]:
+        """What new tables are judged against, and those, with one dictionary of all their users."""
+        exposures, aside = (
+            (exposures_of(_NOTHING).select(_SEEN), outcomes_of(_NOTHING).select(_HAPPENED))
+            if base is None
+            else (base.read("exposures", _SEEN), base.read(ASIDE, _HAPPENED))
+        )
+        mine = {name: table for name, table in (("published", exposures), ("aside", aside)) if len(table)}
+        every = {**tables, **mine}
+        users = coded_together({name: table["user_id"] for name, table in every.items()})
+        every = {name: _with_users(table, users[name]) for name, table in every.items()}
+        exposures, aside = every.pop("published", exposures), every.pop("aside", aside)
         exposed = pa.array(among(aside["user_id"], exposures["user_id"]))
-        waits = pc.invert(counting(dated.outcomes, exposed, experiment))
+        waits = pc.invert(counting(with_dates(exposures, aside, experiment).outcomes, exposed, experiment))
         positions = np.flatnonzero(waits.to_numpy())
         waiting = aside if len(positions) == len(aside) else aside.filter(waits)
-        return Published(base, exposures, outcomes, waiting, positions)
+        ids = Coded.of(next(iter(users.values()))).values
+        return Published(base, ids, exposures, waiting, positions, assigned(exposures, experiment)), every
 
-    def beside(self, tables: Mapping[str, pa.Table]) -> tuple[Published, dict[str, pa.Table]]:
-        """It and new tables, with one dictionary of all their users."""
+    @cached_property
+    def outcomes(self) -> pa.Table:
+        """Those that count, read when they are needed."""
         if self.base is None:
-            return self, dict(tables)
-        mine = {"exposures": self.exposures, "outcomes": self.outcomes, "waiting": self.waiting}
-        every = {f"published {name}": table for name, table in mine.items()} | dict(tables)
-        users = coded_together({name: table["user_id"] for name, table in every.items()})
-        every = {
-            name: table.set_column(table.column_names.index("user_id"), "user_id", users[name])
-            for name, table in every.items()
-        }
-        new = {name: every[name] for name in tables}
-        return replace(self, **{name: every[f"published {name}"] for name in mine}), new
+            return outcomes_of(_NOTHING).select(_HAPPENED)
+        return self.base.read("outcomes", _HAPPENED)
 
     @property
     def counted(self) -> tuple[int, int]:
@@ -93,12 +99,43 @@ class Published:
         """Its waiting outcomes, then new ones."""
         return self._and(self.waiting, new, _HAPPENED)
 
-    def outcomes_and(self, others: pa.Table) -> pa.Table:
-        """Its outcomes, then others."""
-        return self._and(self.outcomes, others, _HAPPENED)
+    def judged(self, users: Users, experiment: Experiment, now: datetime) -> tuple[Sightings, pa.Table]:
+        """What is known of outcomes that stay as they were judged, and the others; `users` are those of all exposures."""
+        stored = self.base.sightings() if self.base else None
+        known = None if stored is None else Sightings.stored(*stored, experiment, latest(now))
+        if known is None:
+            return Sightings.none(self.ids), self.outcomes
+        known, moved = known.placed(self.ids), self._moved(users)
+        moved = moved[known.rows[moved] > 0]
+        if not len(moved):
+            return known, outcomes_of(_NOTHING).select(_HAPPENED)
+        rows = self._outcomes_of(moved)
+        return known.without(moved, counts_of(rows, self.ids, self.users, experiment)), rows
+
+    def and_new(self, again: pa.Table, outcomes: pa.Table) -> pa.Table:
+        """Some of its outcomes, then `waiting_and` new ones."""
+        return self._and(again, outcomes, _HAPPENED)
+
+    def _outcomes_of(self, users: Codes) -> pa.Table:
+        """Of users by their positions."""
+        wanted = np.zeros(len(self.ids) + 1, dtype=np.bool_)
+        wanted[users] = True
+        user = codes_in(self.outcomes["user_id"], self.ids)
+        rows = np.flatnonzero(wanted[user])
+        return _with_users(self.outcomes.take(pa.array(rows)), Coded(user[rows], self.ids).column)
+
+    def _moved(self, now: Users) -> Codes:
+        """Positions of the users whose first exposure is another one, or none any more, and of those who had none."""
+        at, arm = np.full((2, len(self.ids)), NEVER), np.full((2, len(self.ids)), -1)
+        for i, users in enumerate((self.users, now)):
+            at[i, users.codes], arm[i, users.codes] = users.exposed_at, users.variants
+        return np.flatnonzero((at[0] != at[1]) | (arm[0] != arm[1]))
 
     def _and(self, rows: pa.Table, new: pa.Table, columns: tuple[str, ...]) -> pa.Table:
-        return new if self.base is None else pa.concat_tables([rows, new.select(columns).cast(rows.schema)])
+        if self.base is None:
+            return new
+        both = pa.concat_tables([rows, new.select(columns).cast(rows.schema)])
+        return _with_users(both, Coded(codes_in(both["user_id"], self.ids), self.ids).column)
 
     def moved(self, rows: Any, occurred_at: Any) -> pa.Table | None:
         """Those of the waiting rows that count by now, complete, at instants that the caller knows; None without a base."""
@@ -118,35 +155,46 @@ class Published:
         """New rows without those that the base has, and how many those were by input table."""
         if self.base is None:
             return exposures, outcomes, {}
-        users = _users(self.exposures, experiment)
-        seen = self._repeated("exposures", exposures, self.exposures, users, outcomes, experiment)
+        seen = self._repeated("exposures", exposures, self.exposures.take, outcomes, experiment)
         kept = exposures.filter(pa.array(~seen)) if seen.any() else exposures
         if isinstance(experiment.source, UnitsSource):
             gone = among(outcomes["user_id"], exposures["user_id"].filter(pa.array(seen)))
             return kept, outcomes.filter(pa.array(~gone)), {"units": int(seen.sum())}
-        known = pa.concat_tables([self.outcomes, self.waiting])
-        happened = self._repeated("outcomes", outcomes, known, users, outcomes, experiment)
+        happened = self._repeated("outcomes", outcomes, self._happened, outcomes, experiment)
         counts = {"exposures": int(seen.sum()), "outcomes": int(happened.sum())}
         return kept, outcomes.filter(pa.array(~happened)) if happened.any() else outcomes, counts
+
+    def _keys(self, name: str) -> Any:
+        """The keys of all published rows, those that wait after the others."""
+        assert self.base is not None
+        if name == "exposures":
+            return self.exposures[ROW_KEY]
+        keys = self.base.read("outcomes", (ROW_KEY,))[ROW_KEY]
+        return pa.chunked_array([*keys.chunks, *self.waiting[ROW_KEY].chunks], pa.int64())
+
+    def _happened(self, positions: Any) -> pa.Table:
+        """Published outcomes by position, those that wait after the others."""
+        return pa.concat_tables([self.outcomes, self.waiting]).take(positions)
 
     def _repeated(
         self,
         name: str,
         new: pa.Table,
-        known: pa.Table,
-        users: Users,
+        known: Callable[[Any], pa.Table],
         outcomes: pa.Table,
         experiment: Experiment,
     ) -> NDArray[np.bool_]:
         """Which new rows follow a row of the base. Raises NotExactError where one comes before it."""
         found = np.zeros(len(new), dtype=np.bool_)
-        mine, theirs = pairs(new["user_id"], new[ROW_KEY], known["user_id"], known[ROW_KEY])
+        if new[ROW_KEY].null_count == len(new):
+            return found
+        mine, theirs = pairs(new["user_id"], new[ROW_KEY], self._keys(name), lambda at: known(at)["user_id"])
         if not len(mine):
             return found
         assert self.base is not None
         grain = {n: c for n, c in self.base.counts.measured.grain.items() if n.partition(".")[0] == name}
-        mine_rows, base_rows = new.take(pa.array(mine)), known.take(pa.array(theirs))
-        same, after = later(mine_rows, base_rows, users, grain, experiment)
+        mine_rows, base_rows = new.take(pa.array(mine)), known(pa.array(theirs))
+        same, after = later(mine_rows, base_rows, self.users, grain, experiment)
         if not (same | after).all():
             raise NotExactError(f"a row of {name} came that is earlier than a published one of the same key")
         if same.any() and getattr(experiment.source, "dedupe", None) != "whole_row":
@@ -184,17 +232,15 @@ class Published:
         mine = pa.table({column: plain(mine[column]) for column in columns})
         return list(mine.sort_by([(column, "ascending") for column in columns]).to_pylist())
 
-    def require_unmoved(self, exposures: pa.Table, experiment: Experiment) -> None:
+    def require_unmoved(self, now: Users, experiment: Experiment) -> None:
         """Raises NotExactError where dates stand by a first exposure that another one comes before now."""
         if self.base is None or not isinstance(experiment.source, EventsSource):
             return
         grain = self.base.counts.measured.grain
         if not any(n["local"] or n["utc"] for name, n in grain.items() if name.startswith(OF_EVENT)):
             return
-        before, now = _users(self.exposures, experiment), _users(exposures, experiment)
-        moved = _moved(before, now)
-        rows = self.outcomes.filter(pa.array(among(self.outcomes["user_id"], moved))) if len(moved) else None
-        if rows is not None and shifted(rows, before, now, experiment):
+        moved = self._moved(now)
+        if len(moved) and shifted(self._outcomes_of(moved), self.users, now, experiment):
             raise NotExactError("exposures came before those by which dates of outcomes were placed")
 
 
@@ -204,16 +250,5 @@ def counting(outcomes: pa.Table, exposed: Any, experiment: Experiment) -> Any:
     return pc.and_(exposed, recent)
 
 
-def _users(exposures: pa.Table, experiment: Experiment) -> Users:
-    return first_exposures(exposures, replace(experiment, segments=()), experiment.window.end)
-
-
-def _moved(before: Users, now: Users) -> Any:
-    """Ids of the users whose first exposure is another one, or none any more."""
-    ids = now.ids.cast(before.ids.type)
-    at = pc.index_in(before.ids, value_set=ids).fill_null(-1).to_numpy(zero_copy_only=False)
-    stayed = np.zeros(len(before), dtype=np.bool_)
-    there = at >= 0
-    stayed[there] = now.exposed_at[at[there]] == before.exposed_at[there]
-    came = pc.invert(pc.is_in(ids, value_set=before.ids))
-    return pa.concat_arrays([before.ids.filter(pa.array(~stayed)), ids.filter(came)])
+def _with_users(table: pa.Table, users: Any) -> pa.Table:
+    return table.set_column(table.column_names.index("user_id"), "user_id", users)

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from exp_platform.config.environment import Environment
 from exp_platform.kernels.base import ASIDE, Base, RowCounts, no_rows
+from exp_platform.kernels.sightings import SEEN
 from exp_platform.tables.files import BucketFiles, plan_buckets
 from exp_platform.tables.schemas import arrow_schema
 
@@ -16,6 +17,7 @@ _COLUMNS = {
     "exposures": ("user_id", "variant_id", "exposed_at", "attributes", "row_key"),
     "outcomes": ("user_id", "event", "occurred_at", "value", "event_id", "row_key"),
     ASIDE: ("user_id", "event", "occurred_at", "value", "event_id", "row_key"),
+    SEEN: ("user_id", "outcomes", "marks"),
 }
 _CODED = {"user_id", "variant_id", "event"}
 
@@ -25,6 +27,11 @@ class _Bucket:
     """One bucket's published files by table; a table without rows has none. It pickles to a few kilobytes."""
 
     files: Mapping[str, BucketFiles]
+
+    def sightings(self) -> tuple[pa.Table, Mapping[str, str]] | None:
+        """What is known of outcomes by user, and its footer. Raises DamagedTableError."""
+        found = self.files.get(SEEN)
+        return None if found is None else found.read_with_footer()
 
     def read(self, table: str, columns: Sequence[str]) -> pa.Table:
         """Some columns of a table, in the order of its files' rows. Raises DamagedTableError."""
@@ -52,7 +59,7 @@ def bases_of(
         for table, columns in _COLUMNS.items()
         if table in snapshots
     }
-    return {
-        bucket: Base(found, _Bucket({name: of[bucket] for name, of in files.items() if bucket in of}).read)
-        for bucket, found in counts.items()
+    buckets = {
+        bucket: _Bucket({name: of[bucket] for name, of in files.items() if bucket in of}) for bucket in counts
     }
+    return {number: Base(counts[number], found.read, found.sightings) for number, found in buckets.items()}

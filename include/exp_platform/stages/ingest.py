@@ -49,7 +49,7 @@ from exp_platform.stages.standing import base_of, counts_of
 from exp_platform.tables.files import task_writer
 from exp_platform.tables.published import NO_BASE
 
-TABLES = ("exposures", "outcomes", "outcomes_aside")
+TABLES = ("exposures", "outcomes", "outcomes_aside", "outcomes_seen")
 
 
 def run(run: Run) -> StageResult:
@@ -68,7 +68,7 @@ def run(run: Run) -> StageResult:
     base = base_of(environment, registered)
     plan = _planned(run, environment, {} if run.full else standing_files(base, key))
     alone = cannot_add(run.experiment, plan.pieces, key)
-    tables = TABLES[:2] if alone else TABLES  # what lies aside waits for a later run
+    tables = TABLES[:2] if alone else TABLES  # the others are for a later run
     writers = {name: task_writer(environment, name, run.experiment.id, run.run_id) for name in tables}
     clean = partial(
         clean_and_write,

@@ -26,7 +26,8 @@ from exp_platform.tables.selection import selection
 from exp_platform.tables.write import delete_rows, replace_files, replace_rows, rows_at
 
 PAIR = ("exposures", "outcomes")
-STAGED = (*PAIR, "outcomes_aside")
+ADDED_TO = (*PAIR, "outcomes_aside")  # new files stand beside those of before
+REPLACED = ("outcomes_seen",)  # new files stand for those of before
 # What an `ingest` of an older version did not leave
 _WITHOUT_REFRESH: dict[str, Any] = {
     "base": {},
@@ -43,9 +44,10 @@ def run(run: Run) -> StageResult:
     ingested = _WITHOUT_REFRESH | json.loads((run.path / "ingest.json").read_text())
     base: dict[str, int] = ingested["base"]
     snapshots, rows = {}, {}
-    for name in STAGED:
+    for name in (*ADDED_TO, *REPLACED):
         staged = ingested["staged"].get(name, [])
-        before = files_at(catalog, name, run.experiment.id, base[name]) if name in base else []
+        added = name in ADDED_TO and name in base
+        before = files_at(catalog, name, run.experiment.id, base[name]) if added else []
         paths = [*before, *staged]
         snapshots[name] = replace_files(catalog, name, run.experiment.id, paths, run.run_id)
         rows[name] = rows_at(catalog, name, run.experiment.id, snapshots[name])
@@ -111,6 +113,8 @@ def _registry_row(
         "watermarks": json.dumps(run.watermarks) if run.watermarks else None,
         "outcomes_aside_snapshot": snapshots["outcomes_aside"],
         "outcomes_aside_rows": rows["outcomes_aside"],
+        "outcomes_seen_snapshot": snapshots["outcomes_seen"],
+        "outcomes_seen_rows": rows["outcomes_seen"],
         "ingested_files_snapshot": snapshots.get(INGESTED),
         "ingest_key": json.dumps(ingested["ingest_key"]),
         "measured": json.dumps(ingested["counts"]) if INGESTED in snapshots else None,

@@ -35,6 +35,7 @@ from exp_platform.stages.workers import Here, workers
 
 BUCKET_USERS = 300_000  # a bucket must fit a core's memory
 BUCKET_OUTCOMES = 5_000_000
+OF_PUBLISHED = 10  # of so many published rows is as much read as of a new one
 
 Ingested = tuple[
     int, list[Problem], list[Staged]
@@ -70,7 +71,7 @@ def ingested(
         source.facts or source.key is not None or source.identities
     )
     rounds = _in_two_rounds if shared else partial(_in_one_round, base=base)
-    rows = sum(piece.rows for piece in plan.pieces) + (base.rows if base else 0)
+    rows = sum(piece.rows for piece in plan.pieces) + (base.rows // OF_PUBLISHED if base else 0)
     by_spark = any(isinstance(piece, JdbcPiece) for piece in plan.pieces)
     with (
         nullcontext(Here())

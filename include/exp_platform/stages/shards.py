@@ -25,6 +25,7 @@ from exp_platform.kernels.measured import Measured
 from exp_platform.kernels.members import Identities, Spelled, hashes
 from exp_platform.kernels.privacy import Privacy, with_pseudonyms, without_forgotten
 from exp_platform.kernels.quantiles import Distribution
+from exp_platform.kernels.sightings import SEEN
 from exp_platform.stages.batches import AS_FOUND, Batch, Intake, UnreadablePieceError, batches
 from exp_platform.stages.pieces import PIECE_ROWS, Piece
 from exp_platform.tables.damage import PUBLISHED_DAMAGED, DamagedTableError
@@ -155,8 +156,14 @@ def clean_and_write(
     no_base = _too_many_aside(cleaned.measured) if may_grow(experiment) else "the source is read as a whole"
     aside = cleaned.aside.slice(0, 0) if no_base else cleaned.aside
     staged = {"exposures": cleaned.exposures, "outcomes": cleaned.outcomes, ASIDE: aside}
-    written = {name: rows for name, rows in staged.items() if len(rows) and name in writers}
-    files = {name: writers[name].write(bucket, rows) for name, rows in written.items()}
+    footers = {SEEN: {} if no_base else cleaned.seen.footer(experiment)}
+    if footers[SEEN]:
+        staged[SEEN] = cleaned.seen.table()
+    files = {
+        name: writers[name].write(bucket, rows, footers.get(name, {}))
+        for name, rows in staged.items()
+        if len(rows) and name in writers
+    }
     unwanted = Measured(
         rows_in=forgotten, left_out={name: {LeftOut.FORGOTTEN.value: n} for name, n in forgotten.items()}
     )

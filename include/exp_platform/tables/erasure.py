@@ -32,7 +32,7 @@ from exp_platform.tables.selection import selection
 from exp_platform.tables.standing import leases
 from exp_platform.tables.write import again, replace_files, replace_rows, rows_at
 
-USER_LEVEL = ("exposures", "outcomes", "outcomes_aside", "unit_days")
+USER_LEVEL = ("exposures", "outcomes", "outcomes_aside", "outcomes_seen", "unit_days")
 _EXPERIMENT = re.compile(r"/data/experiment_id=([^/]+)/")
 _MANIFEST = re.compile(r"/metadata/(?!snap-)[^/]+\.avro$")
 

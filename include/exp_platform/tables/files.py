@@ -181,6 +181,14 @@ class BucketFiles:
         require_all("a bucket's files", len(found), self.rows)
         return found
 
+    def read_with_footer(self) -> tuple[pa.Table, dict[str, str]] | None:
+        """The rows of a bucket that has one file, and what that says in its footer; None where it has several. Raises DamagedTableError."""
+        if len(self.tasks) != 1 or self.tasks[0].delete_files:
+            return None
+        rows, path = self.read(), self.tasks[0].file.file_path
+        with self.io.new_input(path).open() as stream:
+            return rows, _footer(pq.ParquetFile(stream))
+
     @property
     def names(self) -> tuple[str, ...]:
         """What tells the rows of its files from any others, sorted: paths, as no path is written twice, and those of deletes."""
@@ -227,9 +235,12 @@ def read_own(
     """Rows of a file that a Writer of this version wrote, committed or not, and what it says in its footer."""
     with io.new_input(path).open() as stream:
         file = pq.ParquetFile(stream, read_dictionary=list(coded), pre_buffer=True)
-        footer = file.metadata.metadata or {}
         rows = file.read(list(columns)).select(list(columns))
-    return rows.replace_schema_metadata(None), {key.decode(): text.decode() for key, text in footer.items()}
+        return rows.replace_schema_metadata(None), _footer(file)
+
+
+def _footer(file: pq.ParquetFile) -> dict[str, str]:
+    return {key.decode(): text.decode() for key, text in (file.metadata.metadata or {}).items()}
 
 
 def _coded(rows: pa.Table, coded: Collection[str]) -> pa.Table:

@@ -85,6 +85,16 @@ _OUTCOMES = TableDefinition(
 )
 # Complete outcomes that do not count now and may yet: of users without any exposure so far, or from before what is read.
 _ASIDE = TableDefinition("outcomes_aside", _OUTCOMES.columns, _BY_BUCKET)
+# What quality found of published outcomes, by user: see `kernels.sightings`. Its files' footers have what it counted of all.
+_SEEN = TableDefinition(
+    "outcomes_seen",
+    (
+        *_USER,
+        ("outcomes", LONG),  # rows
+        ("marks", LONG),  # bits
+    ),
+    _BY_BUCKET,
+)
 # What the published rows were read from: one row per file of the source, or data file of an Iceberg table.
 _INGESTED = TableDefinition(
     "ingested_files",
@@ -141,6 +151,8 @@ _REGISTRY = TableDefinition(
         # What a later run may add new files to; null: it reads everything again
         ("outcomes_aside_snapshot", LONG),
         ("outcomes_aside_rows", LONG),
+        ("outcomes_seen_snapshot", LONG),
+        ("outcomes_seen_rows", LONG),
         ("ingested_files_snapshot", LONG),
         ("ingest_key", STRING),  # of all besides the files that the published rows depend on
         (
@@ -256,7 +268,7 @@ RESULT_TABLES: tuple[str, ...] = (
 )
 
 # Tables of which the registry names a snapshot, in the column <table>_snapshot
-NAMED: tuple[str, ...] = ("exposures", "outcomes", "outcomes_aside", "ingested_files")
+NAMED: tuple[str, ...] = ("exposures", "outcomes", "outcomes_aside", "outcomes_seen", "ingested_files")
 
 TABLES: dict[str, TableDefinition] = {
     definition.name: definition
@@ -264,6 +276,7 @@ TABLES: dict[str, TableDefinition] = {
         _EXPOSURES,
         _OUTCOMES,
         _ASIDE,
+        _SEEN,
         _INGESTED,
         _UNIT_DAYS,
         _REGISTRY,
