@@ -67,7 +67,7 @@ def test_content_is_that_of_an_embedded_run(
         assert stored == embedded.content(experiment_id, ELSEWHERE)
     empty = {name for name, rows in installation.content("exp_a").items() if not rows}
     # Nobody asked to be, and no arm is; generated data are read as a whole
-    assert empty == {"forgotten_users", "late_days", "outcomes_aside", "ingested_files"}
+    assert empty == {"forgotten_users", "late_days", "outcomes_aside", "outcomes_seen", "ingested_files"}
 
 
 def test_spark_on_the_worker_reads_what_pyiceberg_reads(

@@ -39,6 +39,7 @@ OF_THE_RUN = {
     "exposures_snapshot",
     "outcomes_snapshot",
     "outcomes_aside_snapshot",
+    "outcomes_seen_snapshot",
     "ingested_files_snapshot",
 }
 

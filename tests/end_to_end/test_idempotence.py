@@ -38,7 +38,7 @@ ENTRIES = {
 CHANGED = {**ENTRIES[FIRST], "n_users": 1600, "effect_lift_conversion": 0.04}
 ELSEWHERE = ("spec", "code_version")  # where an installation lies, and when a process read the code
 # Nobody is to be forgotten, nothing is late, and generated data are read as a whole
-EMPTY = {FORGOTTEN, "late_days", "outcomes_aside", "ingested_files"}
+EMPTY = {FORGOTTEN, "late_days", "outcomes_aside", "outcomes_seen", "ingested_files"}
 
 
 @pytest.fixture(scope="module")

@@ -125,7 +125,7 @@ def test_after_somebody_was_forgotten_everything_is_read_once_and_nobody_comes_b
     came.write("exposures", "gone", [came.exposure(0, 7)])
     came.write("outcomes", "gone", [came.outcome(0, user) for user in (7, came.users + 1)])
     both.night(_night(0))
-    places = ("exposures", "outcomes", "outcomes_aside")
+    places = ("exposures", "outcomes", "outcomes_aside", "outcomes_seen")
     assert {row["user_id"] for name in places for row in both.adds.rows(name)} >= {*gone}
     for one in (both.adds, both.whole):
         for user in gone:

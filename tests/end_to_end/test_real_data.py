@@ -163,7 +163,7 @@ def test_manifests_count_what_was_read_and_written(
         assert ingest["rows_in"] == len(frame)
         each_user = 1 + columns  # an exposure, and an event for each column that is read
         assert ingest["rows_out"] == len(frame) * each_user
-        published = {"exposures", "outcomes", "outcomes_aside", "experiment_registry"}
+        published = {"exposures", "outcomes", "outcomes_aside", "outcomes_seen", "experiment_registry"}
         assert set(publish["snapshots"]) - {"ingested_files"} == published
 
 

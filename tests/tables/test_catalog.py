@@ -21,6 +21,7 @@ PROMISED = {  # what users of the original platform count, and design's own tabl
     "exposures",
     "outcomes",
     "outcomes_aside",
+    "outcomes_seen",
     "ingested_files",
     "unit_days",
     "experiment_registry",
