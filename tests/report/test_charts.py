@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from datetime import date
-from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
-from xml.etree import ElementTree
 
 import altair as alt
 import pytest
 
 from exp_platform.analyses.rows import Status
 from exp_platform.analyses.stability import DAY, TREND
-from exp_platform.report import charts, drawing
+from exp_platform.report import charts
 from exp_platform.stats.relative import Kind
 
 DAYS = range(-3, 3)
@@ -90,83 +87,3 @@ def test_nothing_is_drawn_of_nothing() -> None:
     assert charts.pretrends([]) is None
     assert charts.event_study([]) is None
     assert charts.effect_by_day([result()]) is None
-
-
-def shapes(chart: dict[str, Any] | None, tag: str) -> list[ElementTree.Element]:
-    """The elements of a chart's SVG; it is XML whatever the chart holds."""
-    assert chart is not None
-    return list(ElementTree.fromstring(drawing.svg(chart)).iter(f"{{http://www.w3.org/2000/svg}}{tag}"))
-
-
-@pytest.mark.parametrize("name", DRAWN)
-def test_every_row_is_drawn_and_what_is_written_lies_within_the_picture(name: str) -> None:
-    chart, rows = DRAWN[name]
-    dots = [one for one in shapes(chart, "circle") if one.get("opacity")]  # those of the legend have none
-    assert len(dots) == rows
-    assert charts.png(chart or {})[:8] == b"\x89PNG\r\n\x1a\n"
-    (whole,) = shapes(chart, "svg")
-    (moved,) = (one for one in shapes(chart, "g") if one.get("transform"))
-    left = float(re.findall(r"[\d.]+", moved.get("transform") or "")[0])
-    ends = [one for one in shapes(chart, "text") if one.get("text-anchor") == "end"]
-    assert ends
-    assert all(left + float(one.get("x") or 0) > 5 * len(one.text or "") for one in ends)
-    starts = [one for one in shapes(chart, "text") if one.get("text-anchor") == "start"]
-    room = float(whole.get("width") or 0) - left
-    assert all(room - float(one.get("x") or 0) > 4.5 * len(one.text or "") for one in starts)
-
-
-def test_places_are_as_far_apart_as_their_values() -> None:
-    """Against the labels of the axis, which a reader goes by."""
-    values = [-0.31, 0.02, 0.045, 0.4]
-    rows = [
-        result(relative=v, relative_low=v - 0.01, relative_high=v + 0.02, metric_id=f"m{v}") for v in values
-    ]
-    chart = charts.effects(rows, {})
-    told = {
-        float((one.text or "").replace("−", "-").rstrip("%")) / 100: float(one.get("x") or 0)
-        for one in shapes(chart, "text")
-        if (one.text or "").endswith("%")
-    }
-    (low, left), (high, right) = min(told.items()), max(told.items())
-    dots = [float(one.get("cx") or 0) for one in shapes(chart, "circle") if one.get("opacity")]
-    assert dots == pytest.approx([left + (v - low) / (high - low) * (right - left) for v in values], abs=0.02)
-    bars = [one.get("d") or "" for one in shapes(chart, "path") if one.get("stroke-width") == "2.5"]
-    ends = [[float(part.split(",")[0]) for part in bar[1:].split("L")] for bar in bars]
-    wide = 0.03 / (high - low) * (right - left)
-    assert [b - a for a, b in ends] == pytest.approx([wide] * 4, abs=0.03)
-
-
-def test_labels_of_many_days_do_not_touch() -> None:
-    rows = [result(segment=DAY, segment_value=str(day)) for day in range(120)]
-    labels = [one for one in shapes(charts.effect_by_day(rows), "text") if (one.text or "").isdigit()]
-    places = [float(one.get("x") or 0) for one in labels]
-    assert 5 < len(places) < 60
-    assert all(b - a > 18 for a, b in pairwise(places))
-
-
-@pytest.mark.parametrize("value", [0.0, 3.0, 1e-12, 7e14, 1e300, float("nan"), float("inf")])
-def test_any_number_can_be_drawn(value: float) -> None:
-    """What lies beyond all measure is left out, and the others are drawn."""
-    rows = [
-        result(as_of_date=date(2026, 3, day), estimate=value if day > 5 else 0.1, look=None) for day in (5, 6)
-    ]
-    dots = [one for one in shapes(charts.effect_over_time(rows), "circle") if one.get("opacity")]
-    assert len(dots) == (2 if value < 1e150 else 1)
-    assert all(0 <= float(one.get("cy") or "nan") <= 220 for one in dots)
-
-
-def test_texts_are_texts_and_bounded() -> None:
-    name = '<script>&"\x1b' + "w" * 500
-    written = [one.text or "" for one in shapes(charts.effects([result(metric_id=name)], {}), "text")]
-    (label,) = (text for text in written if text.startswith("<script>&"))
-    assert "\x1b" not in label
-    assert label.endswith("…")
-    assert len(label) < 50
-
-
-@pytest.mark.parametrize("change", [{"title": "x"}, {"layer": [{"mark": {"type": "bar"}, "encoding": {}}]}])
-def test_a_word_that_the_memo_cannot_draw_is_an_error(change: dict[str, Any]) -> None:
-    """Else a chart that gets one would lose it in the memo alone."""
-    chart, _ = DRAWN["effects"]
-    with pytest.raises(ValueError, match="nothing is drawn of"):
-        drawing.svg({**(chart or {}), **change})

@@ -1,4 +1,4 @@
-"""The charts of a result, as Vega-Lite specifications: the memo keeps them as pictures (`drawing`), notebooks and pages show them.
+"""The charts of a result, as Vega-Lite specifications: the memo keeps them as pictures, notebooks and pages show them.
 
 Plain data, as https://vega.github.io/vega-lite/docs/spec.html has it: a library that builds it object by object takes longer to import
 than a small experiment's stages take to run. In a notebook `altair.Chart.from_dict` shows one.
@@ -12,7 +12,6 @@ from typing import Any
 
 from exp_platform.analyses.rows import EventStudyRow, PretrendDeltaRow, ResultRow, Status
 from exp_platform.analyses.stability import DAY, TREND
-from exp_platform.report.drawing import svg
 from exp_platform.stats.relative import Kind
 
 Chart = dict[str, Any]
@@ -123,21 +122,19 @@ def effect_by_day(rows: Sequence[ResultRow]) -> Chart | None:
     return _layered(data, _line(y="zero"), *_by_day("effect of that day"))
 
 
-def png(chart: Chart) -> bytes:
-    """One of these charts as PNG, of twice its size: an SVG's text is cut off wherever another font is installed."""
-    import vl_convert
-
-    drawn: bytes = vl_convert.svg_to_png(svg(chart), scale=2, ppi=72)
-    return drawn
-
-
-def small_png(chart: Chart) -> bytes:
-    """Any Vega-Lite specification as PNG, drawn offline, small enough for a repository: the renderer packs for speed, into four times the size."""
+def png(chart: Chart, scale: float = 2) -> bytes:
+    """A Vega-Lite specification as PNG, drawn offline: an SVG's text is cut off wherever another font is installed."""
     import vl_convert
 
     config = chart.get("config", {})
     framed = chart | {"config": config | {"view": config.get("view", {}) | {"stroke": None}}}
-    picture: bytes = vl_convert.vegalite_to_png(framed, vl_version=_VEGA_LITE, scale=1, ppi=72)
+    drawn: bytes = vl_convert.vegalite_to_png(framed, vl_version=_VEGA_LITE, scale=scale, ppi=72)
+    return drawn
+
+
+def small_png(chart: Chart) -> bytes:
+    """A chart as PNG, small enough for a repository: the renderer packs for speed, into four times the size."""
+    picture = png(chart, scale=1)
     signature, position, chunks = picture[:8], 8, dict[bytes, bytes]()
     while position < len(picture):
         length = int.from_bytes(picture[position : position + 4], "big")
