@@ -20,7 +20,7 @@ from exp_platform.kernels.stored_days import origin_key
 from exp_platform.kernels.unit_days import unit_day_rows, unit_days
 from exp_platform.kernels.user_values import Snapshot
 from exp_platform.kernels.users import first_exposures
-from exp_platform.stages.bucket_rows import ORIGIN, Bucket, BucketRows, Reading
+from exp_platform.stages.bucket_rows import Bucket, BucketRows, Reading
 from exp_platform.tables.files import Writer
 from exp_platform.tables.schemas import arrow_schema
 from kernels.cases import (
@@ -75,7 +75,7 @@ class Nights:
         self.exposures: dict[str, pa.Table] = {}
         self.outcomes: dict[str, pa.Table] = {}
         self.arrivals = 0
-        self.stored: str | None = None
+        self.stored: tuple[str, ...] = ()
         self.read: list[str] = []  # files of outcomes that the last night read
         self.writer = Writer(PyArrowFileIO(), str(folder), arrow_schema("unit_days"), experiment.id, "r")
         self.until, self.key = UNTIL, origin_key(experiment, "this version")
@@ -93,10 +93,7 @@ class Nights:
         reading = Reading(self.experiment, self.until, self.key, self.writer.io, COLUMNS)
         found = reading.rows(bucket)
         self.read = files.read_names
-        if not found.unchanged:
-            rows = unit_day_rows(found.users, found.days, self.experiment)
-            footer = {ORIGIN: found.origin.to_json()} if found.origin else {}
-            self.stored = self.writer.write(0, rows, footer)
+        self.stored = found.store(0, self.experiment, self.writer)
         return found
 
     def as_new(self, as_of: date) -> tuple[pa.Table, Any]:
@@ -176,13 +173,15 @@ def test_night_after_night_equals_everything_at_once(seed: int, tmp_path: Path) 
 def test_a_night_reads_the_new_files_alone(tmp_path: Path) -> None:
     nights = Nights(tmp_path)
     nights.arrive([Exposure("u", "blue", local(SPEC, 1, 3))], [Outcome("u", "view", local(SPEC, 1, 4))])
-    assert not nights.night().unchanged
+    nights.night()
     assert nights.read == ["o1"]
     nights.arrive([Exposure("v", "blue", local(SPEC, 2, 3))], [Outcome("u", "view", local(SPEC, 2, 4))])
     check(nights, nights.night(), SPEC.window.end)
     assert nights.read == ["o2"]
-    assert nights.night().unchanged
+    stored = nights.stored
+    nights.night()
     assert nights.read == []
+    assert nights.stored == stored
 
 
 def test_of_a_moved_user_all_rows_are_read_again(tmp_path: Path) -> None:
@@ -206,8 +205,8 @@ def test_what_cannot_be_added_to_is_made_anew(what: str, tmp_path: Path) -> None
     came = [Outcome("u", "view", local(SPEC, day, 4)) for day in (1, later.days)]
     nights.arrive([Exposure("u", "blue", local(SPEC, 1, 3))], came if "later" in what else came[:1])
     nights.night()
-    assert nights.stored is not None
-    stored = Path(nights.stored)
+    assert nights.stored
+    stored = Path(nights.stored[0])
     if what == "key":
         nights.key = origin_key(SPEC, "another version")
     elif what == "rows that were later":
@@ -218,11 +217,11 @@ def test_what_cannot_be_added_to_is_made_anew(what: str, tmp_path: Path) -> None
         stored.write_bytes(b"PAR1 nothing of it PAR1")
     else:
         rows = unit_day_rows(nights.night().users, nights.night().days, SPEC)
-        nights.stored = nights.writer.write(0, rows)
+        nights.stored = (nights.writer.write(0, rows),)
         if what == "another column":
             import pyarrow.parquet as pq
 
-            pq.write_table(rows.rename_columns([*rows.column_names[:-1], "total"]), nights.stored)
+            pq.write_table(rows.rename_columns([*rows.column_names[:-1], "total"]), nights.stored[0])
     nights.arrive([], [Outcome("u", "view", local(SPEC, 3, 4))])
     found = nights.night()
     assert nights.read == ["o1", "o2"]

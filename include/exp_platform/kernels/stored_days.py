@@ -11,6 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -18,13 +19,16 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from exp_platform.config.experiment import Experiment
-from exp_platform.kernels.coded import Coded, sorting
+from exp_platform.kernels.coded import Coded, Codes
+from exp_platform.kernels.local_days import Ints
 from exp_platform.kernels.unit_days import (
+    EXPOSURE,
     REDUCED,
     EventDays,
     UnitDays,
     Unread,
     events_read,
+    exposures_of,
     horizon,
     measures_read,
 )
@@ -32,6 +36,12 @@ from exp_platform.kernels.users import Users
 
 COLUMNS = ("user_id", "event", "local_date", "day", "n", "value")
 CODED = ("user_id", "event")
+
+FILES = 8  # of a bucket at most: each costs its opening, and its users' ids once more
+SMALL = 50_000  # rows that are written anew sooner than left beside others: 17 ms, and no file more to open every night
+RECENT_DAYS = 3  # so many of the newest dates are where rows that come late belong
+
+_DATE_BITS = 20  # a date's number is far below
 
 
 @dataclass(frozen=True)
@@ -45,6 +55,7 @@ class Origin:
     too_old: int = 0
     later: int = 0
     others: Mapping[int, int] = field(default_factory=dict)  # local date -> rows of other users
+    beside: tuple[str, ...] = ()  # the files that hold the rest of the unit days
 
     def is_base_of(self, now: Origin) -> bool:
         """Whether what `now` is made of is all of this and perhaps more. Rows that were too late to be counted may no longer be."""
@@ -77,10 +88,8 @@ class Origin:
         """The inverse."""
         made = json.loads(text)
         others = {int(day): rows for day, rows in made["others"].items()}
-        return Origin(
-            **made
-            | {"exposures": tuple(made["exposures"]), "outcomes": tuple(made["outcomes"]), "others": others}
-        )
+        files = {name: tuple(made.get(name, ())) for name in ("exposures", "outcomes", "beside")}
+        return Origin(**made | files | {"others": others})
 
 
 def can_be_stored(experiment: Experiment) -> bool:
@@ -101,32 +110,93 @@ def origin_key(experiment: Experiment, code: str) -> str:
 
 
 def unsettled(ids: pa.Array, before: Users, now: Users, base: Origin) -> pa.Array:
-    """Those of some users of whom stored rows may count otherwise now: first exposure moved, or they came or went.
+    """Those of some users of whom stored rows may say something else now: first exposure moved, or they came or went.
 
     Who came has such rows only where rows of other users are among the stored ones.
     """
     then, at = (pc.index_in(ids, value_set=users.ids).fill_null(-1).to_numpy() for users in (before, now))
     came, both = (then < 0) & (at >= 0), (then >= 0) & (at >= 0)
     moved = (then >= 0) & (at < 0)
-    moved[both] = before.exposed_at[then[both]] != now.exposed_at[at[both]]
+    was, is_now = then[both], at[both]
+    moved[both] = before.exposed_at[was] != now.exposed_at[is_now]
+    moved[both] |= before.variants[was] != now.variants[is_now]
     return ids.filter(pa.array(moved | came if base.others else moved))
 
 
 def read_back(
-    rows: pa.Table, users: Users, experiment: Experiment, without: pa.Array
-) -> dict[str, EventDays]:
-    """Stored unit days by event, in no order; `rows` has `COLUMNS`. Those of users `without`, and of no user, are left out."""
+    files: Sequence[pa.Table], users: Users, experiment: Experiment, without: pa.Array
+) -> list[dict[str, EventDays]]:
+    """The unit days of each file by event, exposures first; `files` have `COLUMNS`. Those of users `without`, and of no user, are left out."""
+    rows = pa.concat_tables(files)
     wanted = np.append(~pc.is_in(users.ids, value_set=without).to_numpy(zero_copy_only=False), False)
     user = Coded.of(rows["user_id"]).positions(users.ids)
-    names = events_read(experiment)
-    event = np.where(wanted[user], Coded.of(rows["event"]).positions(pa.array(names, pa.string())), -1)
-    on, day = (np.asarray(rows[name].cast(pa.int32()).to_numpy()) for name in ("local_date", "day"))
-    n, value = np.asarray(rows["n"].cast(pa.int32()).to_numpy()), np.asarray(rows["value"].to_numpy())
-    found = {}
-    for number, name in enumerate(names):
-        at = np.flatnonzero(event == number)
-        found[name] = EventDays(user[at], on[at], day[at], n[at], value[at])
-    return found
+    names = [EXPOSURE, *events_read(experiment)]
+    event = Coded.of(rows["event"]).positions(pa.array(names, pa.string()))
+    kept = wanted[user] & (event >= 0)
+    on, day, n = (np.asarray(rows[name].cast(pa.int32()).to_numpy()) for name in ("local_date", "day", "n"))
+    whole = EventDays(user, on, day, n, np.asarray(rows["value"].to_numpy()))
+    ends = np.cumsum([len(file) for file in files])
+    return [
+        _by_event(
+            whole.between(end - len(file), end),
+            event[end - len(file) : end],
+            kept[end - len(file) : end],
+            names,
+        )
+        for file, end in zip(files, ends.tolist(), strict=True)
+    ]
+
+
+def _by_event(
+    days: EventDays, event: Codes, kept: NDArray[np.bool_], names: Sequence[str]
+) -> dict[str, EventDays]:
+    if not kept.all():
+        days, event = days.at(np.flatnonzero(kept)), event[kept]
+    if not (event[1:] >= event[:-1]).all():
+        order = np.argsort(event, kind="stable")
+        days, event = days.at(order), event[order]
+    ends = np.searchsorted(event, np.arange(len(names) + 1))
+    return {
+        name: days.between(first, last) for name, (first, last) in zip(names, pairwise(ends), strict=True)
+    }
+
+
+def that_stand(
+    files: Sequence[pa.Table],
+    parts: Sequence[Mapping[str, EventDays]],
+    added: Mapping[str, EventDays],
+    users: Users,
+) -> list[int]:
+    """Which files may stand beside one with the days `added`, that no user's day is in two; `parts` are what `read_back` gave of them.
+
+    One stands that is all there, and not small. Where they would be too many none stands, and where nothing is added not
+    all of them do, as the newest file says what all are of.
+    """
+    stand = [
+        number
+        for number, (file, part) in enumerate(zip(files, parts, strict=True))
+        if len(file) >= SMALL
+        and rows_in(part) == len(file)
+        and all(_apart(part[event], days, users) for event, days in added.items())
+    ]
+    if len(stand) == len(files) and not rows_in(added):
+        stand.remove(min(stand, key=lambda number: len(files[number])))
+    return stand if len(stand) <= FILES - 2 else []
+
+
+def by_age(days: Mapping[str, EventDays]) -> list[Mapping[str, EventDays]]:
+    """Unit days as they go into files: where they are many, those of the newest dates, the last, are apart from those of before."""
+    if rows_in(days) < SMALL:
+        return [days]
+    newest = max(int(part.date.max(initial=0)) for part in days.values())
+    old = {event: part.date <= newest - RECENT_DAYS for event, part in days.items()}
+    parts = [{e: part.where(old[e] == is_old) for e, part in days.items()} for is_old in (True, False)]
+    return [part for part in parts if rows_in(part)]
+
+
+def rows_in(days: Mapping[str, EventDays]) -> int:
+    """How many rows unit days by event have together."""
+    return sum(len(part.user) for part in days.values())
 
 
 def together(parts: Sequence[Mapping[str, EventDays]], users: Users) -> dict[str, EventDays]:
@@ -134,47 +204,66 @@ def together(parts: Sequence[Mapping[str, EventDays]], users: Users) -> dict[str
     return {event: _together([part[event] for part in parts], users) for event in parts[0]}
 
 
-def brought_forward(
-    stored: Unread, again_before: Unread, added: UnitDays, rows: Mapping[str, EventDays], users: Users
-) -> UnitDays:
-    """Stored unit days of settled users and those of all other rows.
-
-    `stored` are the outcomes in no unit day as they were, of which those of rows that were read again are taken off.
-    """
+def unread_now(stored: Unread, again_before: Unread, added: Unread) -> Unread:
+    """The outcomes in no unit day: those that were, without those of rows that were read again, and what was read."""
     others = Counter(stored.others.tolist())
     others.subtract(again_before.others.tolist())
-    others.update(added.unread.others.tolist())
-    unread = Unread(
-        stored.not_read - again_before.not_read + added.unread.not_read,
-        stored.too_old - again_before.too_old + added.unread.too_old,
-        added.unread.later,
+    others.update(added.others.tolist())
+    return Unread(
+        stored.not_read - again_before.not_read + added.not_read,
+        stored.too_old - again_before.too_old + added.too_old,
+        added.later,
         _repeated(others),
     )
-    return UnitDays(together([rows, added.events], users), unread)
+
+
+def added_to(
+    stored: Sequence[Mapping[str, EventDays]], added: UnitDays, users: Users
+) -> dict[str, EventDays]:
+    """The days `added` and the exposures of users who have none among those that are stored."""
+    without = np.ones(len(users), dtype=np.bool_)
+    for part in stored:
+        without[part[EXPOSURE].user] = False
+    return {EXPOSURE: exposures_of(users, np.flatnonzero(without))} | added.events
 
 
 def _together(parts: Sequence[EventDays], users: Users) -> EventDays:
-    user, on, day, n, value = (
-        np.concatenate([getattr(part, name) for part in parts])
-        for name in ("user", "date", "day", "n", "value")
-    )
-    if not len(user):
-        return parts[0]
-    first = int(on.min())
-    key = (user << int(on.max() - first).bit_length()) | (on - first)
-    key <<= 2
-    key |= day - (on - users.exposed_on[user]) + 2  # see `unit_days`: one of four
-    if not (key[1:] > key[:-1]).all():
-        order = sorting(key)
-        key, user, on, day, n, value = (column[order] for column in (key, user, on, day, n, value))
-        new = np.append(True, key[1:] != key[:-1])
-        if not new.all():
-            at = np.flatnonzero(new)
-            user, on, day = user[at], on[at], day[at]
-            n = np.add.reduceat(n, at)
-            with np.errstate(over="ignore"):
-                value = np.add.reduceat(value, at)
+    there = [part for part in parts if len(part.user)]
+    if len(there) < 2:
+        return there[0] if there else parts[0]
+    key = np.concatenate([_cells(part, users) for part in there])
+    columns = [
+        np.concatenate([getattr(part, c) for part in there]) for c in ("user", "date", "day", "n", "value")
+    ]
+    order = np.argsort(key, kind="stable")  # which merges what is in order: each part is
+    key = key[order]
+    user, on, day, n, value = (column[order] for column in columns)
+    new = np.append(True, key[1:] != key[:-1])
+    if not new.all():
+        at = np.flatnonzero(new)
+        user, on, day = user[at], on[at], day[at]
+        n = np.add.reduceat(n, at)
+        with np.errstate(over="ignore"):
+            value = np.add.reduceat(value, at)
     return EventDays(user, on, day, n, value)
+
+
+def _cells(days: EventDays, users: Users) -> Ints:
+    """A number of each row's user, date and day, which ascends as the rows do."""
+    key = (days.user << _DATE_BITS) + days.date
+    key <<= 2
+    key += days.day - (days.date - users.exposed_on[days.user]) + 2  # see `unit_days`: one of four
+    return key
+
+
+def _apart(some: EventDays, others: EventDays, users: Users) -> bool:
+    """Whether no cell is among both."""
+    if not len(some.user) or not len(others.user):
+        return True
+    mine, theirs = _cells(some, users), _cells(others, users)
+    at = np.searchsorted(mine, theirs)
+    at[at == len(mine)] -= 1
+    return bool((mine[at] != theirs).all() and (mine[1:] > mine[:-1]).all())
 
 
 def _repeated(others: Mapping[int, int]) -> NDArray[np.int64]:

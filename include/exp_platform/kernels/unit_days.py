@@ -54,7 +54,11 @@ class EventDays:
 
     def where(self, rows: NDArray[np.bool_]) -> EventDays:
         """Some of the rows."""
-        return self if rows.all() else _Some(self, np.flatnonzero(rows))
+        return self if rows.all() else self.at(np.flatnonzero(rows))
+
+    def at(self, rows: Codes) -> EventDays:
+        """Some of the rows, by position."""
+        return _Some(self, rows)
 
 
 class _Some(EventDays):
@@ -139,10 +143,22 @@ def unit_day_rows(users: Users, days: UnitDays, experiment: Experiment) -> pa.Ta
 
     They are of all assigned users, crossovers included, under the variant of their first exposure.
     """
-    everybody = np.arange(len(users))
-    zero, one = np.zeros(len(users), np.int32), np.ones(len(users), np.int32)
-    exposure = EventDays(everybody, users.exposed_on, zero, one, np.zeros(len(users)))
-    parts = {EXPOSURE: exposure} | days.events
+    return rows_of(with_exposures(users, days), users, experiment)
+
+
+def with_exposures(users: Users, days: UnitDays) -> dict[str, EventDays]:
+    """Unit days by event as their table has them: the first are the exposures of all users."""
+    return {EXPOSURE: exposures_of(users, np.arange(len(users)))} | days.events
+
+
+def exposures_of(users: Users, who: Codes) -> EventDays:
+    """The one row of event `exposure` that each of these users has."""
+    zero, one = np.zeros(len(who), np.int32), np.ones(len(who), np.int32)
+    return EventDays(who, users.exposed_on[who], zero, one, np.zeros(len(who)))
+
+
+def rows_of(parts: Mapping[str, EventDays], users: Users, experiment: Experiment) -> pa.Table:
+    """Rows of table `unit_days` by event, in their order."""
     user = np.concatenate([part.user for part in parts.values()])
     names = np.repeat(np.arange(len(parts), dtype=np.int32), [len(part.user) for part in parts.values()])
     variants = pa.array([v.id for v in experiment.variants], pa.string())

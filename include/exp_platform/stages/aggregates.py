@@ -34,8 +34,8 @@ from exp_platform.kernels.merge import bounds_of, merge_aggregates
 from exp_platform.kernels.pools import Pools, pools_of
 from exp_platform.kernels.row_account import Exposures, complete
 from exp_platform.kernels.stored_days import COLUMNS, origin_key
-from exp_platform.kernels.unit_days import measures_read, unit_day_rows
-from exp_platform.stages.bucket_rows import ORIGIN, Bucket, BucketRows, Reading
+from exp_platform.kernels.unit_days import measures_read
+from exp_platform.stages.bucket_rows import Bucket, BucketRows, Reading
 from exp_platform.stages.exchange import Workers
 from exp_platform.stages.run import Run, StageResult
 from exp_platform.stages.workers import workers
@@ -48,9 +48,9 @@ ROWS_THAT_FILL_A_BUCKET = 1000  # with so many rows per bucket on average, none 
 
 @dataclass(frozen=True)
 class Reduced:
-    """What the first round returns of one bucket: the file of its unit days, and a part for each as_of date."""
+    """What the first round returns of one bucket: the files of its unit days, and a part for each as_of date."""
 
-    path: str
+    paths: tuple[str, ...]
     unit_days: int
     users: int
     parts: list[BucketAggregates]
@@ -70,16 +70,12 @@ class Job:
         return self.reading.experiment
 
     def first_round(self, bucket: Bucket) -> Reduced:
-        """Write the bucket's unit days, where they are not stored already, and aggregate all that needs no bounds."""
+        """Write what of the bucket's unit days is not stored already, and aggregate all that needs no bounds."""
         found = self.reading.rows(bucket)
-        path = bucket.stored
-        if path is None or not found.unchanged:
-            rows = unit_day_rows(found.users, found.days, self.experiment)
-            footer = {} if found.origin is None else {ORIGIN: found.origin.to_json()}
-            path = self.writer.write(bucket.number, rows, footer)
+        paths = found.store(bucket.number, self.experiment, self.writer)
         parts = self._aggregated(found, [{}] * len(self.as_of_dates))
         exposed = found.users.exposed_at < instant(self.experiment.window.cutoff(self.as_of_dates[-1]))
-        return Reduced(path, len(found.users) + len(found.days), int(exposed.sum()), parts)
+        return Reduced(paths, len(found.users) + len(found.days), int(exposed.sum()), parts)
 
     def with_pools(self, bucket: Bucket, pools: list[Pools]) -> list[BucketAggregates]:
         """The first round's aggregates for each as_of date, where a segment has too many values."""
@@ -130,7 +126,9 @@ def run(run: Run) -> StageResult:
         for parts, b in zip(by_date, bounds, strict=True)
     ]
     require_all("users in Moments", sum(merged[-1].assigned.values()), sum(r.users for r in reduced))
-    snapshot = replace_files(catalog, "unit_days", experiment.id, [r.path for r in reduced], run.run_id)
+    snapshot = replace_files(
+        catalog, "unit_days", experiment.id, [path for r in reduced for path in r.paths], run.run_id
+    )
     stored = rows_at(catalog, "unit_days", experiment.id, snapshot)
     require_all("unit_days", stored, sum(r.unit_days for r in reduced))
     write_aggregates(run.path / "aggregates.json", merged)
@@ -154,8 +152,10 @@ def _with_stored(buckets: list[Bucket], environment: Environment, experiment_id:
     if head is None:
         return buckets
     files = plan_buckets(environment, "unit_days", experiment_id, head.snapshot_id, COLUMNS)
-    stored = {bucket: found.names[0] for bucket, found in files.items() if len(found.tasks) == 1}
-    return [replace(bucket, stored=stored.get(bucket.number)) for bucket in buckets]
+    return [
+        replace(bucket, stored=files[bucket.number].names) if bucket.number in files else bucket
+        for bucket in buckets
+    ]
 
 
 def _rows(buckets: Sequence[Bucket]) -> int:
@@ -168,7 +168,7 @@ def _rounds(
     """What the tasks give of each bucket, and of each as_of date the aggregates of all buckets and their bounds."""
     experiment = job.experiment
     reduced = tasks.each(job.first_round, buckets)
-    buckets = [replace(bucket, stored=found.path) for bucket, found in zip(buckets, reduced, strict=True)]
+    buckets = [replace(bucket, stored=found.paths) for bucket, found in zip(buckets, reduced, strict=True)]
     by_date = [list(parts) for parts in zip(*(r.parts for r in reduced), strict=True)]
     pools = [pools_of([part.values for part in parts], experiment) for parts in by_date]
     if any(pools):

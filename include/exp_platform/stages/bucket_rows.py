@@ -6,8 +6,8 @@ whoever wrote, compacted, erased or restored them in the meantime.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date
 
 import pyarrow as pa
@@ -20,16 +20,27 @@ from exp_platform.kernels.stored_days import (
     CODED,
     COLUMNS,
     Origin,
-    brought_forward,
+    added_to,
+    by_age,
     can_be_stored,
     read_back,
+    that_stand,
     together,
+    unread_now,
     unsettled,
 )
 from exp_platform.kernels.trigger import triggered
-from exp_platform.kernels.unit_days import UnitDays, Unread, unit_days
+from exp_platform.kernels.unit_days import (
+    EXPOSURE,
+    EventDays,
+    UnitDays,
+    Unread,
+    rows_of,
+    unit_days,
+    with_exposures,
+)
 from exp_platform.kernels.users import Users, first_exposures
-from exp_platform.tables.files import BucketFiles, read_own
+from exp_platform.tables.files import BucketFiles, Writer, read_own
 from exp_platform.tables.schemas import arrow_schema
 
 ORIGIN = "exp_platform.origin"  # in the footer of a file of unit days
@@ -46,7 +57,7 @@ class Bucket:
     number: int
     exposures: BucketFiles
     outcomes: BucketFiles | None
-    stored: str | None = None  # a file of unit days of this bucket
+    stored: tuple[str, ...] = ()  # the files of unit days of this bucket
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +69,30 @@ class BucketRows:
     exposures: pa.Table
     exposed: tuple[Users, UnitDays] | None
     origin: Origin | None  # of these unit days; None where they are not stored with it
-    unchanged: bool = False  # they are those of the stored file
+    standing: tuple[str, ...] = ()  # stored files that need not be written anew
+    new: Mapping[str, EventDays] = field(
+        default_factory=dict
+    )  # what stands in none of them, as the table has it
+
+    def store(self, bucket: int, experiment: Experiment, writer: Writer) -> tuple[str, ...]:
+        """Write what is new; the files of all unit days, of which the newest says what they are made of."""
+        paths = self.standing
+        if not self.new:
+            return paths
+        *before, last = [self.new] if self.origin is None else by_age(self.new)
+        for part in before:
+            paths += (writer.write(bucket, rows_of(part, self.users, experiment)),)
+        footer = {} if self.origin is None else {ORIGIN: replace(self.origin, beside=paths).to_json()}
+        return (*paths, writer.write(bucket, rows_of(last, self.users, experiment), footer))
+
+
+@dataclass(frozen=True, eq=False)
+class _Stored:
+    """Files of stored unit days and what they are made of."""
+
+    names: tuple[str, ...]
+    files: list[pa.Table]
+    base: Origin
 
 
 @dataclass(frozen=True)
@@ -77,65 +111,83 @@ class Reading:
         stored = self._stored(bucket, origin)
         if stored is None:
             return self._anew(bucket, origin)
-        rows, base = stored
+        base = stored.base
         old, new = _parted(bucket.exposures, base.exposures)
         exposures = pa.concat_tables([part.read(_EXPOSURES) for part in (old, new) if part]).combine_chunks()
         users = first_exposures(exposures, self.experiment, self.experiment.window.end)
         if base.exposures == origin.exposures and base.outcomes == origin.outcomes:
-            events = together([read_back(rows, users, self.experiment, _NOBODY)], users)
-            return BucketRows(users, UnitDays(events, base.unread), exposures, None, base, unchanged=True)
+            events = _days(read_back(stored.files, users, self.experiment, _NOBODY), users)
+            return BucketRows(users, UnitDays(events, base.unread), exposures, None, base, stored.names)
         known = exposures.slice(0, old.rows if old else 0)
-        days = self._brought_forward(bucket, rows, base, users, known, exposures.slice(len(known)))
-        return BucketRows(users, days, exposures, None, origin.with_unread(days.unread))
+        came = pc.unique(exposures["user_id"].slice(len(known)).cast(pa.string()))
+        days, standing, more = self._brought_forward(bucket, stored, users, known, came)
+        return BucketRows(users, days, exposures, None, origin.with_unread(days.unread), standing, more)
 
     def _origin(self, bucket: Bucket) -> Origin:
         return Origin(self.key, bucket.exposures.names, bucket.outcomes.names if bucket.outcomes else ())
 
-    def _stored(self, bucket: Bucket, origin: Origin) -> tuple[pa.Table, Origin] | None:
-        """Stored unit days and their origin; None where there are none, or none that these rows may be added to."""
-        if bucket.stored is None or not can_be_stored(self.experiment):
+    def _stored(self, bucket: Bucket, origin: Origin) -> _Stored | None:
+        """Stored unit days; None where there are none, or none that these rows may be added to."""
+        if not bucket.stored or not can_be_stored(self.experiment):
             return None
         try:
-            rows, footer = read_own(self.io, bucket.stored, COLUMNS, CODED)
+            found = {name: read_own(self.io, name, COLUMNS, CODED) for name in bucket.stored}
         except (OSError, pa.ArrowException, KeyError):
             return None  # gone or damaged, or of other columns: the rows have all that it had
-        base = Origin.from_json(footer[ORIGIN]) if ORIGIN in footer else None
-        return (rows, base) if base is not None and base.is_base_of(origin) else None
+        for name, (_, footer) in found.items():
+            base = Origin.from_json(footer[ORIGIN]) if ORIGIN in footer else None
+            if base is not None and {name, *base.beside} == {
+                *found
+            }:  # the newest, as no file names a newer one
+                files = [rows for rows, _ in found.values()]
+                return _Stored(bucket.stored, files, base) if base.is_base_of(origin) else None
+        return None
 
     def _anew(self, bucket: Bucket, origin: Origin) -> BucketRows:
         exposures = bucket.exposures.read(_EXPOSURES).combine_chunks()
         users = first_exposures(exposures, self.experiment, self.experiment.window.end)
         outcomes = self._together([bucket.outcomes.read(_OUTCOMES)] if bucket.outcomes else [])
-        if self.experiment.trigger is None:
+        days, exposed = unit_days(users, outcomes, self.experiment, self.until), None
+        if self.experiment.trigger is not None:
+            exposed = users, days
+            users = triggered(users, outcomes, self.experiment, self.until)
             days = unit_days(users, outcomes, self.experiment, self.until)
-            kept = origin.with_unread(days.unread) if can_be_stored(self.experiment) else None
-            return BucketRows(users, days, exposures, None, kept)
-        exposed = users, unit_days(users, outcomes, self.experiment, self.until)
-        users = triggered(users, outcomes, self.experiment, self.until)
-        return BucketRows(
-            users, unit_days(users, outcomes, self.experiment, self.until), exposures, exposed, None
-        )
+        kept = origin.with_unread(days.unread) if can_be_stored(self.experiment) else None
+        return BucketRows(users, days, exposures, exposed, kept, new=with_exposures(users, days))
 
     def _brought_forward(
-        self, bucket: Bucket, rows: pa.Table, base: Origin, users: Users, known: pa.Table, came: pa.Table
-    ) -> UnitDays:
-        """Stored unit days, those of new rows, and those of all rows of users whose days are not what they were."""
+        self, bucket: Bucket, stored: _Stored, users: Users, known: pa.Table, came: pa.Array
+    ) -> tuple[UnitDays, tuple[str, ...], dict[str, EventDays]]:
+        """Stored unit days and those of new rows, the stored files that stand, and the days that stand in none of them.
+
+        Of users whose days are not what they were all rows are read again; `came` are the ids that have new exposures.
+        """
+        base = stored.base
         old, new = _parted(bucket.outcomes, base.outcomes)
-        ids = pc.unique(came["user_id"].cast(pa.string()))
-        before = first_exposures(_of(known, ids), self.experiment, self.experiment.window.end)
-        again = unsettled(ids, before, users, base)
+        before = first_exposures(_of(known, came), self.experiment, self.experiment.window.end)
+        again = unsettled(came, before, users, base)
         parts, unread = [new.read(_OUTCOMES)] if new else [], Unread()
         if len(again) and old:
             parts.append(_of(old.read(_OUTCOMES), again))
             unread = unit_days(before, parts[-1], self.experiment, self.until).unread
         added = unit_days(users, self._together(parts), self.experiment, self.until)
-        settled = read_back(rows, users, self.experiment, again)
-        return brought_forward(base.unread, unread, added, settled, users)
+        settled = read_back(stored.files, users, self.experiment, again)
+        more = added_to(settled, added, users)
+        stand = that_stand(stored.files, settled, more, users)
+        more = together([*(part for i, part in enumerate(settled) if i not in stand), more], users)
+        days = _days([*(settled[i] for i in stand), more], users)
+        now = unread_now(base.unread, unread, added.unread)
+        return UnitDays(days, now), tuple(stored.names[i] for i in stand), more
 
     def _together(self, parts: Sequence[pa.Table]) -> pa.Table:
         return (
             pa.concat_tables(parts) if parts else arrow_schema("outcomes").empty_table().select(self.columns)
         )
+
+
+def _days(parts: Sequence[Mapping[str, EventDays]], users: Users) -> dict[str, EventDays]:
+    """Parts of unit days as one, without the exposures that their table has beside them."""
+    return together([{event: part[event] for event in part if event != EXPOSURE} for part in parts], users)
 
 
 def _of(rows: pa.Table, users: pa.Array) -> pa.Table:
