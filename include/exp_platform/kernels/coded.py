@@ -56,13 +56,12 @@ class Coded:
         dictionaries = [chunk.dictionary for chunk in _chunks(column)] if is_coded(column) else []
         if len(dictionaries) < 2 or len(coded.values) == len(dictionaries[0]):
             return coded
-        again = coded.values.dictionary_encode()
-        return Coded(looked_up(again.indices.to_numpy(), coded.codes), again.dictionary)
+        position, values = _distinct(dictionaries[0], coded.values)
+        return Coded(looked_up(position, coded.codes), values)
 
     def positions(self, among: Any) -> Codes:
         """Where each entry is in the array `among`, -1 for any other and for null; shape (rows,)."""
-        found = pc.index_in(self.values, value_set=among.cast(self.values.type))
-        return looked_up(found.fill_null(-1).to_numpy(), self.codes)
+        return looked_up(positions(self.values, among.cast(self.values.type)), self.codes)
 
     def where(self, rows: Mask) -> Coded:
         """Some of the entries."""
@@ -84,6 +83,18 @@ def codes_in(column: Any, values: Any) -> Codes:
     """As `Coded.of(column).positions(values)`; where the column's dictionary is these values nothing is looked up."""
     found = Coded.of(column)
     return found.codes if _same(found.values, values) else found.positions(values)
+
+
+def positions(values: Any, among: Any) -> Codes:
+    """Where each of some strings is in the array `among`, -1 where nowhere; shape of `values`, neither has a null."""
+    if not _few(values, among):
+        return np.asarray(pc.index_in(values, value_set=among).fill_null(-1).to_numpy(), dtype=np.int64)
+    once = values.dictionary_encode()
+    found = pc.index_in(among, value_set=once.dictionary)
+    where = np.flatnonzero(found.is_valid().to_numpy(zero_copy_only=False))[::-1]
+    at = np.full(len(once.dictionary), -1)
+    at[found.drop_null().to_numpy()[::-1]] = where  # of equal ones the first
+    return at[once.indices.to_numpy()]
 
 
 def is_coded(column: Any) -> bool:
@@ -157,6 +168,24 @@ def sorting(key: Codes) -> Codes:
     both.sort()
     both &= (1 << bits) - 1
     return both
+
+
+def _distinct(first: Any, values: Any) -> tuple[Codes, Any]:
+    """Where each value is among the different ones, and these; the values begin with those of `first`, which differ."""
+    rest = values.slice(len(first))
+    if not _few(rest, first):
+        whole = values.dictionary_encode()
+        return whole.indices.to_numpy(), whole.dictionary
+    at = positions(rest, first)
+    new = at < 0
+    more = rest.filter(pa.array(new)).dictionary_encode()
+    at[new] = len(first) + more.indices.to_numpy()
+    return np.concatenate([np.arange(len(first)), at]), pa.concat_arrays([first, more.dictionary])
+
+
+def _few(values: Any, among: Any) -> bool:
+    """Whether to hash the values and look for the others among them takes a fraction of the opposite: the table fits into a cache."""
+    return 3 * len(values) < len(among)
 
 
 def _indices(part: Any, start: int) -> Codes:

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from exp_platform.config.experiment import Experiment
-from exp_platform.kernels.coded import Coded, Codes
+from exp_platform.kernels.coded import Coded, Codes, positions
 from exp_platform.kernels.local_days import Ints
 from exp_platform.kernels.unit_days import (
     EXPOSURE,
@@ -114,7 +114,7 @@ def unsettled(ids: pa.Array, before: Users, now: Users, base: Origin) -> pa.Arra
 
     Who came has such rows only where rows of other users are among the stored ones.
     """
-    then, at = (pc.index_in(ids, value_set=users.ids).fill_null(-1).to_numpy() for users in (before, now))
+    then, at = (positions(ids, users.ids) for users in (before, now))
     came, both = (then < 0) & (at >= 0), (then >= 0) & (at >= 0)
     moved = (then >= 0) & (at < 0)
     was, is_now = then[both], at[both]

@@ -113,7 +113,7 @@ class Reading:
             return self._anew(bucket, origin)
         base = stored.base
         old, new = _parted(bucket.exposures, base.exposures)
-        exposures = pa.concat_tables([part.read(_EXPOSURES) for part in (old, new) if part]).combine_chunks()
+        exposures = _joined([part.read(_EXPOSURES) for part in (old, new) if part])
         users = first_exposures(exposures, self.experiment, self.experiment.window.end)
         if base.exposures == origin.exposures and base.outcomes == origin.outcomes:
             events = _days(read_back(stored.files, users, self.experiment, _NOBODY), users)
@@ -144,7 +144,7 @@ class Reading:
         return None
 
     def _anew(self, bucket: Bucket, origin: Origin) -> BucketRows:
-        exposures = bucket.exposures.read(_EXPOSURES).combine_chunks()
+        exposures = _joined([bucket.exposures.read(_EXPOSURES)])
         users = first_exposures(exposures, self.experiment, self.experiment.window.end)
         outcomes = self._together([bucket.outcomes.read(_OUTCOMES)] if bucket.outcomes else [])
         days, exposed = unit_days(users, outcomes, self.experiment, self.until), None
@@ -183,6 +183,13 @@ class Reading:
         return (
             pa.concat_tables(parts) if parts else arrow_schema("outcomes").empty_table().select(self.columns)
         )
+
+
+def _joined(parts: Sequence[pa.Table]) -> pa.Table:
+    """Rows of several files, each column in one chunk."""
+    whole = pa.concat_tables(parts)
+    at = whole.column_names.index("user_id")
+    return whole.set_column(at, "user_id", Coded.distinct(whole["user_id"]).column).combine_chunks()
 
 
 def _days(parts: Sequence[Mapping[str, EventDays]], users: Users) -> dict[str, EventDays]:
