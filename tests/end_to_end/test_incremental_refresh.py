@@ -22,7 +22,7 @@ from end_to_end.arrivals import (
     of_units,
 )
 from end_to_end.both_ways import NO_QUANTILE, RAMP, SUMS, TOP, Both, spec, spec_of_units
-from exp_platform.kernels.unit_days import UnitDays
+from exp_platform.kernels import stored_days
 from exp_platform.stages import rounds
 from exp_platform.stages.bucket_rows import Reading
 
@@ -72,18 +72,20 @@ def test_an_increment_stores_what_reading_everything_stores(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rounds, "bucket_count", lambda exposures, outcomes: 3)
+    monkeypatch.setattr(stored_days, "SMALL", 20)  # rows of which a file may stand
     told, both = HISTORIES[name], Both(tmp_path)
-    forward, brought_forward = [], Reading._brought_forward
+    stood, brought_forward = [], Reading._brought_forward
 
-    def counted(reading: Reading, *arguments: Any) -> UnitDays:
-        forward.append(reading.experiment.id)
-        return brought_forward(reading, *arguments)
+    def counted(reading: Reading, *arguments: Any) -> Any:
+        days, standing, new = brought_forward(reading, *arguments)
+        stood.append(len(standing))
+        return days, standing, new
 
     monkeypatch.setattr(Reading, "_brought_forward", counted)
     came = Arrivals(tmp_path / "raw", random.Random(SEED), told.users, told.dated)
     both.spec(spec(came.folder, told.source, **told.changes))
     assert follow(both, of_events(came, told.happenings, NIGHTS)) >= 3
-    assert bool(forward) == (told.changes["metrics"] is SUMS)
+    assert bool(stood) == any(stood) == (told.changes["metrics"] is SUMS)
 
 
 def test_a_table_of_users_that_grows_stores_what_reading_everything_stores(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -12,6 +14,8 @@ from exp_platform.kernels.coded import (
     by_value,
     coded_together,
     plain,
+    positions,
+    positions_in_order,
     sorting,
     with_used_values,
 )
@@ -113,3 +117,33 @@ def test_no_value_is_left_that_no_row_has() -> None:
     (chunk,) = found.chunks
     assert chunk.dictionary.to_pylist() == ["b"]
     assert plain(found).to_pylist() == ["b", "b", None]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_where_strings_are_among_others_however_few_and_in_whatever_order(seed: int) -> None:
+    dice = random.Random(seed)
+    among = [f"user {number}" for number in range(dice.choice([1, 30, 6000]))]
+    dice.shuffle(among)
+    here = sorted(dice.sample(range(len(among)), len(among) * dice.choice([0, 1, 3, 10]) // 10))
+    values = [among[position] for position in here]
+    for _ in range(dice.choice([0, 3, 1000])):  # some who are nobody, and some who changed their places
+        values.insert(dice.randint(0, len(values)), f"nobody {dice.random()}")
+        values.append(values.pop(dice.randrange(len(values))))
+    place = {value: position for position, value in enumerate(among)}
+    wanted = [place.get(value, -1) for value in values]
+    strings = pa.array(values, pa.string())
+    assert positions_in_order(strings, pa.array(among)).tolist() == wanted
+    assert positions(strings, pa.array(among)).tolist() == wanted
+
+
+def test_of_equal_strings_the_first_is_where_another_one_is() -> None:
+    among = pa.array(["a", "b", "a", "b", "c", "d", "e"])
+    assert positions(pa.array(["b", "x"]), among).tolist() == [1, -1]
+    assert positions(pa.array(["b", "b"]), among).tolist() == [1, 1]
+
+
+def test_different_values_begin_with_those_of_the_first_dictionary() -> None:
+    some = column([*"dcbafghijk"], ["x", "a", "y"], ["y", "d"])
+    found = Coded.distinct(some)
+    assert found.values.to_pylist() == [*"dcbafghijk", "x", "y"]
+    assert found.column.to_pylist() == some.to_pylist()

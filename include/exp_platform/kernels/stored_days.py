@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from exp_platform.config.experiment import Experiment
-from exp_platform.kernels.coded import Coded, Codes, positions
+from exp_platform.kernels.coded import Coded, looked_up, positions, positions_in_order
 from exp_platform.kernels.local_days import Ints
 from exp_platform.kernels.unit_days import (
     EXPOSURE,
@@ -127,31 +127,22 @@ def read_back(
     files: Sequence[pa.Table], users: Users, experiment: Experiment, without: pa.Array
 ) -> list[dict[str, EventDays]]:
     """The unit days of each file by event, exposures first; `files` have `COLUMNS`. Those of users `without`, and of no user, are left out."""
-    rows = pa.concat_tables(files)
     wanted = np.append(~pc.is_in(users.ids, value_set=without).to_numpy(zero_copy_only=False), False)
-    user = Coded.of(rows["user_id"]).positions(users.ids)
     names = [EXPOSURE, *events_read(experiment)]
-    event = Coded.of(rows["event"]).positions(pa.array(names, pa.string()))
-    kept = wanted[user] & (event >= 0)
-    on, day, n = (np.asarray(rows[name].cast(pa.int32()).to_numpy()) for name in ("local_date", "day", "n"))
-    whole = EventDays(user, on, day, n, np.asarray(rows["value"].to_numpy()))
-    ends = np.cumsum([len(file) for file in files])
-    return [
-        _by_event(
-            whole.between(end - len(file), end),
-            event[end - len(file) : end],
-            kept[end - len(file) : end],
-            names,
-        )
-        for file, end in zip(files, ends.tolist(), strict=True)
-    ]
+    return [_by_event(rows, users, wanted, names) for rows in files]
 
 
 def _by_event(
-    days: EventDays, event: Codes, kept: NDArray[np.bool_], names: Sequence[str]
+    rows: pa.Table, users: Users, wanted: NDArray[np.bool_], names: Sequence[str]
 ) -> dict[str, EventDays]:
+    named = Coded.of(rows["user_id"])  # in the order that users had, as most of them still have
+    user = looked_up(positions_in_order(named.values, users.ids), named.codes)
+    event = Coded.of(rows["event"]).positions(pa.array(names, pa.string()))
+    on, day, n = (np.asarray(rows[name].cast(pa.int32()).to_numpy()) for name in ("local_date", "day", "n"))
+    days = EventDays(user, on, day, n, np.asarray(rows["value"].to_numpy()))
+    kept = wanted[user] & (event >= 0)
     if not kept.all():
-        days, event = days.at(np.flatnonzero(kept)), event[kept]
+        days, event = days.where(kept), event[kept]
     if not (event[1:] >= event[:-1]).all():
         order = np.argsort(event, kind="stable")
         days, event = days.at(order), event[order]
