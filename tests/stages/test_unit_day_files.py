@@ -84,14 +84,14 @@ def test_of_who_is_somebody_else_now_no_row_stands(now: Exposure, tmp_path: Path
 
 
 @pytest.mark.usefixtures("cut")
-def test_of_too_many_files_one_is_made_that_is_cut_by_its_dates(tmp_path: Path) -> None:
-    nights = shopping(tmp_path, range(stored_days.FILES - 1))
-    assert dates(nights) == [[day] for day in range(7)]
+def test_of_too_many_files_one_is_made(tmp_path: Path) -> None:
+    nights = shopping(tmp_path, range(stored_days.FILES))
+    assert dates(nights) == [[day] for day in range(8)]
     before = nights.stored
-    nights.arrive([], [Outcome("u", "view", local(SPEC, 7, 4))])
+    nights.arrive([], [Outcome("u", "view", local(SPEC, 8, 4))])
     check(nights, nights.night(), SPEC.window.end)
     assert not {*before} & {*nights.stored}
-    assert dates(nights) == [[*range(7)], [7]]
+    assert dates(nights) == [[*range(9)]]
 
 
 @pytest.mark.usefixtures("cut")

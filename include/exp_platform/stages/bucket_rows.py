@@ -7,7 +7,7 @@ whoever wrote, compacted, erased or restored them in the meantime.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import date
 
 import pyarrow as pa
@@ -21,10 +21,9 @@ from exp_platform.kernels.stored_days import (
     COLUMNS,
     Origin,
     added_to,
-    by_age,
+    arranged,
     can_be_stored,
     read_back,
-    that_stand,
     together,
     unread_now,
     unsettled,
@@ -70,20 +69,19 @@ class BucketRows:
     exposed: tuple[Users, UnitDays] | None
     origin: Origin | None  # of these unit days; None where they are not stored with it
     standing: tuple[str, ...] = ()  # stored files that need not be written anew
-    new: Mapping[str, EventDays] = field(
-        default_factory=dict
-    )  # what stands in none of them, as the table has it
+    new: Sequence[
+        Mapping[str, EventDays]
+    ] = ()  # what stands in none of them, as the table has it, a file each
 
     def store(self, bucket: int, experiment: Experiment, writer: Writer) -> tuple[str, ...]:
         """Write what is new; the files of all unit days, of which the newest says what they are made of."""
         paths = self.standing
-        if not self.new:
-            return paths
-        *before, last = [self.new] if self.origin is None else by_age(self.new)
-        for part in before:
-            paths += (writer.write(bucket, rows_of(part, self.users, experiment)),)
-        footer = {} if self.origin is None else {ORIGIN: replace(self.origin, beside=paths).to_json()}
-        return (*paths, writer.write(bucket, rows_of(last, self.users, experiment), footer))
+        for left, part in zip(reversed(range(len(self.new))), self.new, strict=True):
+            said = {}
+            if self.origin is not None and not left:
+                said[ORIGIN] = replace(self.origin, beside=paths).to_json()
+            paths += (writer.write(bucket, rows_of(part, self.users, experiment), said),)
+        return paths
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,11 +151,11 @@ class Reading:
             users = triggered(users, outcomes, self.experiment, self.until)
             days = unit_days(users, outcomes, self.experiment, self.until)
         kept = origin.with_unread(days.unread) if can_be_stored(self.experiment) else None
-        return BucketRows(users, days, exposures, exposed, kept, new=with_exposures(users, days))
+        return BucketRows(users, days, exposures, exposed, kept, new=[with_exposures(users, days)])
 
     def _brought_forward(
         self, bucket: Bucket, stored: _Stored, users: Users, known: pa.Table, came: pa.Array
-    ) -> tuple[UnitDays, tuple[str, ...], dict[str, EventDays]]:
+    ) -> tuple[UnitDays, tuple[str, ...], list[Mapping[str, EventDays]]]:
         """Stored unit days and those of new rows, the stored files that stand, and the days that stand in none of them.
 
         Of users whose days are not what they were all rows are read again; `came` are the ids that have new exposures.
@@ -172,12 +170,12 @@ class Reading:
             unread = unit_days(before, parts[-1], self.experiment, self.until).unread
         added = unit_days(users, self._together(parts), self.experiment, self.until)
         settled = read_back(stored.files, users, self.experiment, again)
-        more = added_to(settled, added, users)
-        stand = that_stand(stored.files, settled, more, users)
-        more = together([*(part for i, part in enumerate(settled) if i not in stand), more], users)
-        days = _days([*(settled[i] for i in stand), more], users)
-        now = unread_now(base.unread, unread, added.unread)
-        return UnitDays(days, now), tuple(stored.names[i] for i in stand), more
+        stand, more = arranged(stored.files, settled, added_to(settled, added, users), users)
+        days = UnitDays(
+            _days([*(settled[number] for number in stand), *more], users),
+            unread_now(base.unread, unread, added.unread),
+        )
+        return days, tuple(stored.names[number] for number in stand), more
 
     def _together(self, parts: Sequence[pa.Table]) -> pa.Table:
         return (
