@@ -100,7 +100,7 @@ def positions(values: Any, among: Any) -> Codes:
     where = np.flatnonzero(found.is_valid().to_numpy(zero_copy_only=False))[::-1]
     at = np.full(len(once.dictionary), -1)
     at[found.drop_null().to_numpy()[::-1]] = where  # of equal ones the first
-    return at[once.indices.to_numpy()]
+    return np.asarray(at[once.indices.to_numpy()])
 
 
 def positions_in_order(values: Any, among: Any) -> Codes:

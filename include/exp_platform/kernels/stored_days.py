@@ -157,7 +157,7 @@ def arranged(
     parts: Sequence[Mapping[str, EventDays]],
     added: Mapping[str, EventDays],
     users: Users,
-) -> tuple[list[int], list[Mapping[str, EventDays]]]:
+) -> tuple[list[int], Sequence[Mapping[str, EventDays]]]:
     """Which files stand, and what goes into new ones beside them, so that no user's day is in two; `parts`: see `read_back`.
 
     A file stands that has nothing but what is so still, and is not small. Where another one changed, rows come late: the

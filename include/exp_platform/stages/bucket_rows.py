@@ -155,7 +155,7 @@ class Reading:
 
     def _brought_forward(
         self, bucket: Bucket, stored: _Stored, users: Users, known: pa.Table, came: pa.Array
-    ) -> tuple[UnitDays, tuple[str, ...], list[Mapping[str, EventDays]]]:
+    ) -> tuple[UnitDays, tuple[str, ...], Sequence[Mapping[str, EventDays]]]:
         """Stored unit days and those of new rows, the stored files that stand, and the days that stand in none of them.
 
         Of users whose days are not what they were all rows are read again; `came` are the ids that have new exposures.
