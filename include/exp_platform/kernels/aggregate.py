@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
+from typing import Any
 
 import numpy as np
 
@@ -334,15 +335,28 @@ class _Blocks:
                 self.found.append(
                     Block(
                         kind, metric.id, group.variant, group.segment, group.value, values.names,
-                        Moments.of(np.stack([column[users] for column in columns]).T), successes=successes,
+                        Moments.of(_taken(columns, users).T), successes=successes,
                     )
                 )  # fmt: skip
 
 
 def _largest(columns: tuple[Floats, ...], population: Mask, analysed: Mask) -> float:
     """The largest absolute value of any column among the users of both, who are only looked up where it may matter."""
-    largest = np.max([np.abs(column).max(initial=0.0) for column in columns])
+    largest = np.max([_size(column) for column in columns])
     if not largest <= LARGEST:
         users = population & analysed
-        largest = np.max([np.abs(column[users]).max(initial=0.0) for column in columns])
+        largest = np.max([_size(column[users]) for column in columns])
     return float(largest)
+
+
+def _size(column: Floats) -> Any:
+    """The largest absolute value, or NaN where one is."""
+    return np.maximum(column.max(initial=0.0), -column.min(initial=0.0))
+
+
+def _taken(columns: tuple[Floats, ...], users: Codes) -> Floats:
+    """Some users' values of the columns, shape (columns, users)."""
+    found = np.empty((len(columns), len(users)))
+    for column, row in zip(columns, found, strict=True):
+        column.take(users, out=row, mode="clip")  # no user is beyond; another mode would copy what it took
+    return found

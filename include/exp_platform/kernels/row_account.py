@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -20,6 +20,7 @@ from exp_platform.kernels.user_values import Mask, Snapshot, has_daily_block
 from exp_platform.kernels.users import NEVER, Users, variant_ranks
 
 USERS = "users"
+_BEFORE = "before"
 STAGED = "staged"  # exposures, whatever table they come from
 
 
@@ -187,27 +188,30 @@ def _of_outcomes(now: Snapshot, days: UnitDays) -> RowAccount:
     )
     readers, users = _readers(now), _Standing.of(now)
     for event, rows in days.events.items():
-        later = rows.date > now.as_of
-        told[LeftOut.LATER] += int(rows.n[later].sum())
+        by_now = rows.date <= now.as_of
+        of_user = np.bincount(rows.user, rows.n * by_now, len(users.exposed))  # whole numbers far below 2**53
+        told[LeftOut.LATER] += int(rows.n.sum() - of_user.sum())
         for why, of_them in (
             (LeftOut.NOT_ASSIGNED, ~users.exposed),
             (LeftOut.CROSSOVER, users.crossed),
             (LeftOut.NOT_TRIGGERED, users.waiting),
         ):
-            told[why] += int(rows.n[~later & of_them[rows.user]].sum())
-        mine = rows.where(~later & users.analysed[rows.user])
-        told += _of_event(mine, [r for r in readers if r.event == event])
+            told[why] += int(of_user[of_them].sum())
+        mine = by_now & users.analysed[rows.user]
+        last = int(np.searchsorted(rows.user, now.n))  # who begins later is not analysed
+        told += _of_event(rows.between(0, last), mine[:last], [r for r in readers if r.event == event])
     return account(told)
 
 
 @dataclass(frozen=True)
 class _Reader:
-    """What reads an event's rows: on which of them, and of which users."""
+    """What reads an event's rows: on which of them, and of which users; `same` is one for those that look at the same rows."""
 
     event: str
     counts: Counted
     rows: Callable[[EventDays], Mask]
     users: Mask
+    same: Hashable
 
 
 def _readers(now: Snapshot) -> list[_Reader]:
@@ -218,14 +222,18 @@ def _readers(now: Snapshot) -> list[_Reader]:
         users = now.population(metric)
         for measure in metric.measures:
             inside = partial(now.is_inside, window=metric.window)
-            found.append(_Reader(measure.event, Counted.METRIC, inside, users))
-        found += [_Reader(c.measure.event, Counted.BEFORE, now.is_before, users) for c in metric.covariates]
+            found.append(_Reader(measure.event, Counted.METRIC, inside, users, metric.window))
+        found += [
+            _Reader(c.measure.event, Counted.BEFORE, now.is_before, users, _BEFORE) for c in metric.covariates
+        ]
         found += _daily_readers(now, metric)
     found += [
-        _Reader(b.measure.event, Counted.BEFORE, now.is_before, everybody) for b in experiment.behaviours
+        _Reader(b.measure.event, Counted.BEFORE, now.is_before, everybody, _BEFORE)
+        for b in experiment.behaviours
     ]
     if experiment.trigger is not None:
-        found.append(_Reader(experiment.trigger.event, Counted.TRIGGER, lambda r: r.day == 0, everybody))
+        reached = _Reader(experiment.trigger.event, Counted.TRIGGER, lambda r: r.day == 0, everybody, None)
+        found.append(reached)
     return found
 
 
@@ -233,31 +241,51 @@ def _daily_readers(now: Snapshot, metric: Metric) -> Iterator[_Reader]:
     plan, event = now.experiment.analyses, metric.numerator.event
     if has_daily_block(metric, now.experiment):
         users = now.mature(plan.did_days)
-        yield _Reader(event, Counted.BEFORE, lambda r: (r.day >= -plan.days_before) & (r.day < 0), users)
-        yield _Reader(event, Counted.DAILY, lambda r: (r.day >= 0) & (r.day < plan.did_days), users)
+        for counts, first, end in (
+            (Counted.BEFORE, -plan.days_before, 0),
+            (Counted.DAILY, 0, plan.did_days),
+        ):
+            yield _Reader(event, counts, partial(_days_from, first=first, end=end), users, (first, end))
     if plan.read("cohort") and metric.traits.by_cohort:
         cohort = now.as_cohort(metric)
         for measure in cohort.measures:
             inside = partial(now.is_inside, window=cohort.window)
-            yield _Reader(measure.event, Counted.DAILY, inside, now.population(cohort))
+            yield _Reader(measure.event, Counted.DAILY, inside, now.population(cohort), cohort.window)
 
 
-def _of_event(rows: EventDays, readers: list[_Reader]) -> Counter[Counted | LeftOut]:
-    """One event's rows of analysed users up to the as_of date, by the first that reads them or why nothing does."""
+def _days_from(rows: EventDays, first: int, end: int) -> Mask:
+    return np.asarray((rows.day >= first) & (rows.day < end))
+
+
+def _of_event(rows: EventDays, mine: Mask, readers: list[_Reader]) -> Counter[Counted | LeftOut]:
+    """One event's rows of analysed users up to the as_of date, `mine`, by the first that reads them or why nothing does."""
     told: Counter[Counted | LeftOut] = Counter()
-    open_, waits = np.ones(len(rows.user), dtype=np.bool_), np.zeros(len(rows.user), dtype=np.bool_)
+    open_, waits = mine, np.zeros(len(mine), dtype=np.bool_)
+    many = np.flatnonzero(rows.n != 1)
+
+    def outcomes(of_them: Mask) -> int:
+        return int(np.count_nonzero(of_them)) + int((rows.n[many] - 1)[of_them[many]].sum())
+
     for counts in (Counted.METRIC, Counted.TRIGGER, Counted.BEFORE, Counted.DAILY):
-        read = np.zeros(len(rows.user), dtype=np.bool_)
-        for reader in (r for r in readers if r.counts is counts):
-            wanted = reader.rows(rows)
-            read |= wanted & reader.users[rows.user]
+        read = np.zeros(len(mine), dtype=np.bool_)
+        for wanted, users in _looked_at(rows, [r for r in readers if r.counts is counts]):
+            read |= wanted & users[rows.user]
             waits |= wanted
-        told[counts] = int(rows.n[open_ & read].sum())
-        open_ &= ~read
-    told[LeftOut.NOT_MATURE] = int(rows.n[open_ & waits].sum())
+        told[counts] = outcomes(open_ & read)
+        open_ = open_ & ~read
+    told[LeftOut.NOT_MATURE] = outcomes(open_ & waits)
     rest = open_ & ~waits
     between = rest & (rows.day == BETWEEN)
-    told[LeftOut.BEFORE_TRIGGER] = int(rows.n[between].sum())
-    told[LeftOut.BEFORE_EXPOSURE] = int(rows.n[rest & ~between & (rows.day < 0)].sum())
-    told[LeftOut.OTHER_DAYS] = int(rows.n[rest & (rows.day >= 0)].sum())
+    told[LeftOut.BEFORE_TRIGGER] = outcomes(between)
+    told[LeftOut.BEFORE_EXPOSURE] = outcomes(rest & ~between & (rows.day < 0))
+    told[LeftOut.OTHER_DAYS] = outcomes(rest & (rows.day >= 0))
     return told
+
+
+def _looked_at(rows: EventDays, readers: list[_Reader]) -> Iterator[tuple[Mask, Mask]]:
+    """The different rows that readers look at, each with the users of whom any does."""
+    users: dict[Hashable, Mask] = {}
+    for reader in readers:
+        users[reader.same] = reader.users | users.get(reader.same, np.False_)
+    for reader in {reader.same: reader for reader in readers}.values():
+        yield reader.rows(rows), users[reader.same]
