@@ -134,9 +134,8 @@ class Reading:
             return None  # gone or damaged, or of other columns: the rows have all that it had
         for name, (_, footer) in found.items():
             base = Origin.from_json(footer[ORIGIN]) if ORIGIN in footer else None
-            if base is not None and {name, *base.beside} == {
-                *found
-            }:  # the newest, as no file names a newer one
+            # The newest names all others, and no file names a newer one
+            if base is not None and {name, *base.beside} == {*found}:
                 files = [rows for rows, _ in found.values()]
                 return _Stored(bucket.stored, files, base) if base.is_base_of(origin) else None
         return None
