@@ -7,6 +7,7 @@ import os
 import sys
 
 from exp_platform.escaping import terminal
+from exp_platform.postponed import postpone_parsers
 from exp_platform.stages.execute import execute
 from exp_platform.stages.graph import STAGES
 from exp_platform.stages.run import Run, manifest_path
@@ -31,6 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
             terminal(f"FAILED {options.stage}: cannot read the run {options.run}: {error}"), file=sys.stderr
         )
         return 1
+    postpone_parsers()
     with without_pandas(), read_once():
         manifest = execute(run, options.stage, options.try_number)
     print(terminal(str(manifest_path(run.path, options.stage, options.try_number))))

@@ -17,6 +17,7 @@ from exp_platform.diagnosis import told
 from exp_platform.errors import ConfigError
 from exp_platform.escaping import terminal
 from exp_platform.pipelines.skipping import with_skip_flags
+from exp_platform.postponed import postpone_parsers
 from exp_platform.private_files import keep_private
 from exp_platform.tables.read_once import read_once
 from exp_platform.without_pandas import without_pandas
@@ -139,6 +140,7 @@ def run_cli(app: typer.Typer) -> None:
     keep_private()
     # What a command imports are half a million objects that stay; to look through them again and again is a tenth of its start.
     gc.set_threshold(50_000)
+    postpone_parsers()
     try:
         with without_pandas(), read_once():
             app()

@@ -243,9 +243,9 @@ class Results:
                 chosen = tuple(column for column in columns if column in there)
                 scan = stored.scan(row_filter=where, selected_fields=chosen)
                 try:
-                    which = (repr(where), chosen, files)
+                    which, whole = (repr(where), chosen, files), (repr(where), ("*",), planned)
                     found = rows_once(
-                        stored, which, lambda: rows_of(scan, stored.io, files(scan))
+                        stored, which, lambda: rows_of(scan, stored.io, files(scan)), among=whole
                     ).to_pylist()
                 except Exception as error:
                     if not self.skip_damaged or is_no_damage(error):

@@ -1,6 +1,6 @@
 """What a table's files hold is read once per command: metadata files hold the whole history, and no file is written again.
 
-Which metadata file is the newest the catalog says at each load, as ever; only what that state holds is remembered. Beyond a
+Which metadata file is the newest the catalog says at each load; only what that state holds is remembered. Beyond a
 command nothing is, so that a process which lives long tells that a file was lost.
 """
 
@@ -46,6 +46,8 @@ def load_from_memory(catalog: Catalog) -> None:
     from pyiceberg.catalog.sql import SqlCatalog
     from pyiceberg.table import Table
 
+    from exp_platform.tables.history import sharing_history
+
     if not isinstance(catalog, SqlCatalog):
         return
     unfold = catalog._convert_orm_to_iceberg
@@ -54,6 +56,7 @@ def load_from_memory(catalog: Catalog) -> None:
         state = _known(entry.metadata_location or "")
         if state is None:
             table = unfold(entry)
+            table.metadata = sharing_history(table.metadata)
             remember(table)
             return table
         return Table(
@@ -73,16 +76,23 @@ def remember(table: Table) -> None:
         _STATES[_folder(table.metadata_location)] = _State(table.metadata_location, table.metadata)
 
 
-def rows_once(table: Table, which: Hashable, read: Callable[[], pa.Table]) -> pa.Table:
-    """The rows that `read` gives of a table as it was opened; `which` tells them from any others of the same state."""
+def rows_once(
+    table: Table, which: Hashable, read: Callable[[], pa.Table], among: Hashable = None
+) -> pa.Table:
+    """The rows that `read` gives of a table as it was opened; `which` tells them from any others of the same state.
+
+    Instead of them `among` may be given, rows with these among them, or with more of their columns, if they were read.
+    """
     if _STATES is None:
         return read()
     if _known(table.metadata_location) is None:
         remember(table)
-    state = _STATES[_folder(table.metadata_location)]
-    if which not in state.rows:
-        state.rows[which] = read()
-    return state.rows[which]
+    rows = _STATES[_folder(table.metadata_location)].rows
+    if among in rows:
+        return rows[among]
+    if which not in rows:
+        rows[which] = read()
+    return rows[which]
 
 
 def _known(location: str) -> _State | None:
