@@ -34,13 +34,12 @@ def code_version() -> str:
 
     A new room is one of these until it is named above, so that nothing passes for up to date by an oversight.
     """
-    others = (*WORDS, *NEITHER)
-    return _version(tuple(path for path in _files() if not _within(path, others)))
+    return _version((*WORDS, *NEITHER), among=False)
 
 
 def wording_version() -> str:
     """The same of the files that word the memo; those that it shares with the numbers are of the code's version."""
-    return _version(tuple(path for path in _files() if _within(path, WORDS)))
+    return _version(WORDS, among=True)
 
 
 def _within(path: str, rooms: tuple[str, ...]) -> bool:
@@ -63,10 +62,12 @@ def _files() -> tuple[str, ...]:
 
 
 @cache
-def _version(paths: tuple[str, ...]) -> str:
+def _version(rooms: tuple[str, ...], *, among: bool) -> str:
+    """Of the files in these rooms, or of all others."""
     digest = hashlib.sha256()
-    for path in paths:
-        digest.update(f"{path}\n".encode())
-        with open(f"{_root()}/{path}", "rb") as file:
-            digest.update(file.read())
+    for path in _files():
+        if _within(path, rooms) is among:
+            digest.update(f"{path}\n".encode())
+            with open(f"{_root()}/{path}", "rb") as file:
+                digest.update(file.read())
     return f"{exp_platform.__version__}+{digest.hexdigest()[:12]}"
