@@ -166,7 +166,7 @@ def with_used_values(column: Any) -> Any:
     found = Coded.distinct(column)
     used = found.rows > 0
     if used.all():
-        return found.column
+        return column if len(_chunks(column)) == 1 else found.column
     position = np.cumsum(used) - 1
     return Coded(looked_up(position, found.codes), found.values.filter(pa.array(used))).column
 

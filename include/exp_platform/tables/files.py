@@ -52,7 +52,8 @@ class Writer:
         errors when a column is missing or cannot be cast. `footer` is what the file says of itself beside its rows.
         """
         keep_private()  # this may be a Spark task, in a process that none of the platform's has started
-        rows = _as_used(self._with_constants(bucket, rows).select(self.schema.names))
+        there = [name for name in self.schema.names if name in rows.column_names]
+        rows = self._with_constants(bucket, _as_used(rows.select(there))).select(self.schema.names)
         rows = rows.cast(pa.schema([_as_it_comes(f, rows.schema.field(f.name).type) for f in self.schema]))
         path = f"{self.folder}/{self.run_id}-{bucket:05d}-{secrets.token_hex(4)}.parquet"
         try:
@@ -83,9 +84,15 @@ class Writer:
         constants = (("experiment_id", self.experiment_id), ("bucket", bucket), ("row_key", None))
         for name, value in constants:
             if name in self.schema.names and name not in rows.column_names:
-                column = pa.repeat(pa.scalar(value, self.schema.field(name).type), len(rows))
-                rows = rows.append_column(name, column)
+                rows = rows.append_column(name, _constant(value, self.schema.field(name).type, len(rows)))
         return rows
+
+
+def _constant(value: object, kind: pa.DataType, rows: int) -> pa.Array:
+    if kind != pa.string():
+        return pa.repeat(pa.scalar(value, kind), rows)
+    codes = pa.repeat(pa.scalar(0, pa.int32()), rows)  # which the file is written from: no string is hashed
+    return pa.DictionaryArray.from_arrays(codes, pa.array([value], kind))
 
 
 def _as_it_comes(field: pa.Field, found: pa.DataType) -> pa.Field:
