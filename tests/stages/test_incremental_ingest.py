@@ -65,7 +65,7 @@ def stands(place: Environment, experiment: Experiment, run_id: str) -> dict[str,
     """All that is published and measured, in an order of its own, without what says which files it is in."""
     (row,) = [row for row in Results(place).experiments() if row["experiment_id"] == experiment.id]
     found: dict[str, Any] = {}
-    for name in ("exposures", "outcomes"):
+    for name in ("exposures", "outcomes", "outcomes_seen"):
         columns = [c for c in arrow_schema(name).names if c not in ("experiment_id", "bucket")]
         plan = plan_buckets(place, name, experiment.id, row[f"{name}_snapshot"], columns)
         found[name] = sorted(repr(one) for files in plan.values() for one in files.read().to_pylist())
@@ -228,7 +228,7 @@ def test_a_broken_new_file_is_refused_and_once_it_is_mended_it_is_added(
     require_as_if_read_at_once(environment, shop, "r2")
 
 
-@pytest.mark.parametrize("name", ["exposures", "outcomes", "ingested_files"])
+@pytest.mark.parametrize("name", ["exposures", "outcomes", "outcomes_seen", "ingested_files"])
 def test_a_published_file_that_is_gone_makes_the_refresh_full(
     environment: Environment, tmp_path: Path, name: str
 ) -> None:
