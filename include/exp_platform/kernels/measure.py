@@ -36,7 +36,7 @@ def measure(
     `users` are those of the exposures. `outcomes` still has the rows of users without exposure, those where `exposed` (booleans, a
     row each) is false, and others that are not staged, those where `counting` is false. `before` are further outcomes that were
     judged already, by the ids of all users of both tables, of which `users.codes` are positions. What comes with it are all
-    outcomes that are staged.
+    outcomes that are staged, by the ids of the exposed.
     """
     user, staged = codes_in(outcomes["user_id"], before.ids), np.asarray(counting)
     rows = _rows(outcomes, user, ~np.asarray(exposed), users, len(before.ids))
@@ -52,11 +52,12 @@ def measure(
     )
     of_exposures = _of_exposures(exposures, users, experiment, now)
     found = Measured.merge_all([of_exposures, times, *size, seen.counts, others])
+    kept = seen.where(of_each > 0)
     if isinstance(experiment.source, UnitsSource):  # the outcomes are the users' own rows
-        return replace(found, around={}), seen
+        return replace(found, around={}), kept
     strangers = seen.ids.take(pa.array(_in_order(user[rows.stranger])))
     found = found.merge(matched(marked, strangers, users, experiment))
-    return replace(found, around=_with_any(found.around)), seen
+    return replace(found, around=_with_any(found.around)), kept
 
 
 def _of_exposures(exposures: pa.Table, users: Users, experiment: Experiment, now: datetime) -> Measured:

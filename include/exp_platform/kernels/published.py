@@ -68,7 +68,7 @@ class Published:
             else (base.read("exposures", _SEEN), base.read(ASIDE, _HAPPENED))
         )
         mine = {name: table for name, table in (("published", exposures), ("aside", aside)) if len(table)}
-        every = {**tables, **mine}
+        every = {**mine, **tables}  # so that new users stand behind those of before
         users = coded_together({name: table["user_id"] for name, table in every.items()})
         every = {name: _with_users(table, users[name]) for name, table in every.items()}
         exposures, aside = every.pop("published", exposures), every.pop("aside", aside)

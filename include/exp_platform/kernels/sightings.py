@@ -14,10 +14,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from exp_platform.config.experiment import Experiment
-from exp_platform.kernels.coded import Codes, Mask
+from exp_platform.kernels.coded import Codes, Mask, positions_in_order
 from exp_platform.kernels.local_days import NO_INSTANT, Ints
 from exp_platform.kernels.matching import marks
 from exp_platform.kernels.measured import Measured, less
@@ -34,7 +33,7 @@ _MOST_MARKS = 63  # an integer has no more bits that are not its sign
 class Sightings:
     """Outcomes that were judged: what of that adds up over rows, and of each of their users the rows and the marks."""
 
-    ids: Any  # pa.Array of strings, each once; some may have no rows
+    ids: Any  # pa.Array of strings, each once
     rows: Ints  # shape of ids
     marks: Ints  # `matching.marks` as bits, shape of ids
     counts: Measured = field(default_factory=Measured)  # outcomes, and of `around` the rows
@@ -47,7 +46,7 @@ class Sightings:
 
     def placed(self, ids: Any) -> Sightings:
         """The same by other ids, among which these are."""
-        at = np.asarray(pc.index_in(self.ids, value_set=ids).to_numpy(zero_copy_only=False), dtype=np.int64)
+        at = positions_in_order(self.ids, ids)  # new users stand behind those of before
         there = Sightings.none(ids)
         there.rows[at], there.marks[at] = self.rows, self.marks
         return replace(there, counts=self.counts, last=self.last)
@@ -63,6 +62,11 @@ class Sightings:
         rows[users] = bits[users] = 0
         return replace(self, rows=rows, marks=bits, counts=less(self.counts, counts))
 
+    def where(self, users: Mask) -> Sightings:
+        """The same of some of the ids, beside whom none has rows."""
+        ids = self.ids.filter(pa.array(users))
+        return replace(self, ids=ids, rows=self.rows[users], marks=self.marks[users])
+
     def and_rows(self, user: Codes, at: Ints, counts: Measured, users: Users, marked: Mask) -> Sightings:
         """These and more rows: whose by position, when, and as what they count.
 
@@ -76,9 +80,7 @@ class Sightings:
 
     def table(self) -> pa.Table:
         """As rows of the table, without the constants experiment_id and bucket."""
-        there = np.flatnonzero(self.rows)
-        ids, rows, bits = self.ids.take(pa.array(there)), self.rows[there], self.marks[there]
-        return pa.table({"user_id": ids, "outcomes": rows, "marks": bits})
+        return pa.table({"user_id": self.ids, "outcomes": self.rows, "marks": self.marks})
 
     def footer(self, experiment: Experiment) -> dict[str, str]:
         """What a file says beside its rows; nothing where no later run can use it."""
