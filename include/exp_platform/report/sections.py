@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from inspect import isfunction
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jinja2
@@ -23,7 +22,6 @@ from exp_platform.config.metrics import Provenance, Role
 from exp_platform.errors import shortened
 from exp_platform.escaping import Markdown, code, markdown
 from exp_platform.report import numbers, wording
-from exp_platform.report.compiled import CompiledBeside
 from exp_platform.report.content import Report
 from exp_platform.report.excerpt import IN_A_MEMO, clearest, left_out
 
@@ -57,7 +55,6 @@ def sections() -> tuple[jinja2.Template, ...]:
         undefined=jinja2.StrictUndefined,
         autoescape=False,  # Markdown, not HTML
         finalize=_as_text,
-        bytecode_cache=CompiledBeside(Path(__file__).with_name("templates")),
     )
     environment.filters.update(
         level=numbers.level,
