@@ -235,6 +235,8 @@ class Stored:
         """After an increment."""
         new = _tables(done)
         both = {name: pa.concat_tables([table, new[name]]) for name, table in self.tables.items()}
+        if done.aside_anew:
+            both[ASIDE] = new[ASIDE]
         return Stored._of(both, done, experiment)
 
     @staticmethod

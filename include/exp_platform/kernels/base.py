@@ -143,7 +143,7 @@ class Base:
     """One bucket as it was published.
 
     `read` gives columns of `exposures`, `outcomes` or `outcomes_aside`, of all files of the bucket and always in the same order
-    of rows. What lies aside stays there also when it counts later. `sightings` are those of the outcomes, None where there are none.
+    of rows. What lies aside stays there for a while when it counts later. `sightings` are those of the outcomes, None where there are none.
     """
 
     counts: RowCounts

@@ -40,6 +40,7 @@ class Cleaned:
     exposures: pa.Table
     outcomes: pa.Table
     aside: pa.Table  # outcomes that do not count now and may yet, their dates as they came
+    aside_anew: bool  # what lies aside has all that waits, and what lay there before goes
     counts: RowCounts
     measured: Measured  # as quality reads it, with what `counts` has
     seen: Sightings  # of all outcomes that count now
@@ -79,13 +80,15 @@ def in_context(
     came = before.moved(moved, at.slice(0, waiting))
     staged = _where(_with(outcomes, "occurred_at", at.slice(waiting)), new)
     aside = _where(outcomes, pc.invert(new)) if may_grow(experiment) else outcomes.slice(0, 0)
+    still = before.waiting_still(moved)
+    aside = aside if still is None else pa.concat_tables([still, aside])
     exposures = _with(exposures, "exposed_at", dated.exposures["exposed_at"].slice(len(before.exposures)))
     staged = staged if came is None else pa.concat_tables([came, staged])
 
     counts = rows.counts.merge(RowCounts(_duplicates(rows, twice, known).merge(Measured(grain=dated.grain))))
     counts = counts if base is None else base.counts.merge(counts)
     told = [counts.told(experiment), measured, Measured(left_out=left_out)]
-    return Cleaned(exposures, staged, aside, counts, Measured.merge_all(told), seen)
+    return Cleaned(exposures, staged, aside, still is not None, counts, Measured.merge_all(told), seen)
 
 
 def _unrepeated(

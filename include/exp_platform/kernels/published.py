@@ -32,6 +32,8 @@ from exp_platform.kernels.staged_rows import ROW_KEY, exposures_of, outcomes_of
 from exp_platform.kernels.unit_days import horizon
 from exp_platform.kernels.users import NEVER, Users
 
+MOST_COUNTING = 2  # times as much as waits may lie aside, as rows that have come to count are read in vain
+
 _SEEN = ("user_id", "variant_id", "exposed_at", ROW_KEY)
 _HAPPENED = ("user_id", "event", "occurred_at", ROW_KEY)
 _ALL = (*_HAPPENED, "value", "event_id")
@@ -54,7 +56,8 @@ class Published:
     ids: Any  # pa.Array of strings: users of these rows and of the new ones, which is the dictionary of all
     exposures: pa.Table
     waiting: pa.Table
-    positions: Positions  # of the waiting rows in the stored table: those that have come to count stay in it
+    positions: Positions  # of the waiting rows among those that lie aside: others have come to count
+    lying: int  # rows that lie aside
     users: Users  # by whose first exposures its outcomes were judged
 
     @staticmethod
@@ -77,7 +80,8 @@ class Published:
         positions = np.flatnonzero(waits.to_numpy())
         waiting = aside if len(positions) == len(aside) else aside.filter(waits)
         ids = Coded.of(next(iter(users.values()))).values
-        return Published(base, ids, exposures, waiting, positions, assigned(exposures, experiment)), every
+        users_before = assigned(exposures, experiment)
+        return Published(base, ids, exposures, waiting, positions, len(aside), users_before), every
 
     @cached_property
     def outcomes(self) -> pa.Table:
@@ -148,6 +152,13 @@ class Published:
         return found.set_column(
             found.column_names.index("occurred_at"), "occurred_at", occurred_at.filter(rows)
         )
+
+    def waiting_still(self, moved: Any) -> pa.Table | None:
+        """Complete, those of the waiting rows that did not move, where most that lies aside counts by now; None where all may stay."""
+        still = self.positions[~moved.to_numpy()]
+        if self.base is None or self.lying <= MOST_COUNTING * len(still):
+            return None
+        return outcomes_of(self.base.read(ASIDE, _ALL).take(pa.array(still)))
 
     def without(
         self, exposures: pa.Table, outcomes: pa.Table, experiment: Experiment

@@ -176,6 +176,7 @@ def _for_later(refresh: Refresh, key: Mapping[str, str], done: Sequence[Staged])
         "base": refresh.base.snapshots if refresh.base else {},
         "ingest_key": {NO_BASE: no_base} if no_base else dict(key),
         "files": [file.to_row() for file in refresh.files],
+        "anew": {name: [b for part in done if name in part.anew for b in part.counts] for name in TABLES},
         "counts": {str(bucket): found.to_json() for bucket, found in counts.items()},
     }
 

@@ -26,11 +26,11 @@ from exp_platform.tables.selection import selection
 from exp_platform.tables.write import delete_rows, replace_files, replace_rows, rows_at
 
 PAIR = ("exposures", "outcomes")
-ADDED_TO = (*PAIR, "outcomes_aside")  # new files stand beside those of before
-REPLACED = ("outcomes_seen",)  # new files stand for those of before
+STAGED = (*PAIR, "outcomes_aside", "outcomes_seen")
 # What an `ingest` of an older version did not leave
 _WITHOUT_REFRESH: dict[str, Any] = {
     "base": {},
+    "anew": {},
     "ingest_key": {NO_BASE: "an older version of the platform read it"},
     "refresh": None,
 }
@@ -44,11 +44,11 @@ def run(run: Run) -> StageResult:
     ingested = _WITHOUT_REFRESH | json.loads((run.path / "ingest.json").read_text())
     base: dict[str, int] = ingested["base"]
     snapshots, rows = {}, {}
-    for name in (*ADDED_TO, *REPLACED):
-        staged = ingested["staged"].get(name, [])
-        added = name in ADDED_TO and name in base
-        before = files_at(catalog, name, run.experiment.id, base[name]) if added else []
-        paths = [*before, *staged]
+    for name in STAGED:
+        paths = list(ingested["staged"].get(name, []))
+        if name in base:
+            anew = ingested["anew"].get(name, [])  # buckets
+            paths = [*files_at(catalog, name, run.experiment.id, base[name], but=anew), *paths]
         snapshots[name] = replace_files(catalog, name, run.experiment.id, paths, run.run_id)
         rows[name] = rows_at(catalog, name, run.experiment.id, snapshots[name])
     for name in PAIR:

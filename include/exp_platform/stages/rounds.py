@@ -141,7 +141,7 @@ def _in_two_rounds(
     told = told.merge(_spellings([one for _, one in looked], privacy))
     buckets = 1 if here else bucket_count(sum(one.rows for one in found), sum(n for n, _ in looked))
     deal = partial(split, buckets=buckets, identities=identities)
-    return buckets, [], [Staged({}, told), *tasks.exchange([exposures, rest], deal, clean, buckets)]
+    return buckets, [], [Staged({}, measured=told), *tasks.exchange([exposures, rest], deal, clean, buckets)]
 
 
 def _spelled(shard: Shard) -> tuple[int, Spelled | None]:

@@ -71,6 +71,9 @@ class Staged:
     """What one bucket gives: the files written, and what was measured."""
 
     files: dict[str, str]  # table -> path; a table without rows has none
+    anew: frozenset[str] = (
+        frozenset()
+    )  # tables of which the file, or none, stands for all of the bucket's before
     measured: Measured = field(default_factory=Measured)
     problems: tuple[str, ...] = ()
     counts: dict[int, RowCounts] = field(default_factory=dict)  # by bucket what a later run adds to
@@ -171,7 +174,8 @@ def clean_and_write(
     told = Measured.merge_all([*before, unwanted])
     counts = cleaned.counts.merge(RowCounts(told)).kept(experiment)
     measured = cleaned.measured.merge(told)
-    return Staged(files, measured, counts={bucket: counts}, no_base=no_base, distributions=found)
+    anew = frozenset({SEEN, ASIDE} if cleaned.aside_anew else {SEEN})
+    return Staged(files, anew, measured, counts={bucket: counts}, no_base=no_base, distributions=found)
 
 
 def _too_many_aside(measured: Measured) -> str | None:

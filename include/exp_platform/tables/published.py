@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from pyiceberg.catalog import Catalog
@@ -30,10 +30,14 @@ def all_there(catalog: Catalog, snapshots: Mapping[str, int]) -> bool:
     return all(table(catalog, name).snapshot_by_id(number) for name, number in snapshots.items())
 
 
-def files_at(catalog: Catalog, name: str, experiment_id: str, snapshot_id: int) -> list[str]:
-    """The paths of one experiment's files at a snapshot. Raises DataError where it has expired."""
+def files_at(
+    catalog: Catalog, name: str, experiment_id: str, snapshot_id: int, *, but: Collection[int] = ()
+) -> list[str]:
+    """The paths of one experiment's files at a snapshot, but for those of some buckets. Raises DataError where it has expired."""
     with naming_damage(catalog, name, _mine(experiment_id), snapshot_id):
-        return [task.file.file_path for task in _scan(catalog, name, experiment_id, snapshot_id).plan_files()]
+        found = list(_scan(catalog, name, experiment_id, snapshot_id).plan_files())
+    bucket = [field.name for field in table(catalog, name).spec().fields].index("bucket")
+    return [task.file.file_path for task in found if task.file.partition[bucket] not in but]
 
 
 def ingested_at(catalog: Catalog, experiment_id: str, snapshot_id: int) -> list[dict[str, Any]]:
