@@ -16,7 +16,7 @@ from exp_platform.config.experiment import Experiment
 from exp_platform.kernels import stored_days
 from exp_platform.kernels.row_account import Exposures, accounts
 from exp_platform.kernels.stored_days import origin_key
-from exp_platform.kernels.unit_days import unit_day_rows, unit_days
+from exp_platform.kernels.unit_days import events_read, unit_day_rows, unit_days
 from exp_platform.kernels.user_values import Snapshot
 from exp_platform.kernels.users import first_exposures
 from exp_platform.stages.bucket_rows import Bucket, BucketRows, Reading
@@ -80,7 +80,8 @@ class Nights:
     def night(self) -> BucketRows:
         files = Files(dict(self.outcomes))
         bucket: Any = Bucket(0, Files(dict(self.exposures)), files if files.tables else None, self.stored)
-        reading = Reading(self.experiment, self.until, self.key, self.writer.io, COLUMNS)
+        events = tuple(events_read(self.experiment))
+        reading = Reading(self.experiment, self.until, self.key, events, self.writer.io, COLUMNS)
         found = reading.rows(bucket)
         self.read = files.read_names
         self.stored = found.store(0, self.experiment, self.writer)

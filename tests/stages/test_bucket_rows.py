@@ -25,6 +25,10 @@ from kernels.cases import (
 from stages.nights import SPEC, UNTIL, Nights, check
 
 
+# Of the events that the spec reads one is not read
+FEWER = replace(SPEC, metrics=tuple(m for m in SPEC.metrics if "view" not in str(m)))
+
+
 def some_exposures(dice: random.Random, day: int) -> list[Exposure]:
     """Mostly of this day; some earlier than what was known, some outside the window, some to a variant that nobody knows."""
     variants = ["control", "blue", "amber", "blue", "retired"]
@@ -67,12 +71,14 @@ def test_night_after_night_equals_everything_at_once(
     dice = random.Random(seed)
     monkeypatch.setattr(stored_days, "SMALL", dice.choice([1, 15, 50_000]))
     monkeypatch.setattr(stored_days, "FILES", dice.choice([3, 8]))
-    nights = Nights(tmp_path)
+    nights = Nights(tmp_path, dice.choice([SPEC, FEWER]))
     nights.arrive([Exposure("u0", "blue", local(SPEC, 0, 3))], some_outcomes(dice, 0))
     nights.night()
     for day in range(dice.randint(3, 8)):
+        if dice.random() < 0.2:  # metrics are added, or go
+            nights.experiment = dice.choice([SPEC, FEWER])
         nights.arrive(some_exposures(dice, day), some_outcomes(dice, day))
-        if dice.random() < 0.1:  # as maintenance makes few files of many
+        if nights.outcomes and dice.random() < 0.1:  # as maintenance makes few files of many
             nights.outcomes = {f"compacted{day}": pa.concat_tables(nights.outcomes.values())}
         if (
             dice.random() < 0.1 and len(nights.outcomes) > 1
@@ -95,6 +101,24 @@ def test_a_night_reads_the_new_files_alone(tmp_path: Path) -> None:
     nights.night()
     assert nights.read == []
     assert nights.stored == stored
+
+
+def test_of_an_event_that_was_not_read_the_rows_are_read_and_the_days_of_others_stand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stored_days, "SMALL", 1)
+    nights = Nights(tmp_path, FEWER)
+    happened = [Outcome("u", event, local(SPEC, 1, 4)) for event in ("view", "order", "unread")]
+    nights.arrive([Exposure("u", "blue", local(SPEC, 1, 3))], happened)
+    nights.night()
+    (before,) = nights.stored
+    nights.experiment = SPEC
+    check(nights, nights.night(), SPEC.window.end)
+    assert nights.read == ["o1"]
+    assert nights.stored[0] == before
+    assert nights.rows_of(nights.stored[1])["event"].to_pylist() == ["view"]
+    nights.arrive([Exposure("u", "blue", local(SPEC, 0, 3))], [])  # all of a moved user's rows, each once
+    check(nights, nights.night(), SPEC.window.end)
 
 
 def test_of_a_moved_user_all_rows_are_read_again(tmp_path: Path) -> None:

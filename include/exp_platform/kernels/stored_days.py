@@ -49,6 +49,7 @@ class Origin:
     """What stored unit days are made of: files of exposures and outcomes, and outcomes in them that are in no unit day."""
 
     key: str  # `origin_key`
+    events: tuple[str, ...]  # that were read
     exposures: tuple[str, ...]
     outcomes: tuple[str, ...]
     not_read: int = 0
@@ -62,6 +63,7 @@ class Origin:
         return (
             self.key == now.key
             and not self.later
+            and {*self.events} <= {*now.events}
             and {*self.exposures} <= {*now.exposures}
             and {*self.outcomes} <= {*now.outcomes}
         )
@@ -88,7 +90,7 @@ class Origin:
         """The inverse."""
         made = json.loads(text)
         others = {int(day): rows for day, rows in made["others"].items()}
-        files = {name: tuple(made.get(name, ())) for name in ("exposures", "outcomes", "beside")}
+        files = {name: tuple(made.get(name, ())) for name in ("events", "exposures", "outcomes", "beside")}
         return Origin(**made | files | {"others": others})
 
 
@@ -104,7 +106,6 @@ def origin_key(experiment: Experiment, code: str) -> str:
         code,
         *map(str, (window.start, window.end, window.timezone, horizon(experiment))),
         json.dumps([variant.id for variant in experiment.variants]),
-        json.dumps(events_read(experiment)),
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 

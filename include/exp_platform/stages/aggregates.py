@@ -34,7 +34,7 @@ from exp_platform.kernels.merge import bounds_of, merge_aggregates
 from exp_platform.kernels.pools import Pools, pools_of
 from exp_platform.kernels.row_account import Exposures, complete
 from exp_platform.kernels.stored_days import COLUMNS, origin_key
-from exp_platform.kernels.unit_days import measures_read
+from exp_platform.kernels.unit_days import events_read, measures_read
 from exp_platform.stages.bucket_rows import Bucket, BucketRows, Reading
 from exp_platform.stages.exchange import Workers
 from exp_platform.stages.run import Run, StageResult
@@ -116,7 +116,8 @@ def run(run: Run) -> StageResult:
     # Rows may be of the day that it is anywhere on Earth, whatever the dates that are analysed.
     until = max(run.as_of_date, datetime.now(UTC).date() + timedelta(days=1))
     key = origin_key(experiment, code_version())
-    reading = Reading(experiment, until, key, writer.io, _outcome_columns(experiment))
+    events, columns = tuple(events_read(experiment)), _outcome_columns(experiment)
+    reading = Reading(experiment, until, key, events, writer.io, columns)
     job = Job(reading, run.as_of_dates, writer)
     buckets = _with_stored(_plan(run, environment, published), environment, experiment.id)
     with workers(f"aggregates {experiment.id}", environment, _rows(buckets)) as tasks:

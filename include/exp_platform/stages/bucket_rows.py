@@ -10,8 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 from pyiceberg.io import FileIO
 
 from exp_platform.config.experiment import Experiment
@@ -100,6 +102,7 @@ class Reading:
     experiment: Experiment
     until: date
     key: str
+    events: tuple[str, ...]  # of all metrics, whichever of them `experiment` has
     io: FileIO
     columns: tuple[str, ...]  # of outcomes
 
@@ -113,7 +116,7 @@ class Reading:
         old, new = _parted(bucket.exposures, base.exposures)
         exposures = _joined([part.read(_EXPOSURES) for part in (old, new) if part])
         users = first_exposures(exposures, self.experiment, self.experiment.window.end)
-        if base.exposures == origin.exposures and base.outcomes == origin.outcomes:
+        if (base.events, base.exposures, base.outcomes) == (origin.events, origin.exposures, origin.outcomes):
             events = _days(read_back(stored.files, users, self.experiment, _NOBODY), users)
             return BucketRows(users, UnitDays(events, base.unread), exposures, None, base, stored.names)
         known = exposures.slice(0, old.rows if old else 0)
@@ -122,7 +125,8 @@ class Reading:
         return BucketRows(users, days, exposures, None, origin.with_unread(days.unread), standing, more)
 
     def _origin(self, bucket: Bucket) -> Origin:
-        return Origin(self.key, bucket.exposures.names, bucket.outcomes.names if bucket.outcomes else ())
+        outcomes = bucket.outcomes.names if bucket.outcomes else ()
+        return Origin(self.key, self.events, bucket.exposures.names, outcomes)
 
     def _stored(self, bucket: Bucket, origin: Origin) -> _Stored | None:
         """Stored unit days; None where there are none, or none that these rows may be added to."""
@@ -157,16 +161,22 @@ class Reading:
     ) -> tuple[UnitDays, tuple[str, ...], Sequence[Mapping[str, EventDays]]]:
         """Stored unit days and those of new rows, the stored files that stand, and the days that stand in none of them.
 
-        Of users whose days are not what they were all rows are read again; `came` are the ids that have new exposures.
+        Of users whose days are not what they were all rows are read again, and of events that were not read all rows for the
+        first time; `came` are the ids that have new exposures.
         """
         base = stored.base
         old, new = _parted(bucket.outcomes, base.outcomes)
         before = first_exposures(_of(known, came), self.experiment, self.experiment.window.end)
         again = unsettled(came, before, users, base)
+        unread_events = {*self.events} - {*base.events}
         parts, unread = [new.read(_OUTCOMES)] if new else [], Unread()
-        if len(again) and old:
-            parts.append(_of(old.read(_OUTCOMES), again))
-            unread = unit_days(before, parts[-1], self.experiment, self.until).unread
+        if old and (len(again) or unread_events):
+            rows = old.read(_OUTCOMES)
+            were_read = ~_is_of(rows["event"], pa.array(sorted(unread_events), pa.string()))
+            of_again = rows.filter(pa.array(were_read & _is_of(rows["user_id"], again)))
+            parts += [of_again, rows.filter(pa.array(~were_read))]
+            unread = unit_days(before, of_again, self.experiment, self.until).unread
+            unread = replace(unread, not_read=unread.not_read + len(parts[-1]))
         added = unit_days(users, self._together(parts), self.experiment, self.until)
         settled = read_back(stored.files, users, self.experiment, again)
         stand, more = arranged(stored.files, settled, added_to(settled, added, users), users)
@@ -195,7 +205,11 @@ def _days(parts: Sequence[Mapping[str, EventDays]], users: Users) -> dict[str, E
 
 
 def _of(rows: pa.Table, users: pa.Array) -> pa.Table:
-    return rows.filter(pa.array(Coded.of(rows["user_id"]).positions(users) >= 0))
+    return rows.filter(pa.array(_is_of(rows["user_id"], users)))
+
+
+def _is_of(column: pa.ChunkedArray, wanted: pa.Array) -> NDArray[np.bool_]:
+    return np.asarray(Coded.of(column).positions(wanted) >= 0)
 
 
 def _parted(files: BucketFiles | None, base: Iterable[str]) -> tuple[BucketFiles | None, BucketFiles | None]:
