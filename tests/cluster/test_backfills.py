@@ -81,7 +81,7 @@ def test_reprocessed_runs_recompute_once_and_the_next_goes_on_where_the_first_is
             return False
         return True
 
-    until(accepted, 120, "a second backfill")
+    until(accepted, 300, "a second backfill")
     runs = started.api.run_ids(DAG)
     assert len(runs) == DAYS  # the same, cleared
 
