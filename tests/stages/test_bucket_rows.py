@@ -24,7 +24,6 @@ from kernels.cases import (
 )
 from stages.nights import SPEC, UNTIL, Nights, check
 
-
 # Of the events that the spec reads one is not read
 FEWER = replace(SPEC, metrics=tuple(m for m in SPEC.metrics if "view" not in str(m)))
 
