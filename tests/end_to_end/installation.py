@@ -24,7 +24,7 @@ from exp_platform.results.reader import Results
 from exp_platform.stages.graph import Stage
 from exp_platform.stages.run import Manifest, Run
 from exp_platform.tables.catalog import open_catalog, table
-from exp_platform.tables.schemas import RESULT_TABLES, TABLES
+from exp_platform.tables.schemas import NAMED, RESULT_TABLES, TABLES
 from exp_platform.tables.selection import selection
 
 ROOT = project_root()
@@ -32,16 +32,7 @@ CONFIGS = ROOT / "configs"
 DATA = Path(os.environ.get("EXP_DATA_DIR") or ROOT.parent / "shared" / "data").resolve()
 
 # What a rerun may change: which run it was, when, and the snapshots that it committed.
-OF_THE_RUN = {
-    "run_id",
-    "computed_at",
-    "published_at",
-    "exposures_snapshot",
-    "outcomes_snapshot",
-    "outcomes_aside_snapshot",
-    "outcomes_seen_snapshot",
-    "ingested_files_snapshot",
-}
+OF_THE_RUN = {"run_id", "computed_at", "published_at", *(f"{name}_snapshot" for name in NAMED)}
 
 
 @dataclass(frozen=True)

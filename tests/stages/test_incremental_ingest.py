@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pytest
@@ -228,11 +228,14 @@ def test_a_broken_new_file_is_refused_and_once_it_is_mended_it_is_added(
     require_as_if_read_at_once(environment, shop, "r2")
 
 
+@pytest.mark.parametrize("dedupe", ["event_id", "none"])
 @pytest.mark.parametrize("name", ["exposures", "outcomes", "outcomes_seen", "ingested_files"])
 def test_a_published_file_that_is_gone_makes_the_refresh_full(
-    environment: Environment, tmp_path: Path, name: str
+    environment: Environment, tmp_path: Path, name: str, dedupe: Literal["event_id", "none"]
 ) -> None:
     shop = events_experiment(tmp_path)
+    assert isinstance(shop.source, EventsSource)
+    shop = replace(shop, source=replace(shop.source, dedupe=dedupe))
     deliver_day(tmp_path, 0)
     run_once(environment, shop, "r0")
     (lost,) = table(open_catalog(environment), name).scan().plan_files()

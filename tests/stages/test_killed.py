@@ -27,7 +27,7 @@ from exp_platform.tables.catalog import open_catalog, table
 from exp_platform.tables.files import plan_buckets
 from exp_platform.tables.maintenance import maintain
 from exp_platform.tables.published import ingested_at
-from exp_platform.tables.schemas import RESULT_TABLES, TABLES
+from exp_platform.tables.schemas import NAMED, RESULT_TABLES, TABLES
 from stages.frozen_runs import D1, D3, FILLED, a_run, carry_out
 
 pytestmark = pytest.mark.e2e  # with real commits, or Airflow's own tasks: longer than a unit test may take
@@ -37,12 +37,8 @@ OF_THE_RUN = {
     "run_id",
     "computed_at",
     "published_at",
-    "exposures_snapshot",
-    "outcomes_snapshot",
-    "outcomes_aside_snapshot",
-    "outcomes_seen_snapshot",
-    "ingested_files_snapshot",
     "input_fingerprint",
+    *(f"{name}_snapshot" for name in NAMED),
 }
 
 
