@@ -90,6 +90,7 @@ def a_run(
         "exposures": [stage_exposures(environment, run, [f"{run_id}-{user}" for user in "abc"])],
         "outcomes": [stage_outcomes(environment, run, ["a", "b"])],
         "outcomes_aside": [stage_outcomes(environment, run, ["z"], "outcomes_aside")],
+        "outcomes_seen": [stage_seen(environment, run, ["a", "b"])],
     }
     measured = {
         "rows_in": {"exposures": 3, "outcomes": 2},
@@ -155,3 +156,9 @@ def carry_out(run: Run, *stages: str) -> Manifest:
         manifest = execute(run, stage, 1)
         assert manifest.status == "success", f"{stage}: {manifest.error}"
     return manifest
+
+
+def stage_seen(environment: Environment, run: Run, users: list[str]) -> str:
+    """One staged file in bucket 0 that says that each user has one outcome, without a mark."""
+    rows = {"user_id": users, "outcomes": [1] * len(users), "marks": [0] * len(users)}
+    return task_writer(environment, "outcomes_seen", run.experiment.id, run.run_id).write(0, pa.table(rows))
