@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from datetime import date
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from pyiceberg.catalog import Catalog
@@ -27,8 +27,12 @@ from exp_platform.tables.catalog import existing_catalog, refuse_lost, table
 from exp_platform.tables.damage import DamagedTableError, is_no_damage, naming_damage, readable
 from exp_platform.tables.read_once import rows_once
 from exp_platform.tables.scans import newest_files, planned, rows_of
-from exp_platform.tables.schemas import TABLES
+from exp_platform.tables.schemas import RESULT_TABLES, TABLES
 from exp_platform.tables.selection import selection
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
 
 __all__ = ["Results", "StoredDecision"]
 
@@ -144,6 +148,36 @@ class Results:
         table = METHODS[name].table
         method = name if table == RESULTS else None
         return self.rows(ROW_TYPES[table], experiment_id, as_of, method=method)
+
+    def to_arrow(
+        self,
+        experiment_id: str,
+        as_of: date | None = None,
+        *,
+        table: str = RESULTS,
+        method: str | Sequence[str] | None = None,
+    ) -> pa.Table:
+        """The rows of one result table that count, with its columns; `method` keeps those of that name, or of those names.
+
+        Raises KeyError for a table that holds no results.
+        """
+        import pyarrow as pa
+
+        if table not in RESULT_TABLES:
+            raise KeyError(f"{table!r} holds no results: those are in {', '.join(RESULT_TABLES)}")
+        rows = self._rows(table, experiment_id, as_of, {} if method is None else {"method": method})
+        return pa.Table.from_pylist(rows, schema=pa.schema(TABLES[table].columns))
+
+    def to_pandas(
+        self,
+        experiment_id: str,
+        as_of: date | None = None,
+        *,
+        table: str = RESULTS,
+        method: str | Sequence[str] | None = None,
+    ) -> pd.DataFrame:
+        """The same as a data frame, days as dates; needs pandas, which the platform itself does without."""
+        return self.to_arrow(experiment_id, as_of, table=table, method=method).to_pandas()
 
     def daily(self, experiment_id: str, as_of: date | None = None) -> list[DailyRow]:
         """Each metric on each local date, as the newest day (or `as_of`) knows them."""
