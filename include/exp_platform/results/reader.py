@@ -21,7 +21,7 @@ from exp_platform.checks import CheckResult
 from exp_platform.config.analyses import METHODS, RESULTS
 from exp_platform.config.environment import Environment, load_environment
 from exp_platform.errors import DataError
-from exp_platform.results.stored import NewestDecision, StoredDecision
+from exp_platform.results.stored import DecidedDay, NewestDecision, StoredDecision
 from exp_platform.stats.moments import Moments
 from exp_platform.tables.catalog import existing_catalog, refuse_lost, table
 from exp_platform.tables.damage import DamagedTableError, is_no_damage, naming_damage, readable
@@ -95,6 +95,11 @@ class Results:
         """The decisions of an experiment, by as_of date."""
         rows = self._scan("decisions", selection({"experiment_id": experiment_id}))
         return sorted((StoredDecision.of(row) for row in rows), key=lambda decision: decision.as_of_date)
+
+    def history(self, experiment_id: str) -> list[DecidedDay]:
+        """What was decided of an experiment on each as_of date, by date, without what it rests on."""
+        rows = self._scan("decisions", selection({"experiment_id": experiment_id}), DecidedDay.COLUMNS)
+        return sorted(map(DecidedDay.of, rows), key=lambda decided: decided.as_of_date)
 
     def latest_decision(self, experiment_id: str, as_of: date | None = None) -> StoredDecision | None:
         """The decision of that day, or of the newest day; None where there is none."""
@@ -181,10 +186,12 @@ class Results:
 
     def daily(self, experiment_id: str, as_of: date | None = None) -> list[DailyRow]:
         """Each metric on each local date, as the newest day (or `as_of`) knows them."""
-        decision = self.latest_decision(experiment_id, as_of)
-        if decision is None:
-            return []
-        rows = self._rows("metric_aggregates_daily", experiment_id, decision.as_of_date)
+        if as_of is None:
+            decision = self.latest_decision(experiment_id)
+            if decision is None:
+                return []
+            as_of = decision.as_of_date
+        rows = self._rows("metric_aggregates_daily", experiment_id, as_of)
         return [of_columns(DailyRow, row) for row in rows]
 
     def stored_aggregates(self, experiment_id: str, as_of: date) -> Aggregates:
