@@ -6,6 +6,7 @@ import json
 import shutil
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,10 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from exp_platform.config.environment import load_environment
+from exp_platform.checks import CheckResult
+from exp_platform.config.environment import Environment, load_environment
+from exp_platform.json_file import write_json
+from exp_platform.stages.run import Manifest
 from orchestration import (
     airflow_home,
 )  # before anything of Airflow, which reads its settings when it is imported
@@ -25,8 +29,11 @@ SPECS: dict[str, Any] = {
     "exp_a": SPEC,
     "exp_secret": SPEC,
     "exp_never": {**SPEC, "hypothesis": "<b>Never</b> run & bold", "owner": "checkout"},
+    "exp_failed": SPEC,  # its only run was refused by `quality`
+    "exp_first": SPEC,  # its first run is under way
     "exp_broken": {"days": -1},
 }
+HOSTILE = '"><img src=x onerror=alert(1)></script><script>alert(2)</script>'
 OTHERS = ("maintenance", "run_experiment")
 
 
@@ -52,8 +59,27 @@ def _store(folder: Path) -> None:
     content = {"environment": "embedded", "experiments": SPECS}
     (folder / "configs" / "dev.yaml").write_text(json.dumps(content))
     environment = load_environment("embedded")
+    _leave_runs(environment)
     for id in ("exp_a", "exp_secret"):
-        carry_out(a_run(environment, f"run_{id}", (D2, D3), of=an_experiment(id)))
+        of = replace(an_experiment(id), hypothesis=HOSTILE, owner=HOSTILE, tags=(HOSTILE,))
+        carry_out(a_run(environment, f"run_{id}", (D2, D3), of=of))
+
+
+def _leave_runs(environment: Environment) -> None:
+    """A run whose quality failed, and one that has come as far as `ingest`."""
+    failed = a_run(environment, "20250315-failed", of=an_experiment("exp_failed"))
+    checks = [
+        CheckResult(D3, "missing_arm", "error", "failed", 0.0, 1.0, f"arm t1 has no users: {HOSTILE}"),
+        CheckResult(D3, "empty", "error", "passed", 10.0, 1.0, "10 users"),
+    ]
+    write_json(failed.path / "quality.json", [asdict(check) for check in checks])
+    first = a_run(environment, "20250315-first", of=an_experiment("exp_first"))
+    for run, stage, status in (
+        (failed, "ingest", "success"),
+        (failed, "quality", "failed"),
+        (first, "ingest", "success"),
+    ):
+        Manifest(run.run_id, run.experiment.id, stage, 1, status, "2025-03-15T00:00:00+00:00", 1.0).save(run)
 
 
 def _application() -> Any:
@@ -83,15 +109,17 @@ def _know_dags() -> None:
         for dag_id in (*(f"exp__{id}" for id in SPECS), *OTHERS):
             session.merge(DagModel(dag_id=dag_id, bundle_name="of-the-pages", fileloc="/dags/experiments.py"))
         session.flush()
-        run = DagRun(
-            dag_id="exp__exp_a",
-            run_id="manual__2025-03-15T00:00:00+00:00",
-            run_type=DagRunType.MANUAL,
-            run_after=datetime(2025, 3, 15, tzinfo=UTC),
-            conf={"as_of": D2.isoformat()},
-            state="success",
-        )
-        session.add(run)
+        runs = {"exp_a": "success", "exp_failed": "failed", "exp_first": "running"}
+        for id, state in runs.items():
+            run = DagRun(
+                dag_id=f"exp__{id}",
+                run_id="manual__2025-03-15T00:00:00+00:00",
+                run_type=DagRunType.MANUAL,
+                run_after=datetime(2025, 3, 15, tzinfo=UTC),
+                conf={"as_of": D2.isoformat()},
+                state=state,
+            )
+            session.add(run)
 
 
 Reader = Callable[[str], TestClient]

@@ -28,13 +28,19 @@ def stored() -> Results:
 
 def test_the_list_has_every_experiment_one_may_read_with_its_newest_decision(reader: Reader) -> None:
     told = get(reader, ROOT)
-    assert [item["id"] for item in told["items"]] == ["exp_a", "exp_broken", "exp_never"]
+    assert [item["id"] for item in told["items"]] == [
+        "exp_a",
+        "exp_broken",
+        "exp_failed",
+        "exp_first",
+        "exp_never",
+    ]
     decision = stored().latest_decision("exp_a")
     assert decision is not None
     newest = told["items"][0]["newest"]
     assert (newest["as_of_date"], newest["action"]) == (D3.isoformat(), decision.action)
     assert newest["users"] == sum(decision.users.values()) == 800
-    assert told["items"][2]["newest"] is None
+    assert told["items"][-1]["newest"] is None
     assert told["items"][0]["last_run_state"] == "success"
 
 

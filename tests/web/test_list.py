@@ -128,13 +128,13 @@ def test_a_search_is_one_address_that_says_all(reader: Reader) -> None:
     page = reader("vera").get(LIST, params={"q": "never", "owner": "checkout"}).text
     assert 'href="/experiments/e/exp_never"' in page
     assert 'href="/experiments/e/exp_a"' not in page
-    assert "1 of 3" in page
+    assert "1 of 5" in page
     assert 'value="never"' in page
 
 
 def test_a_search_for_nothing_that_is_there_is_a_page_that_helps(reader: Reader) -> None:
     page = reader("vera").get(LIST, params={"q": '"><script>x</script>'}).text
-    assert "None of 3 experiments is like that" in page
+    assert "None of 5 experiments is like that" in page
     assert "<script>x" not in page
 
 

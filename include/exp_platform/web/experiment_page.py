@@ -14,7 +14,7 @@ from fastapi.responses import HTMLResponse
 from exp_platform.config.asset import dag_id_of, experiment_of
 from exp_platform.errors import ConfigError
 from exp_platform.report.content import Report
-from exp_platform.results.stored import StoredDecision
+from exp_platform.report.html import body
 from exp_platform.web.access import DagId, ExperimentId, may_see_runs
 from exp_platform.web.answers import tagged, unchanged
 from exp_platform.web.content import contents
@@ -92,16 +92,14 @@ def _default_day(line: Line, run: AskedRun) -> date | None:
 
 
 def _page(request: Request, line: Line, as_of: date | None, around: Around) -> Response:
-    decisions = results().decisions(line.id) if line.newest else []
+    days = sorted(results().runs(line.id)) if line.newest else []
     may_run = _may_run(request, line.id)
-    found = REPORTS.read(line.id, as_of) if decisions else None
+    found = REPORTS.read(line.id, as_of) if days else None
     report, key = found or (None, "")
-    told = tag(
-        key, line.told, line.hypothesis, line.owner, line.last_run, len(decisions), may_run, as_of, around
-    )
+    told = tag(key, line.told, line.hypothesis, line.owner, line.last_run, days, may_run, as_of, around)
     if report and (held := unchanged(request, told)):
         return held
-    context = _context(line, report, decisions, as_of, around)
+    context = _context(line, report, days, as_of, around)
     text = render(
         request, "experiment.html.j2", **context, may_run=may_run, paused=paused(dag_id_of(line.id))
     )
@@ -109,13 +107,12 @@ def _page(request: Request, line: Line, as_of: date | None, around: Around) -> R
 
 
 def _context(
-    line: Line, report: Report | None, decisions: list[StoredDecision], as_of: date | None, around: Around
+    line: Line, report: Report | None, days: list[date], as_of: date | None, around: Around
 ) -> dict[str, Any]:
-    days = [one.as_of_date for one in decisions]
     notice = around.notice
     if notice is None and around.run is None:
         progress = newest_progress(line.id)
-        notice = last_run_failed(line, progress) if decisions else nothing_stored(line, progress)
+        notice = last_run_failed(line, progress) if days else nothing_stored(line, progress)
     if notice is None and report is None:
         notice = no_such_day(as_of, days) if days and as_of else nothing_stored(line, None)
     day = report.as_of_date if report else None
@@ -127,7 +124,7 @@ def _context(
         "days": days[::-1],
         "day": day,
         "before": max((one for one in days if day and one < day), default=None),
-        "history": decisions[::-1],
+        "body": body,
         "notice": notice,
         "around": around,
     }

@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import pickle
+import subprocess
+import sys
 from dataclasses import asdict
 from datetime import date
 
@@ -54,6 +57,15 @@ def spec_file(request: Request, experiment_id: ExperimentId, as_of: date | None 
     return attachment(told, _name(report, "spec.json"), "application/json", tagged(tag))
 
 
+@router.get("/report.html")
+def report_file(request: Request, experiment_id: ExperimentId, as_of: date | None = None) -> Response:
+    """The report of that day as one file with its pictures inside."""
+    report, tag = _report(experiment_id, as_of)
+    if held := unchanged(request, tag):
+        return held
+    return attachment(_drawn(report), _name(report, "report.html"), "text/html", tagged(tag))
+
+
 @router.get("/report.md")
 def memo_file(request: Request, experiment_id: ExperimentId, as_of: date | None = None) -> Response:
     """The memo of that day, without its pictures."""
@@ -68,6 +80,18 @@ def _report(experiment_id: str, as_of: date | None) -> tuple[Report, str]:
     if found is None:
         raise HTTPException(404)
     return found
+
+
+def _drawn(report: Report) -> bytes:
+    """The file, made in a process of its own: what draws its pictures would stay with the server, 100 MB of it."""
+    code = (
+        "import pickle, sys; from exp_platform.report.html.file import html_file; "
+        "sys.stdout.buffer.write(html_file(pickle.load(sys.stdin.buffer)).encode())"
+    )
+    made = subprocess.run(
+        [sys.executable, "-c", code], input=pickle.dumps(report), capture_output=True, check=True
+    )
+    return made.stdout
 
 
 def _name(report: Report, what: str) -> str:

@@ -26,6 +26,10 @@ class LazyApp:
 
 
 def _load() -> Callable[[Scope, Receive, Send], Awaitable[None]]:
-    from exp_platform.web.app import build_app
+    from threading import Thread
 
+    from exp_platform.web.app import build_app
+    from exp_platform.web.static_files import charts_library
+
+    Thread(target=charts_library, daemon=True).start()  # seconds, before somebody waits for the first chart
     return build_app()

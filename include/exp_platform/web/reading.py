@@ -50,13 +50,11 @@ def lines(request: Request, readable: frozenset[str]) -> list[Line]:
 
 
 def one_line(request: Request, experiment_id: str) -> Line:
-    """The line of one experiment. 404 where there is neither a spec nor a result."""
+    """The line of one experiment, which has a DAG at least."""
     experiment = SPECS.one(experiment_id)
     newest = NEWEST.read(environment()).get(experiment_id)
     damaged = experiment_id in NEWEST.damaged
     last = last_run(request, experiment_id)
-    if experiment is None and newest is None and not damaged and last is None:
-        raise HTTPException(404)
     return line_of(experiment_id, experiment, newest, last, datetime.now(UTC), damaged=damaged)
 
 

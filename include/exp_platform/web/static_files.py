@@ -11,6 +11,9 @@ from pathlib import Path
 
 from fastapi import APIRouter, HTTPException, Response
 
+from exp_platform.code_version import wording_version
+from exp_platform.report.html import stylesheet
+
 FOLDER = Path(__file__).parent / "static"
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _FOR_EVER = "private, max-age=31536000, immutable"
@@ -38,7 +41,7 @@ def unversioned(name: str) -> Response:
 
 
 def _answer(name: str, cached: str) -> Response:
-    content = _vega() if name == VEGA else _files().get(name)
+    content = charts_library() if name == VEGA else _files().get(name)
     if content is None:
         raise HTTPException(404)
     media_type = _TYPES[Path(name).suffix]
@@ -47,13 +50,14 @@ def _answer(name: str, cached: str) -> Response:
 
 @cache
 def _files() -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(FOLDER.iterdir()) if path.suffix in _TYPES}
+    own = {path.name: path.read_bytes() for path in sorted(FOLDER.iterdir()) if path.suffix in _TYPES}
+    return {**own, "report.css": stylesheet().encode()}
 
 
 @cache
 def pages_version() -> str:
-    """A hash of all that makes a page look as it does: this room's files, and the renderer of charts."""
-    digest = hashlib.sha256(version("vl-convert-python").encode())
+    """A hash of all that makes a page look as it does: this room's files, the report's, and the renderer of charts."""
+    digest = hashlib.sha256((version("vl-convert-python") + wording_version()).encode())
     for path in sorted(FOLDER.parent.rglob("*")):
         if path.is_file() and "__pycache__" not in path.parts:
             digest.update(path.name.encode() + path.read_bytes())
@@ -61,7 +65,7 @@ def pages_version() -> str:
 
 
 @cache
-def _vega() -> bytes:
+def charts_library() -> bytes:
     """Vega, Vega-Lite and Vega-Embed as one module: 0.9 MB, made by the renderer that draws the memo's pictures.
 
     In a process of its own, as making it takes two seconds and 90 MB that would stay with the server; browsers keep it.

@@ -24,10 +24,12 @@
       figure.appendChild(place);
     }
     var chart = JSON.parse(figure.querySelector("script").textContent);
+    chart.width = Math.min(chart.width + 120, figure.clientWidth);  // with its axis and legend
+    chart.autosize = { type: "fit-x", contains: "padding" };
     var muted = colour("--muted"), line = colour("--line"), fg = colour("--fg");
     vega().then(function (embed) {
       return embed(place, chart, {
-        ast: true, actions: false, renderer: "svg", defaultStyle: false, tooltip: { disableDefaultStyle: true },
+        ast: true, actions: false, renderer: "svg", logLevel: 1, defaultStyle: false, tooltip: { disableDefaultStyle: true },
         config: {
           background: null, font: "Inter, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif",
           view: { stroke: null },
@@ -46,6 +48,9 @@
     });
   }, { rootMargin: "400px" });
   charts.forEach(function (figure) { near.observe(figure); });
+  window.addEventListener("beforeprint", function () {
+    charts.filter(function (figure) { return !figure.querySelector(".drawn"); }).forEach(draw);
+  });
   document.addEventListener("theme", function () {
     charts.filter(function (figure) { return figure.querySelector(".drawn"); }).forEach(draw);
   });
