@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from airflow.sdk import get_parsing_context
 
+from exp_platform.config.asset import DAG_PREFIX
 from exp_platform.config.loading import load_all
-from exp_platform.orchestration.dag import DAG_PREFIX, build_dags
+from exp_platform.orchestration.dag import build_dags
 from exp_platform.orchestration.without_spec import dag_of_task, dags_without_spec
 
 # While Airflow runs one task, it parses this file for that task's DAG alone: then only that one spec is read.

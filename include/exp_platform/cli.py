@@ -24,6 +24,7 @@ from exp_platform.config.loading import load_all, load_experiment
 from exp_platform.config.locations import always_read
 from exp_platform.errors import ConfigError, DataError
 from exp_platform.escaping import terminal
+from exp_platform.json_file import write_whole
 from exp_platform.pipelines import run_end_to_end as end_to_end
 from exp_platform.pipelines.skipping import with_skip_flags
 
@@ -197,6 +198,28 @@ def memo(experiment_id: ExperimentId, as_of: end_to_end.AsOfOption = None) -> No
     from exp_platform.report.memo import render
 
     print(render(_report(experiment_id, as_of.date() if as_of else None)))
+
+
+@app.command()
+def report(
+    experiment_id: ExperimentId,
+    as_of: end_to_end.AsOfOption = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The file to write; without it <id>.html here.", dir_okay=False)
+    ] = None,
+    open_it: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
+) -> None:
+    """Write the report as one HTML file, built from the stored results: it opens offline, can be mailed, and prints."""
+    import webbrowser
+
+    from exp_platform.report.html.file import html_file
+
+    page = html_file(_report(experiment_id, as_of.date() if as_of else None))
+    path = out or Path(f"{experiment_id}.html")
+    write_whole(path, page)
+    print(terminal(str(path.resolve())))
+    if open_it and not webbrowser.open(path.resolve().as_uri()):
+        print("No browser could be opened here: open the file yourself.")
 
 
 @app.command()

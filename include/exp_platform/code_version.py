@@ -26,6 +26,7 @@ NEITHER = (
     "doctor",
     "planning",
     "starting",
+    "web",
 )
 
 

@@ -23,6 +23,7 @@ DECLARED = PACKAGE / "config" / "analyses.py"
 # The same word for another thing: keys of the spec, the name of a quality check, of a table, of a chart's file.
 HOMONYMS = {
     "analyses/rows.py": {"did_sensitivity", "late_days", "sample_sizes"},
+    "report/drawings.py": {"event_study"},
     "report/memo.py": {"event_study"},
     "config/key_descriptions.py": {"guardrails", "segments"},
     "config/library_use.py": {"guardrails", "segments"},

@@ -65,7 +65,7 @@ def report(
     found = rows[END]
     return Report(
         experiment=plan,
-        stored=_stored(decision, last, skipped),
+        stored=stored_of(decision, last, skipped),
         decision=decision,
         rows=tuple(r for r in found if isinstance(r, ResultRow)),
         others=tuple(r for r in found if not isinstance(r, ResultRow)),
@@ -79,7 +79,8 @@ def _rows(plan: Experiment, blocks: list[Any], day: date) -> list[Any]:
     return analyse_all(plan, made)
 
 
-def _stored(decision: Any, made: Any, skipped: tuple[str, ...]) -> StoredDecision:
+def stored_of(decision: Any, made: Any, skipped: tuple[str, ...]) -> StoredDecision:
+    """What is stored of a decision on these aggregates."""
     return StoredDecision(
         experiment_id=decision.experiment_id,
         as_of_date=decision.as_of_date,

@@ -29,10 +29,12 @@ from exp_platform.escaping import line
 from exp_platform.orchestration.dag_doc import dag_doc
 from exp_platform.planning.metric_plan import plan_metric
 from exp_platform.report.content import Report
+from exp_platform.report.html.file import html_file
 from exp_platform.report.memo import as_json, render
 from exp_platform.report.plan import durations_table, plan_lines, plan_table
 from exp_platform.report.tables import decision_panel, results_table, rows_table
 from exp_platform.stages.graph import STAGES
+from report.pages import Page
 from report.reports import report
 
 READERS = (MarkdownIt("commonmark").enable("table"), MarkdownIt("gfm-like", {"linkify": True}))
@@ -215,6 +217,37 @@ def test_a_memo_is_a_page_of_text_whatever_it_quotes(
     ):
         assert shown_whole([one], text), one
     assert len(shown_whole(attacks.given, text)) > 40
+
+
+def test_a_page_of_html_has_no_element_of_what_it_quotes(hostile: Report, attacks: Attacks) -> None:
+    """Whatever is written in specs and data reads as it was written, and the page has the elements that it has without it."""
+    page, plain = Page(html_file(hostile)), Page(html_file(report(days=2)))
+    ours = {tag for tag, _ in plain.elements} | {"strong", "h3", "tbody", "dd", "dt", "pre"}
+    assert {tag for tag, _ in page.elements} <= ours
+    known = {name for _, attrs in plain.elements for name in attrs}
+    assert {name for _, attrs in page.elements for name in attrs} <= known
+    assert not [a for _, attrs in page.elements for a in attrs if a.startswith("on")]
+    assert [attrs["href"] for tag, attrs in page.elements if tag == "a"] == [
+        attrs["href"] for tag, attrs in plain.elements if tag == "a"
+    ]
+    text = "".join(page.text)
+    assert not SEEN.search(text.replace("\n", ""))
+    told = words(text)
+    experiment = hostile.experiment
+    for one in (
+        experiment.hypothesis,
+        experiment.owner,
+        *(reason.text for reason in hostile.decision.reasons),
+        *(check.message for check in hostile.checks),
+        *(
+            row.segment_value
+            for row in hostile.rows
+            if row.method == "segments" and row.test != "interaction" and row.role == "primary"
+        ),
+        *hostile.unreadable,
+    ):
+        assert shown_whole([one], told), one
+    assert len(shown_whole(attacks.given, told)) > 40
 
 
 def test_the_twin_is_json_of_what_was_written(hostile: Report, attacks: Attacks) -> None:

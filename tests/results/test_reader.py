@@ -198,7 +198,8 @@ def test_a_report_reads_each_table_once_and_looks_at_what_counts_before_and_afte
 
     monkeypatch.setattr(Results, "_scan", counting)
     load_report(Results(environment), an_experiment())
-    assert scanned.pop("decisions") == 3  # which runs count, before and after, and the decision itself
+    # Which runs count, before and after, the decision itself, and what was decided on the other days
+    assert scanned.pop("decisions") == 4
     assert scanned.pop("analysis_results") == 2  # the day, strictly, and of all days what decides
     assert set(scanned.values()) == {1}
 

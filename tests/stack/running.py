@@ -23,8 +23,8 @@ from botocore.config import Config
 
 from end_to_end.installation import OF_THE_RUN, run_of
 from exp_demo.stack import ENTRY, Followed, applications, trigger
+from exp_platform.config.asset import dag_id_of
 from exp_platform.config.environment import Environment, load_environment, project_root
-from exp_platform.orchestration.dag import dag_id_of
 from exp_platform.orchestration.rest import AirflowApi, AirflowError
 from exp_platform.tables.catalog import open_catalog, table
 from exp_platform.tables.schemas import RESULT_TABLES, TABLES

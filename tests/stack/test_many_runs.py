@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from exp_demo.stack import applications
-from exp_platform.orchestration.dag import dag_id_of
+from exp_platform.config.asset import dag_id_of
 from exp_platform.orchestration.priority import CHECK
 from stack.running import ROOT, RUNNING, Stack, until
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from exp_platform.orchestration.dag import dag_id_of
+from exp_platform.config.asset import dag_id_of
 from stack.running import ROOT, RUNNING, Stack, until
 
 pytestmark = RUNNING

@@ -16,12 +16,12 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from exp_platform.config.asset import dag_id_of
 from exp_platform.config.environment import load_environment, project_root
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.loading import load_experiment
 from exp_platform.errors import ExpPlatformError
 from exp_platform.escaping import terminal
-from exp_platform.orchestration.dag import dag_id_of
 from exp_platform.orchestration.priority import CHECK, RELEASE
 from exp_platform.orchestration.processes import end_process_tree
 from exp_platform.stages.graph import stages_of

@@ -23,10 +23,10 @@ import httpx
 from rich.console import Console
 from rich.text import Text
 
+from exp_platform.config.asset import dag_id_of
 from exp_platform.config.secret_values import secret
 from exp_platform.errors import ExpPlatformError
 from exp_platform.escaping import terminal
-from exp_platform.orchestration.dag import dag_id_of
 from exp_platform.orchestration.rest import AirflowApi, AirflowError
 
 EXPERIMENTS = ("exp_checkout_button_001", "exp_pricing_test_003")

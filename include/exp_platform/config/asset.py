@@ -1,13 +1,24 @@
-"""Names of Airflow's assets: which of them a spec may give, and what the platform calls its own."""
+"""Names in Airflow: what the platform calls its DAGs and assets, and which assets a spec may name."""
 
 from __future__ import annotations
 
 import re
 from urllib.parse import urlsplit
 
+DAG_PREFIX = "exp__"
 _LONGEST = 1500  # characters, as Airflow stores them
 _RESERVED = ("self", "context")  # names that Airflow keeps for itself
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
+
+
+def dag_id_of(experiment_id: str) -> str:
+    """The id of an experiment's DAG."""
+    return f"{DAG_PREFIX}{experiment_id}"
+
+
+def experiment_of(dag_id: str) -> str | None:
+    """The id of the experiment that has this DAG; None for a DAG of another kind."""
+    return dag_id.removeprefix(DAG_PREFIX) if dag_id.startswith(DAG_PREFIX) else None
 
 
 def is_uri(asset: str) -> bool:

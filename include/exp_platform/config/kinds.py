@@ -109,6 +109,12 @@ KINDS: dict[str, MetricKind] = {
     )
 }
 
+
+def is_share(kind: str) -> bool:
+    """Whether numbers of that kind of metric are shares of users; not of an unknown kind."""
+    return kind in KINDS and KINDS[kind].share
+
+
 _ONLY_OF_TWO = "only a ratio has one, and this metric is a {kind}"
 _OF_TWO = "a {kind} is made of numerator and denominator instead"
 

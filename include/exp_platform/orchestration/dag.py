@@ -12,7 +12,7 @@ from airflow.sdk import DAG, Asset, BaseOperator, TriggerRule
 from airflow.sdk.definitions.param import ParamsDict
 
 from exp_platform.config.analyses import NAMES
-from exp_platform.config.asset import results_of
+from exp_platform.config.asset import dag_id_of, results_of
 from exp_platform.config.awaited import Awaited, awaited
 from exp_platform.config.environment import load_environment
 from exp_platform.config.experiment import Experiment
@@ -36,7 +36,6 @@ from exp_platform.orchestration.timetable import timetable_of
 from exp_platform.stages.graph import Stage, stages_of
 from exp_platform.tables.last_runs import seconds_of
 
-DAG_PREFIX = "exp__"
 # Two pools: where tasks of one and of two slots wait for the same, those of one fill each gap, the others' second slot stands idle,
 # and Airflow's scheduler asks its database anew for each of the many that do not fit.
 SPARK_POOL = "spark"
@@ -44,11 +43,6 @@ SESSION_SLOTS = 2  # of it
 STAGES_POOL = "stages"
 RETRY_DELAY = timedelta(seconds=30)
 LONGEST_RETRY_DELAY = timedelta(minutes=4)  # shorter than any lease lives without a beat (tables.lease)
-
-
-def dag_id_of(experiment_id: str) -> str:
-    """The id of an experiment's DAG."""
-    return f"{DAG_PREFIX}{experiment_id}"
 
 
 def results_asset(experiment_id: str) -> Asset:

@@ -10,12 +10,12 @@ from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferralTimeout
 from airflow.triggers.base import BaseTrigger
 
+from exp_platform.config.asset import dag_id_of
 from exp_platform.config.awaited import awaited
 from exp_platform.config.loading import load_experiment
 from exp_platform.config.locations import current_rules
 from exp_platform.orchestration.asked import ON_BEHALF_OF, PARAMS, refuse_unknown, under_dags_test
 from exp_platform.orchestration.connections import told_plainly
-from exp_platform.orchestration.dag import dag_id_of
 from exp_platform.orchestration.limits import hours, run_timeout
 
 POLL_SECONDS = 5

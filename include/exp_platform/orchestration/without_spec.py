@@ -12,11 +12,12 @@ from typing import Any
 from airflow.sdk import DAG, BaseOperator, Context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
+from exp_platform.config.asset import dag_id_of
 from exp_platform.config.environment import load_environment
 from exp_platform.config.loading import Loaded, load_experiment
 from exp_platform.errors import ConfigError, bounded
 from exp_platform.orchestration.connections import told_plainly
-from exp_platform.orchestration.dag import RETRY_DELAY, build_dag, dag_id_of
+from exp_platform.orchestration.dag import RETRY_DELAY, build_dag
 from exp_platform.orchestration.limits import PLAIN_TIMEOUT
 from exp_platform.orchestration.run_lease import give_back
 from exp_platform.stages.run import Run

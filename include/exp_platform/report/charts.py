@@ -7,17 +7,22 @@ than a small experiment's stages take to run. In a notebook `altair.Chart.from_d
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
 from typing import Any
 
+from exp_platform.aggregates import DailyRow
 from exp_platform.analyses.rows import EventStudyRow, PretrendDeltaRow, ResultRow, Status
 from exp_platform.analyses.stability import DAY, TREND
+from exp_platform.config.kinds import is_share
 from exp_platform.stats.relative import Kind
 
 Chart = dict[str, Any]
 
 _VEGA_LITE = "6.4"  # of those that the renderer has
 _GOOD, _BAD, _OPEN = "#1a7f5a", "#b3261e", "#5f6b7a"
+# Of arms, told apart by people who see colours otherwise too; shapes tell them apart without any.
+ARMS = ("#2f5f9e", "#c05717", "#3f8f6f", "#8a4fa3", "#8c6d1f", "#4b9ab0")
 _READINGS = {"significantly better": _GOOD, "significantly worse": _BAD, "not significant": _OPEN}
 
 
@@ -51,10 +56,10 @@ def effects(rows: Sequence[ResultRow], directions: Mapping[str, int]) -> Chart |
     )
 
 
-def effect_over_time(rows: Sequence[ResultRow]) -> Chart | None:
+def effect_over_time(rows: Sequence[ResultRow], planned_end: date | None = None) -> Chart | None:
     """The absolute effect of one metric by as_of date; None below two dates.
 
-    With the always-valid band, or, of a group-sequential test, the interval at each of its looks.
+    With the always-valid band, or, of a group-sequential test, the interval at each of its looks; and the planned end.
     """
     data = [
         {
@@ -73,19 +78,67 @@ def effect_over_time(rows: Sequence[ResultRow]) -> Chart | None:
         return None
     grouped = any(d["look_low"] is not None for d in data)
     title = "effect and its interval at each look" if grouped else "effect and always-valid band"
-    shared = {
-        "x": {"field": "as_of", "type": "temporal", "title": "as of"},
-        "color": _nominal("treatment"),
-    }
-    band = shared | {"y": _number("low", title=title), "y2": {"field": "high"}}
-    looks = shared | {"y": _number("look_low", title=title), "y2": {"field": "look_high"}}
+    x = {"field": "as_of", "type": "temporal", "title": "as of", "axis": _dates(r.as_of_date for r in rows)}
+    y = {"title": title, "axis": _axis(rows[0].metric_kind)}
+    shared = {"x": x, "color": _arm("treatment", data)}
+    band = shared | {"y": _number("low", **y), "y2": {"field": "high"}}
+    looks = shared | {"y": _number("look_low", **y), "y2": {"field": "look_high"}}
+    told = [
+        _nominal("treatment", title="treatment"),
+        _told("as_of", "as of"),
+        *(_number(f, format="+.4~g") for f in ("estimate", "low", "high")),
+    ]
+    estimate = shared | {"y": _number("estimate"), "tooltip": told}
     return _layered(
         data,
         _line(y="zero"),
+        *_planned_end(planned_end),
         _layer({"type": "area", "opacity": 0.18}, band, "isValid(datum.low) && isValid(datum.high)"),
         _layer({"type": "rule", "strokeWidth": 2.5}, looks, "isValid(datum.look_low)"),
-        _layer({"type": "line", "point": True}, shared | {"y": _number("estimate")}),
+        _layer({"type": "line"}, estimate),
+        _layer(_POINT | {"size": 40}, estimate | {"shape": _arm("treatment", data)}),
         height=220,
+        width=_WIDE,
+    )
+
+
+def users_by_day(rows: Sequence[DailyRow], planned: Mapping[str, float]) -> Chart | None:
+    """New users of each arm on each local date, and how many a day the plan asks of it; None below two dates."""
+    new: dict[tuple[date, str], int] = {}
+    for r in rows:
+        new[r.local_date, r.variant_id] = max(r.new_users, new.get((r.local_date, r.variant_id), 0))
+    data = [{"day": day.isoformat(), "arm": arm, "users": n} for (day, arm), n in sorted(new.items())]
+    if len({d["day"] for d in data}) < 2:
+        return None
+    x = {
+        "field": "day",
+        "type": "temporal",
+        "title": "day of first exposure",
+        "axis": _dates(day for day, _ in new),
+    }
+    arm = _arm("arm", data)
+    users = {"x": x, "color": arm, "y": _number("users", title="new users", axis={"format": ",d"})}
+    told = users | {
+        "tooltip": [_nominal("arm", title="arm"), _told("day", "day"), _number("users", format=",d")]
+    }
+    plan = [{"arm": arm, "planned": n} for arm, n in planned.items()]
+    asked = {
+        "y": _number("planned"),
+        "color": arm,
+        "tooltip": [_nominal("arm", title="plan of"), _number("planned", format=",.0f")],
+    }
+    rule = {
+        "data": {"values": plan},
+        "mark": {"type": "rule", "strokeDash": [6, 4], "strokeWidth": 1.5},
+        "encoding": asked,
+    }
+    return _layered(
+        data,
+        *([rule] if plan else []),
+        _layer({"type": "line"}, users),
+        _layer(_POINT | {"size": 40}, told | {"shape": arm}),
+        height=180,
+        width=_WIDE,
     )
 
 
@@ -124,12 +177,30 @@ def effect_by_day(rows: Sequence[ResultRow]) -> Chart | None:
 
 def png(chart: Chart, scale: float = 2) -> bytes:
     """A Vega-Lite specification as PNG, drawn offline: an SVG's text is cut off wherever another font is installed."""
+    return png_of(svg(chart), scale)
+
+
+def png_of(drawn: str, scale: float = 2) -> bytes:
+    """A chart that was drawn as SVG, as PNG."""
     import vl_convert
 
-    config = chart.get("config", {})
-    framed = chart | {"config": config | {"view": config.get("view", {}) | {"stroke": None}}}
-    drawn: bytes = vl_convert.vegalite_to_png(framed, vl_version=_VEGA_LITE, scale=scale, ppi=72)
+    made: bytes = vl_convert.svg_to_png(drawn, scale=scale, ppi=72)
+    return made
+
+
+def svg(chart: Chart) -> str:
+    """A Vega-Lite specification as SVG, drawn offline on white."""
+    import vl_convert
+
+    drawn: str = vl_convert.vegalite_to_svg(themed(chart), vl_version=_VEGA_LITE)
     return drawn
+
+
+def themed(chart: Chart) -> Chart:
+    """The specification with the look that pictures have; in a page its script sets one by the page's theme."""
+    config = chart.get("config", {})
+    view = config.get("view", {}) | {"stroke": None}
+    return chart | {"config": {"range": {"category": list(ARMS)}} | config | {"view": view}}
 
 
 def small_png(chart: Chart) -> bytes:
@@ -148,20 +219,58 @@ def small_png(chart: Chart) -> bytes:
     )
 
 
+_WIDE = 760  # of what runs over the days
 _POINT: Chart = {"type": "point", "filled": True, "opacity": 1}
 
 
-def _layered(data: list[Chart], *layers: Chart, height: Any = 200) -> Chart | None:
+def _layered(data: list[Chart], *layers: Chart, height: Any = 200, width: int = 520) -> Chart | None:
     """Layers of one picture over the same rows, but for those that have rows of their own; None where there are no rows."""
     if not data:
         return None
-    return {"data": {"values": data}, "layer": list(layers), "width": 520, "height": height}
+    return {"data": {"values": data}, "layer": list(layers), "width": width, "height": height}
 
 
 def _layer(mark: Chart, encoding: Chart, among: str | None = None) -> Chart:
     """Marks of the rows, or of those that a Vega expression is true of."""
     kept = {"transform": [{"filter": among}]} if among else {}
     return {"mark": mark, "encoding": encoding, **kept}
+
+
+def _dates(days: Iterable[date]) -> Chart:
+    """An axis of dates with at most some eight of them, each once."""
+    found = set(days)
+    span = (max(found) - min(found)).days
+    return {"format": "%-d %b", "labelOverlap": True, "tickCount": {"interval": "day", "step": span // 8 + 1}}
+
+
+def _told(field: str, title: str) -> Chart:
+    """A date as a tooltip tells it."""
+    return {"field": field, "type": "temporal", "title": title, "format": "%-d %B %Y"}
+
+
+def _axis(kind: str) -> Chart:
+    """How an absolute effect is written beside an axis: percentage points for shares."""
+    if is_share(kind):
+        return {"labelExpr": "format(100 * datum.value, '+.3~g') + ' pp'"}
+    return {"format": "+,.4~g"}
+
+
+def _arm(field: str, data: Sequence[Chart]) -> Chart:
+    """Arms in the order in which they are met; one alone needs no legend."""
+    arms = list(dict.fromkeys(d[field] for d in data))
+    legend = {} if len(arms) > 1 else {"legend": None}
+    return _nominal(field, scale={"domain": arms}, **legend)
+
+
+def _planned_end(day: date | None) -> list[Chart]:
+    """A line at the planned end, where one is given."""
+    if day is None:
+        return []
+    at = {"data": {"values": [{"planned": day.isoformat(), "said": "planned end"}]}}
+    x = {"x": {"field": "planned", "type": "temporal"}}
+    rule = {"mark": {"type": "rule", "strokeDash": [2, 3], "color": "#888"}, "encoding": x}
+    said = {"mark": {"type": "text", "align": "right", "dx": -4, "dy": 6, "baseline": "top", "color": "#888"}}
+    return [at | rule, at | said | {"encoding": x | {"text": _nominal("said"), "y": {"value": 0}}}]
 
 
 def _line(**axis: str) -> Chart:
@@ -189,7 +298,12 @@ def _by_day(title: str, *, continuous: bool = False) -> tuple[Chart, Chart]:
         "color": _nominal("treatment"),
     }
     bars = shared | {"y": _number("low", title=title), "y2": {"field": "high"}}
-    points = shared | {"y": _number("estimate")}
+    told = [
+        _nominal("treatment", title="treatment"),
+        _number("day"),
+        *(_number(f, format="+.4~g") for f in ("estimate", "low", "high")),
+    ]
+    points = shared | {"y": _number("estimate"), "shape": _nominal("treatment"), "tooltip": told}
     return _layer({"type": "rule", "strokeWidth": 2}, bars), _layer(_POINT | {"size": 50}, points)
 
 

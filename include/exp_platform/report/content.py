@@ -7,14 +7,16 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any, TypeVar
 
+from exp_platform.aggregates import DailyRow
 from exp_platform.analyses.rows import ResultRow, Row, Status
 from exp_platform.checks import CheckResult
-from exp_platform.config.analyses import METHODS, RESULTS, UNADJUSTED
+from exp_platform.config.analyses import METHODS, RESULTS, SPLIT, UNADJUSTED
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.readings import NOTHING_READ, RunState
 from exp_platform.decision import Decision
 from exp_platform.errors import ExpPlatformError
 from exp_platform.results.reader import Results, StoredDecision
+from exp_platform.results.stored import DecidedDay
 
 RowT = TypeVar("RowT", bound=Row)
 
@@ -30,6 +32,11 @@ class Report:
     others: tuple[Row, ...]  # of the tables that single analyses have for themselves
     checks: tuple[CheckResult, ...]
     series: tuple[ResultRow, ...]
+    split: tuple[ResultRow, ...] = ()  # how users were split, of all as_of dates up to this one
+    daily: tuple[DailyRow, ...] = ()  # each metric on each local date, as this as_of date knows them
+    history: tuple[
+        DecidedDay, ...
+    ] = ()  # what was decided on each as_of date up to this one, the newest last
     deleted_on: date | None = None  # when the rows of single users went by the rule of retention
     state: RunState = (
         NOTHING_READ  # of the run whose memo this is; a report that somebody asks for knows the spec alone
@@ -91,7 +98,8 @@ def _read(results: Results, lenient: Results, experiment: Experiment, as_of: dat
             f"{experiment.id} has no stored result{when}: run its DAG exp__{experiment.id} or `exp run {experiment.id}`"
         )
     day = stored.as_of_date
-    series = deciding(experiment, lenient.rows(ResultRow, experiment.id, method=_decisive(experiment)))
+    over_days = lenient.rows(ResultRow, experiment.id, method=(*_decisive(experiment), SPLIT))
+    until = [r for r in over_days if r.as_of_date <= day]
     return Report(
         experiment=experiment,
         stored=stored,
@@ -104,7 +112,10 @@ def _read(results: Results, lenient: Results, experiment: Experiment, as_of: dat
             for row in lenient.of_method(method.name, experiment.id, day)
         ),
         checks=tuple(results.rows(CheckResult, experiment.id, day)),
-        series=tuple(r for r in series if r.as_of_date <= day),
+        series=tuple(deciding(experiment, until)),
+        split=tuple(r for r in until if r.method == SPLIT),
+        daily=tuple(lenient.daily(experiment.id, day)),
+        history=tuple(d for d in lenient.history(experiment.id) if d.as_of_date <= day),
         deleted_on=(lenient.registered(experiment.id) or {}).get("user_level_deleted_on"),
         unreadable=tuple(lenient.unreadable),
     )

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from exp_platform.config.kinds import KINDS
+from exp_platform.config.kinds import is_share
 
 DASH = "–"
-
-
-def _is_share(kind: str) -> bool:
-    return kind in KINDS and KINDS[kind].share
 
 
 def level(value: float | None, kind: str = "") -> str:
     """A number on the scale of a metric's kind: per cent for shares, four significant digits for others and without one."""
     if value is None:
         return DASH
-    return f"{value:.2%}" if _is_share(kind) else f"{value:,.4g}"
+    return f"{value:.2%}" if is_share(kind) else f"{value:,.4g}"
 
 
 def change(value: float | None, kind: str = "") -> str:
     """An absolute effect with its sign: percentage points for shares."""
     if value is None:
         return DASH
-    return f"{100 * value:+.2f} pp" if _is_share(kind) else f"{value:+,.4g}"
+    return f"{100 * value:+.2f} pp" if is_share(kind) else f"{value:+,.4g}"
 
 
 def percent(value: float | None, digits: int = 1) -> str:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from datetime import date
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from pyiceberg.catalog import Catalog
@@ -21,14 +21,18 @@ from exp_platform.checks import CheckResult
 from exp_platform.config.analyses import METHODS, RESULTS
 from exp_platform.config.environment import Environment, load_environment
 from exp_platform.errors import DataError
-from exp_platform.results.stored import NewestDecision, StoredDecision
+from exp_platform.results.stored import DecidedDay, NewestDecision, StoredDecision
 from exp_platform.stats.moments import Moments
 from exp_platform.tables.catalog import existing_catalog, refuse_lost, table
 from exp_platform.tables.damage import DamagedTableError, is_no_damage, naming_damage, readable
 from exp_platform.tables.read_once import rows_once
 from exp_platform.tables.scans import newest_files, planned, rows_of
-from exp_platform.tables.schemas import TABLES
+from exp_platform.tables.schemas import RESULT_TABLES, TABLES
 from exp_platform.tables.selection import selection
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
 
 __all__ = ["Results", "StoredDecision"]
 
@@ -92,6 +96,11 @@ class Results:
         rows = self._scan("decisions", selection({"experiment_id": experiment_id}))
         return sorted((StoredDecision.of(row) for row in rows), key=lambda decision: decision.as_of_date)
 
+    def history(self, experiment_id: str) -> list[DecidedDay]:
+        """What was decided of an experiment on each as_of date, by date, without what it rests on."""
+        rows = self._scan("decisions", selection({"experiment_id": experiment_id}), DecidedDay.COLUMNS)
+        return sorted(map(DecidedDay.of, rows), key=lambda decided: decided.as_of_date)
+
     def latest_decision(self, experiment_id: str, as_of: date | None = None) -> StoredDecision | None:
         """The decision of that day, or of the newest day; None where there is none."""
         where = {"experiment_id": experiment_id}
@@ -145,12 +154,44 @@ class Results:
         method = name if table == RESULTS else None
         return self.rows(ROW_TYPES[table], experiment_id, as_of, method=method)
 
+    def to_arrow(
+        self,
+        experiment_id: str,
+        as_of: date | None = None,
+        *,
+        table: str = RESULTS,
+        method: str | Sequence[str] | None = None,
+    ) -> pa.Table:
+        """The rows of one result table that count, with its columns; `method` keeps those of that name, or of those names.
+
+        Raises KeyError for a table that holds no results.
+        """
+        import pyarrow as pa
+
+        if table not in RESULT_TABLES:
+            raise KeyError(f"{table!r} holds no results: those are in {', '.join(RESULT_TABLES)}")
+        rows = self._rows(table, experiment_id, as_of, {} if method is None else {"method": method})
+        return pa.Table.from_pylist(rows, schema=pa.schema(TABLES[table].columns))
+
+    def to_pandas(
+        self,
+        experiment_id: str,
+        as_of: date | None = None,
+        *,
+        table: str = RESULTS,
+        method: str | Sequence[str] | None = None,
+    ) -> pd.DataFrame:
+        """The same as a data frame, days as dates; needs pandas, which the platform itself does without."""
+        return self.to_arrow(experiment_id, as_of, table=table, method=method).to_pandas()
+
     def daily(self, experiment_id: str, as_of: date | None = None) -> list[DailyRow]:
         """Each metric on each local date, as the newest day (or `as_of`) knows them."""
-        decision = self.latest_decision(experiment_id, as_of)
-        if decision is None:
-            return []
-        rows = self._rows("metric_aggregates_daily", experiment_id, decision.as_of_date)
+        if as_of is None:
+            decision = self.latest_decision(experiment_id)
+            if decision is None:
+                return []
+            as_of = decision.as_of_date
+        rows = self._rows("metric_aggregates_daily", experiment_id, as_of)
         return [of_columns(DailyRow, row) for row in rows]
 
     def stored_aggregates(self, experiment_id: str, as_of: date) -> Aggregates:

@@ -35,6 +35,42 @@ class NewestDecision:
 
 
 @dataclass(frozen=True)
+class DecidedDay:
+    """What was decided as of one day, without what it rests on: a line of an experiment's history."""
+
+    COLUMNS: ClassVar[tuple[str, ...]] = (
+        "as_of_date",
+        "run_id",
+        "computed_at",
+        "winner",
+        "action",
+        "winning_variant",
+        "confidence",
+        "lift",
+        "final",
+        "config_hash",
+        "code_version",
+    )
+
+    as_of_date: date
+    run_id: str
+    computed_at: datetime
+    winner: str
+    action: str
+    winning_variant: str | None
+    confidence: float
+    lift: float | None
+    final: bool
+    config_hash: str
+    code_version: str
+
+    @staticmethod
+    def of(row: dict[str, Any]) -> DecidedDay:
+        """From a row of the table `decisions`."""
+        return DecidedDay(**{name: row[name] for name in DecidedDay.COLUMNS})
+
+
+@dataclass(frozen=True)
 class StoredDecision:
     """A committed decision: its own fields, and what any of its numbers can be traced by. `computed_at` is UTC."""
 

@@ -1,0 +1,220 @@
+"""What was decided last of every experiment, for lists: read once per file, and remembered as long as the file counts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from threading import Lock
+from typing import Any
+
+from pyiceberg.catalog import Catalog
+from pyiceberg.conversions import from_bytes
+from pyiceberg.exceptions import NoSuchTableError
+from pyiceberg.expressions import BooleanExpression
+from pyiceberg.table import DataScan, FileScanTask, Table
+from pyiceberg.utils.datetime import days_to_date
+
+from exp_platform.aggregates import ALL
+from exp_platform.config.analyses import ADJUSTED, RESULTS, UNADJUSTED
+from exp_platform.config.environment import Environment
+from exp_platform.tables.catalog import existing_catalog, table
+from exp_platform.tables.damage import DamagedTableError, is_no_damage, naming_damage
+from exp_platform.tables.scans import newest_files, rows_of
+from exp_platform.tables.selection import selection
+
+_DECISION = (
+    "experiment_id",
+    "as_of_date",
+    "run_id",
+    "computed_at",
+    "winner",
+    "action",
+    "winning_variant",
+    "lift",
+    "final",
+    "assigned",
+    "decision",
+)
+_KEY = ("experiment_id", "run_id", "as_of_date", "metric_id", "treatment_id", "method", "segment", "status")
+_EFFECT = ("metric_kind", "estimate", "relative", "relative_low", "relative_high", "ci_level")
+
+
+@dataclass(frozen=True)
+class Effect:
+    """The effect that a decision reports: `relative` to control, with its corrected interval of coverage `ci_level`."""
+
+    metric_kind: str
+    estimate: float | None
+    relative: float | None
+    relative_low: float | None
+    relative_high: float | None
+    ci_level: float | None
+
+
+@dataclass(frozen=True)
+class Newest:
+    """An experiment's decision of its newest day, as far as a list shows it. `computed_at` is UTC."""
+
+    experiment_id: str
+    as_of_date: date
+    run_id: str
+    computed_at: datetime
+    winner: str
+    action: str
+    winning_variant: str | None
+    lift: float | None
+    final: bool
+    users: int  # assigned, of all arms together
+    trust: str  # ok, failed, unknown
+    metric_id: str  # that decides
+    reported_variant: str | None  # whom `lift` is about
+    outcome: str | None  # what the evidence says of it; better, worse, ...
+    estimate: str  # the method that decides
+    days_remaining: int | None
+    effect: Effect | None = None
+
+
+class NewestDecisions:
+    """Reads the newest decisions of all experiments, and of files that it has met already nothing.
+
+    One for a process; what counts is what the tables say now, so several processes agree without a word between them.
+    An experiment whose file is damaged is left out and its id told in `damaged`; the others are there.
+    """
+
+    def __init__(self) -> None:
+        self.damaged: frozenset[str] = frozenset()
+        self._lock = Lock()
+        self._states: tuple[str, ...] = ()
+        self._found: dict[str, Newest] = {}
+        self._of_file: dict[str, tuple[Newest, ...]] = {}
+        self._effects: dict[tuple[str, str, date], Effect | None] = {}
+
+    def read(self, environment: Environment) -> dict[str, Newest]:
+        """Experiment -> its newest decision, of all that have one."""
+        catalog = existing_catalog(environment)
+        if catalog is None:
+            return {}
+        try:
+            decisions, results = table(catalog, "decisions"), table(catalog, RESULTS)
+        except NoSuchTableError:
+            return {}
+        states = (decisions.metadata_location, results.metadata_location)
+        with self._lock:
+            if states != self._states:
+                self._found = self._with_effects(catalog, results, self._newest(catalog, decisions))
+                self._states = states
+            return self._found
+
+    def _newest(self, catalog: Catalog, decisions: Table) -> dict[str, Newest]:
+        scan = decisions.scan(selected_fields=_there(decisions, _DECISION))
+        with naming_damage(catalog, "decisions"):
+            tasks = newest_files(scan)
+        of_file: dict[str, tuple[Newest, ...]] = {}
+        damaged = set()
+        for task in tasks:
+            path = task.file.file_path
+            try:
+                # What delete files leave of a file is no matter of the file alone
+                known = None if task.delete_files else self._of_file.get(path)
+                of_file[path] = known or tuple(map(_newest_of, _rows(scan, decisions, [task])))
+            except Exception as error:
+                if is_no_damage(error) and not isinstance(error, DamagedTableError):
+                    raise
+                damaged.add(str(task.file.partition[0]))
+        self._of_file, self.damaged = of_file, frozenset(damaged)
+        by_day = sorted((one for found in of_file.values() for one in found), key=lambda one: one.as_of_date)
+        return {one.experiment_id: one for one in by_day}
+
+    def _with_effects(self, catalog: Catalog, results: Table, newest: dict[str, Newest]) -> dict[str, Newest]:
+        wanted = {_key(one): one for one in newest.values()}
+        effects = {key: effect for key, effect in self._effects.items() if key in wanted}
+        unread = {key: one for key, one in wanted.items() if key not in effects}
+        if unread:
+            effects |= dict.fromkeys(unread)
+            effects |= dict(self._read_effects(catalog, results, unread))
+        self._effects = effects
+        return {id: replace(one, effect=effects[_key(one)]) for id, one in newest.items()}
+
+    def _read_effects(
+        self, catalog: Catalog, results: Table, wanted: dict[tuple[str, str, date], Newest]
+    ) -> Iterator[tuple[tuple[str, str, date], Effect]]:
+        """The rows that decide: the adjusted one where it decides and could be made, else the plain one."""
+        scan = results.scan(row_filter=_deciding_rows(), selected_fields=_there(results, (*_KEY, *_EFFECT)))
+        with naming_damage(catalog, RESULTS):
+            by_id = {one.experiment_id: one for one in wanted.values()}
+            tasks = [task for task in scan.plan_files() if _may_hold(scan, task, by_id)]
+        best: dict[tuple[str, str, date], dict[str, Any]] = {}
+        for row in self._readable(scan, results, tasks):
+            one = wanted.get((row["experiment_id"], row["run_id"], row["as_of_date"]))
+            if one is None or (row["metric_id"], row["treatment_id"]) != (
+                one.metric_id,
+                one.reported_variant,
+            ):
+                continue
+            if row["method"] == one.estimate or (row["method"] == UNADJUSTED and _key(one) not in best):
+                best[_key(one)] = row
+        for key, row in best.items():
+            yield key, Effect(**{name: row[name] for name in _EFFECT})
+
+    def _readable(self, scan: DataScan, results: Table, tasks: list[FileScanTask]) -> list[dict[str, Any]]:
+        """The rows of the files that can be read: a list goes without the picture of an experiment whose file is damaged."""
+        try:
+            return _rows(scan, results, tasks)
+        except Exception as error:
+            if is_no_damage(error) and not isinstance(error, DamagedTableError):
+                raise
+            if len(tasks) == 1:
+                return []
+            half = len(tasks) // 2
+            return self._readable(scan, results, tasks[:half]) + self._readable(scan, results, tasks[half:])
+
+
+def _deciding_rows() -> BooleanExpression:
+    return selection({"segment": ALL, "status": "OK", "method": [UNADJUSTED, *ADJUSTED]})
+
+
+def _there(found: Table, columns: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of the columns that the table has: one of an older version may lack some."""
+    return tuple(name for name in columns if name in found.schema().column_names)
+
+
+def _rows(scan: DataScan, of: Table, tasks: list[FileScanTask]) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = rows_of(scan, of.io, tasks).to_pylist() if tasks else []
+    return rows
+
+
+def _may_hold(scan: DataScan, task: FileScanTask, wanted: dict[str, Newest]) -> bool:
+    """Whether a file may hold rows of a wanted run, by its experiment and the bounds of its days."""
+    one = wanted.get(task.file.partition[0])
+    column = scan.table_metadata.schema().find_field("as_of_date")
+    sides = (task.file.lower_bounds, task.file.upper_bounds)
+    lower, upper = ((bounds or {}).get(column.field_id) for bounds in sides)
+    if one is None or lower is None or upper is None:
+        return one is not None
+    kind: Any = column.field_type
+    days: list[Any] = [from_bytes(kind, bound) for bound in (lower, upper)]  # since 1970
+    first, last = map(days_to_date, days)
+    return first <= one.as_of_date <= last
+
+
+def _newest_of(row: dict[str, Any]) -> Newest:
+    """From a row of the table `decisions`; what a row of another version does not say is not known."""
+    told = json.loads(row["decision"])
+    verdicts = {v["treatment_id"]: v["outcome"] for v in told.get("treatments", ())}
+    same = {name: row[name] for name in _DECISION if name not in ("assigned", "decision")}
+    return Newest(
+        **same,
+        users=sum(json.loads(row["assigned"]).values()),
+        trust=told.get("trust", "unknown"),
+        metric_id=told.get("decisive_metric", ""),
+        reported_variant=told.get("reported_variant"),
+        outcome=verdicts.get(told.get("reported_variant")),
+        estimate=told.get("estimate", UNADJUSTED),
+        days_remaining=told.get("adequacy", {}).get("days_remaining"),
+    )
+
+
+def _key(one: Newest) -> tuple[str, str, date]:
+    return one.experiment_id, one.run_id, one.as_of_date

@@ -1,0 +1,85 @@
+"""What is said where there is nothing to show, or nothing new: why, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date
+
+from exp_platform.checks import CheckResult
+from exp_platform.web.listing import Line, State
+from exp_platform.web.run_folders import Progress
+
+UNDER_WAY = ("queued", "running")
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A title, sentences, and what they rest on. `task` names the task whose log says more."""
+
+    title: str
+    says: tuple[str, ...]
+    checks: Sequence[CheckResult] = ()
+    stages: dict[str, str | None] = field(default_factory=dict)  # where a run has come to
+    task: str | None = None
+
+
+def nothing_stored(line: Line, progress: Progress | None) -> Notice:
+    """Why an experiment has no result at all."""
+    run = line.last_run
+    if line.damaged:
+        return Notice("Its stored results cannot be read", (_DAMAGED,))
+    if run and run.state in UNDER_WAY:
+        stages = progress.ended if progress else {}
+        return Notice("It is running for the first time", (_FIRST_TIME,), stages=stages)
+    if progress and progress.failed:
+        return _failed(progress, "There is no result yet: ")
+    if run and run.state == "failed":
+        return Notice("Its last run failed before it read anything", (_FAILED_EARLY,), task="check")
+    if line.state is State.NOT_STARTED and line.experiment:
+        return Notice("It has not started", (f"It {line.told}. The first result is of the end of that day.",))
+    if line.state is State.NO_SPEC:
+        return Notice("Its spec cannot be used", (_NO_SPEC,))
+    return Notice("It has never run", (_NEVER_RUN,))
+
+
+def last_run_failed(line: Line, progress: Progress | None) -> Notice | None:
+    """What is said above older results where the last run failed; None where it did not."""
+    if not line.newest or not progress or progress.run.run_id <= line.newest.run_id or not progress.failed:
+        return None
+    return _failed(progress, f"What is shown is as of {line.newest.as_of_date}, from the run before: ")
+
+
+def no_such_day(asked: date, days: Sequence[date]) -> Notice:
+    """What is said of a day without results."""
+    return Notice(
+        f"There is no result as of {asked}",
+        (
+            f"Results are stored of {len(days)} days, from {min(days)} to {max(days)}. Choose one of them above.",
+        ),
+    )
+
+
+def _failed(progress: Progress, what: str) -> Notice:
+    stage = progress.failed
+    if stage == "quality":
+        errors = [check for check in progress.checks if check.severity == "error"]
+        return Notice(
+            "The last run stopped at the quality of its data", (what + _QUALITY,), errors, task=stage
+        )
+    return Notice(f"The last run failed in {stage}", (what + _STAGE,), stages=progress.ended, task=stage)
+
+
+_DAMAGED = "A file of them is missing or damaged. `exp doctor` names it and says what to do; whoever looks after Airflow can run it."
+_FIRST_TIME = "Its results appear here when the stage `decision` has ended. Reload the page then."
+_FAILED_EARLY = "The log of the task `check` says why: most often the spec is broken, or another run holds the experiment."
+_NO_SPEC = (
+    "It is gone, or has a fault: Airflow's import error of `config_errors.py` tells every fault, and so does `exp validate`. "
+    "The results of before stay."
+)
+_NEVER_RUN = "Start a run here, or wait for its schedule. Without a day it takes all that happened up to the last complete one."
+_QUALITY = (
+    "the data were not published, so that no decision rests on them. Below stands each check that failed, what it found, and the "
+    "remedy. Mend the data or the threshold, then start a new run."
+)
+_STAGE = "the log of that task ends with the cause and the remedy."

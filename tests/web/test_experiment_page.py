@@ -1,0 +1,193 @@
+"""One experiment's page: what is on it, for which day, in which tab, and what it says where there is no result."""
+
+from __future__ import annotations
+
+import json
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from markupsafe import Markup
+
+from exp_platform.config.environment import load_environment
+from exp_platform.report.content import load_report
+from exp_platform.report.html import blocks
+from exp_platform.report.wording import headline
+from exp_platform.results.reader import Results
+from stages.frozen_runs import D2, D3, an_experiment
+from web.conftest import HOSTILE, Reader
+
+RUN = "manual__2025-03-15T00:00:00+00:00"
+PAGES = (
+    "/",
+    "/e/exp_a",
+    f"/e/exp_a?as_of={D2}",
+    "/e/exp_a?as_of=2020-01-01",
+    "/e/exp_a/compare",
+    "/e/exp_never",
+    "/e/exp_failed",
+    "/e/exp_first",
+    "/e/exp_broken",
+    "/dag/exp__exp_a",
+    f"/dag/exp__exp_a/run/{RUN}",
+    "/dag/maintenance",
+)
+
+
+class Elements(HTMLParser):
+    """The elements of a page with their attributes, its texts, and what scripts that are data hold."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.texts).split())
+
+    def of(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.found if name == tag]
+
+
+def page(reader: Reader, path: str, name: str = "vera") -> Elements:
+    answer = reader(name).get("/experiments" + path)
+    assert answer.status_code == 200, answer.text
+    return Elements(answer.text)
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_nothing_on_a_page_is_made_of_what_people_wrote_or_needs_more_than_the_policy_allows(
+    reader: Reader, path: str
+) -> None:
+    found = page(reader, path)
+    assert not found.of("img")
+    for _, attributes in found.found:
+        assert not [name for name in attributes if name.startswith("on") or name == "style"]
+    for script in found.of("script"):
+        assert script.get("type") == "application/json" or str(script["src"]).startswith(
+            "/experiments/static/"
+        )
+    addresses = [
+        a.get(key)
+        for tag in ("a", "link", "form", "script")
+        for a in found.of(tag)
+        for key in ("href", "src", "action")
+    ]
+    assert all(str(address).startswith(("/", "#")) for address in addresses if address)
+
+
+def test_what_people_wrote_is_read_as_they_wrote_it(reader: Reader) -> None:
+    assert HOSTILE in page(reader, "/e/exp_a").text
+    assert HOSTILE in page(reader, "/e/exp_failed").text
+
+
+def test_the_page_is_the_reports_blocks_in_their_order_under_the_decision(reader: Reader) -> None:
+    environment = load_environment("embedded")
+    report = load_report(Results(environment), an_experiment("exp_a"))
+    wanted = [block.id for block in blocks(report, lambda *_: Markup(""))]
+    found = page(reader, "/e/exp_a")
+    sections = [attributes["id"] for attributes in found.of("section") if attributes.get("id")]
+    assert sections == wanted
+    assert len(wanted) > 5
+    assert headline(report.decision).casefold() in found.text.casefold()
+
+
+def test_charts_are_data_that_the_pages_script_draws(reader: Reader) -> None:
+    answer = reader("vera").get("/experiments/e/exp_a").text
+    parts = answer.split('<script type="application/json">')[1:]
+    charts = [json.loads(part.split("</script>")[0]) for part in parts]
+    assert charts
+    assert all("layer" in chart for chart in charts)
+
+
+def test_a_day_is_chosen_by_the_address(reader: Reader) -> None:
+    for path, day in (("/e/exp_a", D3), (f"/e/exp_a?as_of={D2}", D2), ("/dag/exp__exp_a", D3)):
+        found = page(reader, path)
+        chosen = [a for a in found.of("option") if "selected" in a]
+        assert len(chosen) == 1
+        assert f"as of {day}" in found.text.casefold() or str(day) in found.text
+        (csv,) = (
+            a["href"]
+            for a in found.of("a")
+            if str(a.get("href")).startswith("/experiments/e/exp_a/results.csv")
+        )
+        assert str(csv).endswith(f"as_of={day}")
+
+
+def test_the_tab_of_a_run_shows_that_runs_day(reader: Reader) -> None:
+    found = page(reader, f"/dag/exp__exp_a/run/{RUN}")
+    (csv,) = (a["href"] for a in found.of("a") if "results.csv" in str(a.get("href")))
+    assert str(csv).endswith(f"as_of={D2}")
+    assert reader("vera").get("/experiments/dag/exp__exp_a/run/no_such_run").status_code == 404
+
+
+def test_a_dag_of_another_kind_is_said_to_be_one(reader: Reader) -> None:
+    assert "maintenance keeps the stored tables small" in page(reader, "/dag/maintenance").text
+    assert "This DAG is no experiment" in page(reader, f"/dag/run_experiment/run/{RUN}").text
+
+
+def test_only_who_may_start_runs_is_offered_to(reader: Reader) -> None:
+    assert [
+        form["data-dag"] for form in page(reader, "/e/exp_a", "ada").of("form") if "data-dag" in form
+    ] == ["exp__exp_a"]
+    assert not [form for form in page(reader, "/e/exp_a", "vera").of("form") if "data-dag" in form]
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/e/exp_never", "It has never run"),
+        ("/e/exp_first", "It is running for the first time"),
+        ("/e/exp_failed", "The last run stopped at the quality of its data"),
+        ("/e/exp_broken", "Its spec cannot be used"),
+        ("/e/exp_a?as_of=2020-01-01", "There is no result as of 2020-01-01"),
+    ],
+)
+def test_where_there_is_no_result_the_page_says_why_and_what_to_do(
+    reader: Reader, path: str, said: str
+) -> None:
+    found = page(reader, path)
+    assert said in found.text
+    assert "scorecard" not in found.text.casefold()
+
+
+def test_a_failed_quality_names_the_checks_that_failed_and_no_other(reader: Reader) -> None:
+    found = page(reader, "/e/exp_failed")
+    assert "arm t1 has no users" in found.text
+    assert "10 users" not in found.text
+    logs = [str(a["href"]) for a in found.of("a") if "/tasks/quality" in str(a.get("href"))]
+    assert logs == [f"/dags/exp__exp_failed/runs/{RUN.replace('+', '%2B').replace(':', '%3A')}/tasks/quality"]
+
+
+def test_a_first_run_shows_how_far_it_has_come(reader: Reader) -> None:
+    answer = reader("vera").get("/experiments/e/exp_first").text
+    assert '<li class="success">ingest' in answer
+    assert '<li class="waits">decision' in answer
+
+
+def test_addresses_keep_the_prefix_that_airflow_is_served_under(site: Any) -> None:
+    from airflow.api_fastapi.app import get_auth_manager
+    from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+    from fastapi import FastAPI
+    from starlette.testclient import TestClient
+
+    from exp_platform.web.app import build_app
+
+    outer = FastAPI(root_path="/air")
+    outer.mount("/experiments", build_app())
+    token = get_auth_manager().generate_jwt(SimpleAuthManagerUser(username="vera", role="viewer"))
+    client = TestClient(outer, cookies={"_token": token})
+    for path in ("/", "/e/exp_a", "/e/exp_a/compare"):
+        found = Elements(client.get(f"/air/experiments{path}").text)
+        links = [str(a["href"]) for a in found.of("a") if not str(a["href"]).startswith("#")]
+        assert links
+        assert all(link.startswith("/air/") for link in links)
+        assert all(str(s.get("src", "/air/")).startswith("/air/") for s in found.of("script"))
