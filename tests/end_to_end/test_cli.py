@@ -66,6 +66,10 @@ def original(installation: Installation, *flags: str, experiment_id: str = "exp_
     )
 
 
+def appendix_of(installation: Installation, experiment_id: str = "exp_cli") -> str:
+    return (installation.state / "memos" / experiment_id / "appendix.md").read_text()
+
+
 def memo_of(installation: Installation, experiment_id: str = "exp_cli") -> str:
     return (installation.state / "memos" / f"{experiment_id}.md").read_text()
 
@@ -97,7 +101,15 @@ def test_the_memo_begins_with_the_decision(cli: Installation) -> None:
     assert (decision["winner"], decision["action"]) == ("treatment", "ship")
     assert title == "# exp_cli: ship treatment"
     assert "conversion went from" in why
-    sections = [line.removeprefix("## ") for line in memo.splitlines() if line.startswith("## ")]
+    assert "**What to do next:** Roll out treatment to everybody." in memo
+    assert len(memo.splitlines()) <= 60
+    assert "Skipped in this run" not in memo
+
+
+def test_the_appendix_has_all_that_lies_behind_the_memo(cli: Installation) -> None:
+    memo, appendix = memo_of(cli), appendix_of(cli)
+    assert appendix.splitlines()[0] == memo.splitlines()[0]
+    sections = [line.removeprefix("## ") for line in appendix.splitlines() if line.startswith("## ")]
     assert sections[0] == "Key lifts"
     for part in (
         "CUPED",
@@ -108,8 +120,24 @@ def test_the_memo_begins_with_the_decision(cli: Installation) -> None:
         "How to reproduce",
     ):
         assert any(section.startswith(part) for section in sections), part
-    assert "Exploratory" in memo
-    assert "Skipped in this run" not in memo
+    assert "Exploratory" in appendix
+    assert "Skipped in this run" not in appendix
+
+
+def test_the_report_is_one_file_of_the_same_numbers(cli: Installation, tmp_path: Path) -> None:
+    """What the memo task wrote is what `exp report` writes; it needs nothing beside it."""
+    said = cli.call(exp, "report", "exp_cli", "--out", str(tmp_path / "mailed.html"))
+    assert (said.code, said.out.strip()) == (0, str(tmp_path / "mailed.html"))
+    page = (tmp_path / "mailed.html").read_text()
+    assert page == (cli.state / "memos" / "exp_cli.html").read_text()
+    assert '<h2 id="decision-title">Ship treatment</h2>' in page
+    (told,) = [line for line in memo_of(cli).splitlines() if line.startswith("| conversion (unadjusted")]
+    for cell in (cell.strip() for cell in told.split("|")[3:6]):
+        assert cell.partition(" [")[0] in page
+    refused = cli.call(
+        exp, "report", "exp_cli", "--as-of", "2026-01-07", "--out", str(tmp_path / "none.html")
+    )
+    assert (refused.code, (tmp_path / "none.html").exists()) == (1, False)
 
 
 def test_the_memos_pictures_exist(cli: Installation) -> None:
@@ -142,6 +170,9 @@ def test_memo_prints_the_stored_results(cli: Installation) -> None:
     said = cli.call(exp, "memo", "exp_cli")
     assert said.code == 0
     assert said.out.splitlines()[0] == memo_of(cli).splitlines()[0]
+    behind = cli.call(exp, "memo", "exp_cli", "--appendix")
+    assert behind.out.splitlines()[0] == appendix_of(cli).splitlines()[0]
+    assert "## Key lifts" in behind.out
     refused = cli.call(exp, "memo", "exp_cli", "--as-of", "2026-01-07")
     assert refused.code == 1
     assert "2026-01-07" in refused.err
@@ -291,7 +322,8 @@ def test_several_days_in_one_pass_are_each_days_own_results(
     n = [at_once.results.rows(ResultRow, "exp_days", day, method="ab")[0].n_control for day in days]
     assert n == sorted(set(n))  # users arrive, so every day has its own
     memo = memo_of(at_once, "exp_days")
-    assert "| As of | 2026-01-16" in memo
+    assert "- As of 2026-01-16" in memo
+    assert "| As of | 2026-01-16" in appendix_of(at_once, "exp_days")
     assert "(exp_days/over_time." in memo  # the effect over the days
 
     again = original(at_once, "--as-of", "2026-01-15", experiment_id="exp_days")
@@ -364,6 +396,7 @@ def test_delete_asks_first_and_then_leaves_nothing_of_the_experiment_and_all_of_
         "runs/exp_gone",
         "memos/exp_gone.md",
         "memos/exp_gone.json",
+        "memos/exp_gone.html",
         "memos/exp_gone",
     ):
         assert not (made.state / place).exists(), place

@@ -43,7 +43,10 @@ def next_steps(report: Report) -> list[str]:
     decision = report.decision
     codes = {reason.code for reason in decision.reasons}
     if decision.action == "ship":
-        before = [told for code, told in _BEFORE_SHIPPING.items() if code in codes]
+        about = {
+            r.code for r in decision.reasons if r.data.get("treatment_id") in (None, decision.winning_variant)
+        }
+        before = [told for code, told in _BEFORE_SHIPPING.items() if code in about]
         weigh = [f"Weigh it first: {'; '.join(before)}."] if before else []
         early = (
             []

@@ -90,13 +90,14 @@ class OfMetric:
 
 @dataclass(frozen=True)
 class Group:
-    """Metrics of one role. `without` tells in a sentence each of those that have no number, which are in no row."""
+    """Metrics of one role. `without` tells in a sentence each of those that have no number; `bare` are those that have none at all."""
 
     role: Role
     title: str
     says: str
     metrics: tuple[OfMetric, ...]
     without: tuple[str, ...]
+    bare: tuple[Metric, ...]
 
     @property
     def lines(self) -> list[Line]:
@@ -174,7 +175,9 @@ def _group(report: Report, role: Role) -> Group | None:
         return None
     kept, without = _without_numbers(report.experiment, metrics)
     title, says = _TITLES[role]
-    return Group(role, title, says, tuple(kept), tuple(without))
+    shown = {of_metric.metric.id for of_metric in kept}
+    bare = tuple(of_metric.metric for of_metric in metrics if of_metric.metric.id not in shown)
+    return Group(role, title, says, tuple(kept), tuple(without), bare)
 
 
 def _compared(report: Report, metric: Metric, treatment_id: str, guarding: bool) -> Compared:

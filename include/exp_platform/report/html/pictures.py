@@ -51,12 +51,14 @@ def _drawn(
 def axis(scale: Scale) -> Markup:
     """The scale's labels, to stand above the rows' pictures."""
     parts = [Markup('<line class="zero" x1="0" y1="21.5" x2="{}" y2="21.5"/>').format(WIDTH)]
+    free = -math.inf  # from where on there is room for a label
     for tick in scale.ticks:
         x = _x(scale.place(tick, 0.0))
-        told = "0" if abs(tick) < 1e-12 else f"{100 * tick:+.4g} %"
-        anchor = "start" if x < 20 else "end" if x > WIDTH - 20 else "middle"
         parts.append(_LINE.format("tick", x, 18, x, 25))
-        parts.append(Markup('<text x="{:.1f}" y="13" text-anchor="{}">{}</text>').format(x, anchor, told))
+        if 18 < x < WIDTH - 18 and x - 20 >= free:
+            told = "0" if abs(tick) < 1e-12 else f"{100 * tick:+.4g} %"
+            parts.append(_label(x, 13, "middle", told))
+            free = x + 20
     return _SVG.format("axis", WIDTH, 26, "scale of relative effects", Markup("").join(parts))
 
 
