@@ -34,6 +34,7 @@ from exp_platform.orchestration.lease_wait import OperatorUnderLease
 from exp_platform.orchestration.lineage import lineage_of
 from exp_platform.orchestration.priority import CHECK, RELEASE
 from exp_platform.orchestration.run_lease import lease_of
+from exp_platform.orchestration.shown import RESULT_STAGES, ResultLink, extra_of, result_page, told
 from exp_platform.orchestration.submit import Submit
 from exp_platform.stages.graph import STAGES, Stage
 from exp_platform.stages.run import Manifest, Run, manifest_path
@@ -149,6 +150,8 @@ class StageOperator(OperatorUnderLease):
         self.required = stage.required
         self.spark_session = stage.spark_session
         self.arguments = ["--run", RUN_JSON, "--stage", stage.name, "--try", "{{ ti.try_number }}"]
+        if stage.name in RESULT_STAGES:
+            self.operator_extra_links = (ResultLink(),)
         self._work: Submit | InTask | None = None
         self._ended_because = ""
 
@@ -255,6 +258,7 @@ class StageOperator(OperatorUnderLease):
         if manifest.status == "success":
             for warning in manifest.warnings:
                 self.log.warning("%s", warning)
+            self._show(context, manifest)
             return value
         ti = context["ti"]
         ti.xcom_push("return_value", value)
@@ -267,6 +271,15 @@ class StageOperator(OperatorUnderLease):
         if not manifest.retryable:
             raise AirflowFailException(f"{message} (not retried: it would fail again)")
         raise AirflowException(message)
+
+    def _show(self, context: Context, manifest: Manifest) -> None:
+        """Say what was decided where people look: at the end of the log, and to whoever the asset starts."""
+        ti = context["ti"]
+        page = result_page(ti.dag_id, ti.run_id)
+        for line in told(manifest.details, page):
+            self.log.info("%s", line)
+        for asset in self.outlets:
+            context["outlet_events"][asset].extra = extra_of(manifest.details, page)
 
 
 def seconds_of_run(run_json: str) -> float | None:

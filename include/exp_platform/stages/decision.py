@@ -74,7 +74,12 @@ def run(run: Run) -> StageResult:
         rows_out=sum(len(of_table) for of_table in results.values()) + len(decisions),
         snapshots={"decisions": snapshot},
         warnings=tuple(warnings),
-        details={"winner": last.winner, "action": last.action, "as_of_date": last.as_of_date.isoformat()},
+        details={
+            "winner": last.winner,
+            "action": last.action,
+            "final": last.final,
+            "as_of_date": last.as_of_date.isoformat(),
+        },
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from exp_platform.config.environment import load_environment
 from exp_platform.report.content import load_report
 from exp_platform.report.memo import write_memo
+from exp_platform.report.wording import headline, why
 from exp_platform.results.reader import Results
 from exp_platform.stages.run import Run, StageResult
 from exp_platform.tables import fence
@@ -27,5 +28,7 @@ def run(run: Run) -> StageResult:
             "as_of_date": report.as_of_date.isoformat(),
             "winner": report.decision.winner,
             "action": report.decision.action,
+            "decided": f"{run.experiment.id} as of {report.as_of_date}: {headline(report.decision)}",
+            "why": why(report),
         },
     )

@@ -1,0 +1,69 @@
+"""What Airflow's own pages show of a result: the button, the end of the log, the asset's extra."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.sdk import BaseOperator
+from airflow.sdk.configuration import conf
+from airflow.serialization.serialized_objects import DagSerialization
+
+from exp_platform.config.loading import load_experiment
+from exp_platform.orchestration.dag import build_dag, results_asset
+from exp_platform.orchestration.operators import StageOperator
+from exp_platform.orchestration.shown import ResultLink, extra_of, told
+from exp_platform.stages.run import Manifest
+from orchestration.deployment import EXPERIMENT, Deployment
+
+DAG_ID, RUN_ID = f"exp__{EXPERIMENT}", "manual__2026-01-05T00:49:00+00:00"
+PAGE = f"/dags/{DAG_ID}/runs/manual__2026-01-05T00%3A49%3A00%2B00%3A00/plugin/run-results"
+DECIDED = {"as_of_date": "2026-01-04", "winner": "treatment", "action": "ship", "final": True}
+
+
+def address(monkeypatch: pytest.MonkeyPatch, base_url: str) -> str:
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", base_url)
+    return ResultLink().get_link(
+        BaseOperator(task_id="memo"), ti_key=SimpleNamespace(dag_id=DAG_ID, run_id=RUN_ID)
+    )
+
+
+def test_the_button_leads_to_the_tab_of_the_run_also_behind_a_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert address(monkeypatch, "https://airflow.example.com") == "https://airflow.example.com" + PAGE
+    assert address(monkeypatch, "https://example.com/air/") == "https://example.com/air" + PAGE
+    assert conf.get("api", "base_url") == "https://example.com/air/"
+
+
+def test_decision_and_memo_have_the_button_and_no_other_task_does(deployment: Deployment) -> None:
+    stored = DagSerialization.to_dict(build_dag(load_experiment(EXPERIMENT)))["dag"]["tasks"]
+    buttons = {task["__var"]["task_id"]: task["__var"].get("_operator_extra_links") for task in stored}
+    assert {name: found for name, found in buttons.items() if found} == {
+        "decision": {"Result": "_link_ResultLink"},
+        "memo": {"Result": "_link_ResultLink"},
+    }
+
+
+def test_a_log_ends_with_the_decision_in_words_and_the_address() -> None:
+    in_words = {"decided": "button_test as of 2026-01-04: ship treatment", "why": "orders went from 1 to 2."}
+    assert told(DECIDED | in_words, PAGE) == [*in_words.values(), f"Result: {PAGE}"]
+    assert told(DECIDED, PAGE) == ["as of 2026-01-04: treatment, ship", f"Result: {PAGE}"]
+    assert told({"buckets": 3}, PAGE) == []
+
+
+def test_the_event_of_the_asset_says_what_was_decided(deployment: Deployment) -> None:
+    dag = build_dag(load_experiment(EXPERIMENT))
+    event = SimpleNamespace(extra={})
+    asset = results_asset(EXPERIMENT)
+    ti = SimpleNamespace(dag_id=DAG_ID, run_id=RUN_ID, try_number=1)
+    context: Any = {"ti": ti, "outlet_events": {asset: event}}
+    details: dict[str, Any] = DECIDED | {"snapshots": 5}
+    manifest = Manifest(
+        "r", EXPERIMENT, "decision", 1, "success", "2026-01-05T00:00:00+00:00", 1.0, details=details
+    )
+    task = dag.get_task("decision")
+    assert isinstance(task, StageOperator)
+    task._show(context, manifest)
+    assert event.extra == extra_of(DECIDED, event.extra["link"])
+    assert event.extra["link"].endswith(PAGE)
+    assert {**event.extra, "link": ""} == DECIDED | {"link": ""}
