@@ -10,12 +10,16 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.configuration import conf
 from airflow.serialization.serialized_objects import DagSerialization
 
+from exp_platform.checks import CheckResult
+from exp_platform.config.environment import Environment
 from exp_platform.config.loading import load_experiment
 from exp_platform.orchestration.dag import build_dag, results_asset
 from exp_platform.orchestration.operators import StageOperator
-from exp_platform.orchestration.shown import ResultLink, extra_of, told
+from exp_platform.orchestration.shown import ResultLink, extra_of, refused, told
+from exp_platform.stages.quality import write_checks
 from exp_platform.stages.run import Manifest
 from orchestration.deployment import EXPERIMENT, Deployment
+from stages.frozen_runs import D2, D3, a_run
 
 DAG_ID, RUN_ID = f"exp__{EXPERIMENT}", "manual__2026-01-05T00:49:00+00:00"
 PAGE = f"/dags/{DAG_ID}/runs/manual__2026-01-05T00%3A49%3A00%2B00%3A00/plugin/run-results"
@@ -67,3 +71,19 @@ def test_the_event_of_the_asset_says_what_was_decided(deployment: Deployment) ->
     assert event.extra == extra_of(DECIDED, event.extra["link"])
     assert event.extra["link"].endswith(PAGE)
     assert {**event.extra, "link": ""} == DECIDED | {"link": ""}
+
+
+def test_each_check_that_refused_the_data_has_a_line_of_its_own(environment: Environment) -> None:
+    run = a_run(environment, "r1", days=(D2, D3))
+    found = [
+        CheckResult(D3, "nulls", "error", "failed", 0.2, 0.01, "20 % without user_id; deliver them"),
+        CheckResult(D3, "duplicates", "error", "failed", 0.3, 0.01, "30 % stand twice\nor more; set dedupe"),
+        CheckResult(D3, "late", "warning", "failed", 0.3, 0.01, "only told"),
+        CheckResult(D2, "nulls", "error", "failed", 0.2, 0.01, "of a day before"),
+    ]
+    write_checks(run.path / "quality.json", found)
+    lines = ["nulls: 20 % without user_id; deliver them", "duplicates: 30 % stand twice or more; set dedupe"]
+    assert refused(run, "quality") == refused(run, "ingest") == lines
+    assert refused(run, "ab") == []
+    (run.path / "quality.json").unlink()
+    assert refused(run, "quality") == []

@@ -34,7 +34,7 @@ from exp_platform.orchestration.lease_wait import OperatorUnderLease
 from exp_platform.orchestration.lineage import lineage_of
 from exp_platform.orchestration.priority import CHECK, RELEASE
 from exp_platform.orchestration.run_lease import lease_of
-from exp_platform.orchestration.shown import RESULT_STAGES, ResultLink, extra_of, result_page, told
+from exp_platform.orchestration.shown import RESULT_STAGES, ResultLink, extra_of, refused, result_page, told
 from exp_platform.orchestration.submit import Submit
 from exp_platform.stages.graph import STAGES, Stage
 from exp_platform.stages.run import Manifest, Run, manifest_path
@@ -188,7 +188,7 @@ class StageOperator(OperatorUnderLease):
         metrics.send(self.experiment_id, metrics.of_manifest(manifest))
         if failure and manifest.status == "success":
             self.log.warning("the stage had ended well, and then: %s", failure)
-        return self._judge(context, manifest)
+        return self._judge(context, manifest, run)
 
     def _carried_out_by(self, environment: Environment, run: Run, try_number: int) -> Submit | InTask:
         if environment.spark.submit == "sessions" and not self.spark_session:
@@ -253,7 +253,7 @@ class StageOperator(OperatorUnderLease):
         manifest.save(run)
         return manifest
 
-    def _judge(self, context: Context, manifest: Manifest) -> dict[str, Any]:
+    def _judge(self, context: Context, manifest: Manifest, run: Run) -> dict[str, Any]:
         value = manifest.to_json()
         if manifest.status == "success":
             for warning in manifest.warnings:
@@ -267,6 +267,8 @@ class StageOperator(OperatorUnderLease):
             message = f"{self.stage} failed, and the run goes on without it (best effort): {manifest.error}"
             self.log.warning("%s", message)
             raise AirflowSkipException(message)
+        for line in refused(run, self.stage):
+            self.log.error("%s", line)
         message = f"{self.stage} failed: {manifest.error}"
         if not manifest.retryable:
             raise AirflowFailException(f"{message} (not retried: it would fail again)")

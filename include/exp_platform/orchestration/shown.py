@@ -9,7 +9,11 @@ from urllib.parse import quote
 from airflow.sdk import BaseOperatorLink
 from airflow.sdk.configuration import conf
 
+from exp_platform.escaping import line
+from exp_platform.stages.run import Run
+
 RESULT_STAGES = ("decision", "memo")  # whose manifest says what was decided
+JUDGING_STAGES = ("ingest", "quality")  # that refuse data
 _SAID = ("as_of_date", "winner", "action", "final")
 
 
@@ -39,6 +43,22 @@ def told(details: Mapping[str, Any], page: str) -> list[str]:
         *([details["why"]] if "why" in details else []),
         f"Result: {page}",
     ]
+
+
+def refused(run: Run, stage: str) -> list[str]:
+    """Of data that were refused each failed check in a line of its own: what was found, and the remedy."""
+    if stage not in JUDGING_STAGES:
+        return []
+    from exp_platform.stages.quality import read_checks
+
+    try:
+        checks = read_checks(run.path / "quality.json")
+    except (OSError, ValueError):  # it failed for another reason
+        return []
+    failed = [
+        c for c in checks if (c.status, c.severity, c.as_of_date) == ("failed", "error", run.as_of_date)
+    ]
+    return [line(f"{check.check}: {check.message}") for check in failed]
 
 
 def extra_of(details: Mapping[str, Any], page: str) -> dict[str, Any]:
