@@ -95,59 +95,6 @@ def test_run_tells_each_stage_the_decision_the_results_and_the_memo(
     assert (cli.state / "raw" / "exp_platform" / "exp_cli" / "exposures").is_dir()
 
 
-def test_the_memo_begins_with_the_decision(cli: Installation) -> None:
-    decision, memo = cli.decision("exp_cli"), memo_of(cli)
-    title, why = [line for line in memo.splitlines() if line][:2]
-    assert (decision["winner"], decision["action"]) == ("treatment", "ship")
-    assert title == "# exp_cli: ship treatment"
-    assert "conversion went from" in why
-    assert "**What to do next:** Roll out treatment to everybody." in memo
-    assert len(memo.splitlines()) <= 60
-    assert "Skipped in this run" not in memo
-
-
-def test_the_appendix_has_all_that_lies_behind_the_memo(cli: Installation) -> None:
-    memo, appendix = memo_of(cli), appendix_of(cli)
-    assert appendix.splitlines()[0] == memo.splitlines()[0]
-    sections = [line.removeprefix("## ") for line in appendix.splitlines() if line.startswith("## ")]
-    assert sections[0] == "Key lifts"
-    for part in (
-        "CUPED",
-        "Difference in differences",
-        "Guardrails",
-        "Segments",
-        "Data quality",
-        "How to reproduce",
-    ):
-        assert any(section.startswith(part) for section in sections), part
-    assert "Exploratory" in appendix
-    assert "Skipped in this run" not in appendix
-
-
-def test_the_report_is_one_file_of_the_same_numbers(cli: Installation, tmp_path: Path) -> None:
-    """What the memo task wrote is what `exp report` writes; it needs nothing beside it."""
-    said = cli.call(exp, "report", "exp_cli", "--out", str(tmp_path / "mailed.html"))
-    assert (said.code, said.out.strip()) == (0, str(tmp_path / "mailed.html"))
-    page = (tmp_path / "mailed.html").read_text()
-    assert page == (cli.state / "memos" / "exp_cli.html").read_text()
-    assert '<h2 id="decision-title">Ship treatment</h2>' in page
-    (told,) = [line for line in memo_of(cli).splitlines() if line.startswith("| conversion (unadjusted")]
-    for cell in (cell.strip() for cell in told.split("|")[3:6]):
-        assert cell.partition(" [")[0] in page
-    refused = cli.call(
-        exp, "report", "exp_cli", "--as-of", "2026-01-07", "--out", str(tmp_path / "none.html")
-    )
-    assert (refused.code, (tmp_path / "none.html").exists()) == (1, False)
-
-
-def test_the_memos_pictures_exist(cli: Installation) -> None:
-    memo = memo_of(cli)
-    pictures = [line.partition("](")[2].rstrip(")") for line in memo.splitlines() if line.startswith("![")]
-    assert pictures
-    for picture in pictures:
-        assert (cli.state / "memos" / picture).stat().st_size > 0
-
-
 def test_a_second_run_says_up_to_date(cli: Installation) -> None:
     for said in (cli.call(exp, "run", "exp_cli"), original(cli)):
         assert said.code == 0
@@ -164,18 +111,6 @@ def test_results_shows_a_table_and_the_memos_json_twin(cli: Installation) -> Non
     assert {"winner", "confidence", "lift", "primary_metric", "reasons"} <= twin.keys()
     (row,) = [r for r in twin["metrics"] if r["metric_id"] == "conversion"]
     assert twin["lift"] == row["relative"]
-
-
-def test_memo_prints_the_stored_results(cli: Installation) -> None:
-    said = cli.call(exp, "memo", "exp_cli")
-    assert said.code == 0
-    assert said.out.splitlines()[0] == memo_of(cli).splitlines()[0]
-    behind = cli.call(exp, "memo", "exp_cli", "--appendix")
-    assert behind.out.splitlines()[0] == appendix_of(cli).splitlines()[0]
-    assert "## Key lifts" in behind.out
-    refused = cli.call(exp, "memo", "exp_cli", "--as-of", "2026-01-07")
-    assert refused.code == 1
-    assert "2026-01-07" in refused.err
 
 
 def test_list_shows_every_experiment_with_its_newest_decision(cli: Installation) -> None:

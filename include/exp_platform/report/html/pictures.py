@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from datetime import date
+from typing import NamedTuple
 
 from markupsafe import Markup
 
@@ -62,11 +63,18 @@ def axis(scale: Scale) -> Markup:
     return _SVG.format("axis", WIDTH, 26, "scale of relative effects", Markup("").join(parts))
 
 
-def forest(rows: Sequence[ResultRow]) -> list[Markup]:
-    """A picture for each row, of the relative effects, all on one scale."""
+class Forest(NamedTuple):
+    """Rows' pictures on a scale of their own, and its labels."""
+
+    axis: Markup
+    pictures: list[Markup]
+
+
+def forest(rows: Sequence[ResultRow]) -> Forest:
+    """A picture for each row, of the relative effects, all on one scale. None of them is coloured: they decide nothing."""
     lines = [Line(row, "", "", Tone.OPEN, "") for row in rows]
     scale = scale_of(lines)
-    return [interval(line, scale) if line.estimated else Markup("") for line in lines]
+    return Forest(axis(scale), [interval(line, scale) if line.estimated else Markup("") for line in lines])
 
 
 def progress(share: float, told: str) -> Markup:
