@@ -42,7 +42,7 @@ def changed(file: Path) -> tuple[bool, bool]:
 @pytest.mark.parametrize(
     ("file", "numbers", "words"),
     [
-        ("report/templates/memo.md.j2", False, True),
+        ("report/templates/memo/page.md.j2", False, True),
         ("report/wording.py", False, True),
         ("stages/memo.py", False, True),
         ("stages/decision.py", True, False),

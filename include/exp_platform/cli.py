@@ -1,4 +1,4 @@
-"""The command `exp`: validate, list, run, results, memo, plan, unlock, delete, and the commands of `cli_state`."""
+"""The command `exp`: validate, list, run, results, memo, report, plan, unlock, delete, and the commands of `cli_state`."""
 
 from __future__ import annotations
 
@@ -193,11 +193,17 @@ def _report(experiment_id: str, as_of: date | None, config: Path | None = None) 
 
 
 @app.command()
-def memo(experiment_id: ExperimentId, as_of: end_to_end.AsOfOption = None) -> None:
+def memo(
+    experiment_id: ExperimentId,
+    as_of: end_to_end.AsOfOption = None,
+    behind: Annotated[bool, typer.Option("--appendix", help="All that lies behind it.")] = False,
+) -> None:
     """Print the memo, built from the stored results."""
-    from exp_platform.report.memo import render
+    from exp_platform.report.memo import appendix
+    from exp_platform.report.one_page import render
 
-    print(render(_report(experiment_id, as_of.date() if as_of else None)))
+    stored = _report(experiment_id, as_of.date() if as_of else None)
+    print(appendix(stored)) if behind else print(render(stored))
 
 
 @app.command()

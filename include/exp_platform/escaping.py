@@ -5,6 +5,7 @@ r"""What people and data have written, made safe for where it is shown: one func
 | an error message, a log line | `visible` | whatever cannot be seen is written out (`\x1b`), line breaks stay |
 | a terminal, a page or picture of plain text | `terminal`; of one line `line` | the same, but writing systems and emoji stay |
 | Markdown: memo, DAG page | `markdown`, `code`, `paragraphs` | it reads as it was written: nothing in it is markup, HTML or a link |
+| HTML: the report | `line`, then Jinja's autoescape | the same |
 
 JSON escapes by itself, and charts take `line`. Nothing is dropped or replaced by a mark: two values that differ look different.
 """

@@ -90,7 +90,9 @@ def test_memos_and_charts_are_in_the_bucket(
         assert json.loads(stored[f"{experiment_id}.json"])["run_id"] == run.xcoms["memo"]["run_id"]
         memo = stored[f"{experiment_id}.md"].decode()
         charts = [path for path in stored if path.startswith(f"{experiment_id}/") and path.endswith(".png")]
-        assert charts
+        assert len(charts) == 1
+        assert stored[f"{experiment_id}.html"].startswith(b"<!doctype html>")
+        assert memo.splitlines()[0] == stored[f"{experiment_id}/appendix.md"].decode().splitlines()[0]
         assert all(f"({path})" in memo and stored[path].startswith(b"\x89PNG") for path in charts)
     assert not list(installation.folder.rglob("*.md"))
 

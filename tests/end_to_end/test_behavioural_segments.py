@@ -124,7 +124,7 @@ def test_every_user_is_where_the_frozen_threshold_puts_them(frozen: Frozen, day:
 
 
 def test_the_memo_tells_who_the_top_are(frozen: Frozen) -> None:
-    memo = (frozen.made.state / "memos" / f"{ID}.md").read_text()
+    memo = (frozen.made.state / "memos" / ID / "appendix.md").read_text()
     assert "power_user = top: at least" in memo
     assert "top 10 % by count of pageview in the 14 days before 2026-03-02 (UTC)" in memo
     assert "**Do the effects differ between the values?**" in memo

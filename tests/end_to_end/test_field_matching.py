@@ -41,7 +41,7 @@ def test_users_exposed_outside_the_window_are_told_of(place: Installation) -> No
         "counted": {"a user's first exposure": 2000 - late},
         "left_out": {"from after the window": late},
     }
-    memo = (place.state / "memos" / "units_outside.md").read_text()
+    memo = (place.state / "memos" / "units_outside" / "appendix.md").read_text()
     assert "| units | 2,000 | 1,388 a user's first exposure | 612 from after the window |" in memo
 
 

@@ -358,4 +358,4 @@ def test_one_huge_value_takes_its_metric_and_no_other(place: Installation) -> No
     means = users.groupby("arm").conv.mean()
     assert rows["conv"]["mean_control"] == pytest.approx(means["control"], rel=1e-12)
     assert rows["conv"]["mean_treatment"] == pytest.approx(means["treatment"], rel=1e-12)
-    assert largest in (place.state / "memos" / "huge200.md").read_text()
+    assert largest in (place.state / "memos" / "huge200" / "appendix.md").read_text()

@@ -124,7 +124,7 @@ def test_any_day_that_is_run_again_has_the_same_values_to_the_last_bit(crowded: 
 
 
 def test_memo_and_results_say_what_was_pooled(crowded: Crowded) -> None:
-    memo = (crowded.made.state / "memos" / f"{ID}.md").read_text()
+    memo = (crowded.made.state / "memos" / ID / "appendix.md").read_text()
     twin = json.loads((crowded.made.state / "memos" / f"{ID}.json").read_text())
     said = crowded.made.call(exp, "results", ID, "--method", "segments")
     users = twin["pooled"]["city"]["city"]["users"]

@@ -91,7 +91,7 @@ def exp(root: Path, *arguments: str) -> str:
 
 def test_it_runs_from_spec_to_memo(extended: Path) -> None:
     exp(extended, "run", "exp_toy")
-    memo = (extended / "state" / "memos" / "exp_toy.md").read_text()
+    memo = (extended / "state" / "memos" / "exp_toy" / "appendix.md").read_text()
     twin = json.loads((extended / "state" / "memos" / "exp_toy.json").read_text())
     by_metric = {row["metric_id"]: row["estimate"] for row in twin["toy"]}
     plain = {row["metric_id"]: row["n_treatment"] - row["n_control"] for row in twin["metrics"]}

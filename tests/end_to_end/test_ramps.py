@@ -114,7 +114,7 @@ def test_no_alarm_is_raised_about_the_split(ramp: Installation, users: pd.DataFr
     assert srm["assigned"].statistic == pytest.approx(statistic, rel=1e-9, abs=0)
     assert srm["assigned"].verdict == "ok"
     assert srm[f"{FIRST} × assigned"].n_treatment == first["sum"]
-    memo = (ramp.state / "memos" / "ramp.md").read_text()
+    memo = (ramp.state / "memos" / "ramp" / "appendix.md").read_text()
     assert "from 2026-03-09 control 30.0 %, treatment 70.0 %" in memo
 
 

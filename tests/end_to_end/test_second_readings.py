@@ -80,7 +80,7 @@ def test_a_table_that_grows_after_it_was_read_ships_nothing(shop: Shop) -> None:
     later = shop.read()
     assert later["action"] != "ship"
     assert "not counted: spend of treatment" in codes(later)["FIXED_HORIZON_READ"]
-    memo = (shop.place.state / "memos" / "second_look.md").read_text()
+    memo = (shop.place.state / "memos" / "second_look" / "appendix.md").read_text()
     assert "A later reading may take back what it found and adds nothing" in memo
 
 

@@ -141,6 +141,6 @@ def test_triggered_and_diluted_rows_equal_sql_and_a_moved_trigger_is_not_trusted
     assert (split["assigned"], split["triggered"]) == ("ok", "mismatch" if moves else "ok")
     reasons = {reason["code"] for reason in platform.decision(experiment)["reasons"]}
     assert ("SRM_MISMATCH" in reasons) == moves
-    memo = next((platform.state / "memos").glob("*.md")).read_text()
+    memo = next((platform.state / "memos").glob("*/appendix.md")).read_text()
     assert "## Effect on all exposed users" in memo
     assert "pages.checkout_seen within 3 days of first exposure" in memo.replace("`", "").replace("\\", "")

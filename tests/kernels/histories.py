@@ -223,31 +223,31 @@ class Stored:
     tables: dict[str, pa.Table]
     counts: RowCounts
     seen: pa.Table
-    footer: dict[str, str]  # of what is known by user
+    footer: dict[str, str]  # of what is known by user, and of the bucket
     read: list[tuple[str, ...]] = field(default_factory=list)  # what was read of `base`
 
     @staticmethod
-    def of(done: Cleaned, experiment: Experiment) -> Stored:
+    def of(done: Cleaned, experiment: Experiment, now: datetime) -> Stored:
         """After a full refresh."""
-        return Stored._of(_tables(done), done, experiment)
+        return Stored._of(_tables(done), done, experiment, now)
 
-    def and_(self, done: Cleaned, experiment: Experiment) -> Stored:
+    def and_(self, done: Cleaned, experiment: Experiment, now: datetime) -> Stored:
         """After an increment."""
         new = _tables(done)
         both = {name: pa.concat_tables([table, new[name]]) for name, table in self.tables.items()}
         if done.aside_anew:
             both[ASIDE] = new[ASIDE]
-        return Stored._of(both, done, experiment)
+        return Stored._of(both, done, experiment, now)
 
     @staticmethod
-    def _of(tables: dict[str, pa.Table], done: Cleaned, experiment: Experiment) -> Stored:
-        footer = done.seen.footer(experiment)
+    def _of(tables: dict[str, pa.Table], done: Cleaned, experiment: Experiment, now: datetime) -> Stored:
+        footer = done.seen.footer(experiment) | done.judged.footer(now)
         return Stored(tables, _kept(done.counts, experiment), done.seen.table(), footer)
 
     @property
     def base(self) -> Base:
         """As an increment reads it."""
-        return Base(self.counts, self._read, lambda: (self.seen, self.footer))
+        return Base(self.counts, self._read, lambda: (self.seen, self.footer), lambda: self.footer)
 
     def _read(self, table: str, columns: Sequence[str]) -> pa.Table:
         self.read.append((table, *columns))

@@ -5,22 +5,25 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pyarrow as pa
 import pytest
 
 from exp_platform.config.experiment import Experiment
+from exp_platform.config.metrics import DayWindow, Measure, Metric
 from exp_platform.errors import NotExactError
 from exp_platform.kernels.base import ASIDE
 from exp_platform.kernels.clean import clean_bucket
 from exp_platform.kernels.conform import INSTANT
+from exp_platform.kernels.nothing_new import MEASURED, as_published
 from exp_platform.kernels.published import Published
 from exp_platform.kernels.sightings import COUNTS
-from kernels.cases import EVENTS, events_experiment
+from kernels.cases import EVENTS, events_experiment, metric
 from kernels.histories import FIRST, Raw, Stored, history
 
 HISTORIES = 200
+UNREAD = Measure("unread", "count")
 
 
 @pytest.mark.parametrize("part", range(8))
@@ -28,6 +31,10 @@ def test_any_history_of_arrivals_gives_what_all_at_once_gives(part: int) -> None
     refreshes: Counter[str] = Counter()
     for seed in range(part, HISTORIES, 8):
         refreshes += followed(seed)
+    known = {name: refreshes.pop(name) for name in [*refreshes] if name.startswith("nothing came")}
+    ways = ("later", "an event more", "a longer window")
+    assert all(known[f"nothing came: {way}"] for way in ways), known
+    assert "nothing came: earlier" not in known  # by a clock that goes back
     increments, by_keys = refreshes.pop("incremental"), refreshes.pop("by keys alone")
     assert increments / 5 < by_keys < increments  # both ways were gone
     assert increments > sum(refreshes.values()), (
@@ -43,7 +50,7 @@ def followed(seed: int) -> Counter[str]:
         experiment = with_metrics_of(made.experiment, number, seed)
         every = {name: [*every.get(name, []), *raw.get(name, [])] for name in {*every, *raw}}
         whole = clean_bucket(every, experiment, now)
-        expected = Stored.of(whole, experiment)
+        expected = Stored.of(whole, experiment, now)
         if stored is None:
             stored = expected
             continue
@@ -56,14 +63,49 @@ def followed(seed: int) -> Counter[str]:
         told["incremental"] += 1
         if not any(table == "outcomes" and "user_id" in columns for table, *columns in stored.read):
             told["by keys alone"] += 1
-        stored = stored.and_(added, experiment)
+        stored = stored.and_(added, experiment, now)
         for field, value in vars(added.measured).items():
             if field != "examples":
                 assert value == getattr(whole.measured, field), (seed, now, field)
         assert stored.counts == expected.counts, seed
         assert by_user(stored) == by_user(expected), seed
         assert counting_rows(stored, experiment) == counting_rows(expected, experiment), seed
+        if number == 1 + seed % 2:
+            told += nothing_came(stored, every, experiment, now, seed)
     return told
+
+
+def nothing_came(
+    stored: Stored, every: Raw, experiment: Experiment, now: datetime, seed: int
+) -> Counter[str]:
+    """What runs are told that read nothing new, later or with other metrics: what reading everything gives, or nothing."""
+    first, *others = experiment.metrics
+    asked = {
+        "later": (experiment, now + timedelta(days=2)),
+        "earlier": (experiment, now - timedelta(days=3)),
+        "a metric fewer": (replace(experiment, metrics=(first,)), now),
+        "an event more": (
+            replace(experiment, metrics=(*experiment.metrics, metric("seen", "count", UNREAD))),
+            now,
+        ),
+        "a longer window": (replace(experiment, metrics=(longer(first), *others)), now),
+    }
+    known: Counter[str] = Counter()
+    for name, (edited, then) in asked.items():
+        try:
+            found = as_published(stored.base, edited, then)
+        except NotExactError:
+            continue
+        if found is not None:
+            known["nothing came: " + name] += 1
+            whole = clean_bucket(every, edited, then).measured
+            assert replace(found, examples={}) == replace(whole, examples={}), (seed, name)
+    return known
+
+
+def longer(of: Metric) -> Metric:
+    """The same over more days, so that outcomes are followed for longer."""
+    return replace(of, window=DayWindow(of.window.start, 11))
 
 
 def with_metrics_of(experiment: Experiment, arrival: int, seed: int) -> Experiment:
@@ -73,8 +115,8 @@ def with_metrics_of(experiment: Experiment, arrival: int, seed: int) -> Experime
 
 
 def by_user(stored: Stored) -> object:
-    counts = json.loads(stored.footer[COUNTS])
-    return sorted(map(str, stored.seen.to_pylist())), stored.footer | {COUNTS: counts}
+    said = {name: json.loads(stored.footer[name]) for name in (COUNTS, MEASURED)}
+    return sorted(map(str, stored.seen.to_pylist())), stored.footer | said
 
 
 def counting_rows(stored: Stored, experiment: Experiment) -> dict[str, Counter[str]]:
@@ -107,7 +149,7 @@ def test_an_exposure_at_the_same_instant_that_makes_a_users_arm_another_one() ->
     first: Raw = {"exposures": [exposed("blue")], "outcomes": [happened]}
     then: Raw = {"exposures": [exposed("control")], "outcomes": [happened.slice(0, 0)]}
     now = at + timedelta(days=3)
-    stored = Stored.of(clean_bucket(first, experiment, now), experiment)
+    stored = Stored.of(clean_bucket(first, experiment, now), experiment, now)
     added = clean_bucket(then, experiment, now, stored.base)
     whole = clean_bucket({name: [*first[name], *then[name]] for name in first}, experiment, now)
     assert added.measured == whole.measured

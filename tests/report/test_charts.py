@@ -21,6 +21,7 @@ def result(**given: Any) -> Any:
     """A row with what charts ask of one."""
     row = {
         "metric_id": "orders",
+        "control_id": "control",
         "metric_kind": "mean",
         "treatment_id": "treatment",
         "relative": 0.1,

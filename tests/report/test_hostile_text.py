@@ -30,7 +30,8 @@ from exp_platform.orchestration.dag_doc import dag_doc
 from exp_platform.planning.metric_plan import plan_metric
 from exp_platform.report.content import Report
 from exp_platform.report.html.file import html_file
-from exp_platform.report.memo import as_json, render
+from exp_platform.report.memo import appendix, as_json
+from exp_platform.report.one_page import render
 from exp_platform.report.plan import durations_table, plan_lines, plan_table
 from exp_platform.report.tables import decision_panel, results_table, rows_table
 from exp_platform.stages.graph import STAGES
@@ -190,16 +191,16 @@ def shown_whole(given: list[str], text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_a_memo_is_a_page_of_text_whatever_it_quotes(
+def test_an_appendix_is_text_whatever_it_quotes(
     hostile: Report, attacks: Attacks, reader: MarkdownIt
 ) -> None:
     """Tables keep their shape, headings are the template's, and every text reads as it was written."""
-    page = render(hostile)
-    text = harmless(page, reader, links=0)
+    page = appendix(hostile)
+    text = harmless(page, reader, links=2)
     plain = report(days=2)
     heads = re.findall(r"<h\d>(.*?)</h\d>", reader.render(page))
     assert len(heads) == len(set(heads)) <= 20
-    assert heads[0] == re.findall(r"<h1>(.*?)</h1>", reader.render(render(plain)))[0]
+    assert heads[0] == re.findall(r"<h1>(.*?)</h1>", reader.render(appendix(plain)))[0]
     for table in reader.render(page).split("<table>")[1:]:
         rows = [len(re.findall("<t[hd]", row)) for row in table.partition("</table>")[0].split("<tr>")[1:]]
         assert len(set(rows)) == 1
@@ -217,6 +218,23 @@ def test_a_memo_is_a_page_of_text_whatever_it_quotes(
     ):
         assert shown_whole([one], text), one
     assert len(shown_whole(attacks.given, text)) > 40
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_a_memo_is_a_page_of_text_whatever_it_quotes(hostile: Report, reader: MarkdownIt) -> None:
+    page = render(hostile)
+    text = harmless(page, reader, links=3)  # appendix, report, rows
+    assert re.findall(r"<h\d>", reader.render(page)) == ["<h1>", "<h2>", "<h2>"]
+    for table in reader.render(page).split("<table>")[1:]:
+        rows = [len(re.findall("<t[hd]", row)) for row in table.partition("</table>")[0].split("<tr>")[1:]]
+        assert len(set(rows)) == 1
+    for one in (
+        hostile.experiment.hypothesis,
+        hostile.experiment.owner,
+        *(reason.text for reason in hostile.decision.reasons),
+        *(check.message for check in hostile.checks if check.status == "failed"),
+    ):
+        assert shown_whole([one], text), one
 
 
 def test_a_page_of_html_has_no_element_of_what_it_quotes(hostile: Report, attacks: Attacks) -> None:

@@ -1,4 +1,4 @@
-"""The memo: the decision first, every section there, and a page that Markdown readers can show."""
+"""The memo's files: in the appendix the decision first and every section, in tables that Markdown readers can show."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from exp_platform.config.plans import AnalysisPlan, RelativeMethod
 from exp_platform.decision import Reason
 from exp_platform.report import charts, wording
 from exp_platform.report.content import Report
-from exp_platform.report.memo import as_json, render, write_memo
+from exp_platform.report.memo import appendix, as_json, write_memo
+from exp_platform.report.one_page import render
 from exp_platform.report.tables import results_table
 from report.reports import report
 
@@ -37,7 +38,7 @@ SECTIONS = (
 
 
 def test_the_decision_comes_first_with_its_reasons() -> None:
-    text = render(report())
+    text = appendix(report())
     assert text.startswith("# exp_test: ship t1\n")
     assert "| Users | control 4,000, t1 4,000 |" in text
     assert "| buys (primary) | t1 |" in text
@@ -46,7 +47,7 @@ def test_the_decision_comes_first_with_its_reasons() -> None:
 
 
 def test_all_sections_are_there_in_order() -> None:
-    text = render(report())
+    text = appendix(report())
     assert [text.index(section) for section in SECTIONS] == sorted(
         text.index(section) for section in SECTIONS
     )
@@ -54,7 +55,7 @@ def test_all_sections_are_there_in_order() -> None:
 
 def test_every_table_is_one_that_markdown_shows() -> None:
     """A table needs a blank line before it and the same number of cells in each of its rows."""
-    lines = render(report()).splitlines()
+    lines = appendix(report()).splitlines()
     heads = [i for i, line in enumerate(lines) if re.fullmatch(r"\|(-+:?\|)+", line)]
     assert len(heads) >= 6
     for head in heads:
@@ -78,7 +79,7 @@ def test_what_the_data_hold_is_text_that_a_page_can_show() -> None:
         replace(row, segment_value=hostile) if row.segment_value == "phone | tablet" else row
         for row in made.rows
     )
-    text = render(replace(made, rows=rows))
+    text = appendix(replace(made, rows=rows))
     assert "| device = &lt;script>x&lt;/script>\\\\x00\\\\u202e &lt;!-- a < b |" in text
     assert not re.search("[\x00\u202e\r]|<[a-z!/]", text)
 
@@ -93,21 +94,21 @@ def test_metrics_are_told_as_they_were_when_the_results_were_stored() -> None:
 
     now = "| buys | proportion of buys | – | the spec |"
     then = "| buys | count of orders, days 0 to 7 | shop | `configs/metrics/shop.yaml` |"
-    assert now in render(made)
-    assert now not in render(of_then)
-    assert then in render(of_then)
-    assert "| gone | mean of tips | – | the spec |" in render(of_then)
+    assert now in appendix(made)
+    assert now not in appendix(of_then)
+    assert then in appendix(of_then)
+    assert "| gone | mean of tips | – | the spec |" in appendix(of_then)
 
 
 def test_no_effect_is_not_told_as_one() -> None:
-    text = render(report(lift=0.0))
+    text = appendix(report(lift=0.0))
     assert text.startswith("# exp_test: inconclusive, ")
     assert "significantly better" not in text.split("## Key lifts")[0]
 
 
 def test_a_failed_check_is_told_with_its_finding() -> None:
     failed = CheckResult(report().as_of_date, "srm", "warning", "failed", 1e-9, 0.001, "control: 40 %")
-    text = render(report(checks=(failed,)))
+    text = appendix(report(checks=(failed,)))
     assert "investigate" in text.splitlines()[0]
     assert "the data cannot be trusted" in text.split("## Key lifts")[0]
     assert "| srm | warning | **failed** | control: 40 % |" in text
@@ -115,7 +116,7 @@ def test_a_failed_check_is_told_with_its_finding() -> None:
 
 def test_adjusted_and_unadjusted_effects_stand_side_by_side() -> None:
     made = report()
-    section = render(made).split("## CUPED")[1].split("\n## ")[0]
+    section = appendix(made).split("## CUPED")[1].split("\n## ")[0]
     cells = [cell.strip() for cell in re.findall(r"\| spend \| t1 \|.*", section)[0].split("|")[3:-1]]
     plain, adjusted = (next(r for r in made.of_method(m) if r.metric_id == "spend") for m in ("ab", "cuped"))
     assert f"{plain.estimate:+,.4g}" in cells[0]
@@ -150,10 +151,10 @@ def test_the_correction_is_named_with_what_it_promises(correction: str, told: st
 )
 def test_an_approximate_interval_is_called_so_wherever_it_is_shown(by: RelativeMethod, told: str) -> None:
     made = report(relative_interval=by)
-    text = render(made)
+    text = appendix(made)
     assert f"Relative intervals called approximate are {told}" in text
     plain = report()
-    assert "pproximate" not in render(plain)
+    assert "pproximate" not in appendix(plain)
     for kind, approximate in ((made, True), (plain, False)):
         rows = kind.of_method("ab")
         assert all(wording.relative(r).endswith("], approximate") is approximate for r in rows)
@@ -169,7 +170,7 @@ def test_an_approximate_interval_is_called_so_wherever_it_is_shown(by: RelativeM
 
 def test_a_bayesian_reading_is_there_only_for_who_asked() -> None:
     plain = report()
-    assert "## Bayesian reading" not in render(plain)
+    assert "## Bayesian reading" not in appendix(plain)
     asked = replace(plain.experiment, analyses=AnalysisPlan(bayes_prior_sd=Effect(0.3, "relative")))
     (buys,) = [row for row in plain.rows if (row.method, row.metric_id) == ("ab", "buys")]
     belief = replace(
@@ -180,7 +181,7 @@ def test_a_bayesian_reading_is_there_only_for_who_asked() -> None:
         expected_loss_control=0.05,
         prior_sd=0.03,
     )
-    page = render(replace(plain, experiment=asked, rows=(*plain.rows, belief)))
+    page = appendix(replace(plain, experiment=asked, rows=(*plain.rows, belief)))
     assert page.index("## Bayesian reading") < page.index("## Data quality")
     assert "| buys | t1 | 3.00% | +5.00 pp" in page
     assert "| 97.3 % | 0.04% / 5.00% |" in page
@@ -196,11 +197,11 @@ def test_a_bayesian_reading_is_there_only_for_who_asked() -> None:
     ],
 )
 def test_what_was_skipped_is_said_and_what_stands_in_for_it(stage: str, instead: str) -> None:
-    assert f"**Skipped in this run:** {stage}: {instead}." in render(report(skipped=(stage,)))
+    assert f"**Skipped in this run:** {stage}: {instead}." in appendix(report(skipped=(stage,)))
 
 
 def test_segments_carry_the_warning() -> None:
-    text = render(report())
+    text = appendix(report())
     assert "**Exploratory.**" in text
 
 
@@ -208,7 +209,7 @@ def test_segments_say_whether_their_effects_differ() -> None:
     made = report()
     rows = [r for r in made.rows if (r.method, r.metric_id, r.test) == ("segments", "buys", "interaction")]
     assert [wording.segment(r) for r in rows] == ["device, all values"]
-    assert "| device | buys | t1 | – | INSUFFICIENT_DATA: 1 of 1 values can be tested" in render(made)
+    assert "| device | buys | t1 | – | INSUFFICIENT_DATA: 1 of 1 values can be tested" in appendix(made)
     found = replace(
         rows[0],
         status=Status.OK,
@@ -217,31 +218,42 @@ def test_segments_say_whether_their_effects_differ() -> None:
         verdict="equal",
         message="one left out",
     )
-    assert "| device | buys | t1 | 4 | equal; one left out | 0.040 |" in render(
+    assert "| device | buys | t1 | 4 | equal; one left out | 0.040 |" in appendix(
         replace(made, rows=tuple(found if r is rows[0] else r for r in made.rows))
     )
     assert wording.differing(replace(found, verdict=None, message=None)) == "open until the planned end"
 
 
-def test_files_are_written_whole_with_charts_and_a_json_twin(environment: Environment) -> None:
+def test_files_are_written_whole_with_a_picture_and_a_json_twin(environment: Environment) -> None:
     files = write_memo(report(days=3), environment)
     folder = Path(environment.memos_dir)
     text = Path(files.markdown).read_text()
-    pictures = re.findall(r"\]\((exp_test/\w+\.png)\)", text)
-    assert {"exp_test/effects.png", "exp_test/over_time.png"} <= set(pictures)
-    assert all((folder / picture).read_bytes().startswith(b"\x89PNG") for picture in pictures)
+    (picture,) = re.findall(r"\]\((exp_test/\w+\.png)\)", text)
+    assert picture == "exp_test/over_time.png"
+    assert (folder / picture).read_bytes().startswith(b"\x89PNG")
+    links = re.findall(r"[^!]\[[^\]]+\]\(([^)]+)\)", text)
+    assert links == ["exp_test/appendix.md", "exp_test.html", "exp_test.json"]
+    assert all((folder / link).is_file() for link in links)
+    back = re.findall(r"\]\(([^)]+)\)", Path(files.appendix).read_text())
+    assert [Path(files.appendix).parent.joinpath(link).resolve() for link in back] == [
+        Path(files.markdown).resolve(),
+        Path(files.html).resolve(),
+    ]
     twin = json.loads(Path(files.json).read_text())
     assert (twin["winner"], twin["action"], twin["winning_variant"]) == ("treatment", "ship", "t1")
     assert twin["lift"] == pytest.approx(0.5)
     assert not list(folder.glob("**/*.partial"))
 
 
-def test_a_chart_of_an_earlier_memo_does_not_outlive_it(environment: Environment) -> None:
-    chart = Path(environment.memos_dir) / "exp_test" / "over_time.png"
+def test_a_picture_of_an_earlier_memo_does_not_outlive_it(environment: Environment) -> None:
+    """Of one day alone there is no effect over the days, and the picture is of the effects; files of older versions go too."""
+    pictures = Path(environment.memos_dir) / "exp_test"
     write_memo(report(days=3), environment)
-    assert chart.is_file()
-    write_memo(report(days=1), environment)
-    assert not chart.exists()
+    (pictures / "pretrends.png").write_bytes(b"of an older version")
+    assert [path.name for path in sorted(pictures.glob("*.png"))] == ["over_time.png", "pretrends.png"]
+    files = write_memo(report(days=1), environment)
+    assert [path.name for path in pictures.glob("*.png")] == ["effects.png"]
+    assert "](exp_test/effects.png)" in Path(files.markdown).read_text()
 
 
 def test_the_twin_holds_the_numbers_of_the_page() -> None:
@@ -264,24 +276,24 @@ def crowded(values: int) -> Report:
 
 
 def test_of_thousands_of_segment_rows_the_clearest_are_shown_and_where_the_others_are() -> None:
-    text = render(crowded(3000))
+    text = appendix(crowded(3000))
     shown = re.findall(r"\| device = (d\d+) \|", text)
     assert shown == [f"d{i}" for i in range(2999, 2949, -1)]
     assert "Shown are 50 of 3,000 rows, those with the smallest p" in text
     assert "`exp results exp_test --json`" in text
     assert len(as_json(crowded(3000))["segments"]) > 3000
-    whole = render(crowded(50))
+    whole = appendix(crowded(50))
     assert re.findall(r"\| device = (d\d+) \|", whole) == [f"d{i:03}" for i in range(50)]
     assert "Shown are" not in whole
 
 
 def test_pooled_values_are_told_with_the_segments() -> None:
     made = report()
-    assert "Pooled values" not in render(made)
+    assert "Pooled values" not in appendix(made)
     pooled = Pooled("(rarer values)", 13, 387, False, 9000)
     stored = replace(made.stored, pooled={"city": {"city": pooled}, "city × tier": {"city": pooled}})
     told = replace(made, stored=stored)
-    text = render(told)
+    text = appendix(told)
     assert (
         "- of city the 13 most frequent values stand for themselves, and 387 rarer ones of 9,000 users"
         in text
@@ -305,7 +317,7 @@ def test_a_segment_value_of_a_megabyte_is_shown_by_its_beginning_and_end() -> No
     made = report()
     value = "D" * 1_000_000
     rows = tuple(replace(row, segment_value=value) if row.method == "segments" else row for row in made.rows)
-    told = render(replace(made, rows=rows))
+    told = appendix(replace(made, rows=rows))
     assert "device = DDDD" in told
     assert max(map(len, told.splitlines())) < 5_000
 

@@ -39,7 +39,9 @@ def test_two_experiments_at_once_both_succeed_and_their_memos_are_on_s3(
     stack: Stack, undisturbed: dict[str, Content]
 ) -> None:
     memos = stack.objects("memos")
-    assert {f"{FIRST}.md", f"{FIRST}.json", f"{SECOND}.md", f"{SECOND}.json"} <= memos.keys()
+    assert {
+        f"{of}{kind}" for of in (FIRST, SECOND) for kind in (".md", ".json", ".html", "/appendix.md")
+    } <= memos.keys()
     assert any(key.startswith(f"{FIRST}/") and key.endswith(".png") for key in memos)
     assert all(undisturbed[name]["decisions"][0] == 1 for name in (FIRST, SECOND))
 

@@ -15,14 +15,14 @@ from pyiceberg.types import StringType
 
 from exp_platform.config.environment import Environment
 from exp_platform.config.experiment import Experiment
-from exp_platform.config.metrics import Measure
+from exp_platform.config.metrics import DayWindow, Measure
 from exp_platform.config.sources import EventsSource
 from exp_platform.errors import DataError
 from exp_platform.results.reader import Results
 from exp_platform.stages import ingest, plan_files, publish, rounds, workers
 from exp_platform.tables import maintenance
 from exp_platform.tables.catalog import open_catalog, table
-from exp_platform.tables.files import plan_buckets
+from exp_platform.tables.files import BucketFiles, plan_buckets
 from exp_platform.tables.maintenance import maintain
 from exp_platform.tables.schemas import arrow_schema
 from exp_platform.tables.selection import selection
@@ -149,16 +149,26 @@ def test_the_same_in_processes_of_our_own(
 
 @pytest.mark.usefixtures("few")
 def test_a_metric_on_staged_events_is_a_run_that_reads_nothing(
-    environment: Environment, tmp_path: Path
+    environment: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Neither the source nor, where it looks for nothing that was not counted, a row of what is published."""
     shop = events_experiment(tmp_path)
     deliver_day(tmp_path, 0)
     run_once(environment, shop, "r0")
-    views = metric("views", "mean", Measure("view", "count"))
+    views = metric("views", "mean", Measure("view", "count"), window=DayWindow(0, 30))
     more = replace(shop, metrics=(*shop.metrics, views))
-    told = run_once(environment, more, "r1")
+    with monkeypatch.context() as patch:
+        patch.setattr(BucketFiles, "read", lambda *_, **__: pytest.fail("read what is published"))
+        told = run_once(environment, more, "r1")
     assert told == {"kind": "incremental", "why": "no new file; 2 files of before stand"}
     require_as_if_read_at_once(environment, more, "r1")
+    worth = metric("worth", "mean", Measure("view", "sum"))
+    other = replace(more, metrics=(*more.metrics, worth))  # whose event is looked for before exposure too
+    assert run_once(environment, other, "r2") == told
+    require_as_if_read_at_once(environment, other, "r2")
+    deliver_day(tmp_path, 1)
+    assert run_once(environment, other, "r3")["kind"] == "incremental"
+    require_as_if_read_at_once(environment, other, "r3")
 
 
 def touched(folder: Path) -> None:
@@ -228,10 +238,11 @@ def test_a_broken_new_file_is_refused_and_once_it_is_mended_it_is_added(
     require_as_if_read_at_once(environment, shop, "r2")
 
 
+@pytest.mark.parametrize("news", [True, False])
 @pytest.mark.parametrize("dedupe", ["event_id", "none"])
 @pytest.mark.parametrize("name", ["exposures", "outcomes", "outcomes_seen", "ingested_files"])
 def test_a_published_file_that_is_gone_makes_the_refresh_full(
-    environment: Environment, tmp_path: Path, name: str, dedupe: Literal["event_id", "none"]
+    environment: Environment, tmp_path: Path, name: str, dedupe: Literal["event_id", "none"], news: bool
 ) -> None:
     shop = events_experiment(tmp_path)
     assert isinstance(shop.source, EventsSource)
@@ -240,7 +251,8 @@ def test_a_published_file_that_is_gone_makes_the_refresh_full(
     run_once(environment, shop, "r0")
     (lost,) = table(open_catalog(environment), name).scan().plan_files()
     Path(lost.file.file_path.removeprefix("file://")).unlink()
-    deliver_day(tmp_path, 1)
+    if news:
+        deliver_day(tmp_path, 1)
     assert run_once(environment, shop, "r1") == {"kind": "full", "why": "a published file is damaged"}
     require_as_if_read_at_once(environment, shop, "r1")
 

@@ -17,7 +17,7 @@ from exp_platform.config.environment import Environment, load_environment
 from exp_platform.escaping import markdown
 from exp_platform.json_file import write_json
 from exp_platform.report.content import load_report
-from exp_platform.report.memo import as_json, render
+from exp_platform.report.memo import appendix, as_json
 from exp_platform.results.reader import Results
 from exp_platform.stages.execute import execute
 from exp_platform.tables.catalog import open_catalog, table
@@ -161,7 +161,7 @@ def test_a_lost_file_of_an_old_day_fails_no_report_of_today(name: str, environme
         assert {row.as_of_date for row in report.series} == {D3}
         (fault,) = report.unreadable
         assert path in fault
-        assert f"> **Damaged, so not in this memo:** {markdown(fault)}." in render(report)
+        assert f"> **Damaged, so not in this memo:** {markdown(fault)}." in appendix(report)
         assert as_json(report)["unreadable"] == [fault]
     else:
         assert report.unreadable == ()

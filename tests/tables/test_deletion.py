@@ -35,15 +35,17 @@ def test_rows_raw_data_runs_and_memo_go_and_another_experiments_stay(environment
             write(Path(environment.raw_dir, "exp_platform", experiment_id, "exposures", "part-0.parquet")),
             write(Path(environment.memos_dir) / f"{experiment_id}.md"),
             write(Path(environment.memos_dir) / f"{experiment_id}.json"),
-            write(Path(environment.memos_dir) / experiment_id / "effects.svg"),
+            write(Path(environment.memos_dir) / f"{experiment_id}.html"),
+            write(Path(environment.memos_dir) / experiment_id / "appendix.md"),
+            write(Path(environment.memos_dir) / experiment_id / "over_time.png"),
         ]
     told = delete_experiment(environment, "exp_a")
     written = TABLES.keys() - {"unit_days", "forgotten_users", "late_days"}
     assert {name: experiments_in(environment, name) for name in written} == {
         name: {"exp_a_2"} for name in written
     }
-    assert [path.exists() for path in gone] == [False] * 5
-    assert [path.exists() for path in kept] == [True] * 5
+    assert [path.exists() for path in gone] == [False] * 7
+    assert [path.exists() for path in kept] == [True] * 7
     assert {"1 rows of decisions", "3 rows of exposures", "2 rows of outcomes"} <= set(told)
     assert holder_of(environment, "exp_a") is None
     assert delete_experiment(environment, "exp_a") == ["nothing was stored of exp_a"]

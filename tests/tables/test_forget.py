@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from markupsafe import escape
 from pyiceberg.table.update.snapshot import ExpireSnapshots
 
 from end_to_end.state_bytes import files_with
@@ -187,6 +188,17 @@ def test_only_the_users_own_mentions_are_taken_out_of_messages() -> None:
     assert short.removed("'1' has 1 of 10 exposures") == "'(forgotten)' has 1 of 10 exposures"
     long = Mentions(("x" * 60,))
     assert long.removed(f"'{'x' * 40}' is 'y' there") == "'(forgotten)' is 'y' there"
+
+
+@pytest.mark.parametrize("user_id", ["1", "a&b's", 'say "so"'])
+def test_a_user_is_found_in_a_page_of_html_as_in_a_sentence(user_id: str) -> None:
+    """There quotes and marks are written as entities, those around a short id too."""
+    page = str(escape(f"{user_id!r} has 9 of 10 exposures"))
+    assert user_id == "1" or user_id not in page
+    assert Mentions((user_id,)).stand_in(page)
+    gone = Mentions((user_id,)).removed(page)
+    assert "(forgotten)" in gone
+    assert str(escape(repr(user_id))) not in gone
 
 
 def test_rows_that_a_rerun_has_superseded_name_the_user_no_more_either(environment: Environment) -> None:

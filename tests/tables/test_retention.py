@@ -17,7 +17,8 @@ from exp_platform.config.privacy import Retention
 from exp_platform.errors import ConfigError
 from exp_platform.json_file import write_json
 from exp_platform.report.content import load_report
-from exp_platform.report.memo import render
+from exp_platform.report.memo import appendix
+from exp_platform.report.one_page import render
 from exp_platform.results.reader import Results
 from exp_platform.stages.start import start_run
 from exp_platform.tables import erasure, retention
@@ -86,6 +87,7 @@ def test_rows_of_users_go_everywhere_and_results_stay_and_say_so(ruled: Environm
     said = f"rows of single users were deleted on {AFTER.date()} by the rule of retention; the results stay"
     assert report.deletion == said
     assert said in render(report)
+    assert said in appendix(report)
     assert maintain(ruled, now=AFTER + timedelta(days=1)).aged == ()  # nothing is left to be deleted
     with pytest.raises(
         ConfigError, match=r"were deleted on .* A run reads them from the source again, .*`--force` does so"

@@ -1,7 +1,7 @@
 """The one list of analyses: what each is called, reads and asks for. Stages, YAML keys, flags, rows and views follow from it.
 
 Every process that parses DAGs imports this, so nothing here imports NumPy. What an analysis computes is `analyse` in
-`analyses/<name>.py`; how the memo shows it is `report/templates/sections/<nn>_<name>.md.j2`.
+`analyses/<name>.py`; how the memo's appendix shows it is `report/templates/sections/<nn>_<name>.md.j2`.
 """
 
 from __future__ import annotations

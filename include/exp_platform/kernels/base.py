@@ -138,6 +138,16 @@ def _none() -> None:
     """Nothing is known by user."""
 
 
+def _nothing() -> Mapping[str, str]:
+    """Nothing is said of it."""
+    return {}
+
+
+def _yes() -> bool:
+    """No file can be missing."""
+    return True
+
+
 @dataclass(frozen=True, eq=False)
 class Base:
     """One bucket as it was published.
@@ -149,6 +159,8 @@ class Base:
     counts: RowCounts
     read: Callable[[str, Sequence[str]], pa.Table]
     sightings: Callable[[], tuple[pa.Table, Mapping[str, str]] | None] = _none  # rows and footer
+    footer: Callable[[], Mapping[str, str]] = _nothing  # of the sightings alone
+    is_there: Callable[[], bool] = _yes  # whether all its files are
 
     def earlier(self, tables: Iterable[str]) -> dict[str, Earlier]:
         """What its raw rows say of placeholders, by raw table."""

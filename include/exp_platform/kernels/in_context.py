@@ -18,16 +18,16 @@ from exp_platform.aggregates import LeftOut
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.privacy import Key
 from exp_platform.kernels.base import Base, RowCounts, may_grow
-from exp_platform.kernels.coded import Coded, among
+from exp_platform.kernels.coded import among
 from exp_platform.kernels.complete_rows import CompleteRows
 from exp_platform.kernels.dates import with_dates
 from exp_platform.kernels.duplicates import repeated, row_keys
 from exp_platform.kernels.measure import assigned, measure
 from exp_platform.kernels.measured import Counts, Measured
+from exp_platform.kernels.nothing_new import Judged
 from exp_platform.kernels.published import Published, counting
 from exp_platform.kernels.sightings import Sightings
 from exp_platform.kernels.staged_rows import ROW_KEY, staged_rows
-from exp_platform.kernels.unit_days import events_read
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class Cleaned:
     counts: RowCounts
     measured: Measured  # as quality reads it, with what `counts` has
     seen: Sightings  # of all outcomes that count now
+    judged: Judged  # of `measured` what depends on users and their exposures
 
 
 def in_context(
@@ -72,7 +73,7 @@ def in_context(
     exposed = pa.array(among(every["user_id"], dated.exposures["user_id"]))
     counts_now = counting(every, exposed, experiment)
     measured, seen = measure(dated.exposures, users, every, exposed, counts_now, experiment, now, judged)
-    left_out = _left_out(every, exposed, counts_now, experiment)
+    judgement = Judged.of(measured, every, exposed, counts_now)
 
     n, waiting = len(again), len(before.waiting)
     moved, new = counts_now.slice(n, waiting), counts_now.slice(n + waiting)
@@ -87,8 +88,8 @@ def in_context(
 
     counts = rows.counts.merge(RowCounts(_duplicates(rows, twice, known).merge(Measured(grain=dated.grain))))
     counts = counts if base is None else base.counts.merge(counts)
-    told = [counts.told(experiment), measured, Measured(left_out=left_out)]
-    return Cleaned(exposures, staged, aside, still is not None, counts, Measured.merge_all(told), seen)
+    told = counts.told(experiment).merge(judgement.told(experiment))
+    return Cleaned(exposures, staged, aside, still is not None, counts, told, seen, judgement)
 
 
 def _unrepeated(
@@ -109,24 +110,6 @@ def _duplicates(rows: CompleteRows, twice: Counts, known: Counts) -> Measured:
     found = {name: twice[name] + known.get(name, 0) for name in rows.tables}
     left_out = {name: {LeftOut.DUPLICATE.value: n} for name, n in found.items() if n}
     return Measured(duplicates=found, left_out=left_out)
-
-
-def _left_out(outcomes: pa.Table, exposed: Any, counts_now: Any, experiment: Experiment) -> dict[str, Counts]:
-    """Why outcomes do not count now, by table and reason."""
-    if pc.all(counts_now, min_count=0).as_py():
-        return {}
-    dropped = pc.invert(counts_now)
-    read = pa.array(
-        Coded.of(outcomes["event"]).positions(pa.array(events_read(experiment), pa.string())) >= 0
-    )
-    strange = pc.and_(pc.and_(dropped, read), pc.invert(exposed))
-    reasons = {
-        LeftOut.NOT_READ: pc.and_not(dropped, read),
-        LeftOut.NO_EXPOSURE: strange,
-        LeftOut.TOO_OLD: pc.and_not(pc.and_(dropped, read), strange),
-    }
-    counted = {reason.value: pc.sum(rows).as_py() or 0 for reason, rows in reasons.items()}
-    return {"outcomes": {reason: rows for reason, rows in counted.items() if rows}}
 
 
 def _where(table: pa.Table, mask: Any) -> pa.Table:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import pyarrow as pa
 
 from exp_platform.config.experiment import Experiment
 from exp_platform.kernels.coded import Codes, Mask, positions_in_order
-from exp_platform.kernels.local_days import NO_INSTANT, Ints
+from exp_platform.kernels.local_days import NO_INSTANT, Ints, instant
 from exp_platform.kernels.matching import marks
 from exp_platform.kernels.measured import Measured, less
 from exp_platform.kernels.users import Users
@@ -96,7 +97,7 @@ class Sightings:
     ) -> Sightings | None:
         """The inverse of both; None where they would be judged otherwise now, or some lie after `latest`, in the future."""
         last = int(footer.get(LAST, latest + 1))
-        if last > latest or footer[JUDGED_AS] != judged_as(experiment):
+        if last > latest or not judged_alike(footer[JUDGED_AS], experiment, last):
             return None
         ids = table["user_id"].combine_chunks()
         rows, bits = (np.asarray(table[name].to_numpy()) for name in ("outcomes", "marks"))
@@ -107,3 +108,11 @@ def judged_as(experiment: Experiment) -> str | None:
     """What judgements of the same rows by the same exposures depend on and an edit of metrics may change; None: too much to keep."""
     names = marks(experiment)
     return None if len(names) > _MOST_MARKS else json.dumps([experiment.last_as_of.isoformat(), *names])
+
+
+def judged_alike(said: str, experiment: Experiment, last: int) -> bool:
+    """Whether outcomes, the newest at the instant `last`, that were judged as `said` would be judged alike now."""
+    last_as_of, *names = json.loads(said)
+    before, now = date.fromisoformat(last_as_of), experiment.last_as_of
+    reached = before == now or last < instant(experiment.window.cutoff(min(before, now)))
+    return reached and bool(names == marks(experiment))

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from exp_platform.config.experiment import Experiment
-from exp_platform.kernels.coded import Coded, looked_up, positions, positions_in_order
+from exp_platform.kernels.coded import Coded, Codes, looked_up, positions, positions_in_order
 from exp_platform.kernels.local_days import Ints
 from exp_platform.kernels.unit_days import (
     EXPOSURE,
@@ -130,14 +130,26 @@ def read_back(
     """The unit days of each file by event, exposures first; `files` have `COLUMNS`. Those of users `without`, and of no user, are left out."""
     wanted = np.append(~pc.is_in(users.ids, value_set=without).to_numpy(zero_copy_only=False), False)
     names = [EXPOSURE, *events_read(experiment)]
-    return [_by_event(rows, users, wanted, names) for rows in files]
+    pairs = zip(files, _users_of(files, users), strict=True)
+    return [_by_event(rows, user, wanted, names) for rows, user in pairs]
+
+
+def _users_of(files: Sequence[pa.Table], users: Users) -> list[Codes]:
+    """Whose each file's rows are, by position in `users`, -1 for nobody."""
+    named = [Coded.of(rows["user_id"]) for rows in files]
+    largest, *others = sorted(range(len(files)), key=lambda number: -len(named[number].values))
+    # The largest has them in the order that users had, as most of them still have; the others' are hashed at once
+    at = {largest: positions_in_order(named[largest].values, users.ids)}
+    if others:
+        found = positions(pa.concat_arrays([named[number].values for number in others]), users.ids)
+        ends = np.cumsum([len(named[number].values) for number in others])[:-1]
+        at |= dict(zip(others, np.split(found, ends), strict=True))
+    return [looked_up(at[number], one.codes) for number, one in enumerate(named)]
 
 
 def _by_event(
-    rows: pa.Table, users: Users, wanted: NDArray[np.bool_], names: Sequence[str]
+    rows: pa.Table, user: Codes, wanted: NDArray[np.bool_], names: Sequence[str]
 ) -> dict[str, EventDays]:
-    named = Coded.of(rows["user_id"])  # in the order that users had, as most of them still have
-    user = looked_up(positions_in_order(named.values, users.ids), named.codes)
     event = Coded.of(rows["event"]).positions(pa.array(names, pa.string()))
     on, day, n = (np.asarray(rows[name].cast(pa.int32()).to_numpy()) for name in ("local_date", "day", "n"))
     days = EventDays(user, on, day, n, np.asarray(rows["value"].to_numpy()))

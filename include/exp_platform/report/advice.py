@@ -43,7 +43,10 @@ def next_steps(report: Report) -> list[str]:
     decision = report.decision
     codes = {reason.code for reason in decision.reasons}
     if decision.action == "ship":
-        before = [told for code, told in _BEFORE_SHIPPING.items() if code in codes]
+        about = {
+            r.code for r in decision.reasons if r.data.get("treatment_id") in (None, decision.winning_variant)
+        }
+        before = [told for code, told in _BEFORE_SHIPPING.items() if code in about]
         weigh = [f"Weigh it first: {'; '.join(before)}."] if before else []
         early = (
             []
@@ -130,6 +133,8 @@ def standing(report: Report) -> Standing:
 
 def confidence(decision: Decision) -> str:
     """The confidence with what it is, and what it is not."""
+    if decision.trust != "ok":
+        return "0: the data cannot be trusted, so nothing counts."
     if not decision.confidence:
         return "0: nothing is significant. It is not the chance that there is no effect."
     told = "above 0.9999" if decision.confidence > 0.9999 else f"{decision.confidence:.4g}"

@@ -76,27 +76,38 @@ def effect_over_time(rows: Sequence[ResultRow], planned_end: date | None = None)
     ]
     if len({d["as_of"] for d in data}) < 2:
         return None
-    grouped = any(d["look_low"] is not None for d in data)
-    title = "effect and its interval at each look" if grouped else "effect and always-valid band"
-    x = {"field": "as_of", "type": "temporal", "title": "as of", "axis": _dates(r.as_of_date for r in rows)}
-    y = {"title": title, "axis": _axis(rows[0].metric_kind)}
-    shared = {"x": x, "color": _arm("treatment", data)}
-    band = shared | {"y": _number("low", **y), "y2": {"field": "high"}}
-    looks = shared | {"y": _number("look_low", **y), "y2": {"field": "look_high"}}
+    x = {
+        "field": "as_of",
+        "type": "temporal",
+        "title": "as of",
+        "axis": _dates([*(r.as_of_date for r in rows), *([planned_end] if planned_end else [])]),
+    }
+    arms = _arms("treatment", rows)
+    shared = {"x": x, "color": arms}
+    band = shared | {"y": _number("low", title=None), "y2": {"field": "high"}}
+    looks = shared | {"y": _number("look_low", title=None), "y2": {"field": "look_high"}}
+    title, evidence = "effect", list[Chart]()  # a layer without marks says nothing to who hears the picture
+    if any(d["look_low"] is not None for d in data):
+        title = "effect and its interval at each look"
+        evidence = [_layer({"type": "rule", "strokeWidth": 2.5}, looks, "isValid(datum.look_low)")]
+    elif any(d["low"] is not None and d["high"] is not None for d in data):
+        title = "effect and always-valid band"
+        both = "isValid(datum.low) && isValid(datum.high)"
+        evidence = [_layer({"type": "area", "opacity": 0.18}, band, both)]
     told = [
         _nominal("treatment", title="treatment"),
         _told("as_of", "as of"),
         *(_number(f, format="+.4~g") for f in ("estimate", "low", "high")),
     ]
-    estimate = shared | {"y": _number("estimate"), "tooltip": told}
+    y = _number("estimate", title=title, axis=_axis(rows[0].metric_kind))
+    estimate = shared | {"y": y, "tooltip": told}
     return _layered(
         data,
         _line(y="zero"),
         *_planned_end(planned_end),
-        _layer({"type": "area", "opacity": 0.18}, band, "isValid(datum.low) && isValid(datum.high)"),
-        _layer({"type": "rule", "strokeWidth": 2.5}, looks, "isValid(datum.look_low)"),
+        *evidence,
         _layer({"type": "line"}, estimate),
-        _layer(_POINT | {"size": 40}, estimate | {"shape": _arm("treatment", data)}),
+        _layer(_POINT | {"size": 40}, estimate | {"shape": arms}),
         height=220,
         width=_WIDE,
     )
@@ -116,25 +127,14 @@ def users_by_day(rows: Sequence[DailyRow], planned: Mapping[str, float]) -> Char
         "title": "day of first exposure",
         "axis": _dates(day for day, _ in new),
     }
-    arm = _arm("arm", data)
+    arm = _nominal("arm", scale={"domain": list(dict.fromkeys((*planned, *(d["arm"] for d in data))))})
     users = {"x": x, "color": arm, "y": _number("users", title="new users", axis={"format": ",d"})}
     told = users | {
         "tooltip": [_nominal("arm", title="arm"), _told("day", "day"), _number("users", format=",d")]
     }
-    plan = [{"arm": arm, "planned": n} for arm, n in planned.items()]
-    asked = {
-        "y": _number("planned"),
-        "color": arm,
-        "tooltip": [_nominal("arm", title="plan of"), _number("planned", format=",.0f")],
-    }
-    rule = {
-        "data": {"values": plan},
-        "mark": {"type": "rule", "strokeDash": [6, 4], "strokeWidth": 1.5},
-        "encoding": asked,
-    }
     return _layered(
         data,
-        *([rule] if plan else []),
+        *_plan(planned, arm),
         _layer({"type": "line"}, users),
         _layer(_POINT | {"size": 40}, told | {"shape": arm}),
         height=180,
@@ -149,7 +149,7 @@ def pretrends(rows: Sequence[PretrendDeltaRow]) -> Chart | None:
         for r in rows
         if r.status == Status.OK and r.delta_from_reference is not None
     ]
-    return _layered(data, _line(y="zero"), *_by_day("difference from reference day"))
+    return _layered(data, _line(y="zero"), *_by_day("difference from reference day", rows))
 
 
 def event_study(rows: Sequence[EventStudyRow]) -> Chart | None:
@@ -161,7 +161,7 @@ def event_study(rows: Sequence[EventStudyRow]) -> Chart | None:
     ]
     exposure = {"mark": {"type": "rule", "color": "#888"}, "encoding": {"x": _number("exposure")}}
     between = {"data": {"values": [{"exposure": -0.5}]}}  # the day before and the day of it
-    by_day = _by_day("gap against day −1", continuous=True)
+    by_day = _by_day("gap against day −1", rows, continuous=True)
     return _layered(data, _line(y="zero"), exposure | between, *by_day)
 
 
@@ -172,7 +172,7 @@ def effect_by_day(rows: Sequence[ResultRow]) -> Chart | None:
         for r in rows
         if r.status == Status.OK and r.segment == DAY and r.segment_value != TREND
     ]
-    return _layered(data, _line(y="zero"), *_by_day("effect of that day"))
+    return _layered(data, _line(y="zero"), *_by_day("effect of that day", rows))
 
 
 def png(chart: Chart, scale: float = 2) -> bytes:
@@ -255,11 +255,24 @@ def _axis(kind: str) -> Chart:
     return {"format": "+,.4~g"}
 
 
-def _arm(field: str, data: Sequence[Chart]) -> Chart:
-    """Arms in the order in which they are met; one alone needs no legend."""
-    arms = list(dict.fromkeys(d[field] for d in data))
-    legend = {} if len(arms) > 1 else {"legend": None}
-    return _nominal(field, scale={"domain": arms}, **legend)
+def _arms(field: str, rows: Sequence[Any]) -> Chart:
+    """Treatments, each with the colour and shape that it has where control is there too; one alone needs no legend."""
+    treatments = list(dict.fromkeys(r.treatment_id for r in rows))
+    controls = list(dict.fromkeys(r.control_id for r in rows))
+    legend = {"values": treatments} if len(treatments) > 1 else None
+    return _nominal(field, scale={"domain": [*controls, *treatments]}, legend=legend)
+
+
+def _plan(planned: Mapping[str, float], arm: Chart) -> list[Chart]:
+    """Dashed lines of what the plan asks a day: one where it asks the same of all arms."""
+    rows = [{"arm": name, "planned": n} for name, n in planned.items()]
+    mark: Chart = {"type": "rule", "strokeDash": [6, 4], "strokeWidth": 1.5}
+    encoding: Chart = {"y": _number("planned"), "tooltip": [_number("planned", format=",.0f")]}
+    if len(set(planned.values())) == 1:
+        rows, mark = rows[:1], mark | {"color": "#888"}
+    else:
+        encoding = encoding | {"color": arm}
+    return [{"data": {"values": rows}, "mark": mark, "encoding": encoding}] if rows else []
 
 
 def _planned_end(day: date | None) -> list[Chart]:
@@ -290,12 +303,12 @@ def _of_day(day: int, estimate: float | None, row: Any) -> Chart:
     }
 
 
-def _by_day(title: str, *, continuous: bool = False) -> tuple[Chart, Chart]:
+def _by_day(title: str, rows: Sequence[Any], *, continuous: bool = False) -> tuple[Chart, Chart]:
     """Intervals and points of what `_of_day` gives."""
     kind = "quantitative" if continuous else "ordinal"
     shared = {
         "x": {"field": "day", "type": kind, "title": "days since first exposure"},
-        "color": _nominal("treatment"),
+        "color": (arms := _arms("treatment", rows)),
     }
     bars = shared | {"y": _number("low", title=title), "y2": {"field": "high"}}
     told = [
@@ -303,7 +316,7 @@ def _by_day(title: str, *, continuous: bool = False) -> tuple[Chart, Chart]:
         _number("day"),
         *(_number(f, format="+.4~g") for f in ("estimate", "low", "high")),
     ]
-    points = shared | {"y": _number("estimate"), "shape": _nominal("treatment"), "tooltip": told}
+    points = shared | {"y": _number("estimate"), "shape": arms, "tooltip": told}
     return _layer({"type": "rule", "strokeWidth": 2}, bars), _layer(_POINT | {"size": 50}, points)
 
 

@@ -1,27 +1,24 @@
-"""The memo: one Markdown page with its charts, and the same as JSON for programs."""
+"""The memo's files: one page, an appendix with everything behind it, the same as HTML, and as JSON for programs."""
 
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from exp_platform.aggregates import pooled_to_json
-from exp_platform.analyses import pretrends, stability
 from exp_platform.analyses.row_codec import as_columns
-from exp_platform.analyses.rows import EventStudyRow, PretrendDeltaRow, Row
 from exp_platform.code_version import wording_version
-from exp_platform.config.analyses import METHODS, UNADJUSTED
+from exp_platform.config.analyses import METHODS
 from exp_platform.config.environment import Environment
 from exp_platform.escaping import Markdown
 from exp_platform.report import charts
 from exp_platform.report.content import Report
+from exp_platform.report.drawings import drawings
+from exp_platform.report.html.file import html_file
+from exp_platform.report.one_page import PICTURES, Picture, render
 from exp_platform.report.sections import sections
 from exp_platform.tables.folders import delete_file, write_file
-
-RowT = TypeVar("RowT", bound=Row)
 
 
 @dataclass(frozen=True)
@@ -29,26 +26,37 @@ class MemoFiles:
     """Where a memo was written: paths or URIs."""
 
     markdown: str
+    appendix: str
+    html: str
     json: str
 
 
+def memo_files(environment: Environment, experiment_id: str) -> MemoFiles:
+    """The files of an experiment's memo; the appendix and the charts lie in a folder of their own."""
+    memo = f"{environment.memos_dir}/{experiment_id}"
+    return MemoFiles(f"{memo}.md", f"{memo}/appendix.md", f"{memo}.html", f"{memo}.json")
+
+
 def write_memo(report: Report, environment: Environment) -> MemoFiles:
-    """Write the charts, `<memos_dir>/<experiment_id>.md` and last its JSON twin; each file is replaced whole."""
-    memo = f"{environment.memos_dir}/{report.experiment.id}"
-    files = MemoFiles(markdown=f"{memo}.md", json=f"{memo}.json")
-    drawn = _write_charts(report, environment)
-    write_file(environment, files.markdown, render(report, drawn).encode())
+    """Write the picture, appendix, HTML, the page and last the JSON twin; each file is replaced whole."""
+    files = memo_files(environment, report.experiment.id)
+    svgs: dict[str, str] = {}
+    page = html_file(report, svgs)
+    picture = _write_picture(report, environment, svgs)
+    write_file(environment, files.appendix, appendix(report).encode())
+    write_file(environment, files.html, page.encode())
+    write_file(environment, files.markdown, render(report, picture).encode())
     write_file(environment, files.json, json.dumps(as_json(report), indent=1, default=str).encode())
     return files
 
 
-def render(report: Report, drawn: dict[str, str] | None = None) -> str:
-    """The memo as Markdown; `drawn` maps a chart's name to its file's path relative to the memo."""
+def appendix(report: Report) -> str:
+    """Everything behind the memo as Markdown."""
     context: dict[str, Any] = {
         "report": report,
         "e": report.experiment,
         "decision": report.decision,
-        "charts": defaultdict(str, {name: Markdown(path) for name, path in (drawn or {}).items()}),
+        "memo": Markdown(f"../{report.experiment.id}"),
     }
     return "".join(section.render(context) for section in sections())
 
@@ -92,33 +100,17 @@ def _plain(rows: Any) -> list[dict[str, Any]]:
     return json.loads(json.dumps([as_columns(r) for r in rows], default=str))  # type: ignore[no-any-return]
 
 
-def _charts(report: Report) -> dict[str, charts.Chart | None]:
-    """Each chart by its name, or None where there is nothing to draw."""
-    directions = {m.id: m.direction for m in report.experiment.metrics}
-    return {
-        "effects": charts.effects(report.of_method(UNADJUSTED), directions),
-        "over_time": charts.effect_over_time(_of_first(report, report.series)),
-        pretrends.METHOD: charts.pretrends(_of_first(report, report.of(PretrendDeltaRow))),
-        stability.METHOD: charts.effect_by_day(_of_first(report, report.of_method(stability.METHOD))),
-        "event_study": charts.event_study(_of_first(report, report.of(EventStudyRow))),
-    }
-
-
-def _of_first(report: Report, rows: Iterable[RowT]) -> list[RowT]:
-    """The rows of the metric that decides or, failing that, of the spec's first."""
-    first = report.decision.decisive_metric or report.experiment.metrics[0].id
-    return [row for row in rows if row.metric_id == first]
-
-
-def _write_charts(report: Report, environment: Environment) -> dict[str, str]:
-    """Write what can be drawn, and return each chart's path relative to the memo."""
-    drawn = {}
-    for name, chart in _charts(report).items():
+def _write_picture(report: Report, environment: Environment, svgs: dict[str, str]) -> Picture | None:
+    """Write the memo's one picture as PNG, of what was drawn already where it was; those of earlier memos go."""
+    found = drawings(report)
+    chosen = next((name for name in PICTURES if found[name] is not None), None)
+    picture = None
+    for name, chart in found.items():
         path = f"{report.experiment.id}/{name}.png"
         location = f"{environment.memos_dir}/{path}"
-        if chart is not None:
-            write_file(environment, location, charts.png(chart))
-            drawn[name] = path
+        if name == chosen and chart is not None:
+            write_file(environment, location, charts.png_of(svgs.get(name) or charts.svg(chart)))
+            picture = Picture(name, path)
         else:
-            delete_file(environment, location)  # of an earlier memo
-    return drawn
+            delete_file(environment, location)
+    return picture

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Any
 
 from exp_platform.aggregates import ALL
 from exp_platform.analyses.rows import ResultRow, Status
@@ -17,6 +18,7 @@ from exp_platform.config.experiment import Experiment
 from exp_platform.config.metrics import Metric, Role
 from exp_platform.report import numbers
 from exp_platform.report.content import Report
+from exp_platform.report.missing import WORDS, sentences
 
 
 class Tone(StrEnum):
@@ -29,12 +31,6 @@ class Tone(StrEnum):
     MUTED = "muted"  # the data cannot be trusted
 
 
-_STATUSES = {
-    Status.INSUFFICIENT_DATA: "too little data so far",
-    Status.DEGENERATE: "the metric does not vary",
-    Status.NOT_APPLICABLE: "nothing to estimate it by",
-    Status.NOT_YET: "not yet",
-}
 _VERDICTS = {
     "proven_breach": ("worse than its margin allows, proven", Tone.BAD),
     "observed_breach": ("beyond its margin, not proven", Tone.WARN),
@@ -90,13 +86,14 @@ class OfMetric:
 
 @dataclass(frozen=True)
 class Group:
-    """Metrics of one role. `without` tells in a sentence each of those that have no number, which are in no row."""
+    """Metrics of one role. `without` tells in a sentence each of those that have no number; `bare` are those that have none at all."""
 
     role: Role
     title: str
     says: str
     metrics: tuple[OfMetric, ...]
     without: tuple[str, ...]
+    bare: tuple[Metric, ...]
 
     @property
     def lines(self) -> list[Line]:
@@ -106,11 +103,7 @@ class Group:
     @property
     def level(self) -> str:
         """The coverage of its intervals in words; empty where it has none."""
-        levels = sorted({line.row.ci_level for line in self.lines if line.row.ci_level is not None})
-        if not levels:
-            return ""
-        told = [f"{100 * level:.4g} %" for level in levels]
-        return told[0] if len(set(told)) == 1 else f"{told[0]} to {told[-1]}"
+        return level_of([line.row for line in self.lines])
 
 
 @dataclass(frozen=True)
@@ -174,7 +167,9 @@ def _group(report: Report, role: Role) -> Group | None:
         return None
     kept, without = _without_numbers(report.experiment, metrics)
     title, says = _TITLES[role]
-    return Group(role, title, says, tuple(kept), tuple(without))
+    shown = {of_metric.metric.id for of_metric in kept}
+    bare = tuple(of_metric.metric for of_metric in metrics if of_metric.metric.id not in shown)
+    return Group(role, title, says, tuple(kept), tuple(without), bare)
 
 
 def _compared(report: Report, metric: Metric, treatment_id: str, guarding: bool) -> Compared:
@@ -257,12 +252,12 @@ def _too_small(report: Report, row: ResultRow) -> bool:
 
 
 def _no_number(row: ResultRow) -> str:
-    return _STATUSES.get(row.status, "no estimate")
+    return WORDS.get(row.status, "no estimate")
 
 
 def _without_numbers(experiment: Experiment, metrics: Sequence[OfMetric]) -> tuple[list[OfMetric], list[str]]:
     """The metrics with the comparisons that have numbers, and one sentence for each reason why others have none."""
-    found: dict[Status, list[tuple[str, ResultRow]]] = {}
+    missing: list[tuple[str, ResultRow]] = []
     kept = []
     several = len(experiment.treatments) > 1
     for of_metric in metrics:
@@ -270,19 +265,10 @@ def _without_numbers(experiment: Experiment, metrics: Sequence[OfMetric]) -> tup
         if there:
             kept.append(OfMetric(of_metric.metric, tuple(there)))
         for compared in of_metric.compared:
-            if compared in there:
-                continue
-            name = of_metric.metric.id
-            of = f" ({compared.treatment_id})" if several else ""
-            row = compared.lines[0].row
-            found.setdefault(row.status, []).append((name + of, row))
-    return kept, [_sentence(status, rows) for status, rows in found.items()]
-
-
-def _sentence(status: Status, rows: Sequence[tuple[str, ResultRow]]) -> str:
-    messages = dict.fromkeys(row.message for _, row in rows if row.message)
-    why = f" ({next(iter(messages))})" if len(messages) == 1 else ""
-    return f"No effect of {', '.join(name for name, _ in rows)}: {_STATUSES.get(status, 'no estimate')}{why}."
+            if compared not in there:
+                of = f" ({compared.treatment_id})" if several else ""
+                missing.append((of_metric.metric.id + of, compared.lines[0].row))
+    return kept, sentences(missing)
 
 
 def scale_of(lines: Iterable[Line]) -> Scale:
@@ -293,8 +279,9 @@ def scale_of(lines: Iterable[Line]) -> Scale:
     ends = [e for line in drawn for e in (line.row.relative_low, line.row.relative_high) if e is not None]
     if not points:
         return Scale(-0.1, 0.1)
-    sizes = sorted(abs(e) for e in ends) or points
+    sizes = sorted(abs(e) for e in ends) or sorted(points)
     most = max(4 * sizes[len(sizes) // 2], 1.15 * max(points), 1e-4)
+    most = max(most, sizes[-1]) if sizes[-1] <= 2 * most else most  # for so little nothing is cut off
     inside = [
         *ends,
         *(line.row.relative or 0.0 for line in drawn),
@@ -310,6 +297,13 @@ def _round_step(step: float) -> float:
     """The next of 1, 2 and 5 times a power of ten."""
     power = 10.0 ** math.floor(math.log10(step))
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= step * (1 - 1e-9))
+
+
+def level_of(rows: Sequence[Any]) -> str:
+    """The coverage of rows' intervals in words, a range where they differ; empty where none has one."""
+    levels = sorted({row.ci_level for row in rows if row.ci_level is not None})
+    shown = list(dict.fromkeys(f"{100 * level:.4g} %" for level in levels))
+    return shown[0] if len(shown) == 1 else f"{shown[0]} to {shown[-1]}" if shown else ""
 
 
 def margin_told(line: Line) -> str:

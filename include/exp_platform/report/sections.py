@@ -1,4 +1,4 @@
-"""The sections of the memo: templates in the order of their files' names, and what they are made of.
+"""The sections of the memo's appendix: templates in the order of their files' names, and what they are made of.
 
 An analysis has a section of its name, which reads its rows by `report.of_method`. A new one is a new file.
 """
@@ -48,8 +48,25 @@ class Excerpt(NamedTuple):
 @cache
 def sections() -> tuple[jinja2.Template, ...]:
     """The templates, in order."""
+    environment = markdown_templates("templates/sections")
+    environment.globals.update(
+        rows_read=wording.rows,
+        methods=METHODS,
+        tables=Markdown(", ".join(code(name) for name in TABLES)),
+        adjusted_pairs=adjusted_pairs,
+        defined=defined,
+        against_another=against_another,
+        by_segment=by_segment,
+        distributions=distributions,
+        lasting=lasting,
+    )
+    return tuple(environment.get_template(name) for name in sorted(environment.list_templates()))
+
+
+def markdown_templates(folder: str) -> jinja2.Environment:
+    """Templates of Markdown: whatever is put into them reads as it was written, and words and numbers are at hand."""
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("exp_platform.report", "templates/sections"),
+        loader=jinja2.PackageLoader("exp_platform.report", folder),
         trim_blocks=True,
         keep_trailing_newline=True,
         undefined=jinja2.StrictUndefined,
@@ -70,17 +87,8 @@ def sections() -> tuple[jinja2.Template, ...]:
         with_interval=numbers.with_interval,
         p_value=numbers.p_value,
         verdict=wording.reading,
-        rows_read=wording.rows,
-        methods=METHODS,
-        tables=Markdown(", ".join(code(name) for name in TABLES)),
-        adjusted_pairs=adjusted_pairs,
-        defined=defined,
-        against_another=against_another,
-        by_segment=by_segment,
-        distributions=distributions,
-        lasting=lasting,
     )
-    return tuple(environment.get_template(name) for name in sorted(environment.list_templates()))
+    return environment
 
 
 def _as_text(value: object) -> object:

@@ -33,6 +33,15 @@ class _Bucket:
         found = self.files.get(SEEN)
         return None if found is None else found.read_with_footer()
 
+    def footer(self) -> Mapping[str, str]:
+        """What the file of sightings says, {} where there is no such file. Raises DamagedTableError."""
+        found = self.files.get(SEEN)
+        return {} if found is None else found.footer()
+
+    def is_there(self) -> bool:
+        """Whether no file is gone."""
+        return all(files.are_there() for files in self.files.values())
+
     def read(self, table: str, columns: Sequence[str]) -> pa.Table:
         """Some columns of a table, in the order of its files' rows. Raises DamagedTableError."""
         found = self.files.get(table)
@@ -62,4 +71,7 @@ def bases_of(
     buckets = {
         bucket: _Bucket({name: of[bucket] for name, of in files.items() if bucket in of}) for bucket in counts
     }
-    return {number: Base(counts[number], found.read, found.sightings) for number, found in buckets.items()}
+    return {
+        number: Base(counts[number], found.read, found.sightings, found.footer, found.is_there)
+        for number, found in buckets.items()
+    }

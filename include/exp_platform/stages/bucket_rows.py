@@ -209,6 +209,8 @@ def _of(rows: pa.Table, users: pa.Array) -> pa.Table:
 
 
 def _is_of(column: pa.ChunkedArray, wanted: pa.Array) -> NDArray[np.bool_]:
+    if not len(wanted):
+        return np.zeros(len(column), dtype=np.bool_)
     return np.asarray(Coded.of(column).positions(wanted) >= 0)
 
 

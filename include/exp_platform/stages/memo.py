@@ -1,4 +1,4 @@
-"""Stage memo: writes the memo of the newest stored result, with its charts and its JSON twin."""
+"""Stage memo: writes the memo of the newest stored result, with its appendix, the report as HTML and its JSON twin."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ def run(run: Run) -> StageResult:
         rows_out=1,
         details={
             "memo": files.markdown,
+            "appendix": files.appendix,
+            "html": files.html,
             "json": files.json,
             "as_of_date": report.as_of_date.isoformat(),
             "winner": report.decision.winner,

@@ -23,6 +23,7 @@ from exp_platform.kernels.behaviour import distributions
 from exp_platform.kernels.clean import clean_bucket
 from exp_platform.kernels.measured import Measured
 from exp_platform.kernels.members import Identities, Spelled, hashes
+from exp_platform.kernels.nothing_new import as_published
 from exp_platform.kernels.privacy import Privacy, with_pseudonyms, without_forgotten
 from exp_platform.kernels.quantiles import Distribution
 from exp_platform.kernels.sightings import SEEN
@@ -149,6 +150,10 @@ def clean_and_write(
     try:
         if base is not None and privacy.pseudonyms is not None:
             raise NotExactError("published ids are pseudonyms")
+        if base is not None and not raw and not before:
+            stands = as_published(base, experiment, now)
+            if stands is not None:
+                return Staged({}, measured=stands, counts={bucket: base.counts})
         cleaned = clean_bucket(raw, experiment, now, base, privacy.pseudonyms)
     except NotExactError as error:
         return Staged({}, not_exact=str(error))
@@ -161,6 +166,7 @@ def clean_and_write(
     staged = {"exposures": cleaned.exposures, "outcomes": cleaned.outcomes, ASIDE: aside}
     footers = {SEEN: {} if no_base else cleaned.seen.footer(experiment)}
     if footers[SEEN]:
+        footers[SEEN] |= cleaned.judged.footer(now)
         staged[SEEN] = cleaned.seen.table()
     files = {
         name: writers[name].write(bucket, rows, footers.get(name, {}))

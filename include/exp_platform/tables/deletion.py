@@ -10,7 +10,7 @@ from exp_platform.errors import ConfigError
 from exp_platform.tables.audit import record
 from exp_platform.tables.catalog import open_catalog, table
 from exp_platform.tables.fence import fenced
-from exp_platform.tables.folders import delete_file, delete_folder
+from exp_platform.tables.folders import MEMO_FILES, delete_file, delete_folder
 from exp_platform.tables.forgotten import NAME
 from exp_platform.tables.holders import this_process
 from exp_platform.tables.last_runs import last_runs
@@ -72,5 +72,5 @@ def _delete_rows(environment: Environment, experiment_id: str) -> list[str]:
 
 def _delete_memo(environment: Environment, experiment_id: str) -> list[str]:
     memo = f"{environment.memos_dir}/{experiment_id}"
-    told = [memo + suffix for suffix in (".md", ".json") if delete_file(environment, memo + suffix)]
+    told = [memo + suffix for suffix in MEMO_FILES if delete_file(environment, memo + suffix)]
     return [*told, memo] if delete_folder(environment, memo) else told

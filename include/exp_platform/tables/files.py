@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import secrets
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
@@ -178,23 +178,37 @@ class BucketFiles:
 
         Columns of strings in `coded` are dictionaries, each chunk with its own. Raises DamagedTableError.
         """
-        try:
+        with self._told_of_damage():
             found = pa.concat_tables([self._read(task, coded) for task in self.tasks])
-        except Exception as error:
-            fault = None if is_no_damage(error) else damaged_file(self.io, self.tasks)
-            if fault is None:
-                raise
-            raise DamagedTableError(fault) from error
         require_all("a bucket's files", len(found), self.rows)
         return found
 
     def read_with_footer(self) -> tuple[pa.Table, dict[str, str]] | None:
         """The rows of a bucket that has one file, and what that says in its footer; None where it has several. Raises DamagedTableError."""
+        footer = self.footer()
+        return (self.read(), footer) if footer else None
+
+    def footer(self) -> dict[str, str]:
+        """What a bucket's one file says in its footer; nothing where there are several, or rows of it were deleted. Raises DamagedTableError."""
         if len(self.tasks) != 1 or self.tasks[0].delete_files:
-            return None
-        rows, path = self.read(), self.tasks[0].file.file_path
-        with self.io.new_input(path).open() as stream:
-            return rows, _footer(pq.ParquetFile(stream))
+            return {}
+        with self._told_of_damage(), self.io.new_input(self.tasks[0].file.file_path).open() as stream:
+            return _footer(pq.ParquetFile(stream))
+
+    def are_there(self) -> bool:
+        """Whether none of the files is gone."""
+        return all(self.io.new_input(task.file.file_path).exists() for task in self.tasks)
+
+    @contextmanager
+    def _told_of_damage(self) -> Iterator[None]:
+        """What cannot be read is called damaged, where a file is."""
+        try:
+            yield
+        except Exception as error:
+            fault = None if is_no_damage(error) else damaged_file(self.io, self.tasks)
+            if fault is None:
+                raise
+            raise DamagedTableError(fault) from error
 
     @property
     def names(self) -> tuple[str, ...]:

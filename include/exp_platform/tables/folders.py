@@ -13,6 +13,8 @@ from pyiceberg.io.pyarrow import PyArrowFileIO
 from exp_platform.config.environment import Environment
 from exp_platform.json_file import unfinished
 
+MEMO_FILES = (".md", ".html", ".json")  # what a memo's files end with; the rest lies in a folder of its name
+
 
 def plain_path(location: str) -> str:
     """The path that a file system knows a location by: Spark writes `file:/a`, PyIceberg `file:///a`, both are `/a`."""

@@ -12,11 +12,13 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from markupsafe import escape
 
 INSTEAD = "(forgotten)"
 _SHOWN = 40  # characters of an id that a message shows
 _DISTINCTIVE = 5  # characters from which on an id that is no mere number is found without quotes
 _LONG_NUMBER = 9
+_QUOTES = "['\"]|&#39;|&#34;"  # also as a page of HTML has them
 _BEFORE, _AFTER = r"(?<![\w@/-])(?<!\w\.)", r"(?![\w@/-]|\.\w)"  # not in the middle of another id
 
 
@@ -95,7 +97,7 @@ class Mentions(Texts):
     def _expressions(self) -> list[re.Pattern[str]]:
         written = sorted(_written(self.forms), key=len, reverse=True)
         quoted = "|".join(map(re.escape, written))
-        made = [re.compile(rf"(['\"])(?:{quoted})\1")]
+        made = [re.compile(rf"({_QUOTES})(?:{quoted})\1")]
         free = "|".join(re.escape(one) for one in written if _is_distinctive(one))
         return [*made, re.compile(rf"{_BEFORE}()(?:{free}){_AFTER}")] if free else made
 
@@ -109,7 +111,7 @@ def _written(forms: Iterable[str]) -> set[str]:
     plain = {cut for form in forms for cut in (form, form[:_SHOWN])}
     shown = plain | {repr(one)[1:-1] for one in plain}
     shown |= {json.dumps(one)[1:-1] for one in shown}
-    shown |= {html.escape(one) for one in shown}
+    shown |= {escaped for one in shown for escaped in (html.escape(one), str(escape(one)))}
     return shown | {re.sub(r"([\\`*_{}\[\]()#+.!|<>~-])", r"\\\1", one) for one in shown}
 
 

@@ -24,7 +24,7 @@ from exp_platform.tables.audit import record
 from exp_platform.tables.catalog import table
 from exp_platform.tables.erasure import USER_LEVEL, delete_files, lying_files, rewrite_all
 from exp_platform.tables.fence import fenced
-from exp_platform.tables.folders import delete_folder, files_below, last_written, run_folders
+from exp_platform.tables.folders import MEMO_FILES, delete_folder, files_below, last_written, run_folders
 from exp_platform.tables.held import raw_folders, raw_place, redact, registry
 from exp_platform.tables.holders import this_process
 from exp_platform.tables.lease import Lease, beating
@@ -204,8 +204,9 @@ def _rewrite_memo(environment: Environment, experiment_id: str, row: Mapping[str
     try:
         write_memo(load_report(Results(environment), _stored_spec(row)), environment)
     except ValidationError:  # `exp memo` makes it from the spec in the configs
-        for suffix in (".md", ".json"):
+        for suffix in MEMO_FILES:
             delete_file(environment, memo + suffix)
+        delete_folder(environment, memo)
 
 
 def _delete_unpublished(environment: Environment, published: set[str], today: date) -> None:

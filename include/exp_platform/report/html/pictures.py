@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from datetime import date
+from typing import NamedTuple
 
 from markupsafe import Markup
 
@@ -51,28 +52,35 @@ def _drawn(
 def axis(scale: Scale) -> Markup:
     """The scale's labels, to stand above the rows' pictures."""
     parts = [Markup('<line class="zero" x1="0" y1="21.5" x2="{}" y2="21.5"/>').format(WIDTH)]
+    free = -math.inf  # from where on there is room for a label
     for tick in scale.ticks:
         x = _x(scale.place(tick, 0.0))
-        told = "0" if abs(tick) < 1e-12 else f"{100 * tick:+.4g} %"
-        anchor = "start" if x < 20 else "end" if x > WIDTH - 20 else "middle"
         parts.append(_LINE.format("tick", x, 18, x, 25))
-        parts.append(Markup('<text x="{:.1f}" y="13" text-anchor="{}">{}</text>').format(x, anchor, told))
+        if 18 < x < WIDTH - 18 and x - 20 >= free:
+            told = "0" if abs(tick) < 1e-12 else f"{100 * tick:+.4g} %"
+            parts.append(_label(x, 13, "middle", told))
+            free = x + 20
     return _SVG.format("axis", WIDTH, 26, "scale of relative effects", Markup("").join(parts))
 
 
-def forest(rows: Sequence[ResultRow]) -> list[Markup]:
-    """A picture for each row, of the relative effects, all on one scale."""
+class Forest(NamedTuple):
+    """Rows' pictures on a scale of their own, and its labels."""
+
+    axis: Markup
+    pictures: list[Markup]
+
+
+def forest(rows: Sequence[ResultRow]) -> Forest:
+    """A picture for each row, of the relative effects, all on one scale. None of them is coloured: they decide nothing."""
     lines = [Line(row, "", "", Tone.OPEN, "") for row in rows]
     scale = scale_of(lines)
-    return [interval(line, scale) if line.estimated else Markup("") for line in lines]
+    return Forest(axis(scale), [interval(line, scale) if line.estimated else Markup("") for line in lines])
 
 
 def progress(share: float, told: str) -> Markup:
     """A bar of how far something is."""
     done = 100 * min(max(share, 0.0), 1.0)
-    bar = Markup(
-        '<rect class="whole" width="100" height="6" rx="3"/><rect class="done" width="{:.1f}" height="6" rx="3"/>'
-    )
+    bar = Markup('<rect class="whole" width="100" height="6"/><rect class="done" width="{:.1f}" height="6"/>')
     return Markup(
         '<svg class="progress" viewBox="0 0 100 6" preserveAspectRatio="none" role="img" aria-label="{}">{}</svg>'
     ).format(told, bar.format(done))

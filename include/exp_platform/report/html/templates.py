@@ -12,7 +12,7 @@ from markupsafe import Markup, escape
 from exp_platform.aggregates import ALL
 from exp_platform.errors import shortened
 from exp_platform.escaping import Markdown, line
-from exp_platform.report import advice, numbers, scorecard, trust, wording
+from exp_platform.report import advice, missing, numbers, scorecard, trust, wording
 from exp_platform.report.html import pictures
 from exp_platform.report.sections import (
     adjusted_pairs,
@@ -36,6 +36,7 @@ def environment() -> jinja2.Environment:
         finalize=_as_text,
     )
     made.filters.update(
+        plainly=missing.plainly,
         level=numbers.level,
         change=numbers.change,
         percent=numbers.percent,
@@ -62,6 +63,8 @@ def environment() -> jinja2.Environment:
         axis=pictures.axis,
         by_day=pictures.by_day,
         forest=pictures.forest,
+        level_of=scorecard.level_of,
+        told=missing.told,
         progress=pictures.progress,
         everybody=ALL,
     )
