@@ -14,7 +14,8 @@ from datetime import date
 from fastapi import APIRouter, HTTPException, Request, Response
 
 from exp_platform.report.content import Report
-from exp_platform.report.memo import as_json, render
+from exp_platform.report.memo import as_json
+from exp_platform.report.one_page import render
 from exp_platform.web.access import ExperimentId
 from exp_platform.web.answers import tagged, unchanged
 from exp_platform.web.downloads import attachment, text_cell
