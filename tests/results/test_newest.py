@@ -127,3 +127,13 @@ def test_a_data_frame_holds_the_same_and_a_table_without_results_is_refused(envi
     assert results.to_arrow("exp_nothing").num_rows == 0
     with pytest.raises(KeyError, match="exposures"):
         results.to_arrow("exp_a", table="exposures")
+
+
+def test_of_one_experiment_no_file_of_another_is_opened(environment: Environment, opened: list[str]) -> None:
+    for id in ("exp_a", "exp_b"):
+        carry_out(a_run(environment, f"run_{id}", (D1, D2), of=an_experiment(id)))
+    opened.clear()
+    found = NewestDecisions(only="exp_b").read(environment)
+    assert len(opened) == 2
+    assert all("exp_b" in path for path in opened)
+    assert found == {"exp_b": NewestDecisions().read(environment)["exp_b"]}

@@ -133,6 +133,8 @@ def standing(report: Report) -> Standing:
 
 def confidence(decision: Decision) -> str:
     """The confidence with what it is, and what it is not."""
+    if decision.trust != "ok":
+        return "0: the data cannot be trusted, so nothing counts."
     if not decision.confidence:
         return "0: nothing is significant. It is not the chance that there is no effect."
     told = "above 0.9999" if decision.confidence > 0.9999 else f"{decision.confidence:.4g}"

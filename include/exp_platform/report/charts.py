@@ -76,26 +76,36 @@ def effect_over_time(rows: Sequence[ResultRow], planned_end: date | None = None)
     ]
     if len({d["as_of"] for d in data}) < 2:
         return None
-    grouped = any(d["look_low"] is not None for d in data)
-    title = "effect and its interval at each look" if grouped else "effect and always-valid band"
-    x = {"field": "as_of", "type": "temporal", "title": "as of", "axis": _dates(r.as_of_date for r in rows)}
-    y = {"title": title, "axis": _axis(rows[0].metric_kind)}
+    x = {
+        "field": "as_of",
+        "type": "temporal",
+        "title": "as of",
+        "axis": _dates([*(r.as_of_date for r in rows), *([planned_end] if planned_end else [])]),
+    }
     arms = _arms("treatment", rows)
     shared = {"x": x, "color": arms}
-    band = shared | {"y": _number("low", **y), "y2": {"field": "high"}}
-    looks = shared | {"y": _number("look_low", **y), "y2": {"field": "look_high"}}
+    band = shared | {"y": _number("low", title=None), "y2": {"field": "high"}}
+    looks = shared | {"y": _number("look_low", title=None), "y2": {"field": "look_high"}}
+    title, evidence = "effect", list[Chart]()  # a layer without marks says nothing to who hears the picture
+    if any(d["look_low"] is not None for d in data):
+        title = "effect and its interval at each look"
+        evidence = [_layer({"type": "rule", "strokeWidth": 2.5}, looks, "isValid(datum.look_low)")]
+    elif any(d["low"] is not None and d["high"] is not None for d in data):
+        title = "effect and always-valid band"
+        both = "isValid(datum.low) && isValid(datum.high)"
+        evidence = [_layer({"type": "area", "opacity": 0.18}, band, both)]
     told = [
         _nominal("treatment", title="treatment"),
         _told("as_of", "as of"),
         *(_number(f, format="+.4~g") for f in ("estimate", "low", "high")),
     ]
-    estimate = shared | {"y": _number("estimate"), "tooltip": told}
+    y = _number("estimate", title=title, axis=_axis(rows[0].metric_kind))
+    estimate = shared | {"y": y, "tooltip": told}
     return _layered(
         data,
         _line(y="zero"),
         *_planned_end(planned_end),
-        _layer({"type": "area", "opacity": 0.18}, band, "isValid(datum.low) && isValid(datum.high)"),
-        _layer({"type": "rule", "strokeWidth": 2.5}, looks, "isValid(datum.look_low)"),
+        *evidence,
         _layer({"type": "line"}, estimate),
         _layer(_POINT | {"size": 40}, estimate | {"shape": arms}),
         height=220,

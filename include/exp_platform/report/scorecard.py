@@ -279,8 +279,9 @@ def scale_of(lines: Iterable[Line]) -> Scale:
     ends = [e for line in drawn for e in (line.row.relative_low, line.row.relative_high) if e is not None]
     if not points:
         return Scale(-0.1, 0.1)
-    sizes = sorted(abs(e) for e in ends) or points
+    sizes = sorted(abs(e) for e in ends) or sorted(points)
     most = max(4 * sizes[len(sizes) // 2], 1.15 * max(points), 1e-4)
+    most = max(most, sizes[-1]) if sizes[-1] <= 2 * most else most  # for so little nothing is cut off
     inside = [
         *ends,
         *(line.row.relative or 0.0 for line in drawn),

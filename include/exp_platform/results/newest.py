@@ -12,7 +12,6 @@ from typing import Any
 from pyiceberg.catalog import Catalog
 from pyiceberg.conversions import from_bytes
 from pyiceberg.exceptions import NoSuchTableError
-from pyiceberg.expressions import BooleanExpression
 from pyiceberg.table import DataScan, FileScanTask, Table
 from pyiceberg.utils.datetime import days_to_date
 
@@ -24,6 +23,7 @@ from exp_platform.tables.damage import DamagedTableError, is_no_damage, naming_d
 from exp_platform.tables.scans import newest_files, rows_of
 from exp_platform.tables.selection import selection
 
+_AT_ONCE = 50  # files whose rows are in memory together
 _DECISION = (
     "experiment_id",
     "as_of_date",
@@ -80,11 +80,13 @@ class NewestDecisions:
     """Reads the newest decisions of all experiments, and of files that it has met already nothing.
 
     One for a process; what counts is what the tables say now, so several processes agree without a word between them.
-    An experiment whose file is damaged is left out and its id told in `damaged`; the others are there.
+    An experiment whose file is damaged is left out and its id told in `damaged`; the others are there. With `only` it knows
+    one experiment, and no file of another is opened.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, only: str | None = None) -> None:
         self.damaged: frozenset[str] = frozenset()
+        self._where = {} if only is None else {"experiment_id": only}
         self._lock = Lock()
         self._states: tuple[str, ...] = ()
         self._found: dict[str, Newest] = {}
@@ -108,7 +110,7 @@ class NewestDecisions:
             return self._found
 
     def _newest(self, catalog: Catalog, decisions: Table) -> dict[str, Newest]:
-        scan = decisions.scan(selected_fields=_there(decisions, _DECISION))
+        scan = decisions.scan(selection(self._where), _there(decisions, _DECISION))
         with naming_damage(catalog, "decisions"):
             tasks = newest_files(scan)
         of_file: dict[str, tuple[Newest, ...]] = {}
@@ -141,12 +143,14 @@ class NewestDecisions:
         self, catalog: Catalog, results: Table, wanted: dict[tuple[str, str, date], Newest]
     ) -> Iterator[tuple[tuple[str, str, date], Effect]]:
         """The rows that decide: the adjusted one where it decides and could be made, else the plain one."""
-        scan = results.scan(row_filter=_deciding_rows(), selected_fields=_there(results, (*_KEY, *_EFFECT)))
+        where = {**self._where, "segment": ALL, "status": "OK", "method": [UNADJUSTED, *ADJUSTED]}
+        scan = results.scan(selection(where), _there(results, (*_KEY, *_EFFECT)))
         with naming_damage(catalog, RESULTS):
             by_id = {one.experiment_id: one for one in wanted.values()}
             tasks = [task for task in scan.plan_files() if _may_hold(scan, task, by_id)]
         best: dict[tuple[str, str, date], dict[str, Any]] = {}
-        for row in self._readable(scan, results, tasks):
+        parts = (tasks[at : at + _AT_ONCE] for at in range(0, len(tasks), _AT_ONCE))
+        for row in (row for part in parts for row in self._readable(scan, results, part)):
             one = wanted.get((row["experiment_id"], row["run_id"], row["as_of_date"]))
             if one is None or (row["metric_id"], row["treatment_id"]) != (
                 one.metric_id,
@@ -169,10 +173,6 @@ class NewestDecisions:
                 return []
             half = len(tasks) // 2
             return self._readable(scan, results, tasks[:half]) + self._readable(scan, results, tasks[half:])
-
-
-def _deciding_rows() -> BooleanExpression:
-    return selection({"segment": ALL, "status": "OK", "method": [UNADJUSTED, *ADJUSTED]})
 
 
 def _there(found: Table, columns: tuple[str, ...]) -> tuple[str, ...]:

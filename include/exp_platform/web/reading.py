@@ -52,8 +52,9 @@ def lines(request: Request, readable: frozenset[str]) -> list[Line]:
 def one_line(request: Request, experiment_id: str) -> Line:
     """The line of one experiment, which has a DAG at least."""
     experiment = SPECS.one(experiment_id)
-    newest = NEWEST.read(environment()).get(experiment_id)
-    damaged = experiment_id in NEWEST.damaged
+    reader = NewestDecisions(only=experiment_id)
+    newest = reader.read(environment()).get(experiment_id)
+    damaged = experiment_id in reader.damaged
     last = last_run(request, experiment_id)
     return line_of(experiment_id, experiment, newest, last, datetime.now(UTC), damaged=damaged)
 

@@ -80,9 +80,7 @@ def forest(rows: Sequence[ResultRow]) -> Forest:
 def progress(share: float, told: str) -> Markup:
     """A bar of how far something is."""
     done = 100 * min(max(share, 0.0), 1.0)
-    bar = Markup(
-        '<rect class="whole" width="100" height="6" rx="3"/><rect class="done" width="{:.1f}" height="6" rx="3"/>'
-    )
+    bar = Markup('<rect class="whole" width="100" height="6"/><rect class="done" width="{:.1f}" height="6"/>')
     return Markup(
         '<svg class="progress" viewBox="0 0 100 6" preserveAspectRatio="none" role="img" aria-label="{}">{}</svg>'
     ).format(told, bar.format(done))
