@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any, NamedTuple
@@ -167,11 +168,7 @@ def _context(report: Report, draw: Draw) -> dict[str, Any]:
 
 def _spec(report: Report) -> Markup:
     """The resolved spec as JSON, line by line."""
-    from pydantic import TypeAdapter
-
-    from exp_platform.config.experiment import Experiment
-
-    written = TypeAdapter(Experiment).dump_json(report.experiment, indent=1).decode()
+    written = json.dumps(asdict(report.experiment), indent=1, default=str, ensure_ascii=False)
     return Markup(escape(terminal(written)))
 
 
