@@ -18,7 +18,7 @@ from exp_platform.report.charts import Chart
 from exp_platform.report.content import Report
 from exp_platform.report.drawings import drawings
 from exp_platform.report.html.templates import environment
-from exp_platform.report.scorecard import scorecard
+from exp_platform.report.scorecard import Line, scorecard
 from exp_platform.report.sections import against_another
 
 Draw = Callable[[str, Chart], Markup]
@@ -152,9 +152,7 @@ def _context(report: Report, draw: Draw) -> dict[str, Any]:
         "e": report.experiment,
         "decision": report.decision,
         "card": card,
-        "headline": next(
-            (line for line in card.lines if line.part == "decides" and _is_reported(report, line)), None
-        ),
+        "headline": next((line for line in card.lines if _is_reported(report, line)), None),
         "standing": advice.standing(report),
         "next_steps": advice.next_steps(report),
         "trusted": trust.items(report),
@@ -172,9 +170,12 @@ def _spec(report: Report) -> Markup:
     return Markup(escape(terminal(written)))
 
 
-def _is_reported(report: Report, line: Any) -> bool:
-    decision = report.decision
-    return (line.row.metric_id, line.row.treatment_id) == (
+def _is_reported(report: Report, line: Line) -> bool:
+    """Whether a line is what the decision reports; of a final one that stands today's row may be another number."""
+    decision, row = report.decision, line.row
+    told = (row.metric_id, row.treatment_id, row.relative)
+    return line.part == "decides" and told == (
         decision.decisive_metric,
         decision.reported_variant,
+        decision.lift,
     )
