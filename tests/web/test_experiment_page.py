@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from html.parser import HTMLParser
 from typing import Any
 
@@ -14,7 +15,8 @@ from exp_platform.report.content import load_report
 from exp_platform.report.html import blocks
 from exp_platform.report.wording import headline
 from exp_platform.results.reader import Results
-from stages.frozen_runs import D2, D3, an_experiment
+from exp_platform.stages.run import Manifest
+from stages.frozen_runs import D2, D3, a_run, an_experiment
 from web.conftest import HOSTILE, Reader
 
 RUN = "manual__2025-03-15T00:00:00+00:00"
@@ -191,3 +193,19 @@ def test_addresses_keep_the_prefix_that_airflow_is_served_under(site: Any) -> No
         assert links
         assert all(link.startswith("/air/") for link in links)
         assert all(str(s.get("src", "/air/")).startswith("/air/") for s in found.of("script"))
+
+
+def test_a_page_that_a_browser_holds_is_sent_again_once_a_run_has_failed(reader: Reader) -> None:
+    """Also one that Airflow knows nothing of: whoever reloads must learn that what they see is of the run before."""
+    browser = reader("vera")
+    held = browser.get("/experiments/e/exp_a").headers["ETag"]
+    assert browser.get("/experiments/e/exp_a", headers={"If-None-Match": held}).status_code == 304
+    failed = a_run(load_environment("embedded"), "run_exp_a_later", of=an_experiment("exp_a"))
+    Manifest(failed.run_id, "exp_a", "quality", 1, "failed", "2025-03-16T00:00:00+00:00", 1.0).save(failed)
+    try:
+        answer = browser.get("/experiments/e/exp_a", headers={"If-None-Match": held})
+    finally:
+        shutil.rmtree(failed.path)
+    assert answer.status_code == 200
+    assert "The last run stopped at the quality of its data" in answer.text
+    assert browser.get("/experiments/e/exp_a", headers={"If-None-Match": held}).status_code == 304

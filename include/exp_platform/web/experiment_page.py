@@ -93,28 +93,35 @@ def _default_day(line: Line, run: AskedRun) -> date | None:
 
 def _page(request: Request, line: Line, as_of: date | None, around: Around) -> Response:
     days = sorted(results().runs(line.id)) if line.newest else []
-    may_run = _may_run(request, line.id)
     found = REPORTS.read(line.id, as_of) if days else None
     report, key = found or (None, "")
-    told = tag(key, line.told, line.hypothesis, line.owner, line.last_run, days, may_run, as_of, around)
+    running = {"may_run": _may_run(request, line.id), "paused": paused(dag_id_of(line.id))}
+    notice = _notice(line, report, days, as_of, around)
+    told = tag(
+        key, line.told, line.hypothesis, line.owner, line.last_run, days, running, as_of, around, notice
+    )
     if report and (held := unchanged(request, told)):
         return held
-    context = _context(line, report, days, as_of, around)
     text = render(
-        request, "experiment.html.j2", **context, may_run=may_run, paused=paused(dag_id_of(line.id))
+        request, "experiment.html.j2", **_context(line, report, days, around), notice=notice, **running
     )
     return HTMLResponse(text, headers=tagged(told) if report else {})
 
 
-def _context(
+def _notice(
     line: Line, report: Report | None, days: list[date], as_of: date | None, around: Around
-) -> dict[str, Any]:
+) -> Notice | None:
+    """What stands above the results, or in their place."""
     notice = around.notice
     if notice is None and around.run is None:
         progress = newest_progress(line.id)
         notice = last_run_failed(line, progress) if days else nothing_stored(line, progress)
     if notice is None and report is None:
         notice = no_such_day(as_of, days) if days and as_of else nothing_stored(line, None)
+    return notice
+
+
+def _context(line: Line, report: Report | None, days: list[date], around: Around) -> dict[str, Any]:
     day = report.as_of_date if report else None
     return {
         "line": line,
@@ -125,7 +132,6 @@ def _context(
         "day": day,
         "before": max((one for one in days if day and one < day), default=None),
         "body": body,
-        "notice": notice,
         "around": around,
     }
 

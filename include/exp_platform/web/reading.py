@@ -91,6 +91,8 @@ class Reports:
                 self._kept.move_to_end(key)
                 return self._kept[key], key
         report = load_report(stored, experiment, day, state=run.state if run else NOTHING_READ)
+        if report.unreadable:  # until somebody has mended it
+            return report, tag(key, report.unreadable)
         with self._lock:
             self._kept[key] = report
             while len(self._kept) > self.MOST:
