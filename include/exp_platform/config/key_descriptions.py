@@ -33,7 +33,7 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
     },
     "NotifySpec": {
         "notifier": "smtp, slack, or the class of any notifier of Airflow.",
-        "on": "The events that it hears of; absent: all.",
+        "events": "The events that it hears of; absent: all.",
         "with": "What it is made with, such as who is written to; secrets by a connection's id.",
     },
     "RetentionSpec": {"user_level_days": "Days after the last useful day."},

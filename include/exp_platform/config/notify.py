@@ -28,7 +28,7 @@ class Notify:
     """One who is told: a notifier's class by its dotted or short name, what it hears of, and what it is made with."""
 
     notifier: str
-    on: tuple[EventKind, ...] = EVENTS
+    events: tuple[EventKind, ...] = EVENTS
     arguments: dict[str, Any] = field(default_factory=dict)
 
     @property

@@ -35,7 +35,7 @@ def _checked_notifier(name: str) -> str:
 
 def _checked_events(events: tuple[EventKind, ...]) -> tuple[EventKind, ...]:
     if not events:
-        refuse([Fault((), Words("no event"), "name what it hears of, or leave `on` out for all")])
+        refuse([Fault((), Words("no event"), "name what it hears of, or leave `events` out for all")])
     return tuple(kind for kind in EVENTS if kind in events)
 
 
@@ -71,7 +71,7 @@ class NotifySpec(Spec):
     model_config = ConfigDict(validate_by_alias=True, validate_by_name=False)
 
     notifier: Annotated[str, AfterValidator(_checked_notifier)]
-    on: Annotated[Items[EventKind], AfterValidator(_checked_events)] = EVENTS
+    events: Annotated[Items[EventKind], AfterValidator(_checked_events)] = EVENTS
     arguments: Annotated[dict[str, Any], AfterValidator(_checked_arguments)] = Field(
         default_factory=dict, alias="with"
     )
@@ -85,4 +85,4 @@ class NotifySpec(Spec):
 
     def resolve(self) -> Notify:
         """The same, resolved."""
-        return Notify(self.notifier, self.on, self.arguments)
+        return Notify(self.notifier, self.events, self.arguments)

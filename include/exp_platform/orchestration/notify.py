@@ -34,11 +34,8 @@ def tell_results(
     context: Context, environment: Environment, experiment: Experiment, details: Mapping[str, Any]
 ) -> None:
     """Tell what new results changed, from the manifest of `memo`. Raises nothing."""
-    if "events" in details:  # a memo of an older version's run has none
-        events = [Event.from_json(event) for event in details["events"]]
-        _tell(
-            context, environment, experiment.id, experiment.notify, events, lambda told: after_results(events)
-        )
+    events = [Event.from_json(event) for event in details["events"]]
+    _tell(context, environment, experiment.id, experiment.notify, events, lambda told: after_results(events))
 
 
 def tell_failure(
@@ -90,7 +87,7 @@ def _send(
     unheard = set()
     for event in events:
         link = result_page(context["ti"].dag_id, context["ti"].run_id)
-        asked = [n for n, listener in enumerate(listeners) if event.kind in listener.on]
+        asked = [n for n, listener in enumerate(listeners) if event.kind in listener.events]
         heard = False
         for n in asked:
             if n not in hanging:

@@ -36,7 +36,7 @@ from exp_platform.orchestration.priority import CHECK, RELEASE
 from exp_platform.orchestration.run_lease import lease_of
 from exp_platform.orchestration.shown import RESULT_STAGES, ResultLink, extra_of, refused, result_page, told
 from exp_platform.orchestration.submit import Submit
-from exp_platform.stages.graph import STAGES, Stage
+from exp_platform.stages.graph import Stage
 from exp_platform.stages.run import Manifest, Run, manifest_path
 from exp_platform.tables.last_runs import note_run, note_seconds
 from exp_platform.tables.lease import beating
@@ -259,7 +259,7 @@ class StageOperator(OperatorUnderLease):
             for warning in manifest.warnings:
                 self.log.warning("%s", warning)
             self._show(context, manifest)
-            if self.stage == STAGES[-1].name:
+            if "events" in manifest.details:
                 from exp_platform.orchestration.notify import tell_results
 
                 tell_results(context, load_environment(run.environment), run.experiment, manifest.details)

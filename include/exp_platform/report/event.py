@@ -14,9 +14,8 @@ from exp_platform.checks import CheckResult
 from exp_platform.config.notify import EventKind
 from exp_platform.report import numbers
 
-Told = frozenset[
-    tuple[str, str]
-]  # kind and what it was about, of each event that was told and held when it was looked last
+# Kind and what it was about, of each event that was told and held when it was looked last
+Told = frozenset[tuple[str, str]]
 
 WAITED = "the source"  # what `data_late` is about where a run waited in vain
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Any
 
+from exp_platform.config.analyses import GUARDING
 from exp_platform.config.notify import EventKind
 from exp_platform.decision import Reason
 from exp_platform.report import numbers, wording
@@ -14,7 +15,6 @@ from exp_platform.report.event import Event, ended
 
 # Reasons of the test of the split, whose data name the users that it is about
 _SPLIT = ("SRM_MISMATCH", "SRM_WITHIN_SEGMENT", "CROSSOVERS_UNEVEN", "VALUES_LOST_UNEVENLY")
-_BREACH = "GUARDRAIL_PROVEN_BREACH"
 _BEGINNING = "extend"  # the action that every experiment begins with
 
 
@@ -43,7 +43,7 @@ def _decided(report: Report) -> Event:
         _state_of(decision),
         sentence,
         (*_effect(report), ("users", numbers.count(users))),
-        next_steps(report)[0],
+        " ".join(next_steps(report)),
         beginning=decision.action == _BEGINNING,
     )
 
@@ -76,23 +76,27 @@ def _planned(report: Report) -> Iterator[Event]:
             where.planned.isoformat(),
             sentence,
             (("users", where.users_told),),
-            next_steps(report)[0],
+            " ".join(next_steps(report)),
         )
 
 
 def _breaches(report: Report) -> Iterator[Event]:
     """Of critical guardrails that are proven to be beyond their margin."""
-    for reason in report.decision.reasons:
-        data = reason.data
-        if reason.code == _BREACH and data["severity"] == "critical":
-            kind = report.experiment.metric(data["metric_id"]).kind
-            measured = (("effect", _side(data, "estimate", kind)), ("margin", _side(data, "margin", kind)))
-            about = f"{data['metric_id']} of {data['treatment_id']}"
-            yield Event("guardrail_breached", about, _of(report, reason), measured)
-
-
-def _side(data: dict[str, Any], name: str, kind: str) -> str:
-    return numbers.change(data.get(name), kind)
+    for row in report.of_method(GUARDING):
+        if (row.severity, row.verdict) == ("critical", "proven_breach"):
+            went = f"{numbers.level(row.mean_control, row.metric_kind)} to {numbers.level(row.mean_treatment, row.metric_kind)}"
+            text = (
+                f"the critical guardrail {row.metric_id} is proven to be beyond its margin with {row.treatment_id}: it went from "
+                f"{went} ({wording.relative(row)})."
+            )
+            measured = (
+                ("absolute effect", wording.effect(row)),
+                ("margin", numbers.change(row.margin, row.metric_kind)),
+            )
+            about = f"{row.metric_id} of {row.treatment_id}"
+            yield Event(
+                "guardrail_breached", about, _as_of(report, text), measured, f"Roll {row.treatment_id} back."
+            )
 
 
 def _of_codes(report: Report, kind: EventKind, codes: Collection[str], about: str) -> Iterator[Event]:
@@ -103,7 +107,11 @@ def _of_codes(report: Report, kind: EventKind, codes: Collection[str], about: st
         if reason.code in codes and subject not in seen:
             seen.add(subject)
             yield Event(
-                kind, subject, _of(report, reason), tuple(_numbers(reason)), LOOK_AT.get(reason.code, "")
+                kind,
+                subject,
+                _as_of(report, reason.text),
+                tuple(_numbers(reason)),
+                LOOK_AT.get(reason.code, ""),
             )
 
 
@@ -118,5 +126,6 @@ def _numbers(reason: Reason) -> Iterator[tuple[str, str]]:
             yield name, numbers.level(data[name])
 
 
-def _of(report: Report, reason: Reason) -> str:
-    return f"{report.experiment.id} as of {report.as_of_date}: {ended(reason.text)}"
+def _as_of(report: Report, text: str) -> str:
+    """A sentence that says whose it is, and of which day."""
+    return f"{report.experiment.id} as of {report.as_of_date}: {text[:1].lower()}{ended(text[1:])}"
