@@ -20,13 +20,14 @@ from exp_platform.config.plans import AnalysisPlan
 PACKAGE = Path(exp_platform.__file__).parent
 SECTIONS = PACKAGE / "report" / "templates" / "sections"
 DECLARED = PACKAGE / "config" / "analyses.py"
-# The same word for another thing: keys of the spec, the name of a quality check, of a table, of a chart's file.
+# The same word for another thing: keys of the spec, the name of a quality check, of an event, of a table, of a chart's file.
 HOMONYMS = {
     "analyses/rows.py": {"did_sensitivity", "late_days", "sample_sizes"},
     "report/drawings.py": {"event_study"},
     "report/memo.py": {"event_study"},
     "config/key_descriptions.py": {"guardrails", "segments"},
     "config/library_use.py": {"guardrails", "segments"},
+    "config/notify.py": {"srm"},
     "config/spec_checks.py": {"guardrails", "segments"},
     "stages/quality_checks.py": {"srm"},
     "starting/shown.py": {"srm"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 EventKind = Literal[
     "decision_changed",
@@ -14,6 +14,7 @@ EventKind = Literal[
     "planned_date",
     "data_late",
 ]
+SRM: Final = "srm"  # the split, as people call it: an event, whatever analysis finds it
 EVENTS: tuple[EventKind, ...] = get_args(EventKind)
 
 SMTP, SLACK = "smtp", "slack"

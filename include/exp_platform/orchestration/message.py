@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+from exp_platform.config.notify import SRM
 from exp_platform.errors import shortened
 from exp_platform.escaping import line
 from exp_platform.report.event import Event
@@ -16,7 +17,7 @@ _SLACK = "airflow.providers.slack."
 _CALLED = {
     "decision_changed": "decision",
     "guardrail_breached": "guardrail breached",
-    "srm": "users not split as planned",
+    SRM: "users not split as planned",
     "quality_failed": "quality failed",
     "run_failed": "run failed",
     "planned_date": "planned end",

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from exp_platform.config.analyses import GUARDING
-from exp_platform.config.notify import EventKind
+from exp_platform.config.notify import SRM, EventKind
 from exp_platform.decision import Reason
 from exp_platform.report import numbers, wording
 from exp_platform.report.advice import LOOK_AT, next_steps, standing
@@ -24,7 +24,7 @@ def events_of(report: Report) -> list[Event]:
         _decided(report),
         *_planned(report),
         *_breaches(report),
-        *_of_codes(report, "srm", _SPLIT, "users"),
+        *_of_codes(report, SRM, _SPLIT, "users"),
         *_of_codes(report, "quality_failed", ("CHECK_FAILED",), "check"),
         *_of_codes(report, "data_late", ("DATA_LATE",), "variant_id"),
     ]
