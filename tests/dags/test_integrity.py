@@ -107,6 +107,7 @@ def test_the_page_of_a_dag_tells_what_is_tested_and_what_to_do(pair) -> None:
     told = [experiment.hypothesis, *(v.id for v in experiment.variants), *(m.id for m in experiment.metrics)]
     for word in [*told, experiment.owner, experiment.spec_file, '{"force": true}', "When a stage fails"]:
         assert word in dag.doc_md
+    assert f"[Results](/dags/{dag.dag_id}/plugin/results)" in dag.doc_md
     assert {"experiment", experiment.source.kind, *experiment.tags} <= dag.tags
 
 
