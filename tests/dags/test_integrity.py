@@ -16,6 +16,7 @@ from airflow.sdk.definitions.param import ParamsDict
 from airflow.serialization.serialized_objects import DagSerialization
 
 from config.shared import METRICS, configs, spec
+from exp_platform.config.analyses import NAMES
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.loading import load_all
 from exp_platform.orchestration.dag import build_dag
@@ -100,6 +101,13 @@ def test_a_failed_required_stage_blocks_and_a_skipped_one_does_not(pair) -> None
     assert release.upstream_task_ids == {"ended"}
     # Airflow judges a run by tasks before which only teardowns come that may fail: by the last stage and by `release`
     assert [task.on_failure_fail_dagrun for task in (ended, release) if task.is_teardown] == [False, True]
+
+
+def test_the_analyses_are_one_group_and_their_tasks_keep_their_names(pair) -> None:
+    experiment, dag = pair
+    of_group = {task.task_id for task in dag.tasks if task.task_group.group_id == "analyses"}
+    assert of_group == {stage.name for stage in stages_of(experiment)} & {*NAMES}
+    assert {"check", "aggregates", "decision", "memo", "release"} <= {*dag.task_ids} - of_group
 
 
 def test_the_page_of_a_dag_tells_what_is_tested_and_what_to_do(pair) -> None:
