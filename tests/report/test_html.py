@@ -9,8 +9,9 @@ import pytest
 from markupsafe import Markup
 
 from exp_platform.analyses.rows import Status
+from exp_platform.decision import Reason
 from exp_platform.report import numbers
-from exp_platform.report.charts import Chart
+from exp_platform.report.charts import ARMS, Chart
 from exp_platform.report.content import Report
 from exp_platform.report.html import Block, blocks, body, stylesheet
 from exp_platform.report.html.file import html_file
@@ -153,6 +154,30 @@ def test_an_experiment_without_a_past_says_what_it_lacks() -> None:
     assert "none: the experiment has no pre-period" in Page(block(bare, "scorecard").html).words
 
 
+def test_a_final_decision_that_stands_is_shown_by_its_own_number() -> None:
+    """Today's row is of an edited spec: its interval is not that of the number that was decided by."""
+    made = three_arms()
+    words = Page(block(made, "decision").html).words
+    assert "+40.0 % buys with t1" in words
+    assert "% interval" in words
+    stood = replace(made, decision=replace(made.decision, lift=0.123))
+    words = Page(block(stood, "decision").html).words
+    assert "+12.3 % buys with t1" in words
+    assert "% interval" not in words
+
+
+def test_whatever_cost_trust_is_an_item_with_its_remedy() -> None:
+    made = three_arms()
+    reasons = (
+        Reason("COVARIATES_UNBALANCED", "The estimate of buys cannot be trusted."),
+        *made.decision.reasons,
+    )
+    doubted = replace(made, decision=replace(made.decision, reasons=reasons, trust="failed"))
+    found = block(doubted, "trust")
+    assert found.says == "The numbers cannot be trusted: covariates."
+    assert "Look for a broken assignment" in Page(found.html).words
+
+
 def test_a_history_tells_what_changed_from_day_to_day() -> None:
     made = three_arms()
     first, *rest = made.history
@@ -203,5 +228,8 @@ def test_the_stylesheet_knows_both_themes_a_phone_and_paper() -> None:
     ):
         assert asked in css
     assert "url(" not in css
+    for colour in ARMS:  # which charts are drawn with, whatever the theme
+        assert f'[stroke="{colour}"]' in css
+        assert f'[fill="{colour}"]' in css
     names = set(re.findall(r"var\((--[\w-]+)\)", css))
     assert names <= set(re.findall(r"(--[\w-]+):", css))

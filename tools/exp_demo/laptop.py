@@ -186,7 +186,8 @@ def _show_results(console: Console, experiment: Experiment) -> None:
     report = load_report(Results(environment), experiment)
     console.print(decision_panel(report))
     console.print(results_table(report, width=console.width))
-    console.print(terminal(f"Memo: {memo}"), highlight=False, soft_wrap=True)
+    told = f"Memo: {memo}, report: {environment.memos_dir}/{experiment.id}.html"
+    console.print(terminal(told), highlight=False, soft_wrap=True)
 
 
 def main(demo: Callable[[Console], None] = run_demo) -> int:

@@ -96,7 +96,8 @@ def run_and_report(
     if outcome.started.run is None:
         print(terminal(outcome.started.message))
     else:
-        print(terminal(f"Done in {watch}. Memo: {environment.memos_dir}/{experiment_id}.md"))
+        memo = f"{environment.memos_dir}/{experiment_id}"
+        print(terminal(f"Done in {watch}. Memo: {memo}.md, report: {memo}.html"))
     return outcome
 
 

@@ -10,7 +10,7 @@ from exp_platform.report import numbers
 from exp_platform.report.content import Report
 
 # The first of these codes that a decision has says what to look at.
-_LOOK_AT = {
+LOOK_AT = {
     "SRM_MISMATCH": "Find out which users are missing, and mend the assignment. Then read the effects.",
     "SRM_WITHIN_SEGMENT": "Find out why the assignment depends on a segment, and mend it.",
     "DATA_LATE": "Wait for the rows that are still to come, and run again.",
@@ -64,7 +64,7 @@ def next_steps(report: Report) -> list[str]:
         return [
             "Do not act on the effects yet.",
             next(
-                (told for code, told in _LOOK_AT.items() if code in codes),
+                (told for code, told in LOOK_AT.items() if code in codes),
                 "The first reason says what does not fit.",
             ),
         ]

@@ -9,7 +9,7 @@ from enum import StrEnum
 from exp_platform.analyses.rows import ASSIGNED, CROSSOVERS, USERS, LateRow, ResultRow, Status
 from exp_platform.checks import CheckResult
 from exp_platform.config.analyses import SPLIT
-from exp_platform.report import numbers, wording
+from exp_platform.report import advice, numbers, wording
 from exp_platform.report.content import Report
 
 
@@ -75,6 +75,7 @@ def items(report: Report) -> list[Item]:
         *_split(report),
         *map(_late, report.of(LateRow)),
         *_checks(report),
+        *_of_reasons(report),
         *_skipped(report),
         *(
             Item(
@@ -178,6 +179,25 @@ def _checks(report: Report) -> Iterator[Item]:
 
 def _of_check(check: CheckResult) -> State:
     return {"passed": State.OK, "failed": State.FAILED}.get(check.status, State.ABSENT)
+
+
+# Reasons that cost trust and are no row of the split and no check
+_MEANS = {
+    "COVARIATES_UNBALANCED": (
+        "Covariates",
+        State.FAILED,
+        "An estimate that is adjusted by what differs between the arms is off.",
+    ),
+    "ESTIMATE_MISSING": ("The estimate that decides", State.UNKNOWN, "Without it nothing can be decided."),
+    "GUARDRAIL_NOT_TESTED": ("Guardrails", State.UNKNOWN, "What was not tested may be breached."),
+}
+
+
+def _of_reasons(report: Report) -> Iterator[Item]:
+    for reason in report.decision.reasons:
+        if reason.code in _MEANS:
+            name, state, means = _MEANS[reason.code]
+            yield Item(name, state, reason.text, means, advice.LOOK_AT[reason.code])
 
 
 def _skipped(report: Report) -> Iterator[Item]:

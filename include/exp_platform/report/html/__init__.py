@@ -4,6 +4,6 @@ Whatever data and specs hold is text: the templates escape everything that is no
 script, an inline style or an event handler, so that it stands under a strict content security policy.
 """
 
-from exp_platform.report.html.blocks import Block, blocks, body, stylesheet
+from exp_platform.report.html.page import Block, blocks, body, stylesheet
 
 __all__ = ["Block", "blocks", "body", "stylesheet"]

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from exp_platform.report import charts
 from exp_platform.report.content import Report
-from exp_platform.report.html.blocks import blocks, body, stylesheet
+from exp_platform.report.html.page import blocks, body, stylesheet
 from exp_platform.report.html.templates import environment
 
 

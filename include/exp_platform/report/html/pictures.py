@@ -56,10 +56,11 @@ def axis(scale: Scale) -> Markup:
     for tick in scale.ticks:
         x = _x(scale.place(tick, 0.0))
         parts.append(_LINE.format("tick", x, 18, x, 25))
-        if 18 < x < WIDTH - 18 and x - 20 >= free:
+        anchor, left = ("start", x) if x < 20 else ("end", x - 40) if x > WIDTH - 20 else ("middle", x - 20)
+        if left >= free:
             told = "0" if abs(tick) < 1e-12 else f"{100 * tick:+.4g} %"
-            parts.append(_label(x, 13, "middle", told))
-            free = x + 20
+            parts.append(_label(x, 13, anchor, told))
+            free = left + 40
     return _SVG.format("axis", WIDTH, 26, "scale of relative effects", Markup("").join(parts))
 
 

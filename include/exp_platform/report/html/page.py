@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ from exp_platform.report.charts import Chart
 from exp_platform.report.content import Report
 from exp_platform.report.drawings import drawings
 from exp_platform.report.html.templates import environment
-from exp_platform.report.scorecard import scorecard
+from exp_platform.report.scorecard import Line, scorecard
 from exp_platform.report.sections import against_another
 
 Draw = Callable[[str, Chart], Markup]
@@ -151,9 +152,7 @@ def _context(report: Report, draw: Draw) -> dict[str, Any]:
         "e": report.experiment,
         "decision": report.decision,
         "card": card,
-        "headline": next(
-            (line for line in card.lines if line.part == "decides" and _is_reported(report, line)), None
-        ),
+        "headline": next((line for line in card.lines if _is_reported(report, line)), None),
         "standing": advice.standing(report),
         "next_steps": advice.next_steps(report),
         "trusted": trust.items(report),
@@ -167,17 +166,16 @@ def _context(report: Report, draw: Draw) -> dict[str, Any]:
 
 def _spec(report: Report) -> Markup:
     """The resolved spec as JSON, line by line."""
-    from pydantic import TypeAdapter
-
-    from exp_platform.config.experiment import Experiment
-
-    written = TypeAdapter(Experiment).dump_json(report.experiment, indent=1).decode()
+    written = json.dumps(asdict(report.experiment), indent=1, default=str, ensure_ascii=False)
     return Markup(escape(terminal(written)))
 
 
-def _is_reported(report: Report, line: Any) -> bool:
-    decision = report.decision
-    return (line.row.metric_id, line.row.treatment_id) == (
+def _is_reported(report: Report, line: Line) -> bool:
+    """Whether a line is what the decision reports; of a final one that stands today's row may be another number."""
+    decision, row = report.decision, line.row
+    told = (row.metric_id, row.treatment_id, row.relative)
+    return line.part == "decides" and told == (
         decision.decisive_metric,
         decision.reported_variant,
+        decision.lift,
     )
