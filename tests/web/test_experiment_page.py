@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from html.parser import HTMLParser
 from typing import Any
 
@@ -14,6 +15,7 @@ from exp_platform.report.content import load_report
 from exp_platform.report.html import blocks
 from exp_platform.report.wording import headline
 from exp_platform.results.reader import Results
+from exp_platform.stages.graph import stages_of
 from stages.frozen_runs import D2, D3, an_experiment
 from web.conftest import HOSTILE, Reader
 
@@ -169,8 +171,10 @@ def test_a_failed_quality_names_the_checks_that_failed_and_no_other(reader: Read
 
 def test_a_first_run_shows_how_far_it_has_come(reader: Reader) -> None:
     answer = reader("vera").get("/experiments/e/exp_first").text
-    assert '<li class="success">ingest' in answer
-    assert '<li class="waits">decision' in answer
+    stages = re.findall(r'<li class="(\w+)"><span[^>]*>. </span>(\w+)<', answer)
+    assert ("success", "ingest") in stages
+    assert ("waits", "decision") in stages
+    assert [name for _, name in stages] == [stage.name for stage in stages_of(an_experiment())]
 
 
 def test_addresses_keep_the_prefix_that_airflow_is_served_under(site: Any) -> None:
