@@ -169,6 +169,14 @@ def test_a_failed_quality_names_the_checks_that_failed_and_no_other(reader: Read
     assert logs == [f"/dags/exp__exp_failed/runs/{RUN.replace('+', '%2B').replace(':', '%3A')}/tasks/quality"]
 
 
+def test_the_tab_of_a_failed_run_says_what_it_failed_in(reader: Reader) -> None:
+    """By the run folder that this DAG run left, whatever day the run was asked for."""
+    found = page(reader, f"/dag/exp__exp_failed/run/{RUN}")
+    assert "stopped at the quality of its data" in found.text
+    assert "arm t1 has no users" in found.text
+    assert "this run: failed" in found.text
+
+
 def test_a_first_run_shows_how_far_it_has_come(reader: Reader) -> None:
     answer = reader("vera").get("/experiments/e/exp_first").text
     stages = re.findall(r'<li class="(\w+)"><span[^>]*>. </span>(\w+)<', answer)
