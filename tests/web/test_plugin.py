@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
+import time
+from typing import Any
+
+import pytest
 
 from exp_platform.config.environment import project_root
+from exp_platform.web import lazy
 
 _CODE = """
 import json, runpy, sys, time
@@ -41,3 +47,25 @@ def test_importing_the_plugin_loads_no_page_and_takes_next_to_nothing() -> None:
     assert not [
         href for _, _, href in views if href.startswith("/")
     ]  # or a prefix of [api] base_url would be lost
+
+
+def test_requests_that_come_at_once_import_the_pages_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    loads: list[int] = []
+
+    def load() -> Any:
+        time.sleep(0.05)  # others come meanwhile
+        loads.append(1)
+        return app
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        scope["answered"] = True
+
+    async def ask() -> list[dict[str, Any]]:
+        scopes: list[dict[str, Any]] = [{"type": "http"} for _ in range(8)]
+        await asyncio.gather(*(pages(scope, None, None) for scope in scopes))  # type: ignore[arg-type]
+        return scopes
+
+    monkeypatch.setattr(lazy, "_load", load)
+    pages = lazy.LazyApp()
+    assert all(scope["answered"] for scope in asyncio.run(ask()))
+    assert loads == [1]
