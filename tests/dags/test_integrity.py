@@ -16,6 +16,7 @@ from airflow.sdk.definitions.param import ParamsDict
 from airflow.serialization.serialized_objects import DagSerialization
 
 from config.shared import METRICS, configs, spec
+from exp_platform.config.analyses import NAMES
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.loading import load_all
 from exp_platform.orchestration.dag import build_dag
@@ -102,11 +103,19 @@ def test_a_failed_required_stage_blocks_and_a_skipped_one_does_not(pair) -> None
     assert [task.on_failure_fail_dagrun for task in (ended, release) if task.is_teardown] == [False, True]
 
 
+def test_the_analyses_are_one_group_and_their_tasks_keep_their_names(pair) -> None:
+    experiment, dag = pair
+    of_group = {task.task_id for task in dag.tasks if task.task_group.group_id == "analyses"}
+    assert of_group == {stage.name for stage in stages_of(experiment)} & {*NAMES}
+    assert {"check", "aggregates", "decision", "memo", "release"} <= {*dag.task_ids} - of_group
+
+
 def test_the_page_of_a_dag_tells_what_is_tested_and_what_to_do(pair) -> None:
     experiment, dag = pair
     told = [experiment.hypothesis, *(v.id for v in experiment.variants), *(m.id for m in experiment.metrics)]
     for word in [*told, experiment.owner, experiment.spec_file, '{"force": true}', "When a stage fails"]:
         assert word in dag.doc_md
+    assert f"[Results](/dags/{dag.dag_id}/plugin/results)" in dag.doc_md
     assert {"experiment", experiment.source.kind, *experiment.tags} <= dag.tags
 
 

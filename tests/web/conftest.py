@@ -68,6 +68,8 @@ def _store(folder: Path) -> None:
 def _leave_runs(environment: Environment) -> None:
     """A run whose quality failed, and one that has come as far as `ingest`."""
     failed = a_run(environment, "20250315-failed", of=an_experiment("exp_failed"))
+    failed = replace(failed, started_by="scheduled by Airflow, manual__2025-03-15T00:00:00+00:00")
+    failed.save()
     checks = [
         CheckResult(D3, "missing_arm", "error", "failed", 0.0, 1.0, f"arm t1 has no users: {HOSTILE}"),
         CheckResult(D3, "empty", "error", "passed", 10.0, 1.0, "10 users"),

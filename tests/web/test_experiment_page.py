@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +17,11 @@ from exp_platform.report.content import load_report
 from exp_platform.report.html import blocks
 from exp_platform.report.wording import headline
 from exp_platform.results.reader import Results
+from exp_platform.stages.graph import stages_of
 from exp_platform.stages.run import Manifest
+from exp_platform.tables.catalog import open_catalog, table
+from exp_platform.tables.selection import selection
+from exp_platform.web.reading import REPORTS
 from stages.frozen_runs import D2, D3, a_run, an_experiment
 from web.conftest import HOSTILE, Reader
 
@@ -169,10 +175,20 @@ def test_a_failed_quality_names_the_checks_that_failed_and_no_other(reader: Read
     assert logs == [f"/dags/exp__exp_failed/runs/{RUN.replace('+', '%2B').replace(':', '%3A')}/tasks/quality"]
 
 
+def test_the_tab_of_a_failed_run_says_what_it_failed_in(reader: Reader) -> None:
+    """By the run folder that this DAG run left, whatever day the run was asked for."""
+    found = page(reader, f"/dag/exp__exp_failed/run/{RUN}")
+    assert "stopped at the quality of its data" in found.text
+    assert "arm t1 has no users" in found.text
+    assert "this run: failed" in found.text
+
+
 def test_a_first_run_shows_how_far_it_has_come(reader: Reader) -> None:
     answer = reader("vera").get("/experiments/e/exp_first").text
-    assert '<li class="success">ingest' in answer
-    assert '<li class="waits">decision' in answer
+    stages = re.findall(r'<li class="(\w+)"><span[^>]*>. </span>(\w+)<', answer)
+    assert ("success", "ingest") in stages
+    assert ("waits", "decision") in stages
+    assert [name for _, name in stages] == [stage.name for stage in stages_of(an_experiment())]
 
 
 def test_addresses_keep_the_prefix_that_airflow_is_served_under(site: Any) -> None:
@@ -209,3 +225,23 @@ def test_a_page_that_a_browser_holds_is_sent_again_once_a_run_has_failed(reader:
     assert answer.status_code == 200
     assert "The last run stopped at the quality of its data" in answer.text
     assert browser.get("/experiments/e/exp_a", headers={"If-None-Match": held}).status_code == 304
+
+
+def test_a_damaged_file_is_told_without_its_path_and_no_longer_once_it_is_mended(reader: Reader) -> None:
+    browser = reader("vera")
+    catalog = open_catalog(load_environment("embedded"))
+    tasks = table(catalog, "did_results").scan(selection({"experiment_id": "exp_a"})).plan_files()
+    lost = [Path(task.file.file_path.removeprefix("file://")) for task in tasks]
+    REPORTS._kept.clear()
+    for path in lost:
+        path.rename(path.with_suffix(".away"))
+    try:
+        damaged = [browser.get(f"/experiments/e/exp_a{what}").text for what in ("", "/results.json")]
+    finally:
+        for path in lost:
+            path.with_suffix(".away").rename(path)
+    for text in damaged:
+        assert "A stored file cannot be read." in text
+        assert str(lost[0].parent) not in text
+        assert lost[0].name not in text
+    assert "cannot be read" not in browser.get("/experiments/e/exp_a").text

@@ -8,7 +8,7 @@ from functools import partial
 
 import attrs
 from airflow.providers.standard.operators.empty import EmptyOperator
-from airflow.sdk import DAG, Asset, BaseOperator, TriggerRule
+from airflow.sdk import DAG, Asset, BaseOperator, TaskGroup, TriggerRule
 from airflow.sdk.definitions.param import ParamsDict
 
 from exp_platform.config.analyses import NAMES
@@ -41,6 +41,7 @@ from exp_platform.tables.last_runs import seconds_of
 SPARK_POOL = "spark"
 SESSION_SLOTS = 2  # of it
 STAGES_POOL = "stages"
+ANALYSES = "analyses"  # the group of their tasks, whose ids stay what they are
 RETRY_DELAY = timedelta(seconds=30)
 LONGEST_RETRY_DELAY = timedelta(minutes=4)  # shorter than any lease lives without a beat (tables.lease)
 
@@ -122,7 +123,11 @@ def build_dag(
             doc_md="Starts a run, or ends it as a success with everything skipped where nothing changed.",
         )
         wait >> check
-        tasks = {stage.name: _stage_task(experiment, stage) for stage in stages}
+        group = TaskGroup(ANALYSES, prefix_group_id=False, tooltip="What is computed of the aggregates")
+        tasks = {
+            stage.name: _stage_task(experiment, stage, group if stage.name in NAMES else None)
+            for stage in stages
+        }
         # By what is not only before `release` Airflow judges a run: with a task between them by the last stage, and by both.
         ended = EmptyOperator(
             task_id=ENDED,
@@ -162,9 +167,10 @@ def _wait_task(experiment: Experiment, waits_for: Sequence[Awaited]) -> BaseOper
     )
 
 
-def _stage_task(experiment: Experiment, stage: Stage) -> StageOperator:
+def _stage_task(experiment: Experiment, stage: Stage, group: TaskGroup | None) -> StageOperator:
     return StageOperator(
         task_id=stage.name,
+        task_group=group,
         stage=stage,
         experiment_id=experiment.id,
         longest_wait=lease_wait(experiment),

@@ -57,7 +57,8 @@ def dag_doc(experiment: Experiment, stages: Sequence[Stage], waits_for: Sequence
         experiment.hypothesis and f"**Hypothesis.** {markdown(shortened(experiment.hypothesis))}",
         paragraphs(shortened(experiment.description)),
         f"Owner {markdown(experiment.owner)}; {window.start} to {window.end} ({window.timezone}); decision planned for "
-        f"{experiment.decision_date}; spec {spec}; memo `memos/{experiment.id}.md` in the state folder.",
+        f"{experiment.decision_date}; spec {spec}. **[Results](/dags/exp__{experiment.id}/plugin/results)** stand in a tab of this "
+        "DAG, as of the day of each run in a tab of that run.",
         "## Variants\n" + _table(("variant", "share", ""), _variants(experiment)),
         experiment.trigger
         and f"Only users who reach {markdown(experiment.trigger.told)} count, from that moment on.",
@@ -69,7 +70,7 @@ def dag_doc(experiment: Experiment, stages: Sequence[Stage], waits_for: Sequence
         "## When a stage fails\n"
         + _WHEN_IT_FAILS.format(id=experiment.id, spec=spec, wait=_WAIT_FAILED if waits_for else ""),
         "## Stages\n" + _table(("stage", "what it does", ""), _stages(stages)),
-        f"[Runs](/dags/exp__{experiment.id}/runs) · [by id: run_experiment](/dags/run_experiment) · "
+        f"[Runs](/dags/exp__{experiment.id}/runs) · [all experiments](/plugin/experiments) · [by id: run_experiment](/dags/run_experiment) · "
         "[results as an asset](/assets)",
     ]
     return "\n\n".join(section for section in sections if section)

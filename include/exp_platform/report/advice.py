@@ -137,7 +137,7 @@ def confidence(decision: Decision) -> str:
         return "0: the data cannot be trusted, so nothing counts."
     if not decision.confidence:
         return "0: nothing is significant. It is not the chance that there is no effect."
-    told = "above 0.9999" if decision.confidence > 0.9999 else f"{decision.confidence:.4g}"
+    told = numbers.confidence(decision.confidence)
     return f"{told}: 1 − adjusted p of the evidence that counts. It is not the chance that the treatment is better."
 
 

@@ -61,6 +61,11 @@ def p_value(p: float | None, log10_p: float | None = None) -> str:
     return f"1e{log10_p:.0f}" if log10_p is not None else "< 1e-300"
 
 
+def confidence(value: float) -> str:
+    """A confidence to four digits, and never 1."""
+    return "above 0.9999" if value > 0.9999 else f"{value:.4g}"
+
+
 def count(value: float | None) -> str:
     """A count with thousands separated."""
     return DASH if value is None else f"{value:,.0f}"

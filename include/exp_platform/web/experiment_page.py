@@ -78,6 +78,7 @@ def _of_run(line: Line, run: AskedRun) -> tuple[date | None, Notice | None]:
             ("What is shown, if anything, is of another run of the same day.",),
             [check for check in progress.checks if check.severity == "error"],
             task=progress.failed,
+            bad=True,
         )
     return day, None
 

@@ -38,7 +38,7 @@ _WORDS = {
 _UNKNOWN = Words(
     "The results cannot be shown",
     "Something is wrong with the stored state or its configuration. The log of Airflow's API server says what; "
-    "`exp doctor` finds most causes.",
+    "The command exp doctor finds most causes.",
 )
 
 

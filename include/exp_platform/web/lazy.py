@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
+from threading import Lock
 from typing import Any
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class LazyApp:
     """An ASGI application that costs nothing until it is asked: scheduler and DAG processor import the plugin too."""
 
     def __init__(self) -> None:
-        self._app: Callable[[Scope, Receive, Send], Awaitable[None]] | None = None
+        self._app: App | None = None
+        self._lock = Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
         if self._app is None:
             import anyio.to_thread
 
-            self._app = await anyio.to_thread.run_sync(_load)  # may run twice at once, which is harmless
+            await anyio.to_thread.run_sync(self._load_once)
+        assert self._app is not None
         await self._app(scope, receive, send)
 
+    def _load_once(self) -> None:
+        """One thread imports and the others wait: a page and its icon are asked for at once, and modules know each other."""
+        with self._lock:
+            if self._app is None:
+                self._app = _load()
 
-def _load() -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+
+def _load() -> App:
     from threading import Thread
 
     from exp_platform.web.app import build_app

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from threading import Lock
 
@@ -92,7 +93,9 @@ class Reports:
                 return self._kept[key], key
         report = load_report(stored, experiment, day, state=run.state if run else NOTHING_READ)
         if report.unreadable:  # until somebody has mended it
-            return report, tag(key, report.unreadable)
+            return replace(report, unreadable=(_damaged(len(report.unreadable)),)), tag(
+                key, report.unreadable
+            )
         with self._lock:
             self._kept[key] = report
             while len(self._kept) > self.MOST:
@@ -106,6 +109,11 @@ REPORTS = Reports()
 def tag(*parts: object) -> str:
     """An entity tag: equal parts, equal tag, in any worker of the same version."""
     return hashlib.sha256(repr((*parts, code_version(), pages_version())).encode()).hexdigest()[:24]
+
+
+def _damaged(files: int) -> str:
+    """What readers are told of files, whose paths are for whoever mends them."""
+    return "A stored file cannot be read." if files == 1 else f"{files} stored files cannot be read."
 
 
 def _words(experiment: Experiment) -> str:

@@ -22,24 +22,25 @@ class Notice:
     checks: Sequence[CheckResult] = ()
     stages: dict[str, str | None] = field(default_factory=dict)  # where a run has come to
     task: str | None = None
+    bad: bool = False  # something went wrong, and somebody has to mend it
 
 
 def nothing_stored(line: Line, progress: Progress | None) -> Notice:
     """Why an experiment has no result at all."""
     run = line.last_run
     if line.damaged:
-        return Notice("Its stored results cannot be read", (_DAMAGED,))
+        return Notice("Its stored results cannot be read", (_DAMAGED,), bad=True)
     if run and run.state in UNDER_WAY:
         stages = progress.ended if progress else {}
         return Notice("It is running for the first time", (_FIRST_TIME,), stages=stages)
     if progress and progress.failed:
         return _failed(progress, "There is no result yet: ")
     if run and run.state == "failed":
-        return Notice("Its last run failed before it read anything", (_FAILED_EARLY,), task="check")
+        return Notice("Its last run failed before it read anything", (_FAILED_EARLY,), task="check", bad=True)
     if line.state is State.NOT_STARTED and line.experiment:
         return Notice("It has not started", (f"It {line.told}. The first result is of the end of that day.",))
     if line.state is State.NO_SPEC:
-        return Notice("Its spec cannot be used", (_NO_SPEC,))
+        return Notice("Its spec cannot be used", (_NO_SPEC,), bad=True)
     return Notice("It has never run", (_NEVER_RUN,))
 
 
@@ -65,16 +66,24 @@ def _failed(progress: Progress, what: str) -> Notice:
     if stage == "quality":
         errors = [check for check in progress.checks if check.severity == "error"]
         return Notice(
-            "The last run stopped at the quality of its data", (what + _QUALITY,), errors, task=stage
+            "The last run stopped at the quality of its data",
+            (what + _QUALITY,),
+            errors,
+            task=stage,
+            bad=True,
         )
-    return Notice(f"The last run failed in {stage}", (what + _STAGE,), stages=progress.ended, task=stage)
+    return Notice(
+        f"The last run failed in {stage}", (what + _STAGE,), stages=progress.ended, task=stage, bad=True
+    )
 
 
-_DAMAGED = "A file of them is missing or damaged. `exp doctor` names it and says what to do; whoever looks after Airflow can run it."
-_FIRST_TIME = "Its results appear here when the stage `decision` has ended. Reload the page then."
-_FAILED_EARLY = "The log of the task `check` says why: most often the spec is broken, or another run holds the experiment."
+_DAMAGED = "A file of them is missing or damaged. exp doctor names it and says what to do; whoever looks after Airflow can run it."
+_FIRST_TIME = "Its results appear here when the stage decision has ended. Reload the page then."
+_FAILED_EARLY = (
+    "The log of the task check says why: most often the spec is broken, or another run holds the experiment."
+)
 _NO_SPEC = (
-    "It is gone, or has a fault: Airflow's import error of `config_errors.py` tells every fault, and so does `exp validate`. "
+    "It is gone, or has a fault: Airflow's import error of config_errors.py tells every fault, and so does exp validate. "
     "The results of before stay."
 )
 _NEVER_RUN = "Start a run here, or wait for its schedule. Without a day it takes all that happened up to the last complete one."

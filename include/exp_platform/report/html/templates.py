@@ -37,11 +37,13 @@ def environment() -> jinja2.Environment:
     )
     made.filters.update(
         plainly=missing.plainly,
+        above=_above,
         level=numbers.level,
         change=numbers.change,
         percent=numbers.percent,
         share=numbers.share,
         count=numbers.count,
+        confident=numbers.confidence,
     )
     made.globals.update(
         {name: words for name, words in vars(wording).items() if isfunction(words)},
@@ -78,6 +80,13 @@ def _as_text(value: object) -> object:
     if isinstance(value, str) and not isinstance(value, Markup):
         return line(shortened(value))
     return value
+
+
+def _above(told: str) -> Markup:
+    """An effect above its interval, which makes a table narrow."""
+    effect, bracket, interval = told.partition(" [")
+    below = Markup('<br><span class="small">[{}</span>').format(interval) if bracket else ""
+    return escape(effect) + below
 
 
 def _of_ours(value: Markdown) -> Markup:
