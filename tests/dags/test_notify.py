@@ -117,7 +117,7 @@ def test_a_mail_and_a_message_in_slack_arrive_and_hostile_text_in_them_is_text(
         first, second = post.mails
         (posted,) = chat.to("/services/T0/B0/hook")
     assert first[0] == second[0] == ["a@example.com", "b@example.com"]
-    assert first[1]["Subject"] == f"{EXPERIMENT}: decision"
+    assert first[1]["Subject"] == f"{EXPERIMENT}: decision (treatment ship treatment)"
     assert first[1]["From"] == "exp@example.com"
     assert second[1]["Bcc"] is None
     assert second[1]["Subject"].startswith(f"{EXPERIMENT}: guardrail breached (a Bcc: everybody@example.com")

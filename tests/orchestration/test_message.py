@@ -27,6 +27,7 @@ SHIP = Event(
     "x as of 2026-01-04: ship t1. orders went from 1 to 2.",
     (("users", "8,000"), ("relative effect", "+5.0 %")),
     "Roll out t1 to everybody.",
+    "ship t1",
 )
 
 
@@ -61,9 +62,9 @@ def test_a_message_is_the_sentence_the_numbers_what_to_do_and_the_link() -> None
         LINK,
     ]
     assert slack(SHIP, LINK).endswith(f"Roll out t1 to everybody.\n<{LINK}|Result>")
-    assert subject_of(SHIP, "x") == "x: decision"
+    assert subject_of(SHIP, "x") == "x: decision: ship t1"
     read = Read(as_html(SHIP, LINK))
-    assert read.tags == ["p", "table", "tr", "td", "td", "tr", "td", "td", "p", "p", "a"]
+    assert read.tags == ["div", "p", "b", "table", "tr", "td", "td", "tr", "td", "td", "p", "p", "a"]
     assert read.links == [LINK]
 
 
@@ -79,7 +80,7 @@ def test_hostile_text_is_text_in_every_form(text: str) -> None:
     assert "<" not in said
     assert ">" not in said
     read = Read(as_html(event, LINK))
-    assert (read.tags, read.links) == (["p", "table", "tr", "td", "td", "p", "p", "a"], [LINK])
+    assert (read.tags, read.links) == (["div", "p", "b", "table", "tr", "td", "td", "p", "p", "a"], [LINK])
 
 
 def test_a_subject_is_short_however_long_a_name_is() -> None:

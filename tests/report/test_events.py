@@ -55,8 +55,8 @@ def test_a_decision_is_a_sentence_with_the_numbers_of_the_metric_that_decides() 
         "15.00%",
         "8,000",
     )
-    assert told["relative effect"].startswith("+50.0 % [")
-    assert told["absolute effect"].startswith("+5.00 pp [")
+    assert told["relative effect (97.75 % interval)"].startswith("+50.0 % [")
+    assert told["absolute effect (97.75 % interval)"].startswith("+5.00 pp [")
     assert decided.next_step.startswith("Roll out t1 to everybody.")
     assert decided.about == "treatment ship t1"
 
@@ -78,7 +78,7 @@ def test_a_proven_breach_of_a_critical_guardrail_names_the_treatment_and_its_mar
         "critical guardrail latency is proven to be beyond its margin with t2: it went from 100.2 to 129.3"
         in breach.sentence
     )
-    assert dict(breach.numbers)["margin"] == "+10.02"
+    assert dict(breach.numbers)["margin"] == "+10.0 %"
     assert breach.next_step == "Roll t2 back."
 
 

@@ -43,10 +43,8 @@ def arguments_of(
 
 def subject_of(event: Event, experiment_id: str) -> str:
     """What the message is about, in one short line, which may become a header of a mail."""
-    what = f"{experiment_id}: {_CALLED[event.kind]}"
-    # Which treatment, check or task it is; a decision is in the sentence
-    about = "" if event.kind in ("decision_changed", "planned_date") else f" ({event.about})"
-    return shortened(line(what + about), _LONGEST_SUBJECT)
+    about = f": {event.short}" if event.short else f" ({event.about})"
+    return shortened(line(f"{experiment_id}: {_CALLED[event.kind]}{about}"), _LONGEST_SUBJECT)
 
 
 def plain(event: Event, link: str) -> str:
@@ -67,12 +65,12 @@ def as_html(event: Event, link: str) -> str:
         f"<tr><td>{_shown(name)}</td><td>{_shown(value)}</td></tr>" for name, value in event.numbers
     )
     parts = [
-        f"<p>{_shown(event.sentence)}</p>",
-        f'<table cellpadding="4">{rows}</table>' if rows else "",
+        f"<p><b>{_shown(event.sentence)}</b></p>",
+        f'<table cellpadding="3">{rows}</table>' if rows else "",
         f"<p>{_shown(event.next_step)}</p>" if event.next_step else "",
-        f'<p><a href="{html.escape(link)}">{html.escape(link)}</a></p>',
+        f'<p><a href="{html.escape(link)}">The result in Airflow</a></p>',
     ]
-    return "\n".join(part for part in parts if part)
+    return f'<div style="font-family: sans-serif; line-height: 1.4">{"".join(parts)}</div>'
 
 
 def _shown(text: str) -> str:

@@ -29,6 +29,7 @@ class Event:
     sentence: str
     numbers: tuple[tuple[str, str], ...] = ()
     next_step: str = ""
+    short: str = ""  # the event in a few words, where kind and subject do not say it
     beginning: bool = (
         False  # what an experiment begins with: told only where something else of its kind was before
     )

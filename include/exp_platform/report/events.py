@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Any
 
+from exp_platform.analyses.rows import ResultRow
 from exp_platform.config.analyses import GUARDING
 from exp_platform.config.notify import SRM, EventKind
 from exp_platform.decision import Reason
@@ -12,6 +13,7 @@ from exp_platform.report import numbers, wording
 from exp_platform.report.advice import LOOK_AT, next_steps, standing
 from exp_platform.report.content import Report
 from exp_platform.report.event import Event, ended
+from exp_platform.report.scorecard import level_of
 
 # Reasons of the test of the split, whose data name the users that it is about
 _SPLIT = ("SRM_MISMATCH", "SRM_WITHIN_SEGMENT", "CROSSOVERS_UNEVEN", "VALUES_LOST_UNEVENLY")
@@ -44,6 +46,7 @@ def _decided(report: Report) -> Event:
         sentence,
         (*_effect(report), ("users", numbers.count(users))),
         " ".join(next_steps(report)),
+        wording.headline(decision),
         beginning=decision.action == _BEGINNING,
     )
 
@@ -58,8 +61,13 @@ def _effect(report: Report) -> Iterator[tuple[str, str]]:
         yield "metric", row.metric_id
         yield row.control_id, numbers.level(row.mean_control, row.metric_kind)
         yield row.treatment_id, numbers.level(row.mean_treatment, row.metric_kind)
-        yield "relative effect", wording.relative(row)
-        yield "absolute effect", wording.effect(row)
+        yield f"relative effect{_level(row)}", wording.relative(row)
+        yield f"absolute effect{_level(row)}", wording.effect(row)
+
+
+def _level(row: ResultRow) -> str:
+    """The level of a row's intervals, behind what they are of."""
+    return "" if row.ci_level is None else f" ({level_of([row])} interval)"
 
 
 def _stands(report: Report) -> bool:
@@ -77,6 +85,7 @@ def _planned(report: Report) -> Iterator[Event]:
             sentence,
             (("users", where.users_told),),
             " ".join(next_steps(report)),
+            wording.headline(report.decision),
         )
 
 
@@ -90,13 +99,19 @@ def _breaches(report: Report) -> Iterator[Event]:
                 f"{went} ({wording.relative(row)})."
             )
             measured = (
-                ("absolute effect", wording.effect(row)),
-                ("margin", numbers.change(row.margin, row.metric_kind)),
+                (f"absolute effect{_level(row)}", wording.effect(row)),
+                ("margin", _margin(row)),
             )
             about = f"{row.metric_id} of {row.treatment_id}"
             yield Event(
                 "guardrail_breached", about, _as_of(report, text), measured, f"Roll {row.treatment_id} back."
             )
+
+
+def _margin(row: ResultRow) -> str:
+    """As it was given: relative, or in the metric's unit."""
+    relative = row.margin_relative
+    return numbers.change(row.margin, row.metric_kind) if relative is None else numbers.percent(relative)
 
 
 def _of_codes(report: Report, kind: EventKind, codes: Collection[str], about: str) -> Iterator[Event]:
