@@ -180,6 +180,25 @@ def test_what_nobody_could_be_told_is_told_by_the_next_run(nights: Nights) -> No
     assert heard() == [going_on.key]
 
 
+def test_what_was_told_and_could_not_be_remembered_is_told_once_more(
+    nights: Nights, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    nights.listen(KEEPS)
+
+    def full(*_: Any) -> None:
+        assert heard() == [SHIP.key], "it is remembered after it was told"
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(notify, "note_told", full)
+        assert nights.run(SHIP).state == "success"
+    assert "OSError: no space left" in caplog.text
+    nights.run(SHIP)
+    assert heard() == [SHIP.key]
+    nights.run(SHIP)
+    assert HEARD == []
+
+
 def test_who_is_named_later_is_not_told_what_was_before(nights: Nights) -> None:
     nights.run(SHIP)
     nights.listen(KEEPS)
