@@ -18,6 +18,7 @@ from exp_platform.config.environment import project_root
 from exp_platform.config.experiment import Experiment, Variant, Window
 from exp_platform.config.hashing import NOT_HASHED, config_hash
 from exp_platform.config.metrics import Behaviour, DayWindow, Effect, Measure, Metric, Provenance, Role
+from exp_platform.config.notify import Notify
 from exp_platform.config.plans import AnalysisPlan, DecisionPlan, QualityThresholds, Schedule
 from exp_platform.config.sources import TableSource, UnitsSource
 from exp_platform.config.trigger import Trigger
@@ -45,6 +46,7 @@ WORDS: dict[str, Any] = {
     "source_file": "sources/shop.yaml",
     "retention_days": 30,
     "provenance": {"kept": Provenance("someone", "Whoever came back.", "configs/metrics/shop.yaml")},
+    "notify": (Notify("slack", ("srm",), {"slack_webhook_conn_id": "team"}),),
 }
 NUMBERS: list[tuple[str, Any]] = [
     ("id", "y"),

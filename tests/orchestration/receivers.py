@@ -1,14 +1,18 @@
-"""Who listens on this machine, in a test, to what Airflow tells: a StatsD server, and an HTTP server for OTLP and OpenLineage."""
+"""Who listens on this machine, in a test, to what Airflow tells: a StatsD server, an HTTP server for OTLP, OpenLineage and Slack, an SMTP server."""
 
 from __future__ import annotations
 
 import gzip
 import queue
 import socket
+import socketserver
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email import message_from_bytes
+from email.message import EmailMessage
+from email.policy import default
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 _MARK, _END = b"mark", b"end"
@@ -105,6 +109,61 @@ def http_receiver() -> Iterator[Posted]:
     thread.start()
     try:
         yield heard
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(10)
+
+
+class _Session(socketserver.StreamRequestHandler):
+    """One client's mails, as far as RFC 5321 goes without extensions: each is kept as it came after DATA."""
+
+    def handle(self) -> None:
+        self._say("220 here")
+        recipients: list[str] = []
+        while line := self.rfile.readline().decode():
+            verb, _, rest = line.strip().partition(" ")
+            if verb.upper() == "QUIT":
+                self._say("221 bye")
+                return
+            if verb.upper() == "RCPT":
+                recipients.append(rest.partition("<")[2].rstrip(">"))
+            if verb.upper() != "DATA":
+                self._say("250 fine")
+                continue
+            self._say("354 go on")
+            body = b""
+            while (part := self.rfile.readline()) != b".\r\n":
+                body += part.removeprefix(b".") if part.startswith(b"..") else part
+            self.server.mails.append((recipients, message_from_bytes(body, policy=default)))  # type: ignore[attr-defined]
+            recipients = []
+            self._say("250 kept")
+
+    def _say(self, line: str) -> None:
+        self.wfile.write(f"{line}\r\n".encode())
+
+
+@dataclass
+class Mails:
+    """What was mailed: to whom, and the message as a reader of mail parses it."""
+
+    port: int
+    mails: list[tuple[list[str], EmailMessage]]
+
+
+@contextmanager
+def smtp_receiver() -> Iterator[Mails]:
+    """An SMTP server that takes whatever is mailed to it."""
+
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+
+    server = Server(("127.0.0.1", 0), _Session)
+    server.mails = []  # type: ignore[attr-defined]
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield Mails(server.server_address[1], server.mails)  # type: ignore[attr-defined]
     finally:
         server.shutdown()
         server.server_close()

@@ -27,10 +27,11 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from exp_platform.config.database import LOGIN, SQLITE_WAIT_SECONDS, CatalogSettings, Database
-from exp_platform.config.faults import one_line, render_found, render_key
+from exp_platform.config.faults import Words, each_of, one_line, render_found, render_key
 from exp_platform.config.privacy import KeySource, Pseudonyms, Retention
 from exp_platform.config.source_rules import Root, SourceRules, VariableName, declared_secrets, secrets_of
 from exp_platform.config.spark_settings import SparkSettings
+from exp_platform.config.spec_notify import NotifySpec
 from exp_platform.config.variables import filled
 from exp_platform.config.yaml_file import Document, read_bounded
 from exp_platform.errors import ConfigError
@@ -80,6 +81,7 @@ class Environment(BaseModel):
     retention: Retention | None = None  # None: rows of single users stay
     pseudonyms: Pseudonyms | None = None  # None: user ids are stored as they come
     forgotten: KeySource | None = None  # the key of the list of forgotten users; None: a file in `runs_dir`
+    notify: tuple[NotifySpec, ...] = ()  # who is told of experiments whose specs do not say
 
     @property
     def source_rules(self) -> SourceRules:
@@ -297,9 +299,10 @@ def _validated(path: Path, content: dict[str, Any]) -> Environment:
         environment = Environment.model_validate(_filled(content, str(path)))
     except ValidationError as error:
         faults = [
-            f"{path}: {render_key(fault['loc'])}: {fault['msg']} "
-            f"(found {LOGIN.sub('...@', render_found(_as_written(content, fault['loc'])))})"
-            for fault in error.errors()
+            f"{path}: {render_key(key)}: {allowed} "
+            f"(found {found if isinstance(found, Words) else LOGIN.sub('...@', render_found(_as_written(content, key)))})"
+            for entry in error.errors()
+            for key, found, allowed in each_of(entry)
         ]
         raise ConfigError("\n".join(faults)) from None
     for name in declared_secrets(environment.variables, environment.source_rules.secrets):

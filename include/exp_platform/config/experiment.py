@@ -18,6 +18,7 @@ from exp_platform.config.metrics import (
     Provenance,
     Role,
 )
+from exp_platform.config.notify import Notify
 from exp_platform.config.plans import (
     AnalysisPlan,
     DecisionPlan,
@@ -108,6 +109,9 @@ class Experiment:
     )
     trigger: Trigger | None = None  # None: users count from first exposure on
     provenance: dict[str, Provenance] = field(default_factory=dict)  # of metrics that say it, by their ids
+    notify: tuple[Notify, ...] | None = (
+        None  # who is told when something changes; None: whom the environment tells
+    )
     source_file: str = field(
         default="", compare=False
     )  # the library's file of its source; empty: the spec's own

@@ -66,6 +66,13 @@ def refuse(faults: Iterable[Fault]) -> None:
         raise PydanticCustomError(_FAULTS, "not allowed", {_FAULTS: found})
 
 
+def each_of(entry: Any) -> list[Fault]:
+    """One error of pydantic as faults: those that `refuse` raised, else what pydantic says of it."""
+    if entry["type"] != _FAULTS:
+        return [Fault(entry["loc"], entry["input"], entry["msg"])]
+    return [fault._replace(key=entry["loc"] + fault.key) for fault in entry["ctx"][_FAULTS]]
+
+
 def faults_of(error: ValidationError, model: type[BaseModel]) -> list[Fault]:
     """The faults that a validation of `model` reports, with keys as people wrote them."""
     faults: list[Fault] = []
@@ -75,7 +82,8 @@ def faults_of(error: ValidationError, model: type[BaseModel]) -> list[Fault]:
         if entry["type"] == _FAULTS:
             faults += [Fault(key + fault.key, fault.found, fault.allowed) for fault in context[_FAULTS]]
         elif entry["type"] == "extra_forbidden":
-            known = owner.model_fields if len(faults) <= MOST_FAULTS else ()  # likeness takes time
+            keys = [field.alias or name for name, field in owner.model_fields.items()]
+            known = keys if len(faults) <= MOST_FAULTS else ()  # likeness takes time
             faults.append(Fault(key, UNKNOWN_KEY, suggest(str(key[-1]), known)))
         elif entry["type"] == "union_tag_invalid":
             faults.append(Fault((*key, "kind"), context["tag"], f"allowed: {context['expected_tags']}"))

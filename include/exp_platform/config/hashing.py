@@ -11,7 +11,7 @@ from typing import Any
 
 from exp_platform.config.experiment import Experiment
 
-# Words for people and the timetable change no number.
+# Words for people, who is told, and the timetable change no number.
 NOT_HASHED = (
     "owner",
     "description",
@@ -22,6 +22,7 @@ NOT_HASHED = (
     "source_file",
     "retention_days",
     "provenance",
+    "notify",
 )
 
 

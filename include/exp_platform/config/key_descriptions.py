@@ -27,8 +27,14 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
         "schedule": "When the DAG runs.",
         "retention": "How long rows of single users stay, where that is shorter than the environment's rule.",
         "trigger": "Only users who met this point count, from that moment on.",
+        "notify": "Who is told when something changes, in place of whom the environment tells; []: nobody.",
         "tags": "Further tags of the DAG.",
         "description": "More about it, for the DAG's page.",
+    },
+    "NotifySpec": {
+        "notifier": "smtp, slack, or the class of any notifier of Airflow.",
+        "events": "The events that it hears of; absent: all.",
+        "with": "What it is made with, such as who is written to; secrets by a connection's id.",
     },
     "RetentionSpec": {"user_level_days": "Days after the last useful day."},
     "VariantSpec": {

@@ -23,6 +23,7 @@ from exp_platform.config.privacy import UserLevelDays
 from exp_platform.config.sources import Source
 from exp_platform.config.spec_base import Id, Items, Owner, Prose, Spec, Tag
 from exp_platform.config.spec_metrics import GuardrailSpec, MetricSpec, Missing
+from exp_platform.config.spec_notify import NotifySpec
 from exp_platform.config.spec_plan import (
     AnalysesSpec,
     DecisionSpec,
@@ -113,6 +114,7 @@ class ExperimentSpec(Spec):
     decision: DecisionSpec = DecisionSpec()
     schedule: ScheduleSpec = ScheduleSpec()
     retention: RetentionSpec | None = None
+    notify: Items[NotifySpec] | None = None  # absent: whom the environment tells
     tags: Items[Tag] = ()
     description: str = ""
 
@@ -190,6 +192,7 @@ class ExperimentSpec(Spec):
                 for m in self.metrics
                 if m.owner or m.description or m.id in shared
             },
+            notify=None if self.notify is None else tuple(one.resolve() for one in self.notify),
             source_file=source_file,
             spec_file=spec_file,
         )

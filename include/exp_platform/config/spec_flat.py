@@ -10,6 +10,7 @@ from exp_platform.config.metrics import Effect
 from exp_platform.config.spec import ExperimentSpec
 from exp_platform.config.spec_base import Day, EffectSize, Id, Items, Owner, Prose, Tag, TimeZone
 from exp_platform.config.spec_metrics import GuardrailSpec, MeasureSpec, MetricSpec
+from exp_platform.config.spec_notify import NotifySpec
 from exp_platform.config.spec_plan import (
     LONGEST_WINDOW,
     AnalysesSpec,
@@ -42,6 +43,7 @@ class FlatSpec(SyntheticSettings):
     mde: EffectSize = MDE  # of conversion
     min_practical_effect: EffectSize | None = None  # of conversion
     schedule: ScheduleSpec = ScheduleSpec()
+    notify: Items[NotifySpec] | None = None
     tags: Items[Tag] = ("synthetic",)
     description: str = ""
 
@@ -62,6 +64,7 @@ class FlatSpec(SyntheticSettings):
             segments=tuple(SegmentSpec(name=name) for name in SYNTHETIC_ATTRIBUTES),
             analyses=AnalysesSpec(pre_period_days=self.pre_period_days),
             schedule=self.schedule,
+            notify=self.notify,
             tags=self.tags,
             description=self.description,
         )

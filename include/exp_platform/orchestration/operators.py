@@ -36,7 +36,7 @@ from exp_platform.orchestration.priority import CHECK, RELEASE
 from exp_platform.orchestration.run_lease import lease_of
 from exp_platform.orchestration.shown import RESULT_STAGES, ResultLink, extra_of, refused, result_page, told
 from exp_platform.orchestration.submit import Submit
-from exp_platform.stages.graph import STAGES, Stage
+from exp_platform.stages.graph import Stage
 from exp_platform.stages.run import Manifest, Run, manifest_path
 from exp_platform.tables.last_runs import note_run, note_seconds
 from exp_platform.tables.lease import beating
@@ -259,6 +259,10 @@ class StageOperator(OperatorUnderLease):
             for warning in manifest.warnings:
                 self.log.warning("%s", warning)
             self._show(context, manifest)
+            if "events" in manifest.details:
+                from exp_platform.orchestration.notify import tell_results
+
+                tell_results(context, load_environment(run.environment), run.experiment, manifest.details)
             return value
         ti = context["ti"]
         ti.xcom_push("return_value", value)
@@ -306,11 +310,16 @@ class ReleaseOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Release the lease if this DAG run holds it, and return a small manifest. Fails where the run was stopped."""
+        from exp_platform.orchestration.run_end import stopped_in, tell_end
+
         began, clock = datetime.now(UTC), time.monotonic()
         checked = context["ti"].xcom_pull(task_ids=CHECK) or {}
+        stopped = stopped_in(context)
         with told_plainly():
             lease = lease_of(context, self.experiment_id)
             self._remember(lease.environment, checked.get("run_path"))  # before another run may begin
+            if not stopped:
+                tell_end(context, lease.environment, self.experiment_id, checked.get("run_path"))
             lease.release()
         manifest = Manifest(
             run_id=checked.get("run_id", ""),
@@ -322,7 +331,7 @@ class ReleaseOperator(BaseOperator):
             seconds=round(time.monotonic() - clock, 3),
         )
         metrics.send(self.experiment_id, metrics.of_manifest(manifest))
-        if stopped := _stopped_in(context):
+        if stopped:
             context["ti"].xcom_push("return_value", manifest.to_json())
             raise AirflowFailException(
                 f"this run was stopped in {stopped}, so it is no success. Its lease is given back: clear {stopped} with downstream "
@@ -337,15 +346,3 @@ class ReleaseOperator(BaseOperator):
                 note_seconds(environment, self.experiment_id, seconds)
         except (OSError, ValueError) as error:
             self.log.warning("what this run took is not remembered: %s", error)
-
-
-def _stopped_in(context: Context) -> str:
-    """The tasks that a person stopped with their run, whose other tasks Airflow has skipped, the last one too; else empty.
-
-    Any other failure reaches the last stage, by which Airflow sees it.
-    """
-    ti = context["ti"]
-    states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id]).get(ti.run_id, {})
-    if states.get(STAGES[-1].name) != "skipped":
-        return ""
-    return ", ".join(sorted(name for name, state in states.items() if state == "failed" and name != RELEASE))

@@ -9,6 +9,7 @@ from urllib.parse import quote
 from airflow.sdk import BaseOperatorLink
 from airflow.sdk.configuration import conf
 
+from exp_platform.checks import CheckResult
 from exp_platform.escaping import line
 from exp_platform.stages.run import Run
 
@@ -47,6 +48,11 @@ def told(details: Mapping[str, Any], page: str) -> list[str]:
 
 def refused(run: Run, stage: str) -> list[str]:
     """Of data that were refused each failed check in a line of its own: what was found, and the remedy."""
+    return [line(f"{check.check}: {check.message}") for check in refusing(run, stage)]
+
+
+def refusing(run: Run, stage: str) -> list[CheckResult]:
+    """The checks that refused the data of a run that failed in this stage."""
     if stage not in JUDGING_STAGES:
         return []
     from exp_platform.stages.quality import read_checks
@@ -55,10 +61,7 @@ def refused(run: Run, stage: str) -> list[str]:
         checks = read_checks(run.path / "quality.json")
     except (OSError, ValueError):  # it failed for another reason
         return []
-    failed = [
-        c for c in checks if (c.status, c.severity, c.as_of_date) == ("failed", "error", run.as_of_date)
-    ]
-    return [line(f"{check.check}: {check.message}") for check in failed]
+    return [c for c in checks if (c.status, c.severity, c.as_of_date) == ("failed", "error", run.as_of_date)]
 
 
 def extra_of(details: Mapping[str, Any], page: str) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from exp_platform.errors import shortened
 from exp_platform.escaping import Markdown
 from exp_platform.report import numbers
 from exp_platform.report.content import Report
+from exp_platform.results.stored import DecidedDay
 from exp_platform.stats.relative import Kind
 
 _ACTIONS = {
@@ -68,12 +69,11 @@ class RowsTold(NamedTuple):
 _LONG_VALUE = 200  # characters of a segment value that a page or terminal shows
 
 
-def headline(decision: Decision) -> str:
+def headline(decision: Decision | DecidedDay) -> str:
     """The decision in a few words."""
-    action = _ACTIONS[decision.action]
     if decision.action == "ship" and decision.winning_variant:
         return f"ship {decision.winning_variant}"
-    return f"{decision.winner}, {action}"
+    return f"{decision.winner}, {_ACTIONS[decision.action]}"
 
 
 def why(report: Report) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from exp_platform.config.environment import load_environment
 from exp_platform.report.content import load_report
+from exp_platform.report.events import events_of
 from exp_platform.report.memo import write_memo
 from exp_platform.report.wording import headline, why
 from exp_platform.results.reader import Results
@@ -30,5 +31,6 @@ def run(run: Run) -> StageResult:
             "action": report.decision.action,
             "decided": f"{run.experiment.id} as of {report.as_of_date}: {headline(report.decision)}",
             "why": why(report),
+            "events": [event.to_json() for event in events_of(report)],
         },
     )

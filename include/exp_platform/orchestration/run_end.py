@@ -1,0 +1,72 @@
+"""How a DAG run ended, as its task `release` finds it: stopped by a person, failed and in which task, or well."""
+
+from __future__ import annotations
+
+from airflow.sdk import Context
+
+from exp_platform.config.environment import Environment
+from exp_platform.config.loading import load_experiment
+from exp_platform.config.notify import Notify
+from exp_platform.errors import ConfigError
+from exp_platform.orchestration.notify import tell_failure
+from exp_platform.orchestration.priority import CHECK, ENDED, RELEASE, WAIT
+from exp_platform.orchestration.shown import refusing
+from exp_platform.report.event import Event, event_of_waiting, events_of_failure
+from exp_platform.stages.graph import STAGES
+from exp_platform.stages.run import Run
+
+LAST = STAGES[-1].name
+_ORDER = (WAIT, CHECK, *(stage.name for stage in STAGES))
+
+
+def stopped_in(context: Context) -> str:
+    """The tasks that a person stopped with their run, whose other tasks Airflow has skipped, the last one too; else empty.
+
+    Any other failure reaches the last stage, by which Airflow sees it.
+    """
+    if _states(context).get(LAST) != "skipped":
+        return ""
+    return ", ".join(sorted(_failed(context)))
+
+
+def tell_end(context: Context, environment: Environment, experiment_id: str, run_json: str | None) -> None:
+    """Tell why the run failed, if it did, to whom its spec names, as it was frozen or is. Raises nothing."""
+    run = _run(run_json)
+    failed = [name for name in _ORDER if name in _failed(context)]
+    events = _events(context, experiment_id, failed[0], run) if failed else []
+    tell_failure(context, environment, experiment_id, _listeners(experiment_id, run), events)
+
+
+def _events(context: Context, experiment_id: str, task: str, run: Run | None) -> list[Event]:
+    if task == WAIT:
+        return [event_of_waiting(experiment_id)]
+    manifest = context["ti"].xcom_pull(task_ids=task)
+    error = manifest.get("error") if isinstance(manifest, dict) else None
+    return events_of_failure(experiment_id, task, error or "", refusing(run, task) if run else ())
+
+
+def _states(context: Context) -> dict[str, str]:
+    ti = context["ti"]
+    states: dict[str, str] = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id]).get(ti.run_id, {})
+    return states
+
+
+def _failed(context: Context) -> set[str]:
+    return {
+        name for name, state in _states(context).items() if state == "failed" and name not in (ENDED, RELEASE)
+    }
+
+
+def _run(run_json: str | None) -> Run | None:
+    try:
+        return Run.load(run_json) if run_json else None
+    except (OSError, ValueError):  # gone as old runs are, or of another version
+        return None
+
+
+def _listeners(experiment_id: str, run: Run | None) -> tuple[Notify, ...] | None:
+    """Whom the spec names; None where it leaves that to the environment, or cannot be read."""
+    try:
+        return (run.experiment if run else load_experiment(experiment_id)).notify
+    except ConfigError:
+        return None

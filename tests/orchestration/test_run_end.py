@@ -1,0 +1,81 @@
+"""How a run ended, by the states of its tasks, and what is told of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from exp_platform.config.environment import Environment, load_environment
+from exp_platform.orchestration import run_end
+from exp_platform.orchestration.run_end import stopped_in, tell_end
+from exp_platform.report.event import Event
+
+
+@pytest.fixture
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Environment:
+    monkeypatch.setenv("EXP_STATE_DIR", str(tmp_path))
+    return load_environment("embedded")
+
+
+def context(xcoms: dict[str, Any] | None = None, **states: str) -> Any:
+    """Of a task `release` whose run's other tasks are in these states."""
+    return {
+        "ti": SimpleNamespace(
+            dag_id="exp__one",
+            run_id="r",
+            get_task_states=lambda dag_id, run_ids: {"r": states | {"release": "running"}},
+            xcom_pull=lambda task_ids: (xcoms or {}).get(task_ids),
+        )
+    }
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[Event]:
+    """What is handed on to be told."""
+    events: list[Event] = []
+
+    def tell(context: Any, environment: Any, experiment_id: str, listeners: Any, found: list[Event]) -> None:
+        assert (experiment_id, listeners) == ("one", None)  # no spec of that name: whom the environment tells
+        events.extend(found)
+
+    monkeypatch.setattr(run_end, "tell_failure", tell)
+    return events
+
+
+@pytest.mark.parametrize(
+    ("states", "xcoms", "expected"),
+    [
+        ({"check": "success", "memo": "success"}, {}, []),
+        ({"wait_for_source": "failed", "check": "upstream_failed"}, {}, [("data_late", "the source")]),
+        ({"check": "failed", "ab": "upstream_failed"}, {}, [("run_failed", "check")]),
+        (
+            {"check": "success", "ab": "failed", "srm": "failed"},
+            {"ab": {"error": "x"}, "srm": None},
+            [("run_failed", "srm")],
+        ),
+    ],
+)
+def test_the_first_task_that_failed_says_what_is_told(
+    environment: Environment, told: list[Event], states: dict[str, str], xcoms: Any, expected: Any
+) -> None:
+    tell_end(context(xcoms, **states), environment, "one", None)
+    assert [event.key for event in told] == expected
+
+
+def test_a_run_that_is_gone_is_told_by_its_task_and_error(
+    environment: Environment, told: list[Event]
+) -> None:
+    states, xcoms = {"quality": "failed"}, {"quality": {"error": "no disk; give it one"}}
+    tell_end(context(xcoms, **states), environment, "one", "/gone/run.json")
+    (event,) = told
+    assert (
+        event.sentence == "one: the run failed in quality: no disk; give it one. The last good results stay."
+    )
+
+
+def test_a_run_that_a_person_stopped_is_known_by_its_last_stage(environment: Environment) -> None:
+    assert stopped_in(context(ab="failed", srm="failed", memo="skipped")) == "ab, srm"
+    assert stopped_in(context(ab="failed", memo="upstream_failed")) == ""
