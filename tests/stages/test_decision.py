@@ -94,7 +94,8 @@ def test_the_decision_row_carries_what_its_numbers_can_be_traced_by(environment:
     )
     assert (row["config_hash"], row["code_version"]) == (run.config_hash, "0+test")
     assert row["input_fingerprint"] == "input of r1"
-    assert manifest.details == {"winner": row["winner"], "action": row["action"], "as_of_date": "2025-03-14"}
+    told = {name: row[name] for name in ("winner", "action", "final")}
+    assert manifest.details == told | {"as_of_date": "2025-03-14"}
 
 
 def test_a_rerun_of_a_day_supersedes_that_day_and_no_other(environment: Environment) -> None:

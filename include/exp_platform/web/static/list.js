@@ -20,7 +20,7 @@
     }).then(function (text) {
       if (text === null || mine !== asked) return;
       var page = new DOMParser().parseFromString(text, "text/html");
-      ["found", "count"].forEach(function (id) {
+      ["found", "how-many"].forEach(function (id) {
         document.getElementById(id).replaceWith(document.importNode(page.getElementById(id), true));
       });
       form.querySelector(".actions").replaceWith(document.importNode(page.querySelector("#filters .actions"), true));
