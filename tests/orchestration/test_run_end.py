@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,9 +10,12 @@ from typing import Any
 import pytest
 
 from exp_platform.config.environment import Environment, load_environment
+from exp_platform.config.notify import Notify
 from exp_platform.orchestration import run_end
 from exp_platform.orchestration.run_end import stopped_in, tell_end
 from exp_platform.report.event import Event
+from exp_platform.tables.last_runs import note_run
+from stages.frozen_runs import a_run, an_experiment
 
 
 @pytest.fixture
@@ -74,6 +78,18 @@ def test_a_run_that_is_gone_is_told_by_its_task_and_error(
     assert (
         event.sentence == "one: the run failed in quality: no disk; give it one. The last good results stay."
     )
+
+
+def test_of_a_spec_that_broke_those_are_told_whom_its_last_run_named(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = (Notify("slack", ("run_failed",)),)
+    last = a_run(environment, "r0", of=replace(an_experiment("one"), notify=named))
+    note_run(environment, "one", str(last.path / "run.json"))
+    asked: list[Any] = []
+    monkeypatch.setattr(run_end, "tell_failure", lambda *given: asked.append(given[3]))
+    tell_end(context(check="failed"), environment, "one", None)
+    assert asked == [named]
 
 
 def test_a_run_that_a_person_stopped_is_known_by_its_last_stage(environment: Environment) -> None:

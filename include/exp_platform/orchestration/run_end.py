@@ -14,6 +14,7 @@ from exp_platform.orchestration.shown import refusing
 from exp_platform.report.event import Event, event_of_waiting, events_of_failure
 from exp_platform.stages.graph import STAGES
 from exp_platform.stages.run import Run
+from exp_platform.tables.last_runs import run_json_of
 
 LAST = STAGES[-1].name
 _ORDER = (WAIT, CHECK, *(stage.name for stage in STAGES))
@@ -34,7 +35,7 @@ def tell_end(context: Context, environment: Environment, experiment_id: str, run
     run = _run(run_json)
     failed = [name for name in _ORDER if name in _failed(context)]
     events = _events(context, experiment_id, failed[0], run) if failed else []
-    tell_failure(context, environment, experiment_id, _listeners(experiment_id, run), events)
+    tell_failure(context, environment, experiment_id, _listeners(environment, experiment_id, run), events)
 
 
 def _events(context: Context, experiment_id: str, task: str, run: Run | None) -> list[Event]:
@@ -64,9 +65,10 @@ def _run(run_json: str | None) -> Run | None:
         return None
 
 
-def _listeners(experiment_id: str, run: Run | None) -> tuple[Notify, ...] | None:
-    """Whom the spec names; None where it leaves that to the environment, or cannot be read."""
+def _listeners(environment: Environment, experiment_id: str, run: Run | None) -> tuple[Notify, ...] | None:
+    """Whom the spec names, of one that is broken as the last run has it; None where it leaves that to the environment."""
     try:
         return (run.experiment if run else load_experiment(experiment_id)).notify
     except ConfigError:
-        return None
+        last = _run(run_json_of(environment, experiment_id))
+        return last.experiment.notify if last else None
