@@ -24,6 +24,10 @@ from orchestration.receivers import http_receiver, smtp_receiver
 pytestmark = pytest.mark.e2e  # with Airflow's own tasks: longer than a unit test may take
 
 HERE = "orchestration.notifiers"
+LISTED = [
+    *(f"{HERE}.{name}" for name in ("Keeps", "Raises", "Exits", "Hangs", "NoNotifier", "Absent")),
+    "no_such_package.Pager",
+]
 KEEPS = {"notifier": f"{HERE}.Keeps", "with": {"room": "growth"}}
 HOSTILE = "a\r\nBcc: everybody@example.com\r\n\r\n<script>{{ 1 / 0 }}</script> <!channel> ☕"
 SHIP = Event(
@@ -42,7 +46,8 @@ class Nights:
         self.failing: dict[str, Exception] = {}
         self.failed_checks: list[CheckResult] = []
         path = deployment.configs / "environments" / "embedded.yaml"
-        path.write_text(path.read_text().replace("spark:\n", "spark:\n  submit: sessions\n"))
+        self.environment = path.read_text().replace("spark:\n", "spark:\n  submit: sessions\n")
+        path.write_text(f"{self.environment}\nnotifiers: {json.dumps(LISTED)}\n")
         monkeypatch.setattr(execute, "_run", self._work)
         monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://airflow.example.com")
 
@@ -164,6 +169,20 @@ def test_notifiers_that_misbehave_cost_a_line_in_the_log_and_neither_the_run_nor
     ):
         assert sum(part in line for line in of_ship) == 1, part
     assert len(of_ship) == 7
+
+
+def test_a_class_that_the_environment_does_not_list_is_not_even_imported(
+    nights: Nights, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = nights.deployment.configs / "environments" / "embedded.yaml"
+    path.write_text(f"{nights.environment}\nnotifiers: [my_package.Pager]\n")
+    imported: list[str] = []
+    monkeypatch.setattr(notify.importlib, "import_module", imported.append)
+    nights.listen(KEEPS)
+    assert nights.run(SHIP).state == "success"
+    assert (HEARD, imported) == ([], [])
+    said = [record.getMessage() for record in caplog.records if "could not tell" in record.getMessage()]
+    assert ["specs may not name orchestration.notifiers.Keeps" in line for line in said] == [True]
 
 
 def test_what_nobody_could_be_told_is_told_by_the_next_run(nights: Nights) -> None:

@@ -31,7 +31,7 @@ from exp_platform.config.faults import Words, each_of, one_line, render_found, r
 from exp_platform.config.privacy import KeySource, Pseudonyms, Retention
 from exp_platform.config.source_rules import Root, SourceRules, VariableName, declared_secrets, secrets_of
 from exp_platform.config.spark_settings import SparkSettings
-from exp_platform.config.spec_notify import NotifySpec
+from exp_platform.config.spec_notify import NotifierClass, NotifySpec
 from exp_platform.config.variables import filled
 from exp_platform.config.yaml_file import Document, read_bounded
 from exp_platform.errors import ConfigError
@@ -82,6 +82,7 @@ class Environment(BaseModel):
     pseudonyms: Pseudonyms | None = None  # None: user ids are stored as they come
     forgotten: KeySource | None = None  # the key of the list of forgotten users; None: a file in `runs_dir`
     notify: tuple[NotifySpec, ...] = ()  # who is told of experiments whose specs do not say
+    notifiers: tuple[NotifierClass, ...] = ()  # that specs may name beside `smtp` and `slack`
 
     @property
     def source_rules(self) -> SourceRules:

@@ -33,6 +33,15 @@ def _checked_notifier(name: str) -> str:
     return name
 
 
+def _checked_class(name: str) -> str:
+    if not _DOTTED.fullmatch(name):
+        refuse([Fault((), name, "allowed: a notifier's class such as my_package.notifiers.Pager")])
+    return name
+
+
+NotifierClass = Annotated[str, AfterValidator(_checked_class)]
+
+
 def _checked_events(events: tuple[EventKind, ...]) -> tuple[EventKind, ...]:
     if not events:
         refuse([Fault((), Words("no event"), "name what it hears of, or leave `events` out for all")])
@@ -81,6 +90,9 @@ class NotifySpec(Spec):
         if self.notifier == SMTP and not self.arguments.get("to"):
             remedy = "say who is written to, such as `with: {to: [team@example.com]}`"
             refuse([Fault(("with", "to"), NOTHING, remedy)])
+        if SHORT_NAMES[SMTP] == self.resolve().class_name and "files" in self.arguments:
+            remedy = "leave it out: files of the worker are not sent by mail; the message has the link"
+            refuse([Fault(("with", "files"), Words("files to attach"), remedy)])
         return self
 
     def resolve(self) -> Notify:
