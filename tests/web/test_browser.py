@@ -71,7 +71,7 @@ def test_the_list_stands_in_airflows_frame_and_is_searched_as_one_types(viewer: 
     )
     assert (
         viewer.until(
-            f"{FRAME}.querySelectorAll('a.row').length === 1 && {FRAME}.getElementById('count').textContent"
+            f"{FRAME}.querySelectorAll('a.row').length === 1 && {FRAME}.getElementById('how-many').textContent"
         )
         == "1 of 5"
     )
