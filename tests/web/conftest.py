@@ -38,20 +38,37 @@ OTHERS = ("maintenance", "run_experiment")
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """The application of Airflow's API server."""
+def settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The variables that the application is made and asked with."""
     folder = tmp_path_factory.mktemp("site")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EXP_STATE_DIR", str(folder / "state"))
-        patch.setenv("EXP_CONFIG_DIR", str(folder / "configs"))
-        patch.setenv("AIRFLOW__CORE__AUTH_MANAGER", "web.forbidding.ForbiddingAuthManager")
-        patch.setenv("AIRFLOW__API_AUTH__JWT_SECRET", "of the tests alone, " * 4)
-        patch.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS", "ada:admin,vera:viewer")
-        _store(folder)
-        yield _application()
-        from airflow.api_fastapi.app import purge_cached_app
+    return {
+        "EXP_STATE_DIR": str(folder / "state"),
+        "EXP_CONFIG_DIR": str(folder / "configs"),
+        "AIRFLOW__CORE__AUTH_MANAGER": "web.forbidding.ForbiddingAuthManager",
+        "AIRFLOW__API_AUTH__JWT_SECRET": "of the tests alone, " * 4,
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "ada:admin,vera:viewer",
+    }
 
-        purge_cached_app()
+
+@pytest.fixture(autouse=True)
+def _set(settings: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """For each test of this folder alone: others of the same process have a state of their own."""
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture(scope="session")
+def site(settings: dict[str, str]) -> Iterator[Any]:
+    """The application of Airflow's API server."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in settings.items():
+            patch.setenv(name, value)
+        _store(Path(settings["EXP_CONFIG_DIR"]).parent)
+        made = _application()
+    yield made
+    from airflow.api_fastapi.app import purge_cached_app
+
+    purge_cached_app()
 
 
 def _store(folder: Path) -> None:
