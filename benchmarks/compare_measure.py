@@ -3,8 +3,7 @@
 A process that dies before its parent asks for it is lost to the kernel's account of children, and Spark's workers and its JVM
 outlive those that started them. So the measuring process adopts orphans (a subreaper, Linux), and waits for every one of them: the
 account of its children is then that of the whole tree. Memory is the sum of the processes' proportional shares, looked at twice a
-second, and at least the most that one process held, which the kernel keeps: a command may end between two looks. The CPU so far is looked
-at four times: by these moments what a run spent can be told apart by its stages.
+second, and the CPU so far four times: by these moments what a run spent can be told apart by its stages.
 """
 
 from __future__ import annotations
@@ -86,7 +85,7 @@ def _measure(threads: int, command: list[str]) -> dict[str, Any]:
     return {
         "cpu": _waited(),
         "wall": ended - began,
-        "peak_mb": max(peak, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024),
+        "peak_mb": peak,
         "began": began,
         "moments": moments,
         "said": said,
