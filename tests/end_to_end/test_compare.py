@@ -43,7 +43,8 @@ def test_all_engines_agree_with_the_platform(tmp_path: Path) -> None:
     assert set(found["absent"]) == set(needed) - present
     assert all(one["differs"] <= 1e-9 for name, one in took.items() if name != "duckdb_loose")
     assert took["duckdb_loose"]["differs"] > 1e-6  # rows that stand twice are there, and are looked for
-    assert all(one["cpu"] > 0 and one["wall"] > 0 and one["peak_mb"] > 20 for one in took.values())
+    assert all(one["cpu"] > 0 and one["wall"] > 0 and one["peak_mb"] > 0 for one in took.values())
+    assert took["ours"]["peak_mb"] > 100  # others may end before the second look at their memory
     stages = took["ours"]["stages"]
     assert {"ingest", "aggregates", "memo"} < set(stages)
     assert sum(taken["cpu"] for taken in stages.values()) == pytest.approx(took["ours"]["cpu"])
