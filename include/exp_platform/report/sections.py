@@ -45,22 +45,42 @@ class Excerpt(NamedTuple):
     left_out: str
 
 
+# What templates of every form write numbers and words by
+FILTERS = {
+    "level": numbers.level,
+    "change": numbers.change,
+    "percent": numbers.percent,
+    "share": numbers.share,
+    "count": numbers.count,
+}
+WORDS = {name: words for name, words in vars(wording).items() if isfunction(words)} | {
+    "interval": numbers.interval,
+    "with_interval": numbers.with_interval,
+    "p_value": numbers.p_value,
+}
+
+
 @cache
 def sections() -> tuple[jinja2.Template, ...]:
     """The templates, in order."""
     environment = markdown_templates("templates/sections")
     environment.globals.update(
-        rows_read=wording.rows,
-        methods=METHODS,
-        tables=Markdown(", ".join(code(name) for name in TABLES)),
-        adjusted_pairs=adjusted_pairs,
-        defined=defined,
-        against_another=against_another,
-        by_segment=by_segment,
-        distributions=distributions,
-        lasting=lasting,
+        of_report(), methods=METHODS, tables=Markdown(", ".join(code(name) for name in TABLES))
     )
     return tuple(environment.get_template(name) for name in sorted(environment.list_templates()))
+
+
+def of_report() -> dict[str, Any]:
+    """What templates ask of a report's rows."""
+    return {
+        "rows_read": wording.rows,
+        "adjusted_pairs": adjusted_pairs,
+        "defined": defined,
+        "against_another": against_another,
+        "by_segment": by_segment,
+        "distributions": distributions,
+        "lasting": lasting,
+    }
 
 
 def markdown_templates(folder: str) -> jinja2.Environment:
@@ -73,21 +93,8 @@ def markdown_templates(folder: str) -> jinja2.Environment:
         autoescape=False,  # Markdown, not HTML
         finalize=_as_text,
     )
-    environment.filters.update(
-        level=numbers.level,
-        change=numbers.change,
-        percent=numbers.percent,
-        share=numbers.share,
-        count=numbers.count,
-        code=code,
-    )
-    environment.globals.update(
-        {name: words for name, words in vars(wording).items() if isfunction(words)},
-        interval=numbers.interval,
-        with_interval=numbers.with_interval,
-        p_value=numbers.p_value,
-        verdict=wording.reading,
-    )
+    environment.filters.update(FILTERS, code=code)
+    environment.globals.update(WORDS, verdict=wording.reading)
     return environment
 
 

@@ -98,7 +98,7 @@ class Results:
 
     def history(self, experiment_id: str) -> list[DecidedDay]:
         """What was decided of an experiment on each as_of date, by date, without what it rests on."""
-        rows = self._scan("decisions", selection({"experiment_id": experiment_id}), DecidedDay.COLUMNS)
+        rows = self._scan("decisions", selection({"experiment_id": experiment_id}), DecidedDay.columns())
         return sorted(map(DecidedDay.of, rows), key=lambda decided: decided.as_of_date)
 
     def latest_decision(self, experiment_id: str, as_of: date | None = None) -> StoredDecision | None:

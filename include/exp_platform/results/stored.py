@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -38,20 +38,6 @@ class NewestDecision:
 class DecidedDay:
     """What was decided as of one day, without what it rests on: a line of an experiment's history."""
 
-    COLUMNS: ClassVar[tuple[str, ...]] = (
-        "as_of_date",
-        "run_id",
-        "computed_at",
-        "winner",
-        "action",
-        "winning_variant",
-        "confidence",
-        "lift",
-        "final",
-        "config_hash",
-        "code_version",
-    )
-
     as_of_date: date
     run_id: str
     computed_at: datetime
@@ -67,7 +53,12 @@ class DecidedDay:
     @staticmethod
     def of(row: dict[str, Any]) -> DecidedDay:
         """From a row of the table `decisions`."""
-        return DecidedDay(**{name: row[name] for name in DecidedDay.COLUMNS})
+        return DecidedDay(**{name: row[name] for name in DecidedDay.columns()})
+
+    @staticmethod
+    def columns() -> tuple[str, ...]:
+        """What is read of the table."""
+        return tuple(field.name for field in fields(DecidedDay))
 
 
 @dataclass(frozen=True)

@@ -119,44 +119,21 @@ def query(wanted: Wanted, **more: str) -> str:
 
 
 _PLAIN = vars(Wanted())
-_FILE_COLUMNS = (
-    "id",
-    "hypothesis",
-    "owner",
-    "tags",
-    "state",
-    "as_of_date",
-    "users",
-    "action",
-    "winner",
-    "final",
-    "trust",
-    "metric_id",
-    "treatment_id",
-    "relative",
-    "relative_low",
-    "relative_high",
-    "ci_level",
-)
+_OF_LINE = ("id", "hypothesis", "owner", "tags", "state")
+_OF_DECISION = {  # column -> field
+    **{name: name for name in ("as_of_date", "users", "action", "winner", "final", "trust", "metric_id")},
+    "treatment_id": "reported_variant",
+}
+_OF_EFFECT = ("relative", "relative_low", "relative_high", "ci_level")
+_FILE_COLUMNS = (*_OF_LINE, *_OF_DECISION, *_OF_EFFECT)
 
 
 def _file_rows(found: Iterable[Line]) -> Iterable[list[Any]]:
     for line in found:
         newest = line.newest
         effect = newest.effect if newest else None
-        of_decision = (
-            "as_of_date",
-            "users",
-            "action",
-            "winner",
-            "final",
-            "trust",
-            "metric_id",
-            "reported_variant",
-        )
-        of_effect = ("relative", "relative_low", "relative_high", "ci_level")
         yield [
             *map(text_cell, (line.id, line.hypothesis, line.owner, " ".join(line.tags), line.state.value)),
-            *(getattr(newest, name, None) for name in of_decision),
-            *(getattr(effect, name, None) for name in of_effect),
+            *(getattr(newest, name, None) for name in _OF_DECISION.values()),
+            *(getattr(effect, name, None) for name in _OF_EFFECT),
         ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from inspect import isfunction
 
 import jinja2
 from markupsafe import Markup, escape
@@ -12,16 +11,9 @@ from markupsafe import Markup, escape
 from exp_platform.aggregates import ALL
 from exp_platform.errors import shortened
 from exp_platform.escaping import Markdown, line
-from exp_platform.report import advice, missing, numbers, scorecard, trust, wording
+from exp_platform.report import advice, missing, numbers, scorecard, trust
 from exp_platform.report.html import pictures
-from exp_platform.report.sections import (
-    adjusted_pairs,
-    against_another,
-    by_segment,
-    defined,
-    distributions,
-    lasting,
-)
+from exp_platform.report.sections import FILTERS, WORDS, of_report
 
 
 @cache
@@ -35,31 +27,12 @@ def environment() -> jinja2.Environment:
         autoescape=True,
         finalize=_as_text,
     )
-    made.filters.update(
-        plainly=missing.plainly,
-        above=_above,
-        level=numbers.level,
-        change=numbers.change,
-        percent=numbers.percent,
-        share=numbers.share,
-        count=numbers.count,
-        confident=numbers.confidence,
-    )
+    made.filters.update(FILTERS, plainly=missing.plainly, above=_above, confident=numbers.confidence)
     made.globals.update(
-        {name: words for name, words in vars(wording).items() if isfunction(words)},
-        interval=numbers.interval,
-        with_interval=numbers.with_interval,
-        p_value=numbers.p_value,
+        WORDS | of_report(),
         percent_interval=numbers.percent_interval,
         confidence=advice.confidence,
         margin_told=scorecard.margin_told,
-        rows_read=wording.rows,
-        adjusted_pairs=adjusted_pairs,
-        defined=defined,
-        against_another=against_another,
-        by_segment=by_segment,
-        distributions=distributions,
-        lasting=lasting,
         users_of=trust.users,
         picture=pictures.interval,
         axis=pictures.axis,
