@@ -80,15 +80,19 @@ class StandingAirflow:
 
     def start(self) -> None:
         """Make the database, and start all processes; the API server, whose start takes longest, is waited for."""
-        for command in (["db", "migrate"], ["pools", "import", str(ROOT / "configs" / "pools.json")]):
-            subprocess.run(
-                [sys.executable, "-m", "airflow", *command],
-                env=self.variables,
-                check=True,
-                capture_output=True,
-            )
+        self.command("db", "migrate")
+        self.command("pools", "import", str(ROOT / "configs" / "pools.json"))
         for server in reversed(self.servers.values()):
             server.start()
+
+    def command(self, *arguments: str) -> None:
+        """Carry out one of Airflow's own commands."""
+        program = [sys.executable, "-m", "airflow", *arguments]
+        subprocess.run(program, env=self.variables, check=True, capture_output=True)
+
+    def slots(self, pool: str, slots: int) -> None:
+        """Give a pool other slots: none holds its tasks back until it has some again."""
+        self.command("pools", "set", pool, str(slots), "as a test needs it")
 
     def kill(self) -> None:
         for server in self.servers.values():

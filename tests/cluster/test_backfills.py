@@ -81,17 +81,20 @@ def test_reprocessed_runs_recompute_once_and_the_next_goes_on_where_the_first_is
             return False
         return True
 
+    started.slots("spark", 0)  # the run that computes waits before its ingest
     until(accepted, 300, "a second backfill")
     runs = started.api.run_ids(DAG)
     assert len(runs) == DAYS  # the same, cleared
 
-    def computing() -> str | None:
-        # After ingest, so that its work is there to be counted twice
-        states = {run: started.state(DAG, run, "ingest") for run in runs}
-        return next((run for run, state in states.items() if state in ("running", "success")), None)
+    def through(task: str) -> str | None:
+        return next((run for run in runs if started.state(DAG, run, task) == "success"), None)
 
-    stopped = until(computing, 300, "a run that computes")
+    stopped = until(lambda: through("synth"), 300, "a run that computes")
+    started.slots("stages", 0)  # and then after it: its work is there to be counted twice, and no decision
+    started.slots("spark", 4)
+    until(lambda: through("ingest"), 300, "its ingest")
     started.api.stop(DAG, stopped)
+    started.slots("stages", 4)
     until(lambda: started.all_ended(DAG), 900, "the end of all runs")
     states = {run: started.api.run_state(DAG, run) for run in runs}
     assert states == {run: "failed" if run == stopped else "success" for run in runs}

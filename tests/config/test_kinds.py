@@ -24,7 +24,7 @@ OTHER_MEANINGS = {
     "config/key_descriptions.py": {"count", "retention"},  # keys of a spec
     "config/spec_metrics.py": {"count", "count_distinct"},  # what a measure adds up
     "kernels/user_values.py": {"count"},
-    "report/sections.py": {"mean"},  # a column
+    "report/sections.py": {"count", "mean"},  # how a number is written, and a column
     "results/reader.py": {"mean"},
     "stages/decision.py": {"mean"},
     "stats/adjustment.py": {"mean"},
