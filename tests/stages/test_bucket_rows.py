@@ -132,6 +132,25 @@ def test_of_a_moved_user_all_rows_are_read_again(tmp_path: Path) -> None:
     check(nights, found, SPEC.window.end)
 
 
+@pytest.mark.parametrize("other_order", [False, True])
+def test_users_who_stand_in_another_order_are_told_apart_by_their_ids(
+    other_order: bool, tmp_path: Path
+) -> None:
+    """Whatever has changed it: a number that is somebody else's now is not believed."""
+    nights = Nights(tmp_path)
+    for day, user in enumerate("wv", start=1):
+        nights.arrive(
+            [Exposure(user, "blue", local(SPEC, day, 3))],
+            [Outcome(user, "view", local(SPEC, day, 4 + day))],
+        )
+        nights.night()
+    nights.arrive([Exposure("x", "amber", local(SPEC, 0, 3))], [Outcome("x", "view", local(SPEC, 3, 4))])
+    if other_order:
+        nights.exposures = dict(sorted(nights.exposures.items(), reverse=True))
+    check(nights, nights.night(), SPEC.window.end)
+    assert nights.read == (["o1", "o2", "o3"] if other_order else ["o3"])
+
+
 @pytest.mark.parametrize(
     "what", ["key", "rows that were later", "gone", "damaged", "no origin", "another column"]
 )

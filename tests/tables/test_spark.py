@@ -25,7 +25,14 @@ pytestmark = pytest.mark.e2e
 
 def store_unit_days(environment: Environment, experiment_id: str, run_id: str) -> None:
     writer = task_writer(environment, "unit_days", experiment_id, run_id)
-    columns: dict[str, Any] = {"variant_id": ["c"], "event": ["e"], "n": [1], "value": [0.5], "day": [0]}
+    columns: dict[str, Any] = {
+        "variant_id": ["c"],
+        "event": ["e"],
+        "n": [1],
+        "value": [0.5],
+        "day": [0],
+        "user_number": [0],
+    }
     paths = [
         writer.write(b, pa.table({"user_id": [f"u{b}"], "local_date": [D1], **columns})) for b in range(2)
     ]

@@ -186,7 +186,15 @@ def test_no_files_at_all_still_make_a_snapshot_to_name(catalog: Catalog) -> None
 def test_a_retried_replacement_by_the_same_files_keeps_them(
     environment: Environment, catalog: Catalog
 ) -> None:
-    columns = {"variant_id": ["c"], "event": ["e"], "n": [1], "value": [0.5], "day": [0], "local_date": [D1]}
+    columns = {
+        "variant_id": ["c"],
+        "event": ["e"],
+        "n": [1],
+        "value": [0.5],
+        "day": [0],
+        "user_number": [0],
+        "local_date": [D1],
+    }
     path = task_writer(environment, "unit_days", "exp_a", "r1").write(
         0, pa.table({"user_id": ["u"], **columns})
     )

@@ -19,7 +19,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from exp_platform.config.experiment import Experiment
-from exp_platform.kernels.coded import Coded, Codes, looked_up, positions, positions_in_order
+from exp_platform.kernels.coded import Coded, Codes, positions
+from exp_platform.kernels.hashing import hashes
 from exp_platform.kernels.local_days import Ints
 from exp_platform.kernels.unit_days import (
     EXPOSURE,
@@ -34,14 +35,35 @@ from exp_platform.kernels.unit_days import (
 )
 from exp_platform.kernels.users import Users
 
-COLUMNS = ("user_id", "event", "local_date", "day", "n", "value")
-CODED = ("user_id", "event")
+COLUMNS = ("user_number", "event", "local_date", "day", "n", "value")
+CODED = ("event",)
 
-FILES = 8  # of a bucket at most: each costs its opening, and its users' ids once more
-SMALL = 100_000  # rows that are written anew, in 30 ms, sooner than left beside others, whose users are looked up in 20 ms every night
+FILES = 8  # of a bucket at most: each costs its opening
+SMALL = 100_000  # rows that are written anew, in 30 ms, sooner than left beside others
 RECENT_DAYS = 3  # so many of the newest dates are where rows that come late belong
 
 _DATE_BITS = 20  # a date's number is far below
+
+
+@dataclass(frozen=True)
+class Roster:
+    """The different ids of a bucket's exposures in the order in which these have them: unit days say by their places whose they are.
+
+    Exposures that come later add to its end. Whether it is still the same is told by its hash, whatever may have changed an order.
+    """
+
+    users: int = 0
+    digest: str = ""
+
+    @staticmethod
+    def of(ids: pa.Array) -> Roster:
+        """Of all ids."""
+        digest = hashlib.blake2b(hashes(ids).tobytes(), digest_size=16)
+        return Roster(len(ids), digest.hexdigest())
+
+    def begins(self, ids: pa.Array) -> bool:
+        """Whether these ids begin with those that it was made of."""
+        return self.users <= len(ids) and Roster.of(ids.slice(0, self.users)) == self
 
 
 @dataclass(frozen=True)
@@ -57,6 +79,7 @@ class Origin:
     later: int = 0
     others: Mapping[int, int] = field(default_factory=dict)  # local date -> rows of other users
     beside: tuple[str, ...] = ()  # the files that hold the rest of the unit days
+    roster: Roster = Roster()
 
     def is_base_of(self, now: Origin) -> bool:
         """Whether what `now` is made of is all of this and perhaps more. Rows that were too late to be counted may no longer be."""
@@ -91,7 +114,7 @@ class Origin:
         made = json.loads(text)
         others = {int(day): rows for day, rows in made["others"].items()}
         files = {name: tuple(made.get(name, ())) for name in ("events", "exposures", "outcomes", "beside")}
-        return Origin(**made | files | {"others": others})
+        return Origin(**made | files | {"others": others, "roster": Roster(**made.get("roster", {}))})
 
 
 def can_be_stored(experiment: Experiment) -> bool:
@@ -127,24 +150,18 @@ def unsettled(ids: pa.Array, before: Users, now: Users, base: Origin) -> pa.Arra
 def read_back(
     files: Sequence[pa.Table], users: Users, experiment: Experiment, without: pa.Array
 ) -> list[dict[str, EventDays]]:
-    """The unit days of each file by event, exposures first; `files` have `COLUMNS`. Those of users `without`, and of no user, are left out."""
+    """The unit days of each file by event, exposures first; `files` have `COLUMNS`. Those of users `without`, and of no user, are left out.
+
+    The users' codes are places in a roster that begins with that of the files.
+    """
     wanted = np.append(~pc.is_in(users.ids, value_set=without).to_numpy(zero_copy_only=False), False)
     names = [EXPOSURE, *events_read(experiment)]
-    pairs = zip(files, _users_of(files, users), strict=True)
-    return [_by_event(rows, user, wanted, names) for rows, user in pairs]
-
-
-def _users_of(files: Sequence[pa.Table], users: Users) -> list[Codes]:
-    """Whose each file's rows are, by position in `users`, -1 for nobody."""
-    named = [Coded.of(rows["user_id"]) for rows in files]
-    largest, *others = sorted(range(len(files)), key=lambda number: -len(named[number].values))
-    # The largest has them in the order that users had, as most of them still have; the others' are hashed at once
-    at = {largest: positions_in_order(named[largest].values, users.ids)}
-    if others:
-        found = positions(pa.concat_arrays([named[number].values for number in others]), users.ids)
-        ends = np.cumsum([len(named[number].values) for number in others])[:-1]
-        at |= dict(zip(others, np.split(found, ends), strict=True))
-    return [looked_up(at[number], one.codes) for number, one in enumerate(named)]
+    numbers = [np.asarray(rows["user_number"].to_numpy()) for rows in files]
+    last = max(int(of_users.max(initial=-1)) for of_users in (users.codes, *numbers))
+    at = np.full(last + 1, -1)
+    at[users.codes] = np.arange(len(users))
+    pairs = zip(files, numbers, strict=True)
+    return [_by_event(rows, at[of_rows], wanted, names) for rows, of_rows in pairs]
 
 
 def _by_event(

@@ -171,6 +171,7 @@ def rows_of(parts: Mapping[str, EventDays], users: Users, experiment: Experiment
             "event": _named(names, pa.array(list(parts), pa.string())),
             "n": np.concatenate([p.n for p in parts.values()]).astype(np.int64),
             "value": np.concatenate([p.value for p in parts.values()]),
+            "user_number": users.codes[user].astype(np.int32),
         }
     )
 

@@ -22,6 +22,7 @@ from exp_platform.kernels.stored_days import (
     CODED,
     COLUMNS,
     Origin,
+    Roster,
     added_to,
     arranged,
     can_be_stored,
@@ -115,6 +116,10 @@ class Reading:
         base = stored.base
         old, new = _parted(bucket.exposures, base.exposures)
         exposures = _joined([part.read(_EXPOSURES) for part in (old, new) if part])
+        ids = Coded.of(exposures["user_id"]).values
+        if not base.roster.begins(ids):
+            return self._anew(bucket, origin)
+        origin = replace(origin, roster=Roster.of(ids))
         users = first_exposures(exposures, self.experiment, self.experiment.window.end)
         if (base.events, base.exposures, base.outcomes) == (origin.events, origin.exposures, origin.outcomes):
             events = _days(read_back(stored.files, users, self.experiment, _NOBODY), users)
@@ -153,7 +158,10 @@ class Reading:
             exposed = users, days
             users = triggered(users, outcomes, self.experiment, self.until)
             days = unit_days(users, outcomes, self.experiment, self.until)
-        kept = origin.with_unread(days.unread) if can_be_stored(self.experiment) else None
+        kept = None
+        if can_be_stored(self.experiment):
+            roster = Roster.of(Coded.of(exposures["user_id"]).values)
+            kept = replace(origin.with_unread(days.unread), roster=roster)
         return BucketRows(users, days, exposures, exposed, kept, new=[with_exposures(users, days)])
 
     def _brought_forward(

@@ -119,6 +119,7 @@ _UNIT_DAYS = TableDefinition(
         ("event", STRING),
         ("n", LONG),  # rows
         ("value", DOUBLE),  # their sum
+        ("user_number", INT),  # the user's place in the bucket's roster, see `kernels.stored_days`
     ),
     _BY_BUCKET,
 )
