@@ -13,6 +13,7 @@ from exp_platform.results.reader import Results
 from stages.frozen_runs import D2, D3, an_experiment
 from web.accessible import violations
 from web.browser import Browser
+from web.conftest import be
 
 pytestmark = pytest.mark.e2e
 RUN = quote("manual__2025-03-15T00:00:00+00:00")
@@ -49,6 +50,15 @@ def test_axe_finds_nothing_on_a_page(looked_at: Browser, server: str, path: str,
         f"&& document.documentElement.classList.contains('{theme}')"
     )
     _draw(looked_at)
+    assert violations(looked_at) == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing_in_the_form_of_who_may_start_a_run(
+    looked_at: Browser, server: str, theme: str
+) -> None:
+    be(looked_at, server, "ada", "admin").open(f"{server}/experiments/e/exp_a")
+    looked_at.until("document.getElementById('run') && document.readyState === 'complete'")
     assert violations(looked_at) == []
 
 
