@@ -19,7 +19,7 @@ GOOD, REFUSED = "signup_test", "refused_test"
 FRAME = "document.querySelector('iframe').contentDocument"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")  # as the cluster, which is not started where there is no browser
 def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     program = chromium.found()
     if program is None:
