@@ -41,7 +41,7 @@ def by_brute_force(y: np.ndarray, s: np.ndarray, chosen: list[int]) -> tuple[flo
     likelihood = np.exp(-((y[:, None] - theta) ** 2) / (2 * s[:, None] ** 2)) / s[:, None]
     moments = np.stack([likelihood, likelihood * theta, likelihood * theta**2])  # moment, effect, theta
     total = first = second = 0.0
-    for tail in (3.0, 6.0, np.inf):
+    for tail in (2.0, 4.0, np.inf):
         for spread in spreads:
             law = stats.norm(0, spread) if np.isinf(tail) else stats.t(tail, 0, spread)
             density = np.array([law.pdf(theta - mean) for mean in means])  # mean, theta
@@ -210,7 +210,7 @@ def test_an_interval_that_reaches_a_mean_of_nothing_has_no_logarithm() -> None:
 
 def test_the_normals_of_a_t_are_nearly_a_t() -> None:
     """By the share beyond its quantiles: a few in a hundred of it, and in the far tail a seventh."""
-    for tail in (3.0, 6.0):
+    for tail in (2.0, 4.0):
         scales, shares = shrinkage._parts_of(tail)
         assert shares.sum() == pytest.approx(1)
         for p, most in ((0.75, 0.03), (0.95, 0.05), (0.995, 0.15)):

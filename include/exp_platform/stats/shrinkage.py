@@ -21,7 +21,7 @@ from exp_platform.stats import special
 from exp_platform.stats.moments import Array
 
 FEWEST = 20  # experiments below which nothing is said: of 10 the interval holds the truth with 92 % instead of 95 %
-TAILS = (3.0, 6.0, math.inf)  # degrees of freedom of the law of true effects; inf: the normal
+TAILS = (2.0, 4.0, math.inf)  # degrees of freedom of the law of true effects; inf: the normal
 _EDGES = (0.0, 0.003, 0.02, 0.07, 0.2, 0.4, 0.6, 0.8, 1.0)  # of the parts that a law's precision is cut into
 _COARSE, _FINE = 24, 17  # spreads that are tried
 _EM = 5  # steps to the most likely mean of a spread, around which the quadrature is; it need not be exact
@@ -102,7 +102,7 @@ def shrink(
     `experiments` says which effects are arms of one experiment: together they count as one for the law, as they share their
     control and are no independent evidence of it. Each effect is then shrunken by its own estimate and error.
 
-    True effects come from one law, symmetric around its mean: a normal, or Student's t with 6 or 3 degrees of freedom, as a few
+    True effects come from one law, symmetric around its mean: a normal, or Student's t with 4 or 2 degrees of freedom, as a few
     large wins among many small ones are the rule (Azevedo, Deng, Montiel Olea, Rao and Weyl 2020, *A/B Testing with Fat Tails*,
     Journal of Political Economy 128). Mean, spread and tail are not taken for known at one estimate: all that the estimates
     leave possible count, each by its likelihood (Gelman et al. 2013, section 5.4; Morris 1983, *Parametric Empirical Bayes

@@ -18,6 +18,7 @@ from exp_platform.config.experiment import Experiment
 from exp_platform.config.sources import EventsSource, UnitsSource
 from exp_platform.results.measured import MeasuredEffects
 from exp_platform.results.newest import Effect
+from exp_platform.stats.shrinkage import FEWEST
 from exp_platform.web import drawing
 from exp_platform.web.access import Readable
 from exp_platform.web.answers import tagged, unchanged
@@ -101,6 +102,7 @@ def portfolio_page(request: Request, asked: AskedPortfolio) -> Response:
         "tone": tone,
         "chance": ALPHA,
         "level": LEVEL,
+        "needed": FEWEST,
     }
     return HTMLResponse(render(request, "portfolio.html.j2", **context), headers=tagged(told))
 
