@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from exp_platform.stats.intervals import normal_critical
 from exp_platform.stats.moments import Array
@@ -15,6 +16,8 @@ from exp_platform.stats.shrinkage import shrink
 from exp_validation.bands import Check, Side
 from exp_validation.drawn import random_numbers
 from exp_validation.methods import LEVEL
+
+Positions = npt.NDArray[np.intp]
 
 ERROR = 0.012  # the middle one of the standard errors, on the scale of logarithms
 COVERAGE, EXPECTED, NAIVE = (
@@ -38,7 +41,7 @@ class Drawn(NamedTuple):
     estimates: Array
     errors: Array
     experiments: list[str]
-    shipped: Array
+    shipped: Positions
 
     def winners(self) -> Sum:
         """The estimates of what was shipped, added up as if nobody had chosen them."""
@@ -115,11 +118,12 @@ class Portfolio:
             estimates = effects + errors * noise
             yield Drawn(estimates, errors, list(map(str, names)), self._shipped(estimates / errors)), effects
 
-    def _shipped(self, z: Array) -> Array:
+    def _shipped(self, z: Array) -> Positions:
         """The best arm of each experiment, where it is significantly better."""
         of = z.reshape(self.experiments, self.treatments)
         best = of.argmax(axis=1) + np.arange(self.experiments) * self.treatments
-        return best[of.max(axis=1) > normal_critical(1 - LEVEL)]
+        shipped: Positions = best[of.max(axis=1) > normal_critical(1 - LEVEL)]
+        return shipped
 
 
 def portfolios() -> Iterator[Portfolio]:

@@ -85,9 +85,10 @@ def _read(environment: Environment, wanted: dict[_Of, Newest]) -> dict[_Of, tupl
         return {}
     found: dict[_Of, list[Measured]] = {}
     for row in _rows(catalog, results, wanted):
-        key = tuple(row[name] for name in _KEY)
+        key: _Of = (row["experiment_id"], row["run_id"], row["as_of_date"])
         if key in wanted:
-            found.setdefault(key, []).append(Measured(**{name: row.get(name) for name in _KEPT}))
+            kept: dict[str, Any] = {name: row.get(name) for name in _KEPT}
+            found.setdefault(key, []).append(Measured(**kept))
     return {key: tuple(rows) for key, rows in found.items()}
 
 
