@@ -159,6 +159,8 @@ def test_of_several_treatments_the_shipped_one_is_in_the_sum_and_control_is_what
         {"mean_control": -2.0},
         {"mean_treatment": None},
         {"relative_low": -1.2},
+        {"relative_high": math.nan},
+        {"ci_level": 1.0},
     ],
 )
 def test_a_shipped_effect_without_a_usable_estimate_is_named_and_not_counted(without: dict[str, Any]) -> None:
@@ -174,6 +176,14 @@ def test_fewer_experiments_than_needed_have_no_total() -> None:
     one = the_one(impacts(few, measured()))
     assert (one.total, one.typical_low, one.experiments, one.needed) == (None, None, 19, 20)
     assert impacts(few[:1], measured()) == []
+
+
+def test_effects_beyond_all_measure_break_nothing(reader: Reader, shown: Any) -> None:
+    """Control sold one thing to one of a million users: what compounds is more than a float holds."""
+    wide = row(0.0, 1.0, relative=1e300, relative_low=1e290, relative_high=1e305)
+    shown([a_line(f"e{i}", decision(i)) for i in range(N)], measured() | {f"e{i}": (wide,) for i in SHIPPED})
+    assert reader("vera").get(PAGE).status_code == 200
+    assert reader("vera").get(ANSWER).json()["impacts"][0]["shipped"]
 
 
 def a_line(id: str, found: Newest | None, day: str = "2025-03-20", **more: Any) -> Line:

@@ -13,14 +13,13 @@ from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.table import Table
 
 from exp_platform.aggregates import ALL
-from exp_platform.config.analyses import RESULTS
+from exp_platform.config.analyses import DECISIVE, RESULTS
 from exp_platform.config.environment import Environment
 from exp_platform.results.newest import AT_ONCE, Newest, may_hold, readable_rows, there
 from exp_platform.tables.catalog import existing_catalog, table
 from exp_platform.tables.damage import naming_damage
 from exp_platform.tables.selection import selection
 
-_DECIDES = "evidence"  # the method whose rows are those of the estimate that decides
 _KEY = ("experiment_id", "run_id", "as_of_date")
 _WHERE = ("method", "segment", "status")
 _KEPT = (
@@ -93,7 +92,7 @@ def _read(environment: Environment, wanted: dict[_Of, Newest]) -> dict[_Of, tupl
 
 
 def _rows(catalog: Catalog, results: Table, wanted: dict[_Of, Newest]) -> Iterator[dict[str, Any]]:
-    where = {"segment": ALL, "status": "OK", "method": _DECIDES}
+    where = {"segment": ALL, "status": "OK", "method": DECISIVE}
     scan = results.scan(selection(where), there(results, (*_KEY, *_WHERE, *_KEPT)))
     by_id = {one.experiment_id: one for one in wanted.values()}
     with naming_damage(catalog, RESULTS):

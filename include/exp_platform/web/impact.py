@@ -15,6 +15,7 @@ from exp_platform.config.experiment import Experiment
 from exp_platform.results.measured import Measured
 from exp_platform.results.newest import Newest
 from exp_platform.stats.intervals import normal_critical, t_critical
+from exp_platform.stats.relative import LARGEST
 from exp_platform.stats.shrinkage import FEWEST, LogEffect, Shrunken, log_effect, shrink
 
 LEVEL = 0.95
@@ -140,7 +141,7 @@ def _against_control(rows: Iterable[Measured]) -> list[Measured]:
 
 def _effect(row: Measured) -> LogEffect | None:
     """On the scale of logarithms, which only positive means have."""
-    if None in (row.relative, row.relative_low, row.relative_high, row.ci_level):
+    if None in (row.relative, row.relative_low, row.relative_high) or not 0 < (row.ci_level or 0) < 1:
         return None
     if not ((row.mean_control or 0) > 0 and (row.mean_treatment or 0) > 0):
         return None
@@ -160,7 +161,7 @@ def impact_of(metric: _Metric) -> Impact:
             [a.effect.standard_error for a in arms],
             [a.experiment_id for a in arms],
         )
-    typical = (None, None) if beliefs is None else map(math.expm1, beliefs.typical)
+    typical = (None, None) if beliefs is None else map(_relative, beliefs.typical)
     low, high = typical
     return Impact(
         metric_id=metric.id,
@@ -179,7 +180,7 @@ def impact_of(metric: _Metric) -> Impact:
         ],
         without_estimate=list(metric.without_estimate),
         total=None if beliefs is None or not chosen else _estimate(beliefs.of(chosen, LEVEL)),
-        compounded_as_measured=math.expm1(sum(arms[at].effect.estimate for at in chosen)) if chosen else None,
+        compounded_as_measured=_relative(sum(arms[at].effect.estimate for at in chosen)) if chosen else None,
         typical_low=low,
         typical_high=high,
     )
@@ -188,12 +189,17 @@ def impact_of(metric: _Metric) -> Impact:
 def _plain(effect: LogEffect) -> Estimate:
     half = normal_critical(LEVEL) * effect.standard_error
     bounds = (effect.estimate, effect.estimate - half, effect.estimate + half)
-    relative, low, high = map(math.expm1, bounds)
+    relative, low, high = map(_relative, bounds)
     return Estimate(relative=relative, low=low, high=high)
 
 
 def _estimate(found: Shrunken) -> Estimate:
-    return Estimate(relative=math.expm1(found.mean), low=math.expm1(found.low), high=math.expm1(found.high))
+    return Estimate(relative=_relative(found.mean), low=_relative(found.low), high=_relative(found.high))
+
+
+def _relative(log: float) -> float:
+    """The relative effect of a logarithm; one that no float holds is the largest."""
+    return math.expm1(min(log, LARGEST))
 
 
 class _Kept:
