@@ -134,10 +134,10 @@ def portfolios() -> Iterator[Portfolio]:
         yield Portfolio(experiments, 0.7, tail=3.0)
     yield Portfolio(40, 1.5, tail=3.0)
     yield Portfolio(40, 1.0, mean=0.3)
-    yield Portfolio(40, 1.0, treatments=3)
     yield Portfolio(200, 0.3, most=1_000)
     yield Portfolio(200, 1.0, most=1_000)
     yield Portfolio(200, 0.7, tail=3.0, most=1_000)
+    yield Portfolio(40, 1.0, treatments=3, method="shrunken portfolio, several treatments")
 
 
 def winners_added_up() -> Portfolio:
