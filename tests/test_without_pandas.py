@@ -35,6 +35,24 @@ print(pyarrow.table({{"n": [1, 2]}}).to_pandas()["n"].sum())
     assert _printed(code).split() == [str(found), "3"]
 
 
+def test_only_the_thread_that_imports_arrow_goes_without() -> None:
+    """The pages are loaded in Airflow's API server, other threads of which may need pandas at that moment."""
+    code = """
+import sys
+from threading import Thread
+from exp_platform.without_pandas import arrow_without_pandas
+with arrow_without_pandas():
+    import pyarrow.dataset
+    print("pandas" in sys.modules)
+    other = Thread(target=lambda: __import__("pandas"))
+    other.start()
+    other.join()
+    print("pandas" in sys.modules)
+print(pyarrow.table({"n": [1, 2]}).to_pandas()["n"].sum())
+"""
+    assert _printed(code).split() == ["False", "True", "3"]
+
+
 @pytest.mark.e2e
 def test_a_spark_session_that_begins_in_the_block_may_have_pandas(tmp_path: Path) -> None:
     """Spark's `mapInArrow`, by which rows of a database come, refuses to work without."""

@@ -6,12 +6,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
+from threading import get_ident
 
 
 class _Hidden(MetaPathFinder):
+    def __init__(self, thread: int | None = None) -> None:
+        self._thread = thread
+
     def find_spec(self, fullname: str, *_: object) -> None:
         """Raise ModuleNotFoundError for pandas, and leave the rest to others."""
-        if fullname == "pandas":
+        if fullname == "pandas" and self._thread in (None, get_ident()):
             raise ModuleNotFoundError("the platform does without pandas", name=fullname)
 
 
@@ -23,6 +27,17 @@ def hide_pandas() -> None:
 def allow_pandas() -> None:
     """End what hides it: a Spark session begins, whose `mapInArrow` asks for it."""
     sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _Hidden)]
+
+
+@contextmanager
+def arrow_without_pandas() -> Iterator[None]:
+    """Import PyArrow in this `with` block without pandas; other threads of the process, and whatever comes later, may have it."""
+    hidden = _Hidden(get_ident())
+    sys.meta_path.insert(0, hidden)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(hidden)
 
 
 @contextmanager

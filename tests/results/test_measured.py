@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import pyarrow as pa
 import pytest
 
 from exp_platform.analyses.rows import ResultRow
@@ -22,11 +21,15 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The data files that were opened."""
     paths: list[str] = []
 
-    def counted(scan: Any, io: Any, tasks: Sequence[Any], read: Any = newest.rows_of) -> pa.Table:
-        paths.extend(task.file.file_path for task in tasks)
-        return read(scan, io, tasks)
+    def counted(read: Any) -> Any:
+        def counting(scan: Any, io: Any, tasks: Sequence[Any]) -> Any:
+            paths.extend(task.file.file_path for task in tasks)
+            return read(scan, io, tasks)
 
-    monkeypatch.setattr(newest, "rows_of", counted)
+        return counting
+
+    for name in ("rows_of", "rows_by_file"):
+        monkeypatch.setattr(newest, name, counted(getattr(newest, name)))
     return paths
 
 

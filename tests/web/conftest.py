@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
+import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
@@ -22,6 +25,8 @@ from orchestration import (
     airflow_home,
 )  # before anything of Airflow, which reads its settings when it is imported
 from stages.frozen_runs import D2, D3, a_run, an_experiment, carry_out
+from web import browser as chromium
+from web.browser import Browser
 
 SPEC = {"hypothesis": "A green button sells.", "owner": "shop", "days": 3, "n_users": 1000}
 # exp_a and exp_secret have results; exp_never has a spec alone, and exp_broken one that cannot be used
@@ -159,3 +164,45 @@ def reader(site: Any) -> Reader:
         return client
 
     return made
+
+
+@pytest.fixture(scope="session")
+def server(site: Any) -> Iterator[str]:
+    """Airflow's API server on a free port."""
+    import uvicorn
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    running = uvicorn.Server(uvicorn.Config(site, host="127.0.0.1", port=port, log_level="error", ws="none"))
+    thread = threading.Thread(target=running.run)
+    thread.start()
+    while not running.started:
+        time.sleep(0.05)
+    yield f"http://127.0.0.1:{port}"
+    running.should_exit = True
+    thread.join()
+
+
+@pytest.fixture(scope="session")
+def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    program = chromium.found()
+    if program is None:
+        pytest.skip(f"no Chromium on this machine: none of {', '.join(chromium.NAMES)}")
+    folder: Path = tmp_path_factory.mktemp("chromium")
+    with chromium.browser(program, folder) as opened:
+        yield opened
+
+
+@pytest.fixture
+def viewer(window: Browser, server: str) -> Browser:
+    return be(window, server, "vera", "viewer")
+
+
+def be(window: Browser, server: str, name: str, role: str) -> Browser:
+    from airflow.api_fastapi.app import get_auth_manager
+    from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+
+    window.login(server, get_auth_manager().generate_jwt(SimpleAuthManagerUser(username=name, role=role)))
+    window.errors.clear()
+    return window

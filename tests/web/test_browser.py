@@ -2,64 +2,19 @@
 
 from __future__ import annotations
 
-import socket
-import threading
+import csv
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from stages.frozen_runs import D2, D3
-from web import browser as chromium
 from web.browser import Browser
 from web.conftest import HOSTILE
 
 pytestmark = pytest.mark.e2e
 FRAME = "document.querySelector('iframe').contentDocument"
-
-
-@pytest.fixture(scope="module")
-def server(site: Any) -> Iterator[str]:
-    """Airflow's API server on a free port."""
-    import uvicorn
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    running = uvicorn.Server(uvicorn.Config(site, host="127.0.0.1", port=port, log_level="error", ws="none"))
-    thread = threading.Thread(target=running.run)
-    thread.start()
-    while not running.started:
-        time.sleep(0.05)
-    yield f"http://127.0.0.1:{port}"
-    running.should_exit = True
-    thread.join()
-
-
-@pytest.fixture(scope="module")
-def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    program = chromium.found()
-    if program is None:
-        pytest.skip(f"no Chromium on this machine: none of {', '.join(chromium.NAMES)}")
-    folder: Path = tmp_path_factory.mktemp("chromium")
-    with chromium.browser(program, folder) as opened:
-        yield opened
-
-
-@pytest.fixture
-def viewer(window: Browser, server: str) -> Browser:
-    return be(window, server, "vera", "viewer")
-
-
-def be(window: Browser, server: str, name: str, role: str) -> Browser:
-    from airflow.api_fastapi.app import get_auth_manager
-    from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
-
-    window.login(server, get_auth_manager().generate_jwt(SimpleAuthManagerUser(username=name, role=role)))
-    window.errors.clear()
-    return window
 
 
 def test_the_list_stands_in_airflows_frame_and_is_searched_as_one_types(viewer: Browser, server: str) -> None:
@@ -101,6 +56,32 @@ def test_one_experiment_opens_changes_its_day_opens_a_metric_and_draws_its_chart
     )
     viewer.until(f"{FRAME}.location.search === '?as_of={D2}' && {FRAME}.getElementById('scorecard')")
     assert viewer.errors == []
+
+
+def test_the_file_that_a_click_downloads_says_what_the_table_says(
+    viewer: Browser, server: str, tmp_path: Path
+) -> None:
+    viewer.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+    viewer.open(f"{server}/plugin/experiments/experiments/e/exp_a")
+    viewer.until(f"{FRAME}.getElementById('scorecard')")
+    viewer.value(f"{FRAME}.querySelector('.menu a[href*=\"results.csv\"]').click()")
+    file = tmp_path / f"exp_a_{D3}_results.csv"
+    until(file.exists)
+    with file.open(newline="") as opened:
+        rows = [row for row in csv.DictReader(opened) if row["method"] == "ab" and row["segment"] == "all"]
+    assert {row["metric_id"] for row in rows} == {"orders", "buys"}
+    shown = viewer.value(f"{FRAME}.getElementById('scorecard').innerText")
+    for row in rows:
+        for name in ("relative", "relative_low", "relative_high"):
+            assert f"{100 * float(row[name]):+.1f}\u202f%" in shown.replace(" ", "\u202f"), (row, name)
+    assert viewer.errors == []
+
+
+def until(found: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not found():
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 def test_the_page_follows_airflows_theme_at_once(viewer: Browser, server: str) -> None:

@@ -15,7 +15,7 @@ from pyiceberg.table import Table
 from exp_platform.aggregates import ALL
 from exp_platform.config.analyses import DECISIVE, RESULTS
 from exp_platform.config.environment import Environment
-from exp_platform.results.newest import AT_ONCE, Newest, may_hold, readable_rows, there
+from exp_platform.results.newest import Newest, may_hold, rows_of_all, there
 from exp_platform.tables.catalog import existing_catalog, table
 from exp_platform.tables.damage import naming_damage
 from exp_platform.tables.selection import selection
@@ -97,5 +97,4 @@ def _rows(catalog: Catalog, results: Table, wanted: dict[_Of, Newest]) -> Iterat
     by_id = {one.experiment_id: one for one in wanted.values()}
     with naming_damage(catalog, RESULTS):
         tasks = [task for task in scan.plan_files() if may_hold(scan, task, by_id)]
-    for at in range(0, len(tasks), AT_ONCE):
-        yield from readable_rows(scan, results, tasks[at : at + AT_ONCE])
+    yield from rows_of_all(scan, results, tasks)

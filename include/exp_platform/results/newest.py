@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from threading import Lock
@@ -20,11 +21,11 @@ from exp_platform.config.analyses import ADJUSTED, RESULTS, UNADJUSTED
 from exp_platform.config.environment import Environment
 from exp_platform.tables.catalog import existing_catalog, table
 from exp_platform.tables.damage import DamagedTableError, is_no_damage, naming_damage
-from exp_platform.tables.scans import newest_files, rows_of
+from exp_platform.tables.scans import newest_files, rows_by_file, rows_of
 from exp_platform.tables.selection import selection
 
 ENDS = ("ship", "stop")  # actions that end an experiment, once they are final
-AT_ONCE = 50  # files whose rows are in memory together
+_AT_ONCE = 20  # files whose rows are in memory together
 _DECISION = (
     "experiment_id",
     "as_of_date",
@@ -118,14 +119,17 @@ class NewestDecisions:
         scan = decisions.scan(selection(self._where), there(decisions, _DECISION))
         with naming_damage(catalog, "decisions"):
             tasks = newest_files(scan)
+        # What delete files leave of a file is no matter of the file alone
+        known = {t.file.file_path: self._of_file.get(t.file.file_path) for t in tasks if not t.delete_files}
+        unread = [task for task in tasks if not known.get(task.file.file_path)]
+        for rows in _at_once(scan, decisions, unread):
+            known |= {path: tuple(map(_newest_of, found)) for path, found in rows.items()}
         of_file: dict[str, tuple[Newest, ...]] = {}
         damaged = set()
         for task in tasks:
             path = task.file.file_path
             try:
-                # What delete files leave of a file is no matter of the file alone
-                known = None if task.delete_files else self._of_file.get(path)
-                of_file[path] = known or tuple(map(_newest_of, _rows(scan, decisions, [task])))
+                of_file[path] = known.get(path) or tuple(map(_newest_of, _rows(scan, decisions, [task])))
             except Exception as error:
                 if is_no_damage(error) and not isinstance(error, DamagedTableError):
                     raise
@@ -154,8 +158,7 @@ class NewestDecisions:
             by_id = {one.experiment_id: one for one in wanted.values()}
             tasks = [task for task in scan.plan_files() if may_hold(scan, task, by_id)]
         best: dict[tuple[str, str, date], dict[str, Any]] = {}
-        parts = (tasks[at : at + AT_ONCE] for at in range(0, len(tasks), AT_ONCE))
-        for row in (row for part in parts for row in readable_rows(scan, results, part)):
+        for row in rows_of_all(scan, results, tasks):
             one = wanted.get((row["experiment_id"], row["run_id"], row["as_of_date"]))
             if one is None or (row["metric_id"], row["treatment_id"]) != (
                 one.metric_id,
@@ -168,17 +171,34 @@ class NewestDecisions:
             yield key, Effect(**{name: row[name] for name in _EFFECT})
 
 
-def readable_rows(scan: DataScan, of: Table, tasks: list[FileScanTask]) -> list[dict[str, Any]]:
+def rows_of_all(scan: DataScan, of: Table, tasks: list[FileScanTask]) -> Iterator[dict[str, Any]]:
     """The rows of the files that can be read: a list goes without the picture of an experiment whose file is damaged."""
+    read: set[str] = set()
+    for rows in _at_once(scan, of, tasks):
+        read.update(rows)
+        yield from (row for found in rows.values() for row in found)
+    for task in tasks:
+        if task.file.file_path not in read:
+            yield from _readable(scan, of, task)
+
+
+def _readable(scan: DataScan, of: Table, task: FileScanTask) -> list[dict[str, Any]]:
     try:
-        return _rows(scan, of, tasks)
+        return _rows(scan, of, [task])
     except Exception as error:
         if is_no_damage(error) and not isinstance(error, DamagedTableError):
             raise
-        if len(tasks) == 1:
-            return []
-        half = len(tasks) // 2
-        return readable_rows(scan, of, tasks[:half]) + readable_rows(scan, of, tasks[half:])
+        return []
+
+
+def _at_once(
+    scan: DataScan, of: Table, tasks: list[FileScanTask]
+) -> Iterator[dict[str, list[dict[str, Any]]]]:
+    """The rows of whole files, by path. Of a part of them that cannot be read so, nothing: each is then read by itself."""
+    whole = [task for task in tasks if not task.delete_files]
+    for at in range(0, len(whole), _AT_ONCE):
+        with suppress(Exception):  # a damaged one among them: whoever reads them one by one tells which
+            yield rows_by_file(scan, of.io, whole[at : at + _AT_ONCE])
 
 
 def there(found: Table, columns: tuple[str, ...]) -> tuple[str, ...]:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyiceberg.types import PrimitiveType
 
+_FILE = "__filename"  # what Arrow calls the file of a row
+
 
 def planned(scan: DataScan) -> list[FileScanTask]:
     """All files that may hold rows of a scan."""
@@ -33,6 +35,34 @@ def newest_files(scan: DataScan) -> list[FileScanTask]:
         if day >= known:
             newest[experiment] = day, [*files, task] if day == known else [task]
     return [task for _, files in newest.values() for task in files]
+
+
+def rows_by_file(scan: DataScan, io: FileIO, tasks: list[FileScanTask]) -> dict[str, list[dict[str, Any]]]:
+    """The rows of a scan by the path of their file, of files without delete files: Arrow opens them together.
+
+    PyIceberg takes 4 ms of CPU for each, which are seconds where there are hundreds. Columns are found by their names, as no table
+    of the platform renames any; one that an older file lacks is null.
+    """
+    import pyarrow.dataset as ds
+    from pyiceberg.expressions.visitors import bind
+    from pyiceberg.io.pyarrow import PyArrowFileIO, expression_to_pyarrow, schema_to_pyarrow
+
+    assert isinstance(io, PyArrowFileIO)
+    of_path = {io.parse_location(path, io.properties)[2]: path for path in (t.file.file_path for t in tasks)}
+    scheme, netloc, _ = io.parse_location(tasks[0].file.file_path, io.properties)
+    table, wanted = scan.table_metadata.schema(), scan.projection()
+    files = ds.FileSystemDataset.from_paths(
+        list(of_path),
+        schema=schema_to_pyarrow(table, include_field_ids=False),
+        format=ds.ParquetFileFormat(),
+        filesystem=io.fs_by_scheme(scheme, netloc),
+    )
+    where = expression_to_pyarrow(bind(table, scan.row_filter, case_sensitive=True), table)
+    columns = [*wanted.column_names, _FILE]
+    found: dict[str, list[dict[str, Any]]] = {path: [] for path in of_path.values()}
+    for row in files.to_table(columns=columns, filter=where, use_threads=False).to_pylist():
+        found[of_path[row.pop(_FILE)]].append(row)
+    return found
 
 
 def rows_of(scan: DataScan, io: FileIO, tasks: list[FileScanTask]) -> pa.Table:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+import gc
+import os
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from contextlib import contextmanager
 from threading import Lock
 from typing import Any
 
@@ -38,8 +41,29 @@ class LazyApp:
 def _load() -> App:
     from threading import Thread
 
-    from exp_platform.web.app import build_app
-    from exp_platform.web.static_files import charts_library
+    from exp_platform.without_pandas import arrow_without_pandas
 
+    # Arrow's own allocator keeps memory for each thread that ever read, of which a server has dozens: 30 MB more after a few pages
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    with _uncollected(), arrow_without_pandas():
+        from exp_platform.web.app import build_app
+        from exp_platform.web.static_files import charts_library
+
+        app = build_app()
     Thread(target=charts_library, daemon=True).start()  # seconds, before somebody waits for the first chart
-    return build_app()
+    return app
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Import without the collector of garbage, and spare it what is there by then.
+
+    Airflow and what was imported are 350,000 objects that stay. Each collection that walks them takes 0.2 s, and a first page,
+    or a list of 500 specs, sets off several.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
