@@ -63,12 +63,12 @@ class MeasuredEffects:
         with self._lock:
             unread = {key: one for key, one in wanted.items() if key not in self._kept}
             if unread:
-                self._kept = {k: kept for k, kept in self._kept.items() if newest_of(k, newest)}
+                self._kept = {k: kept for k, kept in self._kept.items() if _may_be_asked_for(k, newest)}
                 self._kept |= dict.fromkeys(unread, ()) | _read(environment, unread)
             return {key[0]: self._kept[key] for key in wanted}
 
 
-def newest_of(key: _Of, newest: Mapping[str, Newest]) -> bool:
+def _may_be_asked_for(key: _Of, newest: Mapping[str, Newest]) -> bool:
     """Whether what is kept may be asked for again: nobody has seen a newer run of the experiment."""
     one = newest.get(key[0])
     return one is None or (one.run_id, one.as_of_date) == key[1:]
