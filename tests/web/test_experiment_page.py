@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,7 @@ from exp_platform.stages.graph import stages_of
 from exp_platform.stages.run import Manifest
 from exp_platform.tables.catalog import open_catalog, table
 from exp_platform.tables.selection import selection
+from exp_platform.web import reading
 from exp_platform.web.reading import REPORTS
 from stages.frozen_runs import D2, D3, a_run, an_experiment
 from web.conftest import HOSTILE, Reader
@@ -245,3 +249,45 @@ def test_a_damaged_file_is_told_without_its_path_and_no_longer_once_it_is_mended
         assert str(lost[0].parent) not in text
         assert lost[0].name not in text
     assert "cannot be read" not in browser.get("/experiments/e/exp_a").text
+
+
+def test_beside_older_results_a_run_that_is_under_way_is_told_to_who_may_see_runs(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = reader("vera").get("/experiments/e/exp_a")
+    assert "under way" not in before.text
+    with _run_of("exp_a", "running"):
+        found = page(reader, "/e/exp_a")
+        assert "A run is under way" in found.text
+        assert f"What is stored so far ends with {D3}" in found.text
+        assert 'id="scorecard"' in reader("vera").get("/experiments/e/exp_a").text
+        held = reader("vera").get("/experiments/e/exp_a", headers={"If-None-Match": before.headers["etag"]})
+        assert held.status_code == 200  # a page that was kept does not hide it
+        monkeypatch.setattr(reading, "may_see_runs", lambda *_: False)
+        assert "under way" not in page(reader, "/e/exp_a").text
+
+
+@contextmanager
+def _run_of(experiment_id: str, state: str) -> Iterator[None]:
+    """A DAG run in that state, newer than any other, for the length of a `with` block."""
+    from airflow.models.dagrun import DagRun
+    from airflow.utils.session import create_session
+    from airflow.utils.types import DagRunType
+
+    run_id = "manual__2025-03-16T00:00:00+00:00"
+    with create_session() as session:
+        moment = datetime(2025, 3, 16, tzinfo=UTC)
+        session.add(
+            DagRun(
+                dag_id=f"exp__{experiment_id}",
+                run_id=run_id,
+                run_type=DagRunType.MANUAL,
+                run_after=moment,
+                state=state,
+            )
+        )
+    try:
+        yield
+    finally:
+        with create_session() as session:
+            session.delete(session.query(DagRun).filter(DagRun.run_id == run_id).one())

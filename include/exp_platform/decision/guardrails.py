@@ -85,6 +85,6 @@ def _reasons(row: ResultRow, severity: str) -> list[Reason]:
     code, words = _WORDS[row.verdict]
     text = (
         f"The {severity} guardrail {row.metric_id} {words} for {row.treatment_id}: "
-        f"{row.estimate:+.6g} against a margin of {row.margin:+.6g}."
+        f"{row.estimate:+.4g} against a margin of {row.margin:+.4g}."
     )
     return [Reason(code, text, data)]

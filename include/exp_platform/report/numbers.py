@@ -23,7 +23,7 @@ def change(value: float | None, kind: str = "") -> str:
 
 def percent(value: float | None, digits: int = 1) -> str:
     """A fraction as a signed percentage."""
-    return DASH if value is None else f"{100 * value:+.{digits}f} %"
+    return DASH if value is None else f"{100 * value:+z.{digits}f} %"
 
 
 def share(value: float | None, digits: int = 1) -> str:

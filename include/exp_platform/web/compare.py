@@ -34,7 +34,9 @@ class Both:
     name: str
     before: str
     after: str
-    reads: tuple[str, str] | None = None  # of an effect, which differs every day: what may be concluded
+    reads: tuple[str, str] | None = (
+        None  # of what differs every day, as an effect does: what may be concluded
+    )
 
     @property
     def changed(self) -> bool:
@@ -171,11 +173,15 @@ def _reading(row: ResultRow | None) -> str:
 
 
 def _checks(before: Report, after: Report) -> Iterator[Both]:
+    """Of one that passed on both days nothing is said: that more rows came is no change."""
     found = [
         {check.check: f"{check.status}: {check.message}" for check in one.checks} for one in (before, after)
     ]
+    passed = [{check.check: check.status == "passed" for check in one.checks} for one in (before, after)]
     for name in dict.fromkeys((*found[0], *found[1])):
-        yield Both(name, found[0].get(name, ""), found[1].get(name, ""))
+        then, now = (texts.get(name, "") for texts in found)
+        same = all(one.get(name) for one in passed)
+        yield Both(name, then, now, ("passed", "passed") if same else (then, now))
 
 
 def _users(before: Report, after: Report) -> Iterator[Both]:

@@ -23,7 +23,7 @@ from exp_platform.web.listing import Line
 from exp_platform.web.reading import REPORTS, one_line, results, tag
 from exp_platform.web.rendering import render
 from exp_platform.web.run_folders import newest_progress, progress_of
-from exp_platform.web.waiting import Notice, last_run_failed, no_such_day, nothing_stored
+from exp_platform.web.waiting import Notice, another_under_way, last_run_failed, no_such_day, nothing_stored
 
 router = APIRouter(default_response_class=HTMLResponse)
 
@@ -116,7 +116,10 @@ def _notice(
     notice = around.notice
     if notice is None and around.run is None:
         progress = newest_progress(line.id)
-        notice = last_run_failed(line, progress) if days else nothing_stored(line, progress)
+        if days:
+            notice = another_under_way(line, progress) or last_run_failed(line, progress)
+        else:
+            notice = nothing_stored(line, progress)
     if notice is None and report is None:
         notice = no_such_day(as_of, days) if days and as_of else nothing_stored(line, None)
     return notice

@@ -51,6 +51,23 @@ def last_run_failed(line: Line, progress: Progress | None) -> Notice | None:
     return _failed(progress, f"What is shown is as of {line.newest.as_of_date}, from the run before: ")
 
 
+def another_under_way(line: Line, progress: Progress | None) -> Notice | None:
+    """What is said above older results while a run is under way, to whoever may see runs; None where none is."""
+    run = line.last_run
+    if not line.newest or not run or run.state not in UNDER_WAY:
+        return None
+    its_own = progress is not None and progress.run.started_by.endswith(f"by Airflow, {run.run_id}")
+    says = [
+        f"What is stored so far ends with {line.newest.as_of_date}. Reload the page when the run has ended."
+    ]
+    if progress and progress.failed and not its_own:
+        says.append(f"The run before it failed in {progress.failed}.")
+    stages = progress.ended if progress and its_own else {}
+    return Notice(
+        "A run is queued" if run.state == "queued" else "A run is under way", tuple(says), stages=stages
+    )
+
+
 def no_such_day(asked: date, days: Sequence[date]) -> Notice:
     """What is said of a day without results."""
     return Notice(
