@@ -20,6 +20,7 @@ RUN = quote("manual__2025-03-15T00:00:00+00:00")
 PAGES = {
     "list": "/",
     "nothing found": "/?q=nothing+is+called+so",
+    "portfolio": "/portfolio",
     "experiment": "/e/exp_a",
     "compare": f"/e/exp_a/compare?from={D2}&to={D3}",
     "never run": "/e/exp_never",

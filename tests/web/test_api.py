@@ -124,6 +124,7 @@ def test_openapi_names_every_path_and_field_of_the_answers(reader: Reader) -> No
         "/api/v1/experiments/{experiment_id}",
         "/api/v1/experiments/{experiment_id}/results",
         "/api/v1/experiments/{experiment_id}/decisions",
+        "/api/v1/portfolio",
     }
     assert told["servers"] == [{"url": "/experiments"}]
     (of_list,) = (

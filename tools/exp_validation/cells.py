@@ -18,6 +18,7 @@ from exp_validation.beliefs import Believed, Sensitivity
 from exp_validation.drawn import Cell
 from exp_validation.families import Family
 from exp_validation.populations import Discrete, Draws, Normal, Population, Purchases, Spend
+from exp_validation.portfolios import portfolios, winners_added_up
 from exp_validation.quantiles import Quantile, laws
 from exp_validation.sequences import (
     Bound,
@@ -74,6 +75,7 @@ def cells() -> list[Judged]:
         *_splits(),
         *_beliefs(),
         *behaviours(),
+        *portfolios(),
     ]
 
 
@@ -85,6 +87,7 @@ def wrong() -> list[Judged]:
         Sequence("fixed-horizon interval at every look", "normal", _ever(fixed_horizon), NORMAL, (50, 50)),
         Cell("DiD", "trends that are not parallel", methods.did(7), DAYS, (300, 300), planned=False, warned=False, treated=DRIFT),
         Cell("pre-trends", "trends that are not parallel", methods.pretrends(7), DAYS, (300, 300), planned=False, warned=False, treated=DRIFT),
+        winners_added_up(),
         *forgetful(),
     ]  # fmt: skip
 

@@ -23,6 +23,14 @@ _BEHAVIOURS = (
     "wrong](known_wrong.md#behaviours-without-memory).",
 )
 
+_PORTFOLIOS = (
+    "Many experiments measured one metric with known errors; of each what was significantly better was shipped. Effects and errors are relative,",
+    "on the scale of logarithms; *spread* and *mean* of the true effects are in middling standard errors. Judged is how often the interval of the",
+    "sum holds the true sum, over portfolios that shipped anything. Told beside it is the average sum as a multiple of the true one: shrunken by",
+    "all experiments, and of the plain estimates of the winners. Where effects are much smaller than their errors (spread 0.3) and experiments few,",
+    "nearly all that was shipped was luck: then the shrunken sum is still too large on average, less than half as much as the plain one.",
+)
+
 TOPICS = (
     Topic("means_and_proportions", "Means, proportions, ratios", ("Welch", "score test", "ratio")),
     Topic(
@@ -44,6 +52,7 @@ TOPICS = (
     Topic(
         "trust", "Splits and beliefs", ("SRM chi-square", "SRM exact", "SRM sequential", "Bayesian reading")
     ),
+    Topic("portfolios", "Portfolios", ("shrunken portfolio",), _PORTFOLIOS),
     Topic("behaviours", "What people do with what they see", ("behaviours",), _BEHAVIOURS),
 )
 

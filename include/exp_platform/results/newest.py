@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from threading import Lock
-from typing import Any
+from typing import Any, Literal, cast
 
 from pyiceberg.catalog import Catalog
 from pyiceberg.conversions import from_bytes
@@ -24,6 +24,7 @@ from exp_platform.tables.damage import DamagedTableError, is_no_damage, naming_d
 from exp_platform.tables.scans import newest_files, rows_by_file, rows_of
 from exp_platform.tables.selection import selection
 
+ENDS = ("ship", "stop")  # actions that end an experiment, once they are final
 _AT_ONCE = 20  # files whose rows are in memory together
 _DECISION = (
     "experiment_id",
@@ -37,6 +38,7 @@ _DECISION = (
     "final",
     "assigned",
     "decision",
+    "definitions",
 )
 _KEY = ("experiment_id", "run_id", "as_of_date", "metric_id", "treatment_id", "method", "segment", "status")
 _EFFECT = ("metric_kind", "estimate", "relative", "relative_low", "relative_high", "ci_level")
@@ -75,6 +77,9 @@ class Newest:
     estimate: str  # the method that decides
     days_remaining: int | None
     effect: Effect | None = None
+    decided_on: date | None = None  # the first as_of date whose final reading said what counts now
+    split: Literal["ok", "mismatch", "untested"] = "untested"  # whether users were split as planned
+    definitions: dict[str, str] = field(default_factory=dict)  # metric -> what it measured, in words
 
 
 class NewestDecisions:
@@ -111,7 +116,7 @@ class NewestDecisions:
             return self._found
 
     def _newest(self, catalog: Catalog, decisions: Table) -> dict[str, Newest]:
-        scan = decisions.scan(selection(self._where), _there(decisions, _DECISION))
+        scan = decisions.scan(selection(self._where), there(decisions, _DECISION))
         with naming_damage(catalog, "decisions"):
             tasks = newest_files(scan)
         # What delete files leave of a file is no matter of the file alone
@@ -148,12 +153,12 @@ class NewestDecisions:
     ) -> Iterator[tuple[tuple[str, str, date], Effect]]:
         """The rows that decide: the adjusted one where it decides and could be made, else the plain one."""
         where = {**self._where, "segment": ALL, "status": "OK", "method": [UNADJUSTED, *ADJUSTED]}
-        scan = results.scan(selection(where), _there(results, (*_KEY, *_EFFECT)))
+        scan = results.scan(selection(where), there(results, (*_KEY, *_EFFECT)))
         with naming_damage(catalog, RESULTS):
             by_id = {one.experiment_id: one for one in wanted.values()}
-            tasks = [task for task in scan.plan_files() if _may_hold(scan, task, by_id)]
+            tasks = [task for task in scan.plan_files() if may_hold(scan, task, by_id)]
         best: dict[tuple[str, str, date], dict[str, Any]] = {}
-        for row in self._rows_of_all(scan, results, tasks):
+        for row in rows_of_all(scan, results, tasks):
             one = wanted.get((row["experiment_id"], row["run_id"], row["as_of_date"]))
             if one is None or (row["metric_id"], row["treatment_id"]) != (
                 one.metric_id,
@@ -165,25 +170,25 @@ class NewestDecisions:
         for key, row in best.items():
             yield key, Effect(**{name: row[name] for name in _EFFECT})
 
-    def _rows_of_all(
-        self, scan: DataScan, results: Table, tasks: list[FileScanTask]
-    ) -> Iterator[dict[str, Any]]:
-        """The rows of the files that can be read: a list goes without the picture of an experiment whose file is damaged."""
-        read: set[str] = set()
-        for rows in _at_once(scan, results, tasks):
-            read.update(rows)
-            yield from (row for found in rows.values() for row in found)
-        for task in tasks:
-            if task.file.file_path not in read:
-                yield from self._readable(scan, results, task)
 
-    def _readable(self, scan: DataScan, results: Table, task: FileScanTask) -> list[dict[str, Any]]:
-        try:
-            return _rows(scan, results, [task])
-        except Exception as error:
-            if is_no_damage(error) and not isinstance(error, DamagedTableError):
-                raise
-            return []
+def rows_of_all(scan: DataScan, of: Table, tasks: list[FileScanTask]) -> Iterator[dict[str, Any]]:
+    """The rows of the files that can be read: a list goes without the picture of an experiment whose file is damaged."""
+    read: set[str] = set()
+    for rows in _at_once(scan, of, tasks):
+        read.update(rows)
+        yield from (row for found in rows.values() for row in found)
+    for task in tasks:
+        if task.file.file_path not in read:
+            yield from _readable(scan, of, task)
+
+
+def _readable(scan: DataScan, of: Table, task: FileScanTask) -> list[dict[str, Any]]:
+    try:
+        return _rows(scan, of, [task])
+    except Exception as error:
+        if is_no_damage(error) and not isinstance(error, DamagedTableError):
+            raise
+        return []
 
 
 def _at_once(
@@ -196,7 +201,7 @@ def _at_once(
             yield rows_by_file(scan, of.io, whole[at : at + _AT_ONCE])
 
 
-def _there(found: Table, columns: tuple[str, ...]) -> tuple[str, ...]:
+def there(found: Table, columns: tuple[str, ...]) -> tuple[str, ...]:
     """Those of the columns that the table has: one of an older version may lack some."""
     return tuple(name for name in columns if name in found.schema().column_names)
 
@@ -206,7 +211,7 @@ def _rows(scan: DataScan, of: Table, tasks: list[FileScanTask]) -> list[dict[str
     return rows
 
 
-def _may_hold(scan: DataScan, task: FileScanTask, wanted: dict[str, Newest]) -> bool:
+def may_hold(scan: DataScan, task: FileScanTask, wanted: dict[str, Newest]) -> bool:
     """Whether a file may hold rows of a wanted run, by its experiment and the bounds of its days."""
     one = wanted.get(task.file.partition[0])
     column = scan.table_metadata.schema().find_field("as_of_date")
@@ -224,7 +229,7 @@ def _newest_of(row: dict[str, Any]) -> Newest:
     """From a row of the table `decisions`; what a row of another version does not say is not known."""
     told = json.loads(row["decision"])
     verdicts = {v["treatment_id"]: v["outcome"] for v in told.get("treatments", ())}
-    same = {name: row[name] for name in _DECISION if name not in ("assigned", "decision")}
+    same = {name: row[name] for name in _DECISION if name not in ("assigned", "decision", "definitions")}
     return Newest(
         **same,
         users=sum(json.loads(row["assigned"]).values()),
@@ -234,7 +239,27 @@ def _newest_of(row: dict[str, Any]) -> Newest:
         outcome=verdicts.get(told.get("reported_variant")),
         estimate=told.get("estimate", UNADJUSTED),
         days_remaining=told.get("adequacy", {}).get("days_remaining"),
+        decided_on=_decided_on(row, told),
+        split=_split(told),
+        definitions=json.loads(row.get("definitions") or "{}"),  # older rows have none
     )
+
+
+def _decided_on(row: dict[str, Any], told: dict[str, Any]) -> date | None:
+    """The day of the final reading that decided; where an earlier one left the question open, the row's own."""
+    if not row["final"] or row["action"] not in ENDS:
+        return None
+    for reading in told.get("memory", {}).get("readings", ()):
+        if reading["final"] and (reading.get("verdict") or {}).get("action") == row["action"]:
+            return date.fromisoformat(reading["as_of_date"])
+    return cast("date", row["as_of_date"])
+
+
+def _split(told: dict[str, Any]) -> Literal["ok", "mismatch", "untested"]:
+    codes = {reason["code"] for reason in told.get("reasons", ())}
+    if codes & {"SRM_MISMATCH", "SRM_WITHIN_SEGMENT"}:
+        return "mismatch"
+    return "untested" if "SRM_NOT_TESTED" in codes or "reasons" not in told else "ok"
 
 
 def _key(one: Newest) -> tuple[str, str, date]:

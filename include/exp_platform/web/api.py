@@ -27,6 +27,7 @@ from exp_platform.web.api_types import (
     summary,
 )
 from exp_platform.web.listing import AskedFor
+from exp_platform.web.portfolio import AskedPortfolio, Portfolio
 from exp_platform.web.reading import lines, one_line, results, tag
 
 router = APIRouter(prefix="/api/v1", tags=["experiments"])
@@ -94,6 +95,12 @@ def list_decisions(request: Request, response: Response, experiment_id: Experime
     return {**told, "items": [decision_of(one) for one in told["items"]]}
 
 
+@router.get("/portfolio", response_model=Portfolio)
+def get_portfolio(request: Request, response: Response, asked: AskedPortfolio) -> Any:
+    """The experiments whose DAG you may read, together: counts, and what shipping has brought on each shared metric."""
+    return _unless_held(request, response, tag(asked), asked)
+
+
 @router.get("/openapi.json", include_in_schema=False)
 def openapi(request: Request) -> JSONResponse:
     """The API in the words of OpenAPI."""
@@ -108,7 +115,7 @@ def openapi(request: Request) -> JSONResponse:
     return JSONResponse(told)
 
 
-def _unless_held(request: Request, response: Response, found: str, told: dict[str, Any]) -> Any:
+def _unless_held(request: Request, response: Response, found: str, told: Any) -> Any:
     if held := unchanged(request, found):
         return held
     response.headers.update(tagged(found))

@@ -6,7 +6,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from exp_platform.web import api, compare, experiment_page, files, pages, static_files
+from exp_platform.web import api, compare, experiment_page, files, pages, portfolio, static_files
 from exp_platform.web.failures import failure
 from exp_platform.web.gate import Gate
 
@@ -16,7 +16,7 @@ def build_app() -> FastAPI:
     app = FastAPI(title="Experiments", docs_url=None, redoc_url=None, openapi_url=None)
     app.include_router(static_files.router)
     app.include_router(api.router)
-    for room in (pages, experiment_page, compare, files):
+    for room in (pages, portfolio, experiment_page, compare, files):
         app.include_router(room.router)
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _misread)

@@ -20,8 +20,11 @@ def scale_of(effects: Iterable[Effect | None]) -> float:
     return next((step for step in _STEPS if wanted <= step), _STEPS[-1])
 
 
-def interval(effect: Effect, scale: float, tone: str) -> Markup:
-    """An effect with its interval around zero; what reaches beyond the axis ends in an arrow. `tone` is the class of its colour."""
+def interval(effect: Effect, scale: float, tone: str, beside: float | None = None) -> Markup:
+    """An effect with its interval around zero; what reaches beyond the axis ends in an arrow. `tone` is the class of its colour.
+
+    `beside`: another estimate of the same, drawn as a ring.
+    """
     sides = _sides(effect)
     if effect.relative is None or not sides:
         return Markup("")
@@ -30,8 +33,11 @@ def interval(effect: Effect, scale: float, tone: str) -> Markup:
     return Markup(
         '<svg class="interval {tone}" width="{w}" height="{h}" viewBox="0 0 {w} {h}" aria-hidden="true">'
         '<line class="zero" x1="{zero}" x2="{zero}" y1="1" y2="17"/>'
-        '<line x1="{low}" x2="{high}" y1="9" y2="9"/>{ends}<circle cx="{at}" cy="9" r="3.5"/></svg>'
+        '<line x1="{low}" x2="{high}" y1="9" y2="9"/>{ends}{ring}<circle cx="{at}" cy="9" r="3.5"/></svg>'
     ).format(
+        ring=""
+        if beside is None
+        else Markup(f'<circle class="ring" cx="{_x(beside, scale):.1f}" cy="9" r="4"/>'),
         tone=tone,
         w=WIDTH,
         h=HEIGHT,

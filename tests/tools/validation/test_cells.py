@@ -37,6 +37,7 @@ SOUND = (
     "corrected families: 10 metrics of correlation 0.5, 5 of them with an effect, 500 and 500",
     "confidence sequence: amount of a purchase, 180 and 20 a day, 28 looks",
     "Bayesian reading: prior sd 0.1, 500 and 500",
+    "shrunken portfolio: 40 experiments, effects normal, spread 1",
 )
 
 
