@@ -42,6 +42,11 @@ class Server:
         )
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int | None:
+        """The process that was started; None where none runs."""
+        return self._process.pid if self._process else None
+
     def start(self) -> None:
         """Start it and wait until it answers; raises RuntimeError with the end of its log where it does not."""
         with self.log.open("ab") as log:

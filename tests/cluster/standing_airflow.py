@@ -40,9 +40,9 @@ class StandingAirflow:
         self.home.mkdir()
         self._port, *log_ports = free_ports(3)
         self.url = f"http://127.0.0.1:{self._port}"
-        password = secrets.token_hex(8)
+        self.password = secrets.token_hex(8)  # of the user admin
         passwords = self.home / "passwords.json"
-        passwords.write_text(json.dumps({"admin": password}))
+        passwords.write_text(json.dumps({"admin": self.password}))
         programs = self.home / "bin"
         programs.mkdir()
         submit = programs / "spark-submit"
@@ -66,7 +66,7 @@ class StandingAirflow:
         }
         self.servers = {"api-server": self._server("api-server", self._answers)}
         self.servers |= {name: self._server(name, lambda: True) for name in PROCESSES}
-        self.api = AirflowApi(self.url, "admin", password)
+        self.api = AirflowApi(self.url, "admin", self.password)
 
     def _server(self, name: str, answers: Callable[[], bool]) -> Server:
         command = [sys.executable, "-m", "airflow", name]
