@@ -16,7 +16,8 @@ from cluster.standing_airflow import StandingAirflow
 from end_to_end.installation import ROOT
 
 FAB = "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager"
-WORKERS = 3
+WORKERS = 2
+PERMISSIONS = "AIRFLOW__FAB__UPDATE_FAB_PERMS"  # at each start of a worker
 PAGES = "/experiments"
 
 
@@ -24,7 +25,11 @@ class ServedPages(StandingAirflow):
     """API server and DAG processor; database and the user admin are made by what the stack's own service runs."""
 
     def __init__(self, installation: ClusterInstallation, database: str) -> None:
-        settings = {"AIRFLOW__CORE__AUTH_MANAGER": FAB, "AIRFLOW__API__WORKERS": str(WORKERS)}
+        settings = {
+            "AIRFLOW__CORE__AUTH_MANAGER": FAB,
+            "AIRFLOW__API__WORKERS": str(WORKERS),
+            PERMISSIONS: "False",
+        }
         super().__init__(installation, database, **settings)
         del self.servers["scheduler"], self.servers["triggerer"]
         self.passwords = {"admin": self.password}
@@ -34,7 +39,7 @@ class ServedPages(StandingAirflow):
         """Set up as the stack does, and start; whatever was there before."""
         file = self.home / "admin_password"
         file.write_text(self.password)
-        variables = self.variables | {"AIRFLOW_ADMIN_PASSWORD_FILE": str(file)}
+        variables = self.variables | {"AIRFLOW_ADMIN_PASSWORD_FILE": str(file), PERMISSIONS: "True"}
         done = subprocess.run(
             [ROOT / "docker" / "airflow-init.sh"], env=variables, capture_output=True, text=True
         )

@@ -23,6 +23,7 @@ from end_to_end.installation import ROOT, Installation
 from exp_platform.orchestration.rest import AirflowApi, AirflowError
 
 Found = TypeVar("Found")
+STARTS_WITHIN_SECONDS = 300  # of several workers on a busy machine
 PROCESSES = ("scheduler", "dag-processor", "triggerer")
 # A spark-submit without Spark: the stage itself, in Python. One bucket on a local master needs no session anyway.
 SUBMIT = """#!/bin/sh
@@ -70,7 +71,8 @@ class StandingAirflow:
 
     def _server(self, name: str, answers: Callable[[], bool]) -> Server:
         command = [sys.executable, "-m", "airflow", name]
-        return Server(command, self.home / f"{name}.txt", answers, variables=self.variables)
+        log = self.home / f"{name}.txt"
+        return Server(command, log, answers, variables=self.variables, within=STARTS_WITHIN_SECONDS)
 
     def _answers(self) -> bool:
         try:

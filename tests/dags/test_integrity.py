@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.exceptions import ParamValidationError
+from airflow.models.serialized_dag import SerializedDagModel
 from airflow.sdk import DAG, TriggerRule
 from airflow.sdk.definitions.param import ParamsDict
 from airflow.serialization.serialized_objects import DagSerialization
@@ -152,6 +153,15 @@ def test_run_experiment_refuses_what_can_be_no_id(bag: DagBag) -> None:
     for conf in ({}, {"experiment_id": ""}, {"experiment_id": "../x"}, {"experiment_id": 5}):
         with pytest.raises(ParamValidationError):
             _with_conf(dag, conf).validate()
+
+
+def test_a_dag_that_is_made_again_is_the_same_version(pair) -> None:
+    """Airflow stores another one wherever its hash of a DAG differs; addresses of objects in it would differ at each parse."""
+    experiment, dag = pair
+    kept = [build_dag(experiment) for _ in range(2)]  # both live, so that no two objects share an address
+    versions = {SerializedDagModel.hash(DagSerialization.to_dict(one)) for one in kept}
+    assert len(versions) == 1
+    assert " at 0x" not in json.dumps(DagSerialization.to_dict(dag))
 
 
 def test_run_experiment_is_the_same_dag_whatever_experiments_there_are(tmp_path, monkeypatch) -> None:

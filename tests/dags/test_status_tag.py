@@ -25,7 +25,7 @@ def no_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def stored() -> dict[str, object]:
     """What Airflow keeps of the DAG."""
     (dag,), _ = build_dags([HILLSTROM])
-    return dict(json.loads(json.dumps(DagSerialization.to_dict(dag), default=str))["dag"])
+    return dict(json.loads(json.dumps(DagSerialization.to_dict(dag)))["dag"])
 
 
 @pytest.mark.parametrize("status", ["running", "ended", "decided"])

@@ -59,4 +59,5 @@ def test_what_ended_without_an_answer_is_not_decided_and_an_early_ship_not_eithe
     made = report()
     final = as_of == END
     decision = replace(made.decision, action=action, final=final, as_of_date=as_of)  # type: ignore[arg-type]
-    assert memo._status(replace(made, decision=decision, as_of_date=as_of)) == status
+    stored = replace(made.stored, as_of_date=as_of)
+    assert memo._status(replace(made, decision=decision, stored=stored)) == status

@@ -79,8 +79,8 @@ def _connections(made: type[BaseNotifier], listener: Notify) -> list[str]:
 @cache
 def _is_there(connection_id: str) -> bool:
     """Whether Airflow finds a connection from here; where it cannot be known, because its database does not answer, it counts as there."""
-    from airflow.exceptions import AirflowNotFoundException
     from airflow.models import Connection
+    from airflow.sdk.exceptions import AirflowNotFoundException
     from airflow.utils.session import create_session
     from sqlalchemy import select
     from sqlalchemy.exc import SQLAlchemyError
