@@ -9,15 +9,20 @@ from functools import cached_property
 
 import httpx
 import psutil
+import yaml
 
 from cluster.cluster import ClusterInstallation
 from cluster.servers import Server
 from cluster.standing_airflow import StandingAirflow
 from end_to_end.installation import ROOT
 
-FAB = "airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager"
-WORKERS = 2
+STACK = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["airflow-apiserver"]
 PERMISSIONS = "AIRFLOW__FAB__UPDATE_FAB_PERMS"  # at each start of a worker
+SETTINGS = {
+    name: STACK["environment"][name]
+    for name in ("AIRFLOW__CORE__AUTH_MANAGER", "AIRFLOW__API__WORKERS", PERMISSIONS)
+}
+WORKERS = int(SETTINGS["AIRFLOW__API__WORKERS"])
 PAGES = "/experiments"
 
 
@@ -25,28 +30,27 @@ class ServedPages(StandingAirflow):
     """API server and DAG processor; database and the user admin are made by what the stack's own service runs."""
 
     def __init__(self, installation: ClusterInstallation, database: str) -> None:
-        settings = {
-            "AIRFLOW__CORE__AUTH_MANAGER": FAB,
-            "AIRFLOW__API__WORKERS": str(WORKERS),
-            PERMISSIONS: "False",
-        }
-        super().__init__(installation, database, **settings)
+        super().__init__(installation, database, **SETTINGS)
         del self.servers["scheduler"], self.servers["triggerer"]
         self.passwords = {"admin": self.password}
         self._tokens: dict[str, str] = {}
 
     def start(self) -> None:
-        """Set up as the stack does, and start; whatever was there before."""
+        """Set up as the stack does at each start, the second time with another password, and start."""
+        for password in (secrets.token_hex(8), self.password):
+            self._set_up(password)
+        for server in reversed(self.servers.values()):
+            server.start()
+
+    def _set_up(self, password: str) -> None:
         file = self.home / "admin_password"
-        file.write_text(self.password)
+        file.write_text(password)
         variables = self.variables | {"AIRFLOW_ADMIN_PASSWORD_FILE": str(file), PERMISSIONS: "True"}
         done = subprocess.run(
             [ROOT / "docker" / "airflow-init.sh"], env=variables, capture_output=True, text=True
         )
         assert done.returncode == 0, done.stdout + done.stderr
-        assert self.password not in done.stdout + done.stderr
-        for server in reversed(self.servers.values()):
-            server.start()
+        assert password not in done.stdout + done.stderr
 
     # ---- users
 

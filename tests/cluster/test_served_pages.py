@@ -12,7 +12,7 @@ import pytest
 
 from cluster.cluster import USER, Cluster, ClusterInstallation
 from cluster.experiments import EXPERIMENTS
-from cluster.served_pages import PAGES, WORKERS, ServedPages
+from cluster.served_pages import PAGES, STACK, WORKERS, ServedPages
 from cluster.standing_airflow import until
 
 OURS, THEIRS, NOBODYS = "exp_b", "exp_c", "exp_d"  # of the last there is neither spec nor DAG
@@ -48,7 +48,8 @@ def served(cluster: Cluster, installation: ClusterInstallation) -> Iterator[Serv
         airflow.start()
         until(lambda: all(airflow.knows(f"exp__{name}") for name in (OURS, THEIRS)), 300, "the DAGs")
         airflow.command("sync-perm", "--include-dags")  # makes what one DAG's permission is named by
-        airflow.role("Ours", site="Website", dag=f"DAG:exp__{OURS}", plugins="Plugins")
+        of_one = {"dag": f"DAG:exp__{OURS}", "runs": f"DAG Run:exp__{OURS}"}
+        airflow.role("Ours", site="Website", plugins="Plugins", **of_one)
         airflow.role("Nothing", site="Website")
         for name, role in ROLES.items():
             if name != "admin":
@@ -133,6 +134,9 @@ def test_runs_are_started_by_whom_airflow_lets(served: ServedPages) -> None:
     assert answers == {"vera": 403, "ursula": 200, "otto": 200, "admin": 200, "oona": 403}
     offered = {name: RUN_BUTTON in _get(served.reader(name), "/e/{id}").text for name in answers}
     assert offered == {name: status == 200 for name, status in answers.items()}
+    seen = {name: _get(served.reader(name), "/api/v1/experiments").json()["items"] for name in answers}
+    last = {name: {one["id"]: one["last_run_state"] for one in items}[OURS] for name, items in seen.items()}
+    assert last == dict.fromkeys(answers, "queued")  # nobody runs it here
 
 
 # ---------------------------------------------------------------- of the buckets
@@ -213,5 +217,4 @@ def test_no_secret_is_told_and_no_worker_has_failed(served: ServedPages, cluster
 def test_all_workers_together_fit_the_stacks_limit(served: ServedPages) -> None:
     """After all that was asked above."""
     used = sum(process.memory_full_info().uss for process in served.processes())
-    print({process.pid: process.memory_full_info().uss >> 20 for process in served.processes()})
-    assert used < 1 << 31
+    assert used >> 20 < int(STACK["mem_limit"].removesuffix("m"))
