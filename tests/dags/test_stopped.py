@@ -52,8 +52,22 @@ def test_a_stopped_run_is_failed(stopped_in: str, bag: DagBag) -> None:
         )  # the last stage tells by itself
 
 
-def stopped(task_id: str, session: Session) -> DagRun:
-    """A run that had come to a task when a person marked it as failed."""
+@pytest.mark.parametrize("state", [None, TaskInstanceState.QUEUED, TaskInstanceState.UP_FOR_RETRY])
+def test_so_is_one_that_was_stopped_while_none_of_its_tasks_ran(
+    state: TaskInstanceState | None, bag: DagBag
+) -> None:
+    """Airflow skips what was due and what was to be tried again, and calls a run green in which nothing has failed."""
+    with create_session() as session:
+        run = stopped("ingest", session, state)
+        run_what_is_left(run, bag.dags[DAG_ID], session)
+        found = {ti.task_id: str(ti.state) for ti in run.get_task_instances(session=session)}
+        assert (str(run.state), found["ingest"], found["release"]) == ("failed", "skipped", "failed")
+
+
+def stopped(
+    task_id: str, session: Session, state: TaskInstanceState | None = TaskInstanceState.RUNNING
+) -> DagRun:
+    """A run that had come to a task, which was in this state when a person marked the run as failed."""
     dag = SerializedDagModel.get_dag(DAG_ID, session=session)
     assert dag is not None
     run = dag.create_dagrun(
@@ -70,7 +84,7 @@ def stopped(task_id: str, session: Session) -> DagRun:
         if ti.task_id in before[: before.index(task_id)]:
             ti.state = TaskInstanceState.SUCCESS
         elif ti.task_id == task_id:
-            ti.state = TaskInstanceState.RUNNING
+            ti.state = state
     session.commit()
     set_dag_run_state_to_failed(dag=dag, run_id=run.run_id, commit=True, session=session)
     session.commit()

@@ -93,5 +93,26 @@ def test_of_a_spec_that_broke_those_are_told_whom_its_last_run_named(
 
 
 def test_a_run_that_a_person_stopped_is_known_by_its_last_stage(environment: Environment) -> None:
-    assert stopped_in(context(ab="failed", srm="failed", memo="skipped")) == "ab, srm"
-    assert stopped_in(context(ab="failed", memo="upstream_failed")) == ""
+    assert stopped_in(context(ab="failed", srm="failed", memo="skipped"), {}) == "ab, srm"
+    assert stopped_in(context(ab="failed", memo="upstream_failed"), {}) == ""
+
+
+def test_so_is_one_that_was_stopped_while_none_of_its_tasks_ran(environment: Environment) -> None:
+    """Between two tasks, or before another try of one: Airflow skips those, and none has failed."""
+    run = a_run(environment, "r0")
+    began = {"up_to_date": False, "run_path": str(run.path / "run.json")}
+    optional = next(stage.name for stage in run.stages if not stage.required)
+    skipped = dict.fromkeys(("aggregates", "decision", "memo"), "skipped")
+    assert stopped_in(context(ingest="success", **skipped), began) == "aggregates"
+    assert stopped_in(context(**{optional: "skipped"}, decision="success", memo="skipped"), began) == "memo"
+    assert stopped_in(context(check="skipped", ingest="skipped", memo="skipped"), {}) == "check"
+    # No other run is one: what is up to date skips all, and a stage that failed at best effort is passed over
+    assert stopped_in(context(check="success", ingest="skipped", memo="skipped"), {"up_to_date": True}) == ""
+    assert stopped_in(context(**{optional: "skipped"}, memo="success"), began) == ""
+
+
+def test_a_run_of_the_memo_alone_is_stopped_at_the_memo(environment: Environment) -> None:
+    run = replace(a_run(environment, "r0"), memo_only=True)
+    run.save()
+    began = {"up_to_date": False, "run_path": str(run.path / "run.json")}
+    assert stopped_in(context(ingest="skipped", memo="skipped"), began) == "memo"

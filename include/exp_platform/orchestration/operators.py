@@ -324,7 +324,7 @@ class ReleaseOperator(BaseOperator):
 
         began, clock = datetime.now(UTC), time.monotonic()
         checked = context["ti"].xcom_pull(task_ids=CHECK) or {}
-        stopped = stopped_in(context)
+        stopped = stopped_in(context, checked)
         with told_plainly():
             lease = lease_of(context, self.experiment_id)
             self._remember(lease.environment, checked.get("run_path"))  # before another run may begin
@@ -344,7 +344,7 @@ class ReleaseOperator(BaseOperator):
         if stopped:
             context["ti"].xcom_push("return_value", manifest.to_json())
             raise AirflowFailException(
-                f"this run was stopped in {stopped}, so it is no success. Its lease is given back: clear {stopped} with downstream "
+                f"this run was stopped at {stopped}, so it is no success. Its lease is given back: clear {stopped} with downstream "
                 "to go on, or start a new run"
             )
         return manifest.to_json()

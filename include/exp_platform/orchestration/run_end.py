@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from airflow.sdk import Context
 
 from exp_platform.config.environment import Environment
@@ -20,14 +23,20 @@ LAST = STAGES[-1].name
 _ORDER = (WAIT, CHECK, *(stage.name for stage in STAGES))
 
 
-def stopped_in(context: Context) -> str:
-    """The tasks that a person stopped with their run, whose other tasks Airflow has skipped, the last one too; else empty.
+def stopped_in(context: Context, checked: Mapping[str, Any]) -> str:
+    """The tasks at which a person stopped the run, whose other tasks Airflow has skipped, the last one too; else empty.
 
-    Any other failure reaches the last stage, by which Airflow sees it.
+    Any other failure reaches the last stage, by which Airflow sees it. `checked` is what `check` returned.
     """
-    if _states(context).get(LAST) != "skipped":
+    states = _states(context)
+    if states.get(LAST) != "skipped" or checked.get("up_to_date"):
         return ""
-    return ", ".join(sorted(_failed(context)))
+    if failed := _failed(context):
+        return ", ".join(sorted(failed))
+    # Stopped while none of them ran, which Airflow skips too: one was due, or was to be tried again
+    run = _run(checked.get("run_path"))
+    asked = (WAIT, CHECK, *(stage.name for stage in run.stages if stage.required)) if run else _ORDER
+    return next(name for name in asked if states.get(name) == "skipped")
 
 
 def tell_end(context: Context, environment: Environment, experiment_id: str, run_json: str | None) -> None:
