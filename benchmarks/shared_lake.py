@@ -25,7 +25,8 @@ import pyarrow.parquet as pq
 from exp_platform.config.environment import load_environment
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.spec import ExperimentSpec
-from exp_platform.kernels.members import Members, hashes
+from exp_platform.kernels.hashing import hashes
+from exp_platform.kernels.members import Members
 from exp_platform.stages.batches import Intake, batches
 from exp_platform.stages.sources import plan_reading
 

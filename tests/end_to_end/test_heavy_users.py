@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from end_to_end.installation import Installation
-from exp_platform.kernels.members import hashes
+from exp_platform.kernels.hashing import hashes
 from exp_platform.tables.catalog import open_catalog, table
 
 BUCKETS, EVENTS, OTHERS = 4, 2_000_000, 4_000

@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from exp_platform.kernels import members
-from exp_platform.kernels.members import Identities, Members, hashes, spelled
+from exp_platform.kernels.hashing import hashes
+from exp_platform.kernels.members import Identities, Members, spelled
 
 
 def ids(*values: str | None) -> Any:

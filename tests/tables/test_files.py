@@ -151,3 +151,15 @@ def test_all_columns_but_ids_have_statistics_or_every_commit_would_warn(
     group = pq.ParquetFile(path).metadata.row_group(0)
     found = [group.column(i) for i in range(group.num_columns)]
     assert {c.path_in_schema for c in found if not c.is_stats_set} <= {"user_id"}
+
+
+def test_a_buckets_files_are_read_in_the_order_in_which_runs_wrote_them(environment: Environment) -> None:
+    """So that users stand where they stood, whatever the order in which the table lists its files."""
+    catalog, paths = open_catalog(environment), []
+    for run in ("20260302T05", "20260303T05", "20260304T05"):
+        writer = task_writer(environment, "outcomes", LONG_ID, run)
+        paths.append(writer.write(0, outcomes([f"of {run}"])))
+        snapshot = replace_files(catalog, "outcomes", LONG_ID, reversed(paths), run)
+    files = plan_buckets(environment, "outcomes", LONG_ID, snapshot, ("user_id",))[0]
+    assert files.names == tuple(paths)
+    assert files.read()["user_id"].to_pylist() == ["of 20260302T05", "of 20260303T05", "of 20260304T05"]

@@ -19,10 +19,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from exp_platform.kernels.hashing import found_among
+
 Codes = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 CODED = pa.dictionary(pa.int32(), pa.string())
+
+_MANY = 50_000  # strings whose table fits into no cache
 
 _RUN, _LONG, _AHEAD = (
     4096,
@@ -94,6 +98,8 @@ def codes_in(column: Any, values: Any) -> Codes:
 def positions(values: Any, among: Any) -> Codes:
     """Where each of some strings is in the array `among`, -1 where nowhere; shape of `values`, neither has a null."""
     if not _few(values, among):
+        if len(among) >= _MANY:
+            return found_among(values, among)
         return np.asarray(pc.index_in(values, value_set=among).fill_null(-1).to_numpy(), dtype=np.int64)
     once = values.dictionary_encode()
     found = pc.index_in(among, value_set=once.dictionary)

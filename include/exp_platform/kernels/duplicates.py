@@ -20,7 +20,7 @@ from exp_platform.config.sources import EventsSource, UnitsSource
 from exp_platform.kernels.coded import Coded, plain
 from exp_platform.kernels.complete_rows import of_facts
 from exp_platform.kernels.facts import ROW
-from exp_platform.kernels.members import hashes
+from exp_platform.kernels.hashing import hashes
 from exp_platform.kernels.sql import query
 
 _ODD = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio: spreads small numbers over all bits

@@ -15,22 +15,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from exp_platform.kernels.hashing import Hashes, hashes
 from exp_platform.kernels.matching import plain
 from exp_platform.kernels.measured import MAX_EXAMPLES
-from exp_platform.kernels.sql import query
-
-Hashes = NDArray[np.uint64]
 
 _BITS_PER_USER = 16  # of the filter before the search: one stranger in 16 is searched for
 _MOST_BITS = 26
 _TELLING = 10_000  # ids whose spelling is looked at
 
 _STRANGER, _SEVERAL, _UNMAPPED = -1, -2, -3
-
-
-def hashes(ids: Any) -> Hashes:
-    """A hash of each id's canonical text, shape (rows,), by which users are dealt out to buckets too."""
-    return np.asarray(query("SELECT hash(id) AS hash FROM found", pa.table({"id": ids}))["hash"].to_numpy())
 
 
 @dataclass(frozen=True, eq=False)

@@ -68,7 +68,8 @@ def sections() -> tuple[jinja2.Template, ...]:
     environment.globals.update(
         of_report(), methods=METHODS, tables=Markdown(", ".join(code(name) for name in TABLES))
     )
-    return tuple(environment.get_template(name) for name in sorted(environment.list_templates()))
+    names = sorted(environment.list_templates(extensions=["j2"]))
+    return tuple(environment.get_template(name) for name in names)
 
 
 def of_report() -> dict[str, Any]:

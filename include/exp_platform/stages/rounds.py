@@ -18,9 +18,10 @@ import pyarrow as pa
 from exp_platform.config.environment import Environment
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.sources import EventsSource
+from exp_platform.kernels.hashing import Hashes, hashes
 from exp_platform.kernels.matching import plain
 from exp_platform.kernels.measured import MAX_EXAMPLES, SPELLED, Measured
-from exp_platform.kernels.members import Hashes, Identities, Members, Spelled, hashes
+from exp_platform.kernels.members import Identities, Members, Spelled
 from exp_platform.kernels.nobody import without_null_words
 from exp_platform.kernels.privacy import Privacy, without_forgotten
 from exp_platform.stages.batches import OTHER_ID, Intake

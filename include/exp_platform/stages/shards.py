@@ -21,8 +21,9 @@ from exp_platform.errors import DataError, NotExactError
 from exp_platform.kernels.base import ASIDE, Base, RowCounts, may_grow, no_rows
 from exp_platform.kernels.behaviour import distributions
 from exp_platform.kernels.clean import clean_bucket
+from exp_platform.kernels.hashing import hashes
 from exp_platform.kernels.measured import Measured
-from exp_platform.kernels.members import Identities, Spelled, hashes
+from exp_platform.kernels.members import Identities, Spelled
 from exp_platform.kernels.nothing_new import as_published
 from exp_platform.kernels.privacy import Privacy, with_pseudonyms, without_forgotten
 from exp_platform.kernels.quantiles import Distribution

@@ -316,7 +316,9 @@ def plan_buckets(
     )
     return {
         bucket: BucketFiles(
-            tasks=tuple(tasks),
+            tasks=tuple(
+                sorted(tasks, key=_named)
+            ),  # a Writer's as they were written: users stand as they did
             metadata=metadata,
             io=source.io,
             projection=scan.projection(),
