@@ -41,10 +41,10 @@ class RunExperimentOperator(TriggerDagRunOperator):
 
     def execute(self, context: Context) -> Any:
         """Trigger and wait. Refuses an id that no spec has, and where nobody would start the child: under `dags test`, or where it is paused."""
-        params = context["params"]
-        self.experiment_id = params["experiment_id"]
         with told_plainly():
             refuse_unknown(context, ("experiment_id", *PARAMS))
+            params = context["params"]
+            self.experiment_id = params["experiment_id"]
             load_experiment(
                 self.experiment_id
             )  # of another one it names the nearest id, of a broken one its faults
