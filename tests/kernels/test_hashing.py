@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 
 from exp_platform.kernels import coded, hashing
-from exp_platform.kernels.coded import positions
-from exp_platform.kernels.hashing import Hashes, found_among, hashes
+from exp_platform.kernels.coded import Coded, positions
+from exp_platform.kernels.hashing import Hashes, first_places, found_among, hashes
 
 
 def alike(_strings: Any) -> Hashes:
@@ -38,6 +38,7 @@ def test_strings_are_found_where_they_stand_first_whatever_their_hashes(
         place.setdefault(name, position)
     found = found_among(pa.array(values), pa.array(among))
     assert found.tolist() == [place.get(value, -1) for value in values]
+    assert first_places(pa.array(among)).tolist() == [place[name] for name in among]
 
 
 def test_many_strings_are_looked_up_by_their_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,3 +53,11 @@ def test_many_strings_are_looked_up_by_their_hashes(monkeypatch: pytest.MonkeyPa
     order = np.random.default_rng(7).permutation(60_000)
     assert positions(many.take(pa.array(order)), many).tolist() == order.tolist()
     assert asked == [60_000]
+
+
+def test_many_values_stand_once_and_in_their_order() -> None:
+    parts = [[f"user {number}" for number in range(start, start + 40_000)] for start in (0, 25_000, 90_000)]
+    column = pa.chunked_array([pa.array(part).dictionary_encode() for part in parts])
+    found = Coded.distinct(column)
+    assert found.values.to_pylist() == [*dict.fromkeys(name for part in parts for name in part)]
+    assert found.column.to_pylist() == column.to_pylist()

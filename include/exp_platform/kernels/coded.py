@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from exp_platform.kernels.hashing import found_among
+from exp_platform.kernels.hashing import first_places, found_among
 
 Codes = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -209,6 +209,10 @@ def _distinct(first: Any, values: Any) -> tuple[Codes, Any]:
     """Where each value is among the different ones, and these; the values begin with those of `first`, which differ."""
     rest = values.slice(len(first))
     if not _few(rest, first):
+        if len(values) >= _MANY:
+            at = first_places(values)
+            new = at == np.arange(len(at))
+            return (np.cumsum(new) - 1)[at], values.filter(pa.array(new))
         whole = values.dictionary_encode()
         return whole.indices.to_numpy(), whole.dictionary
     at = positions(rest, first)

@@ -5,7 +5,7 @@ A hash that two strings share is no proof that they are one, so whoever needs to
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from exp_platform.kernels.sql import query
 
 Hashes = NDArray[np.uint64]
+Positions = NDArray[np.int64]
 
 _SLOTS = 8  # for each string: so one in 16 meets another one
 
@@ -26,23 +27,65 @@ def hashes(strings: Any) -> Hashes:
     )
 
 
-def found_among(values: Any, among: Any) -> NDArray[np.int64]:
+def found_among(values: Any, among: Any) -> Positions:
     """Where each of some strings is first in the array `among`, -1 where nowhere; shape of `values`, neither has a null.
 
     A third of what a table of the strings costs, whose entries lie apart: here each is looked up in one place, and compared once.
     """
-    mine, theirs = hashes(values), hashes(among)
-    bits = (_SLOTS * len(among)).bit_length()
-    my_slot, their_slot = ((hashed >> np.uint64(64 - bits)).view(np.int64) for hashed in (mine, theirs))
-    first = np.full(1 << bits, -1, dtype=np.int32)
-    first[their_slot[::-1]] = np.arange(len(among), dtype=np.int32)[::-1]  # the last one written is the first
-    at = first[my_slot].astype(np.int64)
-    at[theirs[at] != mine] = -1
+    slots = _Slots.of(among)
+    mine = hashes(values)
+    at = slots.first[slots.of_hashes(mine)].astype(np.int64)
+    at[slots.hashes[at] != mine] = -1
     here = np.flatnonzero(at >= 0)
-    differ = pc.not_equal(values.take(pa.array(here)), among.take(pa.array(at[here])))
-    at[here[differ.to_numpy(zero_copy_only=False)]] = -1
+    at[here[_differ(values, here, among, at[here])]] = -1
     left = np.flatnonzero(at < 0)
-    behind = np.flatnonzero(first[their_slot] != np.arange(len(among)))  # another one has their slot
+    behind = np.flatnonzero(slots.first_of_each != np.arange(len(among)))  # another one has their slot
     sought = pc.index_in(values.take(pa.array(left)), value_set=among.take(pa.array(behind)))
     at[left] = np.append(behind, -1)[sought.fill_null(-1).to_numpy()]
     return at
+
+
+def first_places(strings: Any) -> Positions:
+    """Where each of some strings stands first among them, shape (rows,); none is null. The same saving."""
+    slots = _Slots.of(strings)
+    at = slots.first_of_each.astype(np.int64)
+    others = np.flatnonzero(at != np.arange(len(at)))
+    alike = others[slots.hashes[others] == slots.hashes[at[others]]]
+    left = np.setdiff1d(
+        others, alike[~_differ(strings, alike, strings, at[alike])]
+    )  # of another string in their slot
+    once = strings.take(pa.array(left)).dictionary_encode()
+    code = once.indices.to_numpy()
+    first = np.zeros(len(once.dictionary), dtype=np.int64)
+    first[code[::-1]] = left[::-1]
+    at[left] = first[code]
+    return at
+
+
+class _Slots(NamedTuple):
+    """Strings by the first bits of their hashes."""
+
+    hashes: Hashes
+    first: NDArray[np.int32]  # of each slot the position of the first string that has it, -1 of none
+    bits: int
+
+    @staticmethod
+    def of(strings: Any) -> _Slots:
+        hashed, bits = hashes(strings), (_SLOTS * len(strings)).bit_length()
+        slots = _Slots(hashed, np.full(1 << bits, -1, dtype=np.int32), bits)
+        own = np.arange(len(strings), dtype=np.int32)
+        slots.first[slots.of_hashes(hashed)[::-1]] = own[::-1]  # the last one written is the first
+        return slots
+
+    def of_hashes(self, hashed: Hashes) -> Positions:
+        return (hashed >> np.uint64(64 - self.bits)).view(np.int64)
+
+    @property
+    def first_of_each(self) -> NDArray[np.int32]:
+        """The position of the first string in the slot of each, its own where it is that."""
+        return self.first[self.of_hashes(self.hashes)]
+
+
+def _differ(some: Any, at: Positions, others: Any, there: Positions) -> NDArray[np.bool_]:
+    differ = pc.not_equal(some.take(pa.array(at)), others.take(pa.array(there)))
+    return np.asarray(differ.to_numpy(zero_copy_only=False))
