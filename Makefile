@@ -118,7 +118,7 @@ lint: setup-dev ## style, types, spelling and import contracts only
 
 lock: ## pin every version anew, with the hashes of its files: *requirements*.in -> .txt
 	@[ -x .venv/bin/uv ] || scripts/setup.sh dev
-	@for part in requirements requirements-dev requirements-build deploy/image/requirements tests/cluster/requirements benchmarks/requirements; do \
+	@for part in requirements requirements-dev requirements-build docker/requirements deploy/image/requirements tests/cluster/requirements benchmarks/requirements; do \
 		.venv/bin/uv pip compile --quiet $(LOCK_ARGS) --universal --python-version 3.11 --generate-hashes --no-header \
 			--no-annotate --no-emit-index-url --no-emit-find-links --output-file $$part.txt $$part.in; \
 	done

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from airflow.sdk import DAG, Param, get_parsing_context
+from airflow.sdk import DAG, Param
 
-from exp_platform.config.loading import load_all
+from exp_platform.config.spec_base import ID_PATTERN
 from exp_platform.orchestration.asked import PARAMS
 from exp_platform.orchestration.trigger import RunExperimentOperator
-
-# A task's own parse need not know all ids: the form and the REST API have refused unknown ones by then.
-known = sorted(load_all().experiments) if get_parsing_context().dag_id is None else []
 
 with DAG(
     dag_id="run_experiment",
@@ -20,11 +17,13 @@ with DAG(
     catchup=False,
     is_paused_upon_creation=False,
     params={
+        # No list of ids: it would be another version of this DAG with every new one, offer paused ones, and name to whoever may
+        # see this DAG experiments that they may not see.
         "experiment_id": Param(
             type="string",
             title="Experiment",
-            description="Whose DAG `exp__<experiment_id>` to run; it must not be paused.",
-            **({"enum": known} if known else {}),
+            pattern=ID_PATTERN,
+            description_md="The id of an experiment whose DAG is not paused; the [list](/plugin/experiments) has them all.",
         ),
         **PARAMS,
     },

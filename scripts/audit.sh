@@ -3,7 +3,7 @@
 # Ends with 0: none is known; 1: some are, told by name; 3: no database answered, so nothing is known.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-[ $# -gt 0 ] || set -- requirements.txt deploy/image/requirements.txt
+[ $# -gt 0 ] || set -- requirements.txt docker/requirements.txt deploy/image/requirements.txt
 audit=${PIP_AUDIT:-.venv/bin/pip-audit}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Make .venv with everything the platform needs. Usage: setup.sh [dev|cluster|engines|benchmarks]: `dev` adds what the tests need,
-# `cluster` the jars of Spark sessions on a cluster, `engines` to `dev` the databases of the cluster's tests, `benchmarks` those of
+# `cluster` the jars of Spark sessions on a cluster, `engines` to `dev` the databases of the cluster's tests and FAB, `benchmarks` those of
 # benchmarks/compare.py.
 # Each step leaves a stamp of what it was made from and is skipped while that is unchanged.
 set -euo pipefail
@@ -46,7 +46,7 @@ python=.venv/bin/python
 locks=(requirements.txt)
 stamp=.venv/.stamp-run
 [ "${1:-}" != dev ] || { locks+=(requirements-dev.txt); stamp=.venv/.stamp-dev; }
-[ "${1:-}" != engines ] || { locks+=(requirements-dev.txt tests/cluster/requirements.txt); stamp=.venv/.stamp-engines; }
+[ "${1:-}" != engines ] || { locks+=(requirements-dev.txt tests/cluster/requirements.txt docker/requirements.txt); stamp=.venv/.stamp-engines; }
 [ "${1:-}" != benchmarks ] || { locks+=(requirements-dev.txt benchmarks/requirements.txt); stamp=.venv/.stamp-benchmarks; }
 made_from() { cat requirements-build.txt pyproject.toml "$@" | checksum | tr -d '\n'; }
 wanted=$(made_from "${locks[@]}")

@@ -35,7 +35,8 @@ CHART = {
     "migrateDatabaseJob.args", "createUserJob.args", "createUserJob.env", "scheduler.serviceAccount.create",
     "scheduler.serviceAccount.name", "scheduler.terminationGracePeriodSeconds", "scheduler.extraVolumes",
     "scheduler.extraVolumeMounts", "scheduler.affinity.*", "dagProcessor.extraVolumes", "dagProcessor.extraVolumeMounts",
-    "dagProcessor.affinity.*", "scheduler.livenessProbe.command", "scheduler.startupProbe.failureThreshold",
+    "dagProcessor.affinity.*", "apiServer.extraVolumes", "apiServer.extraVolumeMounts", "apiServer.affinity.*",
+    "scheduler.livenessProbe.command", "scheduler.startupProbe.failureThreshold",
     "scheduler.startupProbe.command", "scheduler.logGroomerSidecar.enabled", "scheduler.resources.*",
     "workers.celery.persistence.size", "triggerer.persistence.enabled", "triggerer.livenessProbe.command",
     "triggerer.logGroomerSidecar.enabled", "triggerer.resources.*", "dagProcessor.livenessProbe.timeoutSeconds",
@@ -127,11 +128,12 @@ def test_the_settings_are_airflows_and_its_version_is_the_pinned_one() -> None:
     assert VALUES["airflowVersion"] == pinned[1]
 
 
-def test_who_logs_in_is_known_to_a_package_that_the_image_for_kubernetes_adds() -> None:
+def test_who_logs_in_is_known_to_a_package_that_the_images_add() -> None:
     """The chart's job calls `airflow users`, which is the FAB package's, as is the auth manager that the chart sets."""
     provider = "apache-airflow-providers-fab=="
     assert VALUES["config"]["core"]["auth_manager"].startswith("airflow.providers.fab.")
-    assert provider in (DEPLOY / "image" / "requirements.txt").read_text()
+    assert provider in (ROOT / "docker" / "requirements.txt").read_text()
+    assert "-r docker/requirements.txt" in IMAGE
     assert provider not in (ROOT / "requirements.txt").read_text()
 
 
@@ -191,24 +193,24 @@ def test_no_secret_has_a_value_in_the_project() -> None:
                 assert re.fullmatch("<.*>", value), key
 
 
-def test_run_folders_lie_on_the_claim_which_two_pods_of_one_node_mount() -> None:
+def test_run_folders_lie_on_the_claim_which_pods_of_one_node_mount() -> None:
     """More pods, or another node, and a claim of one node would keep a pod from starting."""
     env = {one["name"]: one["value"] for one in VALUES["env"]}
     (claim,) = manifests("state-volume.yaml")
     assert claim["spec"]["accessModes"] == ["ReadWriteOnce"]
     assert VALUES["executor"] == "LocalExecutor"
     assert not {"volumes", "volumeMounts"} & VALUES.keys()
-    assert [pod for pod in PODS if "extraVolumes" in VALUES[pod]] == ["scheduler", "dagProcessor"]
-    for pod in ("scheduler", "dagProcessor"):
+    readers = ["dagProcessor", "apiServer"]
+    assert [pod for pod in PODS if "extraVolumes" in VALUES[pod]] == ["scheduler", *readers]
+    for pod in ("scheduler", *readers):
         (volume,), (mount,) = VALUES[pod]["extraVolumes"], VALUES[pod]["extraVolumeMounts"]
         assert volume["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
         assert (mount["name"], mount["mountPath"]) == (volume["name"], env["EXP_STATE_DIR"])
-    assert mount["readOnly"]
-    (near,) = VALUES["dagProcessor"]["affinity"]["podAffinity"][
-        "requiredDuringSchedulingIgnoredDuringExecution"
-    ]
-    assert near["labelSelector"] == {"matchLabels": {"component": "scheduler"}}
-    assert near["topologyKey"] == "kubernetes.io/hostname"
+    for pod in readers:
+        assert VALUES[pod]["extraVolumeMounts"][0]["readOnly"]
+        (near,) = VALUES[pod]["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+        assert near["labelSelector"] == {"matchLabels": {"component": "scheduler"}}
+        assert near["topologyKey"] == "kubernetes.io/hostname"
 
 
 def test_the_scheduler_has_the_account_to_which_the_role_is_bound() -> None:
@@ -245,20 +247,19 @@ def test_a_driver_may_do_what_sparks_kubernetes_client_asks() -> None:
 # ---------------------------------------------------------------- the image
 
 
-def test_the_image_for_kubernetes_changes_no_version_of_the_image_below() -> None:
-    """Two locks that differ would give executors and tests other packages."""
+def test_no_image_changes_a_version_of_what_lies_below_it() -> None:
+    """Locks that differ would give executors and tests other packages."""
 
     def pinned(lock: Path) -> dict[str, str]:
         return dict(re.findall(r"^([\w.-]+)==(\S+)", lock.read_text(), re.MULTILINE))
 
-    below, added = pinned(ROOT / "requirements.txt"), pinned(DEPLOY / "image" / "requirements.txt")
-    assert {name: below[name] for name in below.keys() & added} == {
-        name: added[name] for name in below.keys() & added
-    }
-    assert {
-        "apache-airflow-providers-cncf-kubernetes",
-        "apache-airflow-providers-fab",
-    } <= added.keys() - below.keys()
+    below = pinned(ROOT / "requirements.txt")
+    for folder, provider in (("docker", "fab"), ("deploy/image", "cncf-kubernetes")):
+        added = pinned(ROOT / folder / "requirements.txt")
+        shared = below.keys() & added
+        assert {name: below[name] for name in shared} == {name: added[name] for name in shared}
+        assert f"apache-airflow-providers-{provider}" in added.keys() - below.keys()
+        below |= added
 
 
 def test_the_environment_and_the_pod_that_it_names_are_where_the_image_puts_them() -> None:

@@ -21,7 +21,7 @@ from exp_platform.spark import jar_checksums
 ROOT = project_root()
 LOCKS = sorted(
     path.with_suffix(".txt")
-    for pattern in ("requirements*.in", "deploy/**/*.in", "tests/**/*.in", "benchmarks/*.in")
+    for pattern in ("requirements*.in", "docker/*.in", "deploy/**/*.in", "tests/**/*.in", "benchmarks/*.in")
     for path in ROOT.glob(pattern)
 )
 WORKFLOWS = sorted(ROOT.glob(".github/workflows/*.yml"))

@@ -28,8 +28,9 @@ class Server:
         variables: Mapping[str, str] | None = None,
         user: str | None = None,
         killed_by: signal.Signals = signal.SIGKILL,
+        within: float = ANSWERS_WITHIN_SECONDS,
     ) -> None:
-        self.log = log
+        self.log, self._within = log, within
         self._answers, self._user, self._killed_by = answers, user, killed_by
         # Where Linux offers it, no server outlives these tests, even if they are killed themselves.
         dies_with_tests = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
@@ -41,6 +42,11 @@ class Server:
             variables or {}
         )
         self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The process that was started; None where none runs."""
+        return self._process.pid if self._process else None
 
     def start(self) -> None:
         """Start it and wait until it answers; raises RuntimeError with the end of its log where it does not."""
@@ -57,7 +63,7 @@ class Server:
                 group=self._user and _group_of(self._user),
                 extra_groups=[] if self._user else None,
             )
-        deadline = time.monotonic() + ANSWERS_WITHIN_SECONDS
+        deadline = time.monotonic() + self._within
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 said = self.log.read_text(errors="replace")[-3000:]

@@ -23,6 +23,7 @@ from end_to_end.installation import ROOT, Installation
 from exp_platform.orchestration.rest import AirflowApi, AirflowError
 
 Found = TypeVar("Found")
+STARTS_WITHIN_SECONDS = 300  # of several workers on a busy machine
 PROCESSES = ("scheduler", "dag-processor", "triggerer")
 # A spark-submit without Spark: the stage itself, in Python. One bucket on a local master needs no session anyway.
 SUBMIT = """#!/bin/sh
@@ -40,9 +41,9 @@ class StandingAirflow:
         self.home.mkdir()
         self._port, *log_ports = free_ports(3)
         self.url = f"http://127.0.0.1:{self._port}"
-        password = secrets.token_hex(8)
+        self.password = secrets.token_hex(8)  # of the user admin
         passwords = self.home / "passwords.json"
-        passwords.write_text(json.dumps({"admin": password}))
+        passwords.write_text(json.dumps({"admin": self.password}))
         programs = self.home / "bin"
         programs.mkdir()
         submit = programs / "spark-submit"
@@ -66,11 +67,12 @@ class StandingAirflow:
         }
         self.servers = {"api-server": self._server("api-server", self._answers)}
         self.servers |= {name: self._server(name, lambda: True) for name in PROCESSES}
-        self.api = AirflowApi(self.url, "admin", password)
+        self.api = AirflowApi(self.url, "admin", self.password)
 
     def _server(self, name: str, answers: Callable[[], bool]) -> Server:
         command = [sys.executable, "-m", "airflow", name]
-        return Server(command, self.home / f"{name}.txt", answers, variables=self.variables)
+        log = self.home / f"{name}.txt"
+        return Server(command, log, answers, variables=self.variables, within=STARTS_WITHIN_SECONDS)
 
     def _answers(self) -> bool:
         try:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from airflow.dag_processing.dagbag import DagBag
 from airflow.exceptions import ParamValidationError
+from airflow.models.serialized_dag import SerializedDagModel
 from airflow.sdk import DAG, TriggerRule
 from airflow.sdk.definitions.param import ParamsDict
 from airflow.serialization.serialized_objects import DagSerialization
@@ -119,9 +120,11 @@ def test_the_page_of_a_dag_tells_what_is_tested_and_what_to_do(pair) -> None:
     assert {"experiment", experiment.source.kind, *experiment.tags} <= dag.tags
 
 
-def test_the_decision_updates_the_experiments_asset(pair) -> None:
+def test_the_last_stage_updates_the_experiments_asset(pair) -> None:
+    """So that whoever is started by it finds the memo too."""
     experiment, dag = pair
-    (asset,) = dag.get_task("decision").outlets
+    ((task, asset),) = [(task.task_id, asset) for task in dag.tasks for asset in task.outlets]
+    assert task == "memo"
     assert asset.uri == f"exp-platform://decisions/{experiment.id}"
 
 
@@ -144,12 +147,34 @@ def test_params_of_the_wrong_type_are_refused(bag: DagBag, conf) -> None:
         _with_conf(bag.dags["exp__exp_checkout_button_001"], conf).validate()
 
 
-def test_run_experiment_refuses_unknown_and_absent_ids(bag: DagBag) -> None:
+def test_run_experiment_refuses_what_can_be_no_id(bag: DagBag) -> None:
     dag = bag.dags["run_experiment"]
     assert _with_conf(dag, {"experiment_id": "exp_checkout_button_001"}).validate()
-    for conf in ({}, {"experiment_id": "exp_checkout_button_002"}):
+    for conf in ({}, {"experiment_id": ""}, {"experiment_id": "../x"}, {"experiment_id": 5}):
         with pytest.raises(ParamValidationError):
             _with_conf(dag, conf).validate()
+
+
+def test_a_dag_that_is_made_again_is_the_same_version(pair) -> None:
+    """Airflow stores another one wherever its hash of a DAG differs; addresses of objects in it would differ at each parse."""
+    experiment, dag = pair
+    kept = [build_dag(experiment) for _ in range(2)]  # both live, so that no two objects share an address
+    versions = {SerializedDagModel.hash(DagSerialization.to_dict(one)) for one in kept}
+    assert len(versions) == 1
+    assert " at 0x" not in json.dumps(DagSerialization.to_dict(dag))
+
+
+def test_run_experiment_is_the_same_dag_whatever_experiments_there_are(tmp_path, monkeypatch) -> None:
+    """Airflow keeps another version of a DAG that is another one; and its form names no experiment to who may not see it."""
+
+    def stored(experiments: dict) -> str:
+        _configs(tmp_path, experiments, monkeypatch)
+        dag = DagBag(ROOT / "dags").dags["run_experiment"]
+        return json.dumps(DagSerialization.serialize_dag(dag), sort_keys=True, default=str)
+
+    few = stored({"one": SPEC})
+    assert stored({"one": SPEC, "secret": SPEC, "broken": SPEC | {"n_user": 3}}) == few
+    assert "secret" not in few
 
 
 # ---------------------------------------------------------------- specs that are broken, and specs that are many

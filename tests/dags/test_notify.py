@@ -199,6 +199,42 @@ def test_what_nobody_could_be_told_is_told_by_the_next_run(nights: Nights) -> No
     assert heard() == [going_on.key]
 
 
+def test_who_missed_a_message_is_told_by_the_next_run_and_who_heard_it_is_not_again(
+    nights: Nights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with http_receiver() as chat:
+        slack = {"notifier": "slack", "with": {"slack_webhook_conn_id": "late_chat"}}
+
+        def posted() -> int:
+            return len(chat.to("/services/T0/B0/late"))
+
+        nights.listen(KEEPS, slack)  # there is no such connection yet
+        nights.run(SHIP, BREACH)
+        assert heard() == [SHIP.key, BREACH.key]
+        nights.run(SHIP, BREACH)
+        assert (HEARD, posted()) == ([], 0)
+
+        hook = {"conn_type": "slackwebhook", "password": f"{chat.url}/services/T0/B0/late"}
+        monkeypatch.setenv("AIRFLOW_CONN_LATE_CHAT", json.dumps(hook))
+        nights.failing = {"ab": DataError("of another kind")}
+        nights.run()  # a failed run says nothing of results, and forgets nothing of who missed them
+        assert (heard(), posted()) == ([("run_failed", "ab")], 1)
+        nights.failing = {}
+        nights.run(SHIP)  # what holds no more is told to nobody
+        assert (HEARD, posted()) == ([], 2)
+        nights.run(SHIP)
+        assert (HEARD, posted()) == ([], 2)
+
+
+def test_a_change_back_is_told_though_some_had_missed_the_change(nights: Nights) -> None:
+    nights.listen(KEEPS)
+    nights.run(SHIP)
+    nights.listen(KEEPS, {"notifier": f"{HERE}.Raises"})
+    nights.run(STOP)
+    nights.run(SHIP)
+    assert heard() == [SHIP.key]
+
+
 def test_what_was_told_and_could_not_be_remembered_is_told_once_more(
     nights: Nights, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -15,7 +15,7 @@ from exp_platform.config.environment import Environment
 from exp_platform.config.loading import load_experiment
 from exp_platform.orchestration.dag import build_dag, results_asset
 from exp_platform.orchestration.operators import StageOperator
-from exp_platform.orchestration.shown import ResultLink, extra_of, refused, told
+from exp_platform.orchestration.shown import ResultLink, refused, told
 from exp_platform.stages.quality import write_checks
 from exp_platform.stages.run import Manifest
 from orchestration.deployment import EXPERIMENT, Deployment
@@ -55,22 +55,29 @@ def test_a_log_ends_with_the_decision_in_words_and_the_address() -> None:
     assert told({"buckets": 3}, PAGE) == []
 
 
-def test_the_event_of_the_asset_says_what_was_decided(deployment: Deployment) -> None:
+@pytest.mark.parametrize("decided", [DECIDED, None])
+def test_the_event_of_the_asset_says_what_was_decided(
+    deployment: Deployment, decided: dict[str, Any] | None
+) -> None:
+    """By the run, which may be of an earlier day than the memo; by a run of the memo alone, what that is of."""
     dag = build_dag(load_experiment(EXPERIMENT))
     event = SimpleNamespace(extra={})
     asset = results_asset(EXPERIMENT)
-    ti = SimpleNamespace(dag_id=DAG_ID, run_id=RUN_ID, try_number=1)
-    context: Any = {"ti": ti, "outlet_events": {asset: event}}
-    details: dict[str, Any] = DECIDED | {"snapshots": 5}
-    manifest = Manifest(
-        "r", EXPERIMENT, "decision", 1, "success", "2026-01-05T00:00:00+00:00", 1.0, details=details
+    pulled = {"decision": decided and {"details": decided | {"snapshots": 5}}}
+    ti = SimpleNamespace(
+        dag_id=DAG_ID, run_id=RUN_ID, try_number=1, xcom_pull=lambda task_ids: pulled[task_ids]
     )
-    task = dag.get_task("decision")
+    context: Any = {"ti": ti, "outlet_events": {asset: event}}
+    newest = {"as_of_date": "2026-01-07", "winner": "control", "action": "stop", "events": []}
+    manifest = Manifest(
+        "r", EXPERIMENT, "memo", 1, "success", "2026-01-08T00:00:00+00:00", 1.0, details=newest
+    )
+    task = dag.get_task("memo")
     assert isinstance(task, StageOperator)
     task._show(context, manifest)
-    assert event.extra == extra_of(DECIDED, event.extra["link"])
     assert event.extra["link"].endswith(PAGE)
-    assert {**event.extra, "link": ""} == DECIDED | {"link": ""}
+    said = decided or {name: newest[name] for name in ("as_of_date", "winner", "action")}
+    assert {**event.extra, "link": ""} == said | {"link": ""}
 
 
 def test_each_check_that_refused_the_data_has_a_line_of_its_own(environment: Environment) -> None:

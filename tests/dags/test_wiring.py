@@ -270,6 +270,15 @@ def test_run_experiment_refuses_under_dags_test_and_names_the_command(deployment
     assert f"airflow dags test exp__{EXPERIMENT}" in capfd.readouterr().out
 
 
+def test_run_experiment_names_the_nearest_id_where_no_spec_has_the_one_that_was_asked_for(
+    deployment: Deployment, capfd
+) -> None:
+    outcome = deployment.test_dag("run_experiment", run_conf={"experiment_id": EXPERIMENT + "s"})
+    assert (outcome.state, outcome.tries["run"]) == ("failed", 1)
+    said = capfd.readouterr().out
+    assert f"did you mean {EXPERIMENT}?" in said
+
+
 def test_a_run_that_is_gone_is_told_and_not_retried(deployment: Deployment, monkeypatch, capfd) -> None:
     monkeypatch.setattr("exp_platform.stages.run.Run.save", lambda run: None)
     monkeypatch.setattr("exp_platform.stages.run.Manifest.save", lambda manifest, run: None)

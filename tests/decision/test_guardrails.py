@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date
+from typing import Any
 
 import pytest
 
@@ -34,6 +35,25 @@ def test_a_proven_critical_breach_stops_the_only_treatment() -> None:
         "metric_id": "latency", "treatment_id": "t1", "severity": "critical", "estimate": -1.5, "margin": -1.0
     }  # fmt: skip
     assert (d.reported_variant, d.lift) == ("t1", pytest.approx(0.05))
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ({}, "-1.5 against a margin of -1"),
+        ({"estimate": -1234.5678, "margin": -1000.0}, "-1,235 against a margin of -1,000"),
+        ({"margin_relative": -0.1}, "-15.0 % against a margin of -10.0 %"),
+        ({"margin_relative": -0.1, "relative": None}, "-1.5 against a margin of -1"),
+        (
+            {"estimate": -0.00526903, "margin": -0.0344247, "metric_kind": "proportion"},
+            "-0.53 pp against a margin of -3.44 pp",
+        ),
+    ],
+)
+def test_a_breach_is_written_as_its_margin_was_given(row: dict[str, Any], told: str) -> None:
+    d = Given([effect(), replace(guard_row("proven_breach"), **row)], GUARDED).decide()
+    words = "The critical guardrail latency is proven to be beyond its margin for t1"
+    assert d.reasons[0].text == f"{words}: {told}."
 
 
 def test_also_before_the_planned_end() -> None:

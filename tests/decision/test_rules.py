@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import date
 
 import pytest
 
 from decision.cases import (
     BEFORE_END,
+    END,
     TWO,
     Given,
     codes,
@@ -64,7 +66,7 @@ class TestShip:
         d = Given([row]).decide()
         assert (d.action, d.lift) == ("ship", 0.15)
         (told,) = [r.text for r in d.reasons if r.code == "SIGNIFICANTLY_BETTER"]
-        assert told == "t1 is significantly better than control on orders (+15.00%)."
+        assert told == "t1 is significantly better than control on orders (+15.0 %)."
 
     def test_nothing_relative_where_control_is_zero(self) -> None:
         row = effect(mean_control=0.0, relative=None, relative_low=None, relative_high=None)
@@ -204,6 +206,16 @@ class TestNoEffect:
         assert outcome(d) == ("inconclusive", "extend", None)
         assert codes(d) == ["NOT_SIGNIFICANT", "PLANNED_SIZE_NOT_REACHED", "AFTER_PLANNED_END"]
 
+    @pytest.mark.parametrize(("as_of", "days"), [(BEFORE_END, "; about 30 days more"), (END, "")])
+    def test_days_are_told_until_the_planned_end_and_not_after_it(self, as_of: date, days: str) -> None:
+        """Who comes after it is not of the plan, so that waiting for so many more users would be no remedy."""
+        plan = DecisionPlan(required_sample_size=13_000, daily_users=100.0)
+        rows = [nothing() if as_of == END else early(nothing())]
+        d = Given(rows, experiment(metric("orders"), decision=plan), as_of=as_of).decide()
+        (told,) = [r for r in d.reasons if r.code == "PLANNED_SIZE_NOT_REACHED"]
+        assert told.text == f"10,000 users of 13,000 planned ones are observed{days}."
+        assert told.data["days_remaining"] == 30  # as it follows from the size
+
     def test_extend_before_the_end_even_with_enough_users(self) -> None:
         spec = experiment(metric("orders", mde=Effect(0.5, "absolute")))
         d = Given([early(nothing())], spec, as_of=BEFORE_END).decide()
@@ -263,7 +275,7 @@ def test_a_significantly_worse_secondary_metric_is_named_beside_a_ship() -> None
     d = Given(rows, SECONDARY).decide()
     assert outcome(d) == ("treatment", "ship", "t1")
     (told,) = [r for r in d.reasons if r.code == "SECONDARY_WORSE"]
-    assert told.text == "t1 is significantly worse than control on refunds (+20.00%)."
+    assert told.text == "t1 is significantly worse than control on refunds (+20.0 %)."
     assert told.data["metric_id"] == "refunds"
     assert told.data["p_adjusted"] == 4e-81
 

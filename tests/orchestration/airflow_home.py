@@ -33,9 +33,9 @@ def make_database() -> None:
     """Create Airflow's tables, once a process."""
     from airflow.utils.db import initdb
 
-    # What Airflow's own dependencies say of each other when they are imported
+    # What Airflow's own dependencies say of each other when they are imported, and make their tables
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import airflow.api_fastapi.execution_api.app  # noqa: F401
 
-    initdb()
+        initdb()  # of providers that are installed too

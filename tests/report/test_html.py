@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 from markupsafe import Markup
 
+from exp_platform import numbers
 from exp_platform.analyses.rows import Status
 from exp_platform.decision import Reason
-from exp_platform.report import numbers
 from exp_platform.report.charts import ARMS, Chart
 from exp_platform.report.content import Report
 from exp_platform.report.html import Block, blocks, body, stylesheet

@@ -9,11 +9,11 @@ from dataclasses import replace
 import pytest
 from markupsafe import Markup
 
+from exp_platform import numbers
 from exp_platform.checks import CheckResult
 from exp_platform.config.environment import Environment
 from exp_platform.config.metrics import Role
 from exp_platform.decision import Reason
-from exp_platform.report import numbers
 from exp_platform.report.content import Report
 from exp_platform.report.html import blocks, body
 from exp_platform.report.memo import appendix, as_json

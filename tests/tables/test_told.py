@@ -8,7 +8,7 @@ import pytest
 
 from exp_platform.config.environment import Environment, load_environment
 from exp_platform.tables.deletion import delete_experiment
-from exp_platform.tables.told import note_told, told_of
+from exp_platform.tables.told import heard_of, note_told, told_of
 
 TOLD = frozenset({("srm", "assigned"), ("guardrail_breached", 'latency "of"\nt1 ☕')})
 
@@ -24,6 +24,20 @@ def test_it_is_read_as_it_was_noted_of_each_experiment_by_itself(environment: En
     note_told(environment, "one", TOLD)
     note_told(environment, "other", frozenset())
     assert (told_of(environment, "one"), told_of(environment, "other")) == (TOLD, frozenset())
+
+
+def test_who_heard_what_some_have_missed_is_kept_with_it(environment: Environment) -> None:
+    some = {("srm", "assigned"): frozenset({"a", "b"})}
+    note_told(environment, "one", TOLD, some)
+    assert (told_of(environment, "one"), heard_of(environment, "one")) == (TOLD, some)
+    note_told(environment, "one", TOLD)
+    assert (told_of(environment, "one"), heard_of(environment, "one")) == (TOLD, {})
+
+
+def test_a_file_of_before_this_was_kept_is_read(environment: Environment) -> None:
+    note_told(environment, "one", TOLD)
+    (environment.runs_dir / ".told" / "one").write_text('[["srm", "assigned"]]')
+    assert (told_of(environment, "one"), heard_of(environment, "one")) == ({("srm", "assigned")}, {})
 
 
 def test_it_goes_with_a_deleted_experiment(environment: Environment) -> None:

@@ -9,10 +9,10 @@ from inspect import cleandoc
 from pathlib import Path
 from textwrap import fill, indent
 
+from exp_platform import numbers
 from exp_platform.aggregates import ALL
 from exp_platform.analyses.rows import ANALYSED, ASSIGNED, CROSSOVERS, USERS, WITH_VALUE, ResultRow, Status
 from exp_platform.config.analyses import SPLIT
-from exp_platform.report import numbers
 from exp_platform.report.charts import small_png
 from exp_platform.report.wording import headline, reading, relative
 from exp_scenarios.listed import TOPICS, Topic

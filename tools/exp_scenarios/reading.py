@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from exp_platform import numbers
 from exp_platform.aggregates import ALL
 from exp_platform.analyses.rows import ResultRow
-from exp_platform.report import numbers
 from exp_platform.report.content import Report
 from exp_platform.stats.arms import arm_mean
 from exp_platform.stats.moments import Moments

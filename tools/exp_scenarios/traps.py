@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from exp_platform import numbers
 from exp_platform.analyses.rows import DidRow, DidSensitivityRow, EventStudyRow, PretrendTestRow
-from exp_platform.report import charts, numbers
+from exp_platform.report import charts
 from exp_scenarios.reading import naive, row, tested
 from exp_scenarios.scenario import Said, Scenario, Step
 from exp_scenarios.shop import DAYS, START, Shop, deliver, lognormal, read

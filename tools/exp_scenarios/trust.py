@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from exp_platform.report import numbers
+from exp_platform import numbers
 from exp_scenarios.reading import naive, row, tested
 from exp_scenarios.scenario import Said, Scenario, Step
 from exp_scenarios.shop import START, Shop, deliver, read

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from exp_platform.report import charts, numbers
+from exp_platform import numbers
+from exp_platform.report import charts
 from exp_scenarios.reading import row, tested
 from exp_scenarios.scenario import Scenario, Step
 from exp_scenarios.shop import Shop, deliver

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_args
 
@@ -36,3 +38,9 @@ class Notify:
     def class_name(self) -> str:
         """The dotted name of the class."""
         return SHORT_NAMES.get(self.notifier, self.notifier)
+
+    @property
+    def name(self) -> str:
+        """What tells it from others: a hash of its class and all that it is made with, which may hold addresses."""
+        made = json.dumps([self.class_name, self.arguments], sort_keys=True, default=str)
+        return hashlib.sha256(made.encode()).hexdigest()[:16]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from exp_platform import numbers
 from exp_platform.analyses.rows import ResultRow, Status
 from exp_platform.config.analyses import GUARDING
 from exp_platform.decision.findings import Case
@@ -83,8 +84,13 @@ def _reasons(row: ResultRow, severity: str) -> list[Reason]:
     if row.verdict not in _WORDS:
         return []
     code, words = _WORDS[row.verdict]
-    text = (
-        f"The {severity} guardrail {row.metric_id} {words} for {row.treatment_id}: "
-        f"{row.estimate:+.4g} against a margin of {row.margin:+.4g}."
-    )
+    found, margin = _written(row)
+    text = f"The {severity} guardrail {row.metric_id} {words} for {row.treatment_id}: {found} against a margin of {margin}."
     return [Reason(code, text, data)]
+
+
+def _written(row: ResultRow) -> tuple[str, str]:
+    """The effect and its margin on the scale that the margin was given on."""
+    if row.margin_relative is not None and row.relative is not None:
+        return numbers.percent(row.relative), numbers.percent(row.margin_relative)
+    return numbers.change(row.estimate, row.metric_kind), numbers.change(row.margin, row.metric_kind)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from exp_platform import numbers
 from exp_platform.analyses.rows import Status
 from exp_platform.decision.findings import Case, Finding, excludes_mde, findings
 from exp_platform.decision.model import Adequacy, Reason
@@ -40,10 +41,11 @@ def _of_finding(f: Finding) -> Reason:
         text = f"{f.treatment_id} has no estimate on {f.metric.id}: {why}."
         return Reason("NO_ESTIMATE", text, data | {"status": status})
     code, words = _CODES[f.outcome]
-    effect = f"{f.row.estimate:+.4g}" if f.row.relative is None else f"{f.row.relative:+.2%}"
+    relative = f.row.relative
+    effect = numbers.change(f.effect, f.row.metric_kind) if relative is None else numbers.percent(relative)
     text = f"{f.treatment_id} is {words} on {f.metric.id} ({effect})."
-    numbers = {"effect": f.effect, "lift": f.lift, "p_adjusted": f.row.p_adjusted, "confidence": f.confidence}
-    return Reason(code, text, data | numbers)
+    found = {"effect": f.effect, "lift": f.lift, "p_adjusted": f.row.p_adjusted, "confidence": f.confidence}
+    return Reason(code, text, data | found)
 
 
 def _fallback(f: Finding) -> Reason:
@@ -85,8 +87,8 @@ def no_effect(left: Sequence[Standing]) -> list[Reason]:
     ]
 
 
-def of_size(size: Adequacy) -> list[Reason]:
-    """How far the experiment is along its plan."""
+def of_size(case: Case, size: Adequacy) -> list[Reason]:
+    """How far the experiment is along its plan. From its planned end on no more days are told: who comes later is not of the plan."""
     data = {
         "metric_id": size.metric_id,
         "required_users": size.required_users,
@@ -103,7 +105,9 @@ def of_size(size: Adequacy) -> list[Reason]:
         text = f"{size.current_users:,} users of {size.required_users:,} planned ones are observed."
         reasons = [Reason("PLANNED_SIZE_REACHED", text, data)]
     else:
-        days = "" if size.days_remaining is None else f"; about {size.days_remaining} days more"
+        over = case.final or case.as_of_date >= case.experiment.decision_date
+        left = None if over else size.days_remaining
+        days = "" if left is None else f"; about {left} day{'' if left == 1 else 's'} more"
         text = f"{size.current_users:,} users of {size.required_users:,} planned ones are observed{days}."
         reasons = [Reason("PLANNED_SIZE_NOT_REACHED", text, data)]
     return reasons

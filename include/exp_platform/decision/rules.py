@@ -90,7 +90,7 @@ def decide(
             *(reason for s in stand for reason in because.of_treatment(case, s)),
             *because.of_secondaries(case),
             *verdict.reasons,
-            *because.of_size(size),
+            *because.of_size(case, size),
             *of_end(case, verdict.action),
             *because.of_skipped(skipped),
         ),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from exp_platform.config.environment import load_environment
 from exp_platform.diagnosis import told
-from exp_platform.doctor import installation, stored
+from exp_platform.doctor import installation, stored, word
 from exp_platform.doctor.finding import Finding, fault, ok
 from exp_platform.errors import bounded
 
@@ -34,6 +34,7 @@ def examine() -> list[Finding]:
         ("disk", lambda: installation.disks(environment)),
         ("rights", lambda: installation.rights(environment)),
         ("readers", lambda: installation.readers(environment)),
+        ("notifiers", lambda: word.notifiers(environment)),
         ("catalog", lambda: stored.catalog(environment)),
     )
     for name, check in checks:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
-from functools import partial
+from typing import NamedTuple
 
 import attrs
 from airflow.providers.standard.operators.empty import EmptyOperator
@@ -32,9 +32,11 @@ from exp_platform.orchestration.operators import (
     StageOperator,
 )
 from exp_platform.orchestration.priority import CHECK, ENDED, RELEASE, WAIT, RunOrder, priority, size_of
+from exp_platform.orchestration.shown import MEMO
 from exp_platform.orchestration.timetable import timetable_of
 from exp_platform.stages.graph import Stage, stages_of
 from exp_platform.tables.last_runs import seconds_of
+from exp_platform.tables.status import Status, status_of
 
 # Two pools: where tasks of one and of two slots wait for the same, those of one fill each gap, the others' second slot stands idle,
 # and Airflow's scheduler asks its database anew for each of the many that do not fit.
@@ -47,7 +49,10 @@ LONGEST_RETRY_DELAY = timedelta(minutes=4)  # shorter than any lease lives witho
 
 
 def results_asset(experiment_id: str) -> Asset:
-    """The asset that a new decision of the experiment updates; a DAG of one's own may be scheduled on it."""
+    """The asset that a new decision of the experiment updates; a DAG of one's own may be scheduled on it.
+
+    `memo` updates it, the last stage: whoever is started finds the results, which count since `decision`, and the memo's files of them.
+    """
     name, uri = results_of(experiment_id)
     return Asset(name=name, uri=uri)
 
@@ -55,22 +60,34 @@ def results_asset(experiment_id: str) -> Asset:
 def build_dags(experiments: Iterable[Experiment]) -> tuple[list[DAG], dict[str, Exception]]:
     """The DAGs of all experiments that one can be made of, and of the others, by id, why not."""
     made, failures = [], {}
-    rules, seconds = current_rules(), measured()
+    rules, noted = current_rules(), noted_of()
     for experiment in experiments:
         try:
-            made.append(build_dag(experiment, rules, seconds=seconds(experiment.id)))
+            made.append(build_dag(experiment, rules, noted=noted(experiment.id)))
         except Exception as error:  # of whatever kind: it must cost no other experiment its DAG
             failures[experiment.id] = error
     return made, failures
 
 
-def measured() -> Callable[[str], float | None]:
-    """The seconds that a run of an experiment took, by its id; nothing is known of any where there is no environment."""
+class Noted(NamedTuple):
+    """What an experiment's runs have noted: the seconds that a whole one was measured to take, and where the experiment stood then."""
+
+    seconds: float | None = None
+    status: Status | None = None
+
+
+NOTHING_NOTED = Noted()
+
+
+def noted_of() -> Callable[[str], Noted]:
+    """What was noted of an experiment, by its id; nothing of any where there is no environment."""
     try:
         environment = load_environment()
     except ConfigError:  # every task tells what is wrong with it
-        return lambda experiment_id: None
-    return partial(seconds_of, environment)
+        return lambda experiment_id: NOTHING_NOTED
+    return lambda experiment_id: Noted(
+        seconds_of(environment, experiment_id), status_of(environment, experiment_id)
+    )
 
 
 def build_dag(
@@ -78,12 +95,12 @@ def build_dag(
     rules: SourceRules | None = None,
     *,
     scheduled: bool = True,
-    seconds: float | None = None,
+    noted: Noted = NOTHING_NOTED,
 ) -> DAG:
     """The experiment's DAG: a wait for data on S3, check, its stages, release; not `scheduled`: runs by hand alone.
 
-    `rules` None: those of the environment that is set. `seconds`: what a run was measured to take, for whose turn it is. Reads
-    variables, in locations as far as the rules allow, and no database, clock, network or file.
+    `rules` None: those of the environment that is set. `noted`: by which it is known whose turn it is, and
+    which status is a tag. Reads variables, in locations as far as the rules allow, and no database, clock, network or file.
     """
     stages = stages_of(experiment)
     waits_for = awaited(experiment, rules or current_rules())
@@ -97,6 +114,7 @@ def build_dag(
                 "experiment",
                 experiment.source.kind,
                 *(line(tag)[:LONGEST_TAG] for tag in experiment.tags),
+                *((noted.status,) if noted.status else ()),
             ],
             schedule=(asset_before(experiment) or timetable_of(experiment)) if scheduled else None,
             catchup=False,
@@ -144,7 +162,7 @@ def build_dag(
             ([tasks[name] for name in stage.needs] or check) >> tasks[stage.name]
         # Of the analyses too: `decision` gives up as soon as one has failed, while others still run under the lease.
         [task for name, task in tasks.items() if name in (*NAMES, stages[-1].name)] >> ended
-        size = size_of(experiment, seconds)
+        size = size_of(experiment, noted.seconds)
         for task in dag.tasks:
             task.priority_weight = priority(task.task_id, size)
     # Last, because Airflow copies a DAG's params deeply for each operator that it makes; and unchecked, because these
@@ -179,6 +197,6 @@ def _stage_task(experiment: Experiment, stage: Stage, group: TaskGroup | None) -
         execution_timeout=SESSION_TIMEOUT if stage.spark_session else PLAIN_TIMEOUT,
         # A best-effort stage that failed is skipped, which `decision` passes over; a failed required one blocks it.
         trigger_rule=TriggerRule.NONE_FAILED,
-        outlets=[results_asset(experiment.id)] if stage.name == "decision" else [],
+        outlets=[results_asset(experiment.id)] if stage.name == MEMO else [],
         doc_md=stage.doc + ("" if stage.required else " Best effort: the run goes on without it."),
     )

@@ -22,7 +22,7 @@ from exp_platform.escaping import line
 from exp_platform.orchestration.message import arguments_of
 from exp_platform.orchestration.shown import result_page
 from exp_platform.report.event import Event, Told, after_failure, after_good_run, after_results, untold
-from exp_platform.tables.told import note_told, told_of
+from exp_platform.tables.told import Key, heard_of, note_told, told_of
 
 log = logging.getLogger(__name__)
 
@@ -62,18 +62,21 @@ def _tell(
     remembered: Callable[[Told], Told],
 ) -> None:
     """Send what is new, then remember it: a task that is killed between the two tells it once more."""
-    own = tuple(one.resolve() for one in environment.notify)
-    known = frozenset((*SHORT_NAMES.values(), *environment.notifiers, *(one.class_name for one in own)))
+    known = allowed(environment)
     if listeners is None:
-        listeners = own
+        listeners = _own(environment)
     try:
-        told = told_of(environment, experiment_id)
-        unheard = _send(context, listeners, known, experiment_id, untold(events, told))
+        told, heard = told_of(environment, experiment_id), heard_of(environment, experiment_id)
+        new = untold(events, told)
+        due = [event for event in events if event in new or (event.key in told and event.key in heard)]
+        outcome = _send(context, listeners, known, experiment_id, due, heard)
+        unheard = {key for key, names in outcome.items() if names is not None and not names}
         # What should have been heard and was not is told by the next run, as a change of what was told last
         kinds = {kind for kind, _ in unheard}
         now = (remembered(told) - unheard) | {key for key in told if key[0] in kinds}
-        if now != told:
-            note_told(environment, experiment_id, now)
+        some = {key: names for key, names in {**heard, **outcome}.items() if names and key in now}
+        if (now, some) != (told, heard):
+            note_told(environment, experiment_id, now, some)
     except Exception as error:  # of whatever kind: no word is worth a run
         log.warning("nobody was told what changed: %s", bounded(f"{type(error).__name__}: {error}"))
 
@@ -84,31 +87,45 @@ def _send(
     known: Collection[str],
     experiment_id: str,
     events: Sequence[Event],
-) -> frozenset[tuple[str, str]]:
-    """Tell each event to whoever listens, and return those that somebody should have heard and nobody did.
+    heard: Mapping[Key, frozenset[str]],
+) -> dict[Key, frozenset[str] | None]:
+    """Tell each event to whoever listens and has not heard it, and return who has heard it by now; None: everybody who listens.
 
     A notifier that did not end in time is not asked again: a run waits once for each, however many events there are.
     """
     hanging: set[int] = set()
-    unheard = set()
+    outcome: dict[Key, frozenset[str] | None] = {}
     for event in events:
         link = result_page(context["ti"].dag_id, context["ti"].run_id)
-        asked = [n for n, listener in enumerate(listeners) if event.kind in listener.events]
-        heard = False
-        for n in asked:
+        names, missed = set(heard.get(event.key, ())), False
+        for n, listener in enumerate(listeners):
+            if event.kind not in listener.events or listener.name in names:
+                continue
+            failure: BaseException | None = TimeoutError()
             if n not in hanging:
-                failure = _refused(listeners[n], known) or _notify(
-                    context, listeners[n], event, experiment_id, link
+                failure = refused_class(listener, known) or _notify(
+                    context, listener, event, experiment_id, link
                 )
                 hanging |= {n} if isinstance(failure, TimeoutError) else set()
-                heard |= failure is None
-                _log(listeners[n], event, failure)
-        if asked and not heard:
-            unheard.add(event.key)
-    return frozenset(unheard)
+                _log(listener, event, failure)
+            if failure is None:
+                names.add(listener.name)
+            missed |= failure is not None
+        outcome[event.key] = frozenset(names) if missed else None
+    return outcome
 
 
-def _refused(listener: Notify, known: Collection[str]) -> ConfigError | None:
+def allowed(environment: Environment) -> frozenset[str]:
+    """The classes of notifiers that specs may name."""
+    own = (one.class_name for one in _own(environment))
+    return frozenset((*SHORT_NAMES.values(), *environment.notifiers, *own))
+
+
+def _own(environment: Environment) -> tuple[Notify, ...]:
+    return tuple(one.resolve() for one in environment.notify)
+
+
+def refused_class(listener: Notify, known: Collection[str]) -> ConfigError | None:
     """Why a class is not even imported: whoever writes a spec does not say what code runs here."""
     if listener.class_name in known:
         return None
@@ -149,14 +166,20 @@ def _notify(
 
 
 def _made(listener: Notify, event: Event, experiment_id: str, link: str) -> BaseNotifier:
-    """The notifier with its message. Raises ConfigError for what is none, and whatever its class raises."""
+    """The notifier with its message. Raises what `class_of` does, and whatever the class raises."""
+    found = class_of(listener)
+    return found(**arguments_of(found, listener.arguments, event, experiment_id, link))
+
+
+def class_of(listener: Notify) -> type[BaseNotifier]:
+    """The notifier's class. Raises ConfigError for what is none, and whatever its module raises."""
     module, _, name = listener.class_name.rpartition(".")
     found = getattr(importlib.import_module(module), name, None)
     if not (isinstance(found, type) and issubclass(found, BaseNotifier)):
         raise ConfigError(
             f"notify: {listener.notifier} is no notifier of Airflow; name a subclass of airflow.sdk.BaseNotifier"
         )
-    return found(**arguments_of(found, listener.arguments, event, experiment_id, link))
+    return found
 
 
 def _with_event(context: Context, event: Event, experiment_id: str, link: str) -> Any:

@@ -34,7 +34,15 @@ from exp_platform.orchestration.lease_wait import OperatorUnderLease
 from exp_platform.orchestration.lineage import lineage_of
 from exp_platform.orchestration.priority import CHECK, RELEASE
 from exp_platform.orchestration.run_lease import lease_of
-from exp_platform.orchestration.shown import RESULT_STAGES, ResultLink, extra_of, refused, result_page, told
+from exp_platform.orchestration.shown import (
+    DECISION,
+    RESULT_STAGES,
+    ResultLink,
+    extra_of,
+    refused,
+    result_page,
+    told,
+)
 from exp_platform.orchestration.submit import Submit
 from exp_platform.stages.graph import Stage
 from exp_platform.stages.run import Manifest, Run, manifest_path
@@ -285,7 +293,9 @@ class StageOperator(OperatorUnderLease):
         for line in told(manifest.details, page):
             self.log.info("%s", line)
         for asset in self.outlets:
-            context["outlet_events"][asset].extra = extra_of(manifest.details, page)
+            # What this run decided, of whatever day; a run of the memo alone decided nothing, and tells what the memo is of
+            decided = ti.xcom_pull(task_ids=DECISION) or manifest.to_json()
+            context["outlet_events"][asset].extra = extra_of(decided["details"], page)
 
 
 def seconds_of_run(run_json: str) -> float | None:

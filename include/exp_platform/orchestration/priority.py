@@ -39,6 +39,10 @@ class RunOrder(PriorityWeightStrategy):
         progress, size = divmod(ti.task.priority_weight, SIZES)  # type: ignore[union-attr]
         return (progress * _NIGHTS + _NIGHTS - 1 - night_of(ti.run_id)) * SIZES + size
 
+    def __repr__(self) -> str:
+        """The same in each process: Airflow stores this text with the DAG, and another one is another version of it."""
+        return "RunOrder()"
+
 
 def priority(task: str, size: int) -> int:
     """What a DAG says of a task: how far a run has come with it, and the size of its experiment."""

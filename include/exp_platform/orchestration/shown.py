@@ -13,7 +13,8 @@ from exp_platform.checks import CheckResult
 from exp_platform.escaping import line
 from exp_platform.stages.run import Run
 
-RESULT_STAGES = ("decision", "memo")  # whose manifest says what was decided
+DECISION, MEMO = "decision", "memo"
+RESULT_STAGES = (DECISION, MEMO)  # whose manifest says what was decided
 JUDGING_STAGES = ("ingest", "quality")  # that refuse data
 _SAID = ("as_of_date", "winner", "action", "final")
 

@@ -40,11 +40,14 @@ class RunExperimentOperator(TriggerDagRunOperator):
         self.experiment_id = ""  # likewise
 
     def execute(self, context: Context) -> Any:
-        """Trigger and wait. Refuses where nobody would start the child: under `dags test`, or where it is paused."""
+        """Trigger and wait. Refuses an id that no spec has, and where nobody would start the child: under `dags test`, or where it is paused."""
         with told_plainly():
             refuse_unknown(context, ("experiment_id", *PARAMS))
-        params = context["params"]
-        self.experiment_id = params["experiment_id"]
+            params = context["params"]
+            self.experiment_id = params["experiment_id"]
+            load_experiment(
+                self.experiment_id
+            )  # of another one it names the nearest id, of a broken one its faults
         self.trigger_dag_id = dag_id_of(self.experiment_id)
         if under_dags_test(context):
             raise AirflowFailException(

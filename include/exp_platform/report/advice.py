@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 
+from exp_platform import numbers
 from exp_platform.decision import Decision
-from exp_platform.report import numbers
 from exp_platform.report.content import Report
 
 # The first of these codes that a decision has says what to look at.

@@ -18,7 +18,7 @@ from exp_platform.config.metrics import Metric, Provenance
 from exp_platform.config.spec_metrics import MetricSpec
 from exp_platform.errors import shortened
 from exp_platform.escaping import terminal
-from exp_platform.report.numbers import DASH
+from exp_platform.numbers import DASH
 
 Stored = Mapping[str, Mapping[date, Mapping[str, str]]]  # experiment -> as_of date -> metric -> definition
 

@@ -10,9 +10,9 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from exp_platform import numbers
 from exp_platform.checks import CheckResult
 from exp_platform.config.notify import EventKind
-from exp_platform.report import numbers
 
 # Kind and what it was about, of each event that was told and held when it was looked last
 Told = frozenset[tuple[str, str]]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Any
 
+from exp_platform import numbers
 from exp_platform.analyses.rows import ResultRow
 from exp_platform.config.analyses import GUARDING
 from exp_platform.config.notify import SRM, EventKind
 from exp_platform.decision import Reason
-from exp_platform.report import numbers, wording
+from exp_platform.report import wording
 from exp_platform.report.advice import LOOK_AT, next_steps, standing
 from exp_platform.report.content import Report
 from exp_platform.report.event import Event, ended

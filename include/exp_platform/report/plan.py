@@ -9,11 +9,11 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from exp_platform import numbers
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.readings import NOTHING_READ
 from exp_platform.escaping import line
 from exp_platform.planning.metric_plan import MetricPlan
-from exp_platform.report import numbers
 
 
 def plan_table(experiment: Experiment, plans: Sequence[MetricPlan], *, width: int = 80) -> Table:

@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from exp_platform import numbers
 from exp_platform.aggregates import ALL
 from exp_platform.analyses.rows import ResultRow, Status
 from exp_platform.config.analyses import ADJUSTED, GUARDING, METHODS, UNADJUSTED
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.metrics import Metric, Role
-from exp_platform.report import numbers
 from exp_platform.report.content import Report
 from exp_platform.report.missing import WORDS, sentences
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jinja2
 
+from exp_platform import numbers
 from exp_platform.aggregates import ALL
 from exp_platform.analyses.interaction import TEST as INTERACTION
 from exp_platform.analyses.rows import ResultRow, Status
@@ -21,7 +22,7 @@ from exp_platform.config.analyses import ADJUSTED, METHODS, UNADJUSTED
 from exp_platform.config.metrics import Provenance, Role
 from exp_platform.errors import shortened
 from exp_platform.escaping import Markdown, code, markdown
-from exp_platform.report import numbers, wording
+from exp_platform.report import wording
 from exp_platform.report.content import Report
 from exp_platform.report.excerpt import IN_A_MEMO, clearest, left_out
 

@@ -9,12 +9,12 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from exp_platform import numbers
 from exp_platform.aggregates import ALL
 from exp_platform.analyses.rows import DidRow, LateRow, ResultRow, Row
 from exp_platform.config.analyses import METHODS, RESULTS, UNADJUSTED
 from exp_platform.errors import shortened
 from exp_platform.escaping import terminal
-from exp_platform.report import numbers
 from exp_platform.report.content import Report
 from exp_platform.report.excerpt import ON_A_TERMINAL, clearest, left_out
 from exp_platform.report.wording import (

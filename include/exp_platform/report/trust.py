@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from exp_platform import numbers
 from exp_platform.analyses.rows import ASSIGNED, CROSSOVERS, USERS, LateRow, ResultRow, Status
 from exp_platform.checks import CheckResult
 from exp_platform.config.analyses import SPLIT
-from exp_platform.report import advice, numbers, wording
+from exp_platform.report import advice, wording
 from exp_platform.report.content import Report
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from exp_platform import numbers
 from exp_platform.aggregates import ALL, Threshold
 from exp_platform.analyses.interaction import TEST as INTERACTION
 from exp_platform.analyses.rows import (
@@ -26,7 +27,6 @@ from exp_platform.config.experiment import Experiment
 from exp_platform.decision import Adequacy, Decision, Reason
 from exp_platform.errors import shortened
 from exp_platform.escaping import Markdown
-from exp_platform.report import numbers
 from exp_platform.report.content import Report
 from exp_platform.results.stored import DecidedDay
 from exp_platform.stats.relative import Kind
@@ -243,16 +243,13 @@ def period(row: Row) -> str:
 
 
 def adequacy(size: Adequacy | SizeRow) -> str:
-    """How far the experiment is along its plan."""
+    """How many of the planned users are observed; how many days are left is said where the plan is known (`advice.standing`)."""
     if size.required_users is None:
         return f"{numbers.count(size.current_users)} users observed; no size was planned, so the window stands for it"
-    days = ""
-    if size.current_users < size.required_users and size.days_remaining is not None:
-        days = f", about {size.days_remaining} days more"
     of = f"{numbers.count(size.current_users)} of {numbers.count(size.required_users)} planned users observed"
     found = "" if size.power is None else f", which so many find with {size.power:.0%}"
     basis = "" if size.mde is None else f" (to find an effect of {size.mde:.4g} on {size.metric_id}{found})"
-    return of + days + basis
+    return of + basis
 
 
 def significance(report: Report) -> str:

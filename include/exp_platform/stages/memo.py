@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from exp_platform.config.environment import load_environment
-from exp_platform.report.content import load_report
+from exp_platform.report.content import Report, load_report
 from exp_platform.report.events import events_of
 from exp_platform.report.memo import write_memo
 from exp_platform.report.wording import headline, why
 from exp_platform.results.reader import Results
 from exp_platform.stages.run import Run, StageResult
 from exp_platform.tables import fence
+from exp_platform.tables.status import Status, note_status
 
 
 def run(run: Run) -> StageResult:
@@ -18,6 +19,7 @@ def run(run: Run) -> StageResult:
     report = load_report(Results(environment), run.experiment, state=run.state)
     fence.verify()  # files have no transaction: this is as close as it gets
     files = write_memo(report, environment)
+    note_status(environment, run.experiment.id, _status(report))
     return StageResult(
         rows_in=len(report.rows),
         rows_out=1,
@@ -34,3 +36,10 @@ def run(run: Run) -> StageResult:
             "events": [event.to_json() for event in events_of(report)],
         },
     )
+
+
+def _status(report: Report) -> Status:
+    """Where the experiment stands as of the memo's day; a shorter word than the list's, which knows what day it is."""
+    if report.decision.final and report.decision.action in ("ship", "stop"):
+        return "decided"
+    return "ended" if report.as_of_date >= report.experiment.window.end else "running"

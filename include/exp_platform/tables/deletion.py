@@ -18,6 +18,7 @@ from exp_platform.tables.lease import held_lease
 from exp_platform.tables.maintenance import KEEP
 from exp_platform.tables.schemas import TABLES
 from exp_platform.tables.selection import selection
+from exp_platform.tables.status import forget_status
 from exp_platform.tables.told import forget_told
 from exp_platform.tables.write import delete_rows
 
@@ -46,6 +47,7 @@ def delete_experiment(environment: Environment, experiment_id: str) -> list[str]
         # A DAG that its spec has left behind goes with it
         (last_runs(environment) / experiment_id).unlink(missing_ok=True)
         forget_told(environment, experiment_id)
+        forget_status(environment, experiment_id)
         told += _delete_memo(environment, experiment_id)
         if told:
             record(environment, "deleted", experiment_id=experiment_id, details={"what": told})

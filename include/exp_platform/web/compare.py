@@ -11,12 +11,12 @@ from typing import Annotated
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse
 
+from exp_platform import numbers
 from exp_platform.analyses.rows import ResultRow
 from exp_platform.config.edits import edits_since
 from exp_platform.config.readings import Change
 from exp_platform.decision.model import Reason
 from exp_platform.decision.words import told as told_changes
-from exp_platform.report import numbers
 from exp_platform.report.content import Report
 from exp_platform.report.wording import headline, reading, relative
 from exp_platform.web.access import ExperimentId

@@ -11,6 +11,7 @@ from threading import Lock
 from fastapi import HTTPException, Request
 
 from exp_platform.code_version import code_version, wording_version
+from exp_platform.config.asset import dag_id_of
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.readings import NOTHING_READ
 from exp_platform.report.content import Report, load_report
@@ -35,7 +36,8 @@ def lines(request: Request, readable: frozenset[str]) -> list[Line]:
     """A line for each experiment that this user may read: of every spec, broken ones too, and of whatever is stored."""
     loaded, newest = SPECS.all(), NEWEST.read(environment())
     there = {*loaded.experiments, *loaded.broken, *newest, *NEWEST.damaged} & readable
-    runs = last_runs(there) if there and may_see_runs(request) else {}
+    seen = there if may_see_runs(request) else {id for id in there if may_see_runs(request, dag_id_of(id))}
+    runs = last_runs(seen) if seen else {}
     now = datetime.now(UTC)
     return [
         line_of(
@@ -62,7 +64,8 @@ def one_line(request: Request, experiment_id: str) -> Line:
 
 def last_run(request: Request, experiment_id: str) -> LastRun | None:
     """The experiment's last DAG run, where this user may see runs."""
-    return last_runs([experiment_id]).get(experiment_id) if may_see_runs(request) else None
+    seen = may_see_runs(request, dag_id_of(experiment_id))
+    return last_runs([experiment_id]).get(experiment_id) if seen else None
 
 
 class Reports:

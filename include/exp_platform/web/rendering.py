@@ -12,8 +12,8 @@ from fastapi import Request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from exp_platform import numbers
 from exp_platform.escaping import terminal
-from exp_platform.report import numbers
 from exp_platform.web.static_files import static_path
 
 _DAY = re.compile(r"(\d{4}-\d\d-\d\d)")

@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
+from exp_platform import numbers
 from exp_platform.aggregates import DailyRow
 from exp_platform.analyses.rows import ResultRow
 from exp_platform.config.metrics import Metric
-from exp_platform.report import numbers
 from exp_platform.report.scorecard import Line, Scale, Tone, scale_of
 
 WIDTH, HEIGHT = 240, 26  # of an interval in its row

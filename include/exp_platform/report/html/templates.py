@@ -8,10 +8,11 @@ from functools import cache
 import jinja2
 from markupsafe import Markup, escape
 
+from exp_platform import numbers
 from exp_platform.aggregates import ALL
 from exp_platform.errors import shortened
 from exp_platform.escaping import Markdown, line
-from exp_platform.report import advice, missing, numbers, scorecard, trust
+from exp_platform.report import advice, missing, scorecard, trust
 from exp_platform.report.html import pictures
 from exp_platform.report.sections import FILTERS, WORDS, of_report
 

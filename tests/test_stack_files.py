@@ -259,6 +259,14 @@ def test_images_are_built_on_named_releases_and_do_not_run_as_root(file: Path) -
     assert "tini" in final[final.rindex("ENTRYPOINT") :]
 
 
+class _At(ast.NodeTransformer):
+    """What is imported at run time: not what is there for annotations alone."""
+
+    def visit_If(self, node: ast.If) -> ast.AST | None:
+        typing = isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        return None if typing else self.generic_visit(node)
+
+
 def imported(module: str) -> set[str]:
     """A module of the platform and all of its own that it imports, wherever in the file."""
     found: set[str] = set()
@@ -270,7 +278,7 @@ def imported(module: str) -> set[str]:
         if name in found or not file.is_file():  # a name in a module, which is no module
             continue
         found.add(name)
-        for node in ast.walk(ast.parse(file.read_text())):
+        for node in ast.walk(_At().visit(ast.parse(file.read_text()))):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("exp_platform"):
                 todo += [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
     return found

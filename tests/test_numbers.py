@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from exp_platform.report import numbers
+from exp_platform import numbers
 
 
 @pytest.mark.parametrize(
