@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
@@ -29,7 +30,7 @@ from exp_platform.web.reading import REPORTS
 from stages.frozen_runs import D2, D3, a_run, an_experiment
 from web.conftest import HOSTILE, Reader
 
-RUN = "manual__2025-03-15T00:00:00+00:00"
+RUN, LATER = "manual__2025-03-15T00:00:00+00:00", "manual__2025-03-16T00:00:00+00:00"
 PAGES = (
     "/",
     "/e/exp_a",
@@ -267,6 +268,41 @@ def test_beside_older_results_a_run_that_is_under_way_is_told_to_who_may_see_run
         assert "under way" not in page(reader, "/e/exp_a").text
 
 
+def test_a_run_that_was_stopped_between_two_stages_is_told_beside_older_results_and_on_its_tab(
+    reader: Reader,
+) -> None:
+    """None of its stages failed, and what is shown is not its own."""
+    folder = a_run(load_environment("embedded"), "run_exp_a_later", of=an_experiment("exp_a"))
+    frozen = replace(folder, started_by=f"by hand by Airflow, {LATER}")
+    frozen.save()
+    Manifest(frozen.run_id, "exp_a", "ingest", 1, "success", "2025-03-16T00:00:00+00:00", 1.0).save(frozen)
+    try:
+        with _run_of("exp_a", "failed"):
+            above = page(reader, "/e/exp_a").text
+            tab = page(reader, f"/dag/exp__exp_a/run/{LATER}").text
+        with _run_of("exp_a", "success"):
+            assert "was stopped" not in page(reader, "/e/exp_a").text
+    finally:
+        shutil.rmtree(frozen.path)
+    assert "The last run was stopped before its end" in above
+    assert f"What is shown is as of {D3} , from the run before: none of its stages failed" in above
+    assert "This run was stopped before its end" in tab
+    assert "of another run of the same day" in tab
+
+
+def test_a_first_run_that_was_stopped_had_begun(reader: Reader) -> None:
+    folder = a_run(load_environment("embedded"), "run_exp_never", of=an_experiment("exp_never"))
+    frozen = replace(folder, started_by=f"by hand by Airflow, {LATER}")
+    frozen.save()
+    try:
+        with _run_of("exp_never", "failed"):
+            found = page(reader, "/e/exp_never").text
+    finally:
+        shutil.rmtree(frozen.path)
+    assert "The last run was stopped before its end" in found
+    assert "There is no result yet: none of its stages failed" in found
+
+
 @contextmanager
 def _run_of(experiment_id: str, state: str) -> Iterator[None]:
     """A DAG run in that state, newer than any other, for the length of a `with` block."""
@@ -274,7 +310,7 @@ def _run_of(experiment_id: str, state: str) -> Iterator[None]:
     from airflow.utils.session import create_session
     from airflow.utils.types import DagRunType
 
-    run_id = "manual__2025-03-16T00:00:00+00:00"
+    run_id = LATER
     with create_session() as session:
         moment = datetime(2025, 3, 16, tzinfo=UTC)
         session.add(

@@ -23,7 +23,15 @@ from exp_platform.web.listing import Line
 from exp_platform.web.reading import REPORTS, one_line, results, tag
 from exp_platform.web.rendering import render
 from exp_platform.web.run_folders import newest_progress, progress_of
-from exp_platform.web.waiting import Notice, another_under_way, last_run_failed, no_such_day, nothing_stored
+from exp_platform.web.waiting import (
+    Notice,
+    another_under_way,
+    last_run_failed,
+    no_such_day,
+    nothing_stored,
+    run_stopped,
+    stopped,
+)
 
 router = APIRouter(default_response_class=HTMLResponse)
 
@@ -80,6 +88,8 @@ def _of_run(line: Line, run: AskedRun) -> tuple[date | None, Notice | None]:
             task=progress.failed,
             bad=True,
         )
+    if stopped(run.run, progress):
+        return day, run_stopped(progress)
     return day, None
 
 

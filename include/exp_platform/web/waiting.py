@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date
 
 from exp_platform.checks import CheckResult
+from exp_platform.web.last_runs import LastRun
 from exp_platform.web.listing import Line, State
 from exp_platform.web.run_folders import Progress
 
@@ -35,6 +36,8 @@ def nothing_stored(line: Line, progress: Progress | None) -> Notice:
         return Notice("It is running for the first time", (_FIRST_TIME,), stages=stages)
     if progress and progress.failed:
         return _failed(progress, "There is no result yet: ")
+    if progress and stopped(run, progress):
+        return _stopped(progress, "There is no result yet: ")
     if run and run.state == "failed":
         return Notice("Its last run failed before it read anything", (_FAILED_EARLY,), task="check", bad=True)
     if line.state is State.NOT_STARTED and line.experiment:
@@ -46,9 +49,17 @@ def nothing_stored(line: Line, progress: Progress | None) -> Notice:
 
 def last_run_failed(line: Line, progress: Progress | None) -> Notice | None:
     """What is said above older results where the last run failed; None where it did not."""
-    if not line.newest or not progress or progress.run.run_id <= line.newest.run_id or not progress.failed:
+    if not line.newest or not progress or progress.run.run_id <= line.newest.run_id:
         return None
-    return _failed(progress, f"What is shown is as of {line.newest.as_of_date}, from the run before: ")
+    what = f"What is shown is as of {line.newest.as_of_date}, from the run before: "
+    if progress.failed:
+        return _failed(progress, what)
+    return _stopped(progress, what) if stopped(line.last_run, progress) else None
+
+
+def stopped(run: LastRun | None, progress: Progress) -> bool:
+    """Whether a DAG run failed, this one, and none of its stages did: as one that a person ends between two of them."""
+    return run is not None and run.state == "failed" and _is_of(progress, run) and not progress.failed
 
 
 def another_under_way(line: Line, progress: Progress | None) -> Notice | None:
@@ -56,7 +67,7 @@ def another_under_way(line: Line, progress: Progress | None) -> Notice | None:
     run = line.last_run
     if not line.newest or not run or run.state not in UNDER_WAY:
         return None
-    its_own = progress is not None and progress.run.started_by.endswith(f"by Airflow, {run.run_id}")
+    its_own = progress is not None and _is_of(progress, run)
     says = [
         f"What is stored so far ends with {line.newest.as_of_date}. Reload the page when the run has ended."
     ]
@@ -94,6 +105,29 @@ def _failed(progress: Progress, what: str) -> Notice:
     )
 
 
+def run_stopped(progress: Progress) -> Notice:
+    """What is said on the tab of such a run."""
+    its_own = progress.ended.get("decision") == "success"
+    what = "" if its_own else "What is shown, if anything, is of another run of the same day: "
+    return _stopped(progress, what, "This run")
+
+
+def _stopped(progress: Progress, what: str, which: str = "The last run") -> Notice:
+    told = what + _ENDED_EARLY
+    return Notice(
+        f"{which} was stopped before its end",
+        (told[0].upper() + told[1:],),
+        stages=progress.ended,
+        task="release",
+        bad=True,
+    )
+
+
+def _is_of(progress: Progress, run: LastRun) -> bool:
+    """Whether this is how far that DAG run has come."""
+    return progress.run.started_by.endswith(f"by Airflow, {run.run_id}")
+
+
 _DAMAGED = "A file of them is missing or damaged. exp doctor names it and says what to do; whoever looks after Airflow can run it."
 _FIRST_TIME = "Its results appear here when the stage decision has ended. Reload the page then."
 _FAILED_EARLY = (
@@ -107,5 +141,9 @@ _NEVER_RUN = "Start a run here, or wait for its schedule. Without a day it takes
 _QUALITY = (
     "the data were not published, so that no decision rests on them. Below stands each check that failed, what it found, and the "
     "remedy. Mend the data or the threshold, then start a new run."
+)
+_ENDED_EARLY = (
+    "none of its stages failed, so a person ended it, or its time was over. Start a new run, or clear the first task that was "
+    "not done, with all after it."
 )
 _STAGE = "the log of that task ends with the cause and the remedy."
