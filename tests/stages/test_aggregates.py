@@ -20,8 +20,10 @@ from exp_platform.kernels.pools import MOST_VALUES
 from exp_platform.stages import aggregates as stage
 from exp_platform.stages import publish, workers
 from exp_platform.stages.run import Run, StageResult
+from exp_platform.tables import catalog as catalogs
 from exp_platform.tables.catalog import open_catalog, table
 from exp_platform.tables.files import task_writer
+from exp_platform.tables.schemas import NAMESPACE, TABLES
 from kernels.cases import (
     EVENT_METRICS,
     REVENUE,
@@ -131,6 +133,26 @@ def test_a_rerun_replaces_its_unit_days_and_no_other_experiments(environment: En
     again: StageResult = stage.run(published(environment, some_data(12), buckets=1, run_id="r2"))
     rows = table(open_catalog(environment), "unit_days").scan().to_arrow()
     assert rows.num_rows == again.rows_out < first.rows_out
+
+
+def test_unit_days_that_an_older_version_stored_are_made_anew(environment: Environment) -> None:
+    """Whose table had no `user_number`."""
+    environment.prepare()
+    older = catalogs.load_catalog("iceberg", **environment.pyiceberg_properties())
+    older.create_namespace(NAMESPACE)
+    now = TABLES["unit_days"].arrow_schema
+    then = pa.schema([field for field in now if field.name != "user_number"])
+    stored = older.create_table((NAMESPACE, "unit_days"), then)
+    with stored.update_spec() as change:
+        change.add_identity("experiment_id").add_identity("bucket")
+    row = {"experiment_id": SPEC.id, "bucket": 0, "user_id": "u1", "event": "view", "n": 7, "value": 7.0}
+    stored.append(pa.Table.from_pylist([row], then))
+    result = stage.run(published(environment, some_data(), buckets=1))
+    rows = table(open_catalog(environment), "unit_days").scan().to_arrow()
+    assert rows.num_rows == result.rows_out
+    whose = {*zip(rows["user_number"].to_pylist(), rows["user_id"].to_pylist(), strict=True)}
+    assert sorted(number for number, _ in whose) == list(range(40))
+    assert len({user for _, user in whose}) == 40
 
 
 @pytest.mark.parametrize(("split", "registered"), [(2, 1), (1, 2)])

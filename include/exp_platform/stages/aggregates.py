@@ -33,7 +33,7 @@ from exp_platform.kernels.local_days import instant
 from exp_platform.kernels.merge import bounds_of, merge_aggregates
 from exp_platform.kernels.pools import Pools, pools_of
 from exp_platform.kernels.row_account import Exposures, complete
-from exp_platform.kernels.stored_days import COLUMNS, origin_key
+from exp_platform.kernels.stored_days import origin_key
 from exp_platform.kernels.unit_days import events_read, measures_read
 from exp_platform.stages.bucket_rows import Bucket, BucketRows, Reading
 from exp_platform.stages.exchange import Workers
@@ -152,7 +152,8 @@ def _with_stored(buckets: list[Bucket], environment: Environment, experiment_id:
     head = table(open_catalog(environment), "unit_days").current_snapshot()
     if head is None:
         return buckets
-    files = plan_buckets(environment, "unit_days", experiment_id, head.snapshot_id, COLUMNS)
+    # Their names alone are asked for, by a column that the table has had in every version
+    files = plan_buckets(environment, "unit_days", experiment_id, head.snapshot_id, ("user_id",))
     return [
         replace(bucket, stored=files[bucket.number].names) if bucket.number in files else bucket
         for bucket in buckets
