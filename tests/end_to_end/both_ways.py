@@ -16,6 +16,7 @@ from exp_platform.tables.schemas import TABLES
 # What says how a run came to its rows, and not which they are; buckets are as many as the first run needed
 OF_THE_REFRESH = {*OF_THE_RUN, "bucket", "buckets", "refresh", "thresholds", "input_fingerprint", "spec_file"}
 OF_THE_REFRESH |= {"outcomes_aside_snapshot", "outcomes_aside_rows", "ingested_files_snapshot", "measured"}
+OF_THE_REFRESH |= {"user_number"}  # a place in the order in which users came
 KEPT_FOR_LATER = ("outcomes_aside", "ingested_files")
 
 METRICS = [
