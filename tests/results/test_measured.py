@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -14,23 +13,6 @@ from exp_platform.results.measured import MeasuredEffects
 from exp_platform.results.newest import NewestDecisions
 from exp_platform.results.reader import Results
 from stages.frozen_runs import D1, D2, D3, a_run, an_experiment, carry_out
-
-
-@pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The data files that were opened."""
-    paths: list[str] = []
-
-    def counted(read: Any) -> Any:
-        def counting(scan: Any, io: Any, tasks: Sequence[Any]) -> Any:
-            paths.extend(task.file.file_path for task in tasks)
-            return read(scan, io, tasks)
-
-        return counting
-
-    for name in ("rows_of", "rows_by_file"):
-        monkeypatch.setattr(newest, name, counted(getattr(newest, name)))
-    return paths
 
 
 def test_it_has_what_the_rows_that_decide_have_of_every_metric_on_the_newest_day(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pyiceberg.types import StringType
@@ -13,7 +11,6 @@ from pyiceberg.types import StringType
 from exp_platform.analyses.rows import ResultRow
 from exp_platform.config.analyses import RESULTS
 from exp_platform.config.environment import Environment
-from exp_platform.results import newest
 from exp_platform.results.newest import Newest, NewestDecisions
 from exp_platform.results.reader import Results
 from exp_platform.tables.catalog import open_catalog, table
@@ -21,23 +18,6 @@ from exp_platform.tables.maintenance import maintain
 from exp_platform.tables.scans import planned, rows_by_file, rows_of
 from exp_platform.tables.selection import selection
 from stages.frozen_runs import D1, D2, D3, a_run, an_experiment, carry_out
-
-
-@pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The data files that were opened."""
-    paths: list[str] = []
-
-    def counted(read: Any) -> Any:
-        def counting(scan: Any, io: Any, tasks: Sequence[Any]) -> Any:
-            paths.extend(task.file.file_path for task in tasks)
-            return read(scan, io, tasks)
-
-        return counting
-
-    for name in ("rows_of", "rows_by_file"):
-        monkeypatch.setattr(newest, name, counted(getattr(newest, name)))
-    return paths
 
 
 def test_files_that_are_opened_together_hold_what_pyiceberg_reads_of_each(environment: Environment) -> None:
