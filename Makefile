@@ -12,9 +12,10 @@ LOCK_ARGS := --upgrade
 # Real data through the real Airflow: the one end-to-end file of `make test`.
 REAL := tests/end_to_end/test_real_data.py
 # One thread each, because there is a worker for every core; a file's tests share its fixtures, so they share a worker.
-PYTEST := . scripts/airflow-env.sh && export OPENBLAS_NUM_THREADS=1 && $(PY) -m pytest -q -rs
+PYTEST := . scripts/airflow-env.sh && . scripts/test-env.sh && export OPENBLAS_NUM_THREADS=1 && $(PY) -m pytest -q -rs
 WORKERS := -n logical --maxprocesses 8
-PARALLEL := $(WORKERS) --dist loadfile
+# Files in the order of their folders, of which the last are short, and not those of few tests last, which are the longest.
+PARALLEL := $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 18
@@ -58,7 +59,7 @@ test-unit: setup-dev ## the unit tests, a worker per core, and the coverage that
 
 test-processors: setup-dev ## the numerical rooms' tests once more, as on other processors
 	@echo "==> $@"
-	@. scripts/airflow-env.sh && $(PY) scripts/test_processors.py $(WORKERS) $(PYTEST_ARGS)
+	@. scripts/airflow-env.sh && . scripts/test-env.sh && $(PY) scripts/test_processors.py $(WORKERS) $(PYTEST_ARGS)
 
 test-e2e: setup-dev ## whole runs on this machine: Airflow, Spark, the commands
 	@echo "==> $@"

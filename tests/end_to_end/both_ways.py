@@ -124,10 +124,8 @@ class Both:
 def stored(place: Installation) -> dict[str, list[dict[str, Any]]]:
     """Rows of all tables in an order that the last digits of numbers do not change."""
     found = {}
-    for name in TABLES:
-        if name not in KEPT_FOR_LATER:
-            rows = [plain(row) for row in place.rows(name)]
-            found[name] = sorted(rows, key=lambda row: repr(rounded(row)))
+    for name, rows in place.tables(name for name in TABLES if name not in KEPT_FOR_LATER).items():
+        found[name] = sorted(map(plain, rows), key=lambda row: repr(rounded(row)))
     return found
 
 

@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from datetime import date
@@ -159,11 +159,18 @@ class Installation:
 
     def rows(self, name: str, experiment_id: str | None = None) -> list[dict[str, Any]]:
         """All rows of a table, of one experiment or of all; of results those that count."""
-        found = self.lying_rows(name, experiment_id)
-        if name not in RESULT_TABLES:
-            return found
-        counts = {run_of(row) for row in self.lying_rows("decisions", experiment_id)}
-        return [row for row in found if run_of(row) in counts]
+        return self.tables([name], experiment_id)[name]
+
+    def tables(
+        self, names: Iterable[str] = TABLES, experiment_id: str | None = None
+    ) -> dict[str, list[dict[str, Any]]]:
+        """The same of several tables: which results count is read once."""
+        found = {name: self.lying_rows(name, experiment_id) for name in names}
+        if results := found.keys() & RESULT_TABLES:
+            decisions = found.get("decisions") or self.lying_rows("decisions", experiment_id)
+            counts = {run_of(row) for row in decisions}
+            found |= {name: [row for row in found[name] if run_of(row) in counts] for name in results}
+        return found
 
     def lying_rows(self, name: str, experiment_id: str | None = None) -> list[dict[str, Any]]:
         """All rows of a table as they lie there, those that a later run superseded among them."""
@@ -183,7 +190,7 @@ class Installation:
         def kept(row: dict[str, Any]) -> dict[str, Any]:
             return {name: value for name, value in row.items() if name not in left_out}
 
-        rows = {name: self.rows(name, experiment_id) for name in TABLES}
+        rows = self.tables(experiment_id=experiment_id)
         return {name: sorted(repr(kept(row)) for row in found) for name, found in rows.items()}
 
     def decision(self, experiment_id: str) -> dict[str, Any]:

@@ -53,7 +53,7 @@ HISTORIES = {
         HARMLESS, {"dedupe": "none", "same_day": "after"}, {"metrics": SUMS}, dated=True
     ),
 }
-SEED, NIGHTS = int(os.environ.get("EXP_SEED", "1")), 10
+SEED = int(os.environ.get("EXP_SEED", "1"))
 
 
 def follow(both: Both, nights: Iterator[Night]) -> int:
@@ -84,7 +84,8 @@ def test_an_increment_stores_what_reading_everything_stores(
     monkeypatch.setattr(Reading, "_brought_forward", counted)
     came = Arrivals(tmp_path / "raw", random.Random(SEED), told.users, told.dated)
     both.spec(spec(came.folder, told.source, **told.changes))
-    assert follow(both, of_events(came, told.happenings, NIGHTS)) >= 3
+    nights = len(told.happenings) + 1  # after the first one each happening has one
+    assert follow(both, of_events(came, told.happenings, nights)) >= 3
     assert bool(stood) == any(stood) == (told.changes["metrics"] is SUMS)
 
 
