@@ -304,7 +304,7 @@ def test_a_plan_on_a_terminal_obeys_nothing(hostile: Report) -> None:
     ]
     console.print(plan_table(hostile.experiment, plans, width=3000))
     for plan in plans:
-        console.print(durations_table(plan))
+        console.print(durations_table(hostile.experiment, plan))
     assert plan_lines(hostile.experiment, plans)
     assert r"[/x] \x1b[31m.csv" in out.getvalue()
 

@@ -18,6 +18,7 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot
 
+from exp_platform import numbers
 from exp_platform.config.environment import Environment, load_environment
 from exp_platform.errors import DataError, LeaseError
 from exp_platform.tables.catalog import open_catalog, table
@@ -215,7 +216,7 @@ def _refuse_a_doubtful_catalog(environment: Environment, catalog: Catalog, befor
     if faults:
         raise DataError(
             f"an older or another catalog seems to be in use, so nothing was expired or moved: {'; '.join(faults)} (allowed "
-            f"are {MAX_UNNAMED} files or {MAX_UNNAMED_SHARE:.0%}). See `exp doctor` and `exp repair`; if those files are "
+            f"are {MAX_UNNAMED} files or {numbers.share(MAX_UNNAMED_SHARE, 0)}). See `exp doctor` and `exp repair`; if those files are "
             "really of no use, as of many runs that failed, `exp maintain --force`"
         )
 
