@@ -1,6 +1,6 @@
 """How numbers are written for people: one place, so that memo, charts and command line agree.
 
-A sign of per cent, points or a unit stands behind its number after a space, and every number has its own.
+A sign of per cent, points or a unit stands behind its number after a space; an interval says its unit once.
 """
 
 from __future__ import annotations
@@ -47,15 +47,16 @@ def interval(low: float | None, high: float | None, kind: str = "", unit: str = 
     """An interval of absolute effects; an open side is infinite."""
     if low is None and high is None:
         return DASH
-    write = partial(change, kind=kind, unit=unit)
-    return f"[{_side(low, '-', write)}, {_side(high, '+', write)}]"
+    write = partial(change, kind=kind)
+    both = f"[{_side(low, '-', write)}, {_side(high, '+', write)}]"
+    return both if is_share(kind) else _in_unit(both, unit)
 
 
 def with_interval(
     estimate: float | None, low: float | None, high: float | None, kind: str = "", unit: str = ""
 ) -> str:
-    """An absolute effect with its interval; one dash where there is neither."""
-    return DASH if estimate is None else f"{change(estimate, kind, unit)} {interval(low, high, kind, unit)}"
+    """An absolute effect, which says the unit, with its interval; one dash where there is neither."""
+    return DASH if estimate is None else f"{change(estimate, kind, unit)} {interval(low, high, kind)}"
 
 
 def percent_interval(low: float | None, high: float | None) -> str:

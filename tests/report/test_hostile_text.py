@@ -113,6 +113,7 @@ def attacked(attacks: Attacks) -> Report:
         behaviours=(Behaviour(next(attacks), Measure(next(attacks), "sum"), 0.1, None),),
         metrics=tuple(replace(m, numerator=Measure(next(attacks), "sum")) for m in made.experiment.metrics),
         source=source,
+        units={m.id: next(attacks) for m in made.experiment.metrics},
     )
     return replace(
         made,

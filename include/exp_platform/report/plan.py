@@ -28,13 +28,15 @@ def plan_table(experiment: Experiment, plans: Sequence[MetricPlan], *, width: in
     extra = ("SD", "Alpha", "From") if wide else ()
     found = () if users is None else ("Finds", "Power")
     for name in ("Metric", "Baseline", *extra, "MDE", "Users", "Days", *found):
-        table.add_column(name, justify="left" if name == "Metric" else "right", no_wrap=True)
+        # Numbers keep their line; a margin with its unit gives way where the terminal is narrow
+        table.add_column(name, justify="left" if name == "Metric" else "right", no_wrap=name != "MDE")
     for plan in plans:
         scale = experiment.scale(plan.metric.id, plan.metric.kind)
-        source = Text(line(plan.source))
-        more = (numbers.level(plan.expected.sd, unit=scale.unit), f"{plan.alpha:.4f}", source) if wide else ()
+        sd = numbers.level(plan.expected.sd, unit=scale.unit)
+        more = (sd, f"{plan.alpha:.4f}", plan.source) if wide else ()
         power = (numbers.change(plan.finds.smallest_effect, *scale), numbers.share(plan.finds.power))
-        table.add_row(
+        _add(
+            table,
             plan.metric.id,
             numbers.level(plan.expected.mean, *scale),
             *more,
@@ -65,7 +67,8 @@ def durations_table(experiment: Experiment, plan: MetricPlan) -> Table:
         relative = (
             None if row.finds.smallest_effect is None or not mean else row.finds.smallest_effect / abs(mean)
         )
-        table.add_row(
+        _add(
+            table,
             numbers.count(row.days),
             str(row.read_on),
             numbers.count(row.users),
@@ -152,8 +155,13 @@ def _wanted(plan: MetricPlan, scale: MetricScale) -> str:
     size = plan.metric.mde if plan.metric.mde is not None or guardrail is None else guardrail.margin
     if size is None:
         return numbers.DASH
-    said = numbers.share(size.value) if size.scale == "relative" else numbers.change(size.value, *scale)
+    said = numbers.share(size.value) if size.scale == "relative" else numbers.size(size.value, *scale)
     return f"margin {said}" if plan.target == "margin" else said
+
+
+def _add(table: Table, *cells: str) -> None:
+    """A row of cells as they are: a source's name or a unit such as `[/a]` is no markup."""
+    table.add_row(*(Text(line(cell)) for cell in cells))
 
 
 def _table(title: str) -> Table:

@@ -55,6 +55,7 @@ FILTERS = {
     "count": numbers.count,
 }
 WORDS = {name: words for name, words in vars(wording).items() if isfunction(words)} | {
+    "size": numbers.size,
     "interval": numbers.interval,
     "with_interval": numbers.with_interval,
     "p_value": numbers.p_value,
