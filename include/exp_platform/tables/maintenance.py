@@ -37,6 +37,7 @@ from exp_platform.tables.quarantine import delete_old, named_files, own_files, p
 from exp_platform.tables.retention import AGED, delete_aged
 from exp_platform.tables.schemas import NAMED, RESULT_TABLES, TABLES
 from exp_platform.tables.selection import selection
+from exp_platform.tables.shared_users import count_overlaps
 from exp_platform.tables.superseded import delete_superseded
 from exp_platform.tables.write import ChangedMeanwhileError, again, replace_files, replace_rows
 
@@ -60,6 +61,7 @@ class Maintained:
     put_back: int = 0  # of those that an earlier maintenance had quarantined, and that are named after all
     removed_files: int = 0  # that had been in quarantine for `keep`
     removed_runs: int = 0
+    compared: int = 0  # pairs of experiments whose common users are counted
     leftovers: int = 0  # files and folders that killed processes left half-written
     aged: tuple[str, ...] = ()  # experiments whose rows of single users went by the rule of retention
     busy: tuple[str, ...] = ()
@@ -132,6 +134,7 @@ def maintain(
         put_back=sum(one.put_back for one in cleared),
         removed_files=sum(one.removed for one in cleared),
         removed_runs=_remove_runs(environment, before),
+        compared=len(count_overlaps(environment, registry(catalog), now).pairs),
         leftovers=remove_leftovers(environment, before),
         aged=aged.deleted,
         busy=tuple(dict.fromkeys(busy)),
