@@ -56,6 +56,15 @@ def test_an_effect_says_its_unit_once_and_per_cent_at_each_number() -> None:
     assert numbers.size(-1.5, "mean", "min") == "1.5 min"
 
 
+def test_an_estimated_count_has_three_digits() -> None:
+    assert [numbers.about(n) for n in (39_120, 999, 1_234_567, 0)] == [
+        "about 39,100",
+        "about 999",
+        "about 1,230,000",
+        "about 0",
+    ]
+
+
 def test_an_open_side_of_an_interval_is_infinite() -> None:
     assert numbers.interval(-0.25, None, "mean") == "[-0.25, +∞]"
     assert numbers.percent_interval(None, 0.1) == "[-∞, +10.0 %]"

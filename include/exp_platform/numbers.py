@@ -87,6 +87,11 @@ def count(value: float | None) -> str:
     return DASH if value is None else f"{value:,.0f}"
 
 
+def about(value: float) -> str:
+    """A count that is an estimate, to three digits."""
+    return f"about {count(float(f'{value:.3g}'))}"
+
+
 def _side(value: float | None, sign: str, write: Callable[[float], str]) -> str:
     return f"{sign}∞" if value is None else write(value)
 
