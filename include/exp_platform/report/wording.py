@@ -94,8 +94,7 @@ def why(report: Report) -> str:
 
 def went(report: Report, row: ResultRow) -> str:
     """From which level to which: control's and the treatment's."""
-    scale = report.scale(row)
-    return f"{numbers.level(row.mean_control, *scale)} to {numbers.level(row.mean_treatment, *scale)}"
+    return " to ".join(numbers.level(n, *report.scale(row)) for n in (row.mean_control, row.mean_treatment))
 
 
 def _of_final(decision: Decision, stands: Reason) -> str:
@@ -123,9 +122,8 @@ def decisive_row(report: Report) -> ResultRow | None:
 
 def effect(report: Report, row: ResultRow | None) -> str:
     """The absolute effect with its interval; a dash where there is no row or no number."""
-    if row is None:
-        return numbers.DASH
-    return numbers.with_interval(row.estimate, row.ci_low, row.ci_high, *report.scale(row))
+    found = row and numbers.with_interval(row.estimate, row.ci_low, row.ci_high, *report.scale(row))
+    return found or numbers.DASH
 
 
 def adjusted_by(row: ResultRow) -> str:
