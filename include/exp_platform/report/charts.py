@@ -89,22 +89,25 @@ def effect_over_time(
     }
     arms = _arms("treatment", rows)
     shared = {"x": x, "color": arms}
-    band = shared | {"y": _number("low", title=None), "y2": {"field": "high"}}
-    looks = shared | {"y": _number("look_low", title=None), "y2": {"field": "look_high"}}
-    title, evidence = "effect", list[Chart]()  # a layer without marks says nothing to who hears the picture
+    title, evidence = (
+        _in_unit("effect", unit),
+        list[Chart](),
+    )  # a layer without marks says nothing to who hears the picture
     if any(d["look_low"] is not None for d in data):
-        title = "effect and its interval at each look"
+        title = _in_unit("effect and its interval at each look", unit)
+        looks = shared | {"y": _number("look_low", title=title), "y2": {"field": "look_high"}}
         evidence = [_layer({"type": "rule", "strokeWidth": 2.5}, looks, "isValid(datum.look_low)")]
     elif any(d["low"] is not None and d["high"] is not None for d in data):
-        title = "effect and always-valid band"
+        title = _in_unit("effect and always-valid band", unit)
+        band = shared | {"y": _number("low", title=title), "y2": {"field": "high"}}
         both = "isValid(datum.low) && isValid(datum.high)"
         evidence = [_layer({"type": "area", "opacity": 0.18}, band, both)]
     told = [
         _nominal("treatment", title="treatment"),
         _told("as_of", "as of"),
-        *(_number(f, format="+.4~g") for f in ("estimate", "low", "high")),
+        *(_number(f, title=_in_unit(f, unit), format="+.4~g") for f in ("estimate", "low", "high")),
     ]
-    y = _number("estimate", title=_in_unit(title, unit), axis=_axis(rows[0].metric_kind))
+    y = _number("estimate", title=title, axis=_axis(rows[0].metric_kind))
     estimate = shared | {"y": y, "tooltip": told}
     return _layered(
         data,
