@@ -18,7 +18,7 @@ from exp_platform.config.experiment import Experiment
 from exp_platform.config.metrics import DayWindow, Measure
 from exp_platform.config.sources import EventsSource
 from exp_platform.errors import DataError
-from exp_platform.kernels import hashing
+from exp_platform.kernels import duplicates, hashing
 from exp_platform.kernels.sql import query
 from exp_platform.results.reader import Results
 from exp_platform.stages import ingest, plan_files, publish, rounds, workers
@@ -221,19 +221,22 @@ def test_another_version_of_duckdb_that_hashes_otherwise_is_no_way_to_be_counted
     monkeypatch.setattr(
         hashing, "query", lambda sql, table: query(sql.replace("hash(id)", "hash('v3' || id)"), table)
     )
-    hashing.hashed_as.cache_clear()
+    duplicates.told_apart_by.cache_clear()
     try:
         told = run_once(environment, shop, "r1")
-        assert told == {"kind": "full", "why": "another version of DuckDB dealt their users out to buckets"}
+        assert told == {
+            "kind": "full",
+            "why": "by other versions of DuckDB or PyArrow users and rows are told apart",
+        }
         require_as_if_read_at_once(environment, shop, "r1")
         assert run_once(environment, shop, "r2")["kind"] == "incremental"
     finally:
-        hashing.hashed_as.cache_clear()
+        duplicates.told_apart_by.cache_clear()
 
 
 def test_a_worker_that_hashes_otherwise_deals_no_row_out() -> None:
     with pytest.raises(
-        DataError, match=r"a worker has another version of DuckDB, .*install the same packages"
+        DataError, match=r"a worker has another version of DuckDB .*install the same packages"
     ):
         list(read_and_split([], 3, by="otherwise"))
 

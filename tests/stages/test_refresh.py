@@ -156,11 +156,11 @@ def test_the_ingest_key_is_of_what_staged_rows_depend_on_and_of_no_metric(
     window = replace(EXPERIMENT.window, end=date(2030, 1, 1))
     further = replace(EXPERIMENT.analyses, pre_period_days=EXPERIMENT.analyses.pre_period_days + 5)
     key = Key(b"0" * 32)
-    monkeypatch.setattr(refresh, "hashed_as", lambda: "otherwise")
+    monkeypatch.setattr(refresh, "told_apart_by", lambda: "otherwise")
     other = ingest_key(EXPERIMENT, Privacy())
     monkeypatch.undo()
     for part, changed in {
-        "hashes": other,
+        "libraries": other,
         "spec": ingest_key(replace(EXPERIMENT, window=window), Privacy()),
         "reach": ingest_key(replace(EXPERIMENT, analyses=further), Privacy()),
         "pseudonyms": ingest_key(EXPERIMENT, Privacy(pseudonyms=key)),

@@ -5,8 +5,6 @@ A hash that two strings share is no proof that they are one, so whoever needs to
 
 from __future__ import annotations
 
-import hashlib
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,22 +17,14 @@ from exp_platform.kernels.sql import query
 Hashes = NDArray[np.uint64]
 Positions = NDArray[np.int64]
 
-_SAMPLES = ("", "7", "of twelve...", "of thirteen..", "3f2b8c1e-5d0a-4e7b-9c61-0a8f7e6d5c4b", "ü ü ü ü ü ü ü")
-
 _SLOTS = 8  # for each string: so one in 16 meets another one
 
 
 def hashes(strings: Any) -> Hashes:
-    """A hash of each string, shape (rows,), the same in every process that hashes alike (`hashed_as`)."""
+    """A hash of each string, shape (rows,), the same in every process with the same version of DuckDB."""
     return np.asarray(
         query("SELECT hash(id) AS hash FROM found", pa.table({"id": strings}))["hash"].to_numpy()
     )
-
-
-@cache
-def hashed_as() -> str:
-    """What tells these hashes from those of a version of DuckDB that has others: it promises none, and rows that are kept lie by them."""
-    return hashlib.blake2b(hashes(pa.array(_SAMPLES)).tobytes(), digest_size=8).hexdigest()
 
 
 def found_among(values: Any, among: Any) -> Positions:

@@ -22,7 +22,8 @@ from exp_platform.errors import DataError, NotExactError
 from exp_platform.kernels.base import ASIDE, Base, RowCounts, may_grow, no_rows
 from exp_platform.kernels.behaviour import distributions
 from exp_platform.kernels.clean import clean_bucket
-from exp_platform.kernels.hashing import hashed_as, hashes
+from exp_platform.kernels.duplicates import told_apart_by
+from exp_platform.kernels.hashing import hashes
 from exp_platform.kernels.measured import Measured
 from exp_platform.kernels.members import Identities, Spelled
 from exp_platform.kernels.nothing_new import as_published
@@ -113,12 +114,12 @@ def split(
 ) -> Iterator[tuple[int, Shard]]:
     """Deal the rows of whole shards out to buckets; ids of another space are replaced by those of their users.
 
-    `by` is how the process hashes that began it: one that hashes otherwise would find a user's rows another bucket. It raises DataError.
+    `by` is what tells users and rows apart where the run began (`told_apart_by`): raises DataError in a process that has something else.
     """
-    if by and by != hashed_as():
+    if by and by != told_apart_by():
         raise DataError(
-            f"a worker has another version of DuckDB, {version('duckdb')}, and would deal users out to other buckets than the others do: "
-            "install the same packages on all workers as where runs begin"
+            f"a worker has another version of DuckDB ({version('duckdb')}) or PyArrow ({pa.__version__}) than the process that began the run, "
+            "and would deal users out to other buckets: install the same packages on all workers"
         )
     for shard in _gathered(_owned(shard, identities) for shard in shards):
         if shard.problem or buckets == 1:
