@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
+from sys import intern
 from threading import Lock
 from typing import Any, Literal, cast
 
@@ -17,11 +18,12 @@ from pyiceberg.table import DataScan, FileScanTask, Table
 from pyiceberg.utils.datetime import days_to_date
 
 from exp_platform.aggregates import ALL
-from exp_platform.config.analyses import ADJUSTED, RESULTS, UNADJUSTED
+from exp_platform.config.analyses import ADJUSTED, DECISIVE, RESULTS, UNADJUSTED
 from exp_platform.config.environment import Environment
+from exp_platform.results.measured import MEASURED, Measured, measured_of
 from exp_platform.tables.catalog import existing_catalog, table
 from exp_platform.tables.damage import DamagedTableError, is_no_damage, naming_damage
-from exp_platform.tables.scans import newest_files, rows_by_file, rows_of
+from exp_platform.tables.scans import give_memory_back, newest_files, rows_by_file, rows_of
 from exp_platform.tables.selection import selection
 
 ENDS = ("ship", "stop")  # actions that end an experiment, once they are final
@@ -40,7 +42,7 @@ _DECISION = (
     "decision",
     "definitions",
 )
-_KEY = ("experiment_id", "run_id", "as_of_date", "metric_id", "treatment_id", "method", "segment", "status")
+_KEY = ("experiment_id", "run_id", "as_of_date", "method", "segment", "status")
 _EFFECT = ("metric_kind", "estimate", "relative", "relative_low", "relative_high", "ci_level")
 
 
@@ -80,6 +82,12 @@ class Newest:
     decided_on: date | None = None  # the first as_of date whose final reading said what counts now
     split: Literal["ok", "mismatch", "untested"] = "untested"  # whether users were split as planned
     definitions: dict[str, str] = field(default_factory=dict)  # metric -> what it measured, in words
+    measured: tuple[Measured, ...] = field(
+        default=(), repr=False
+    )  # of every metric, by the estimate that decides
+
+
+_Of = tuple[str, str, date]  # experiment, run, day
 
 
 class NewestDecisions:
@@ -97,7 +105,7 @@ class NewestDecisions:
         self._states: tuple[str, ...] = ()
         self._found: dict[str, Newest] = {}
         self._of_file: dict[str, tuple[Newest, ...]] = {}
-        self._effects: dict[tuple[str, str, date], Effect | None] = {}
+        self._effects: dict[_Of, _Effects] = {}
 
     def read(self, environment: Environment) -> dict[str, Newest]:
         """Experiment -> its newest decision, of all that have one."""
@@ -113,6 +121,7 @@ class NewestDecisions:
             if states != self._states:
                 self._found = self._with_effects(catalog, results, self._newest(catalog, decisions))
                 self._states = states
+                give_memory_back()
             return self._found
 
     def _newest(self, catalog: Catalog, decisions: Table) -> dict[str, Newest]:
@@ -140,35 +149,49 @@ class NewestDecisions:
 
     def _with_effects(self, catalog: Catalog, results: Table, newest: dict[str, Newest]) -> dict[str, Newest]:
         wanted = {_key(one): one for one in newest.values()}
-        effects = {key: effect for key, effect in self._effects.items() if key in wanted}
+        effects = {key: found for key, found in self._effects.items() if key in wanted}
         unread = {key: one for key, one in wanted.items() if key not in effects}
         if unread:
-            effects |= dict.fromkeys(unread)
-            effects |= dict(self._read_effects(catalog, results, unread))
+            effects |= self._read_effects(catalog, results, unread)
         self._effects = effects
-        return {id: replace(one, effect=effects[_key(one)]) for id, one in newest.items()}
+        return {
+            id: replace(one, effect=effects[_key(one)].reported, measured=tuple(effects[_key(one)].measured))
+            for id, one in newest.items()
+        }
 
     def _read_effects(
-        self, catalog: Catalog, results: Table, wanted: dict[tuple[str, str, date], Newest]
-    ) -> Iterator[tuple[tuple[str, str, date], Effect]]:
-        """The rows that decide: the adjusted one where it decides and could be made, else the plain one."""
-        where = {**self._where, "segment": ALL, "status": "OK", "method": [UNADJUSTED, *ADJUSTED]}
-        scan = results.scan(selection(where), there(results, (*_KEY, *_EFFECT)))
+        self, catalog: Catalog, results: Table, wanted: dict[_Of, Newest]
+    ) -> dict[_Of, _Effects]:
+        """What their result rows say; of one whose file is damaged nothing."""
+        where = {**self._where, "segment": ALL, "status": "OK", "method": [UNADJUSTED, *ADJUSTED, DECISIVE]}
+        columns = dict.fromkeys((*_KEY, *_EFFECT, *MEASURED))
+        scan = results.scan(selection(where), there(results, tuple(columns)))
         with naming_damage(catalog, RESULTS):
             by_id = {one.experiment_id: one for one in wanted.values()}
             tasks = [task for task in scan.plan_files() if may_hold(scan, task, by_id)]
-        best: dict[tuple[str, str, date], dict[str, Any]] = {}
+        found = {key: _Effects() for key in wanted}
         for row in rows_of_all(scan, results, tasks):
-            one = wanted.get((row["experiment_id"], row["run_id"], row["as_of_date"]))
-            if one is None or (row["metric_id"], row["treatment_id"]) != (
-                one.metric_id,
-                one.reported_variant,
-            ):
-                continue
-            if row["method"] == one.estimate or (row["method"] == UNADJUSTED and _key(one) not in best):
-                best[_key(one)] = row
-        for key, row in best.items():
-            yield key, Effect(**{name: row[name] for name in _EFFECT})
+            key = row["experiment_id"], row["run_id"], row["as_of_date"]
+            if key in wanted:
+                found[key].add(row, wanted[key])
+        return found
+
+
+@dataclass
+class _Effects:
+    """The effect that a decision reports (adjusted, where that decides and could be made) and those that it rests on."""
+
+    reported: Effect | None = None
+    measured: list[Measured] = field(default_factory=list)
+
+    def add(self, row: dict[str, Any], one: Newest) -> None:
+        """Take what counts of a row of the run that decided."""
+        if row["method"] == DECISIVE:
+            self.measured.append(measured_of(row))
+        elif (row["metric_id"], row["treatment_id"]) == (one.metric_id, one.reported_variant) and (
+            row["method"] == one.estimate or (row["method"] == UNADJUSTED and self.reported is None)
+        ):
+            self.reported = Effect(**{name: row[name] for name in _EFFECT})
 
 
 def rows_of_all(scan: DataScan, of: Table, tasks: list[FileScanTask]) -> Iterator[dict[str, Any]]:
@@ -241,8 +264,13 @@ def _newest_of(row: dict[str, Any]) -> Newest:
         days_remaining=told.get("adequacy", {}).get("days_remaining"),
         decided_on=_decided_on(row, told),
         split=_split(told),
-        definitions=json.loads(row.get("definitions") or "{}"),  # older rows have none
+        definitions=_shared(json.loads(row.get("definitions") or "{}")),  # older rows have none
     )
+
+
+def _shared(definitions: dict[str, str]) -> dict[str, str]:
+    """Equal ones: what a metric of many experiments measures is in memory once."""
+    return {intern(metric): intern(definition) for metric, definition in definitions.items()}
 
 
 def _decided_on(row: dict[str, Any], told: dict[str, Any]) -> date | None:
@@ -262,5 +290,5 @@ def _split(told: dict[str, Any]) -> Literal["ok", "mismatch", "untested"]:
     return "untested" if "SRM_NOT_TESTED" in codes or "reasons" not in told else "ok"
 
 
-def _key(one: Newest) -> tuple[str, str, date]:
+def _key(one: Newest) -> _Of:
     return one.experiment_id, one.run_id, one.as_of_date

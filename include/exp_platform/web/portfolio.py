@@ -16,7 +16,6 @@ from pydantic import BaseModel, Field
 from exp_platform.analyses.srm import ALPHA
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.sources import EventsSource, UnitsSource
-from exp_platform.results.measured import MeasuredEffects
 from exp_platform.results.newest import Effect
 from exp_platform.stats.shrinkage import FEWEST
 from exp_platform.web import drawing
@@ -27,12 +26,10 @@ from exp_platform.web.listing import Line, State
 from exp_platform.web.reading import lines, tag
 from exp_platform.web.rendering import render
 from exp_platform.web.run_folders import frozen
-from exp_platform.web.specs import environment
 
 router = APIRouter(default_response_class=HTMLResponse)
 
 MONTHS = 6
-_MEASURED = MeasuredEffects()
 
 
 class Month(BaseModel):
@@ -75,7 +72,7 @@ def portfolio(request: Request, readable: Readable) -> Portfolio:
         for line in found
         if line.newest is not None
     ]
-    told = impacts(decided, _MEASURED.read(environment(), newest))
+    told = impacts(decided, {id: one.measured for id, one in newest.items()})
     return numbers(found, told, datetime.now(UTC).date())
 
 

@@ -17,6 +17,7 @@ from exp_platform.config.readings import NOTHING_READ
 from exp_platform.report.content import Report, load_report
 from exp_platform.results.newest import NewestDecisions
 from exp_platform.results.reader import Results
+from exp_platform.tables.scans import give_memory_back
 from exp_platform.web.access import may_see_runs
 from exp_platform.web.last_runs import LastRun, last_runs
 from exp_platform.web.listing import Line, line_of
@@ -71,7 +72,7 @@ def last_run(request: Request, experiment_id: str) -> LastRun | None:
 class Reports:
     """Reports that were read, by the runs whose rows they are made of: any worker sees a new run by its id."""
 
-    MOST = 40
+    MOST = 8  # one of 28 days, 10 metrics and 3 arms is 5 MB
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -95,6 +96,7 @@ class Reports:
                 self._kept.move_to_end(key)
                 return self._kept[key], key
         report = load_report(stored, experiment, day, state=run.state if run else NOTHING_READ)
+        give_memory_back()
         if report.unreadable:  # until somebody has mended it
             return replace(report, unreadable=(_damaged(len(report.unreadable)),)), tag(
                 key, report.unreadable
