@@ -119,7 +119,9 @@ class NewestDecisions:
         states = (decisions.metadata_location, results.metadata_location)
         with self._lock:
             if states != self._states:
-                self._found = self._with_effects(catalog, results, self._newest(catalog, decisions))
+                decided = self._newest(catalog, decisions)
+                give_memory_back()
+                self._found = self._with_effects(catalog, results, decided)
                 self._states = states
                 give_memory_back()
             return self._found
