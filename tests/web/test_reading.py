@@ -61,7 +61,7 @@ def test_a_broken_spec_hides_no_other(configs: Path) -> None:
 
 
 def test_a_new_run_is_seen_by_every_worker_and_an_old_report_is_read_once(
-    environment: Environment, configs: Path, monkeypatch: pytest.MonkeyPatch
+    configs: Path, environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from exp_platform.web import reading, run_folders
 
@@ -86,7 +86,7 @@ def test_a_new_run_is_seen_by_every_worker_and_an_old_report_is_read_once(
 
 
 def test_only_some_reports_are_kept(
-    environment: Environment, configs: Path, monkeypatch: pytest.MonkeyPatch
+    configs: Path, environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from exp_platform.web import reading, run_folders
 

@@ -63,11 +63,18 @@ def load_experiment(experiment_id: str, config: Path | None = None) -> Experimen
         )
     main = config or default_config_dir() / MAIN_FILE
     environment = _environment_of(config) if config else None
-    if is_id(experiment_id) and (own := _entry_of(experiment_id, main)):
-        loaded = _check([own], _library_of(main), environment)
-        if experiment_id in loaded.experiments:
-            return loaded.experiments[experiment_id]
-    return _pick(experiment_id, _load(main, environment))  # what is wrong is told as of all files
+    found = _find(experiment_id, main, environment)
+    return found or _pick(experiment_id, _load(main, environment))  # what is wrong is told as of all files
+
+
+def find_experiment(experiment_id: str) -> Experiment | None:
+    """The same, and None where it is unknown or has a fault: why, which takes reading all files, is not asked."""
+    return _find(experiment_id, default_config_dir() / MAIN_FILE)
+
+
+def _find(experiment_id: str, main: Path, environment: str | None = None) -> Experiment | None:
+    own = _entry_of(experiment_id, main) if is_id(experiment_id) else None
+    return _check([own], _library_of(main), environment).experiments.get(experiment_id) if own else None
 
 
 def named_environment(config: Path) -> str | None:

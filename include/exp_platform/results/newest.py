@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from sys import intern
 from threading import Lock
+from time import monotonic
 from typing import Any, Literal, cast
 
 from pyiceberg.catalog import Catalog
@@ -94,15 +96,20 @@ class NewestDecisions:
     """Reads the newest decisions of all experiments, and of files that it has met already nothing.
 
     One for a process; what counts is what the tables say now, so several processes agree without a word between them.
-    An experiment whose file is damaged is left out and its id told in `damaged`; the others are there. With `only` it knows
-    one experiment, and no file of another is opened.
+    An experiment whose file is damaged is left out and its id told in `damaged`; the others are there. Whoever mends a file commits
+    nothing, so that it is tried again after a while. With `only` it knows one experiment, and no file of another is opened.
     """
+
+    TRY_AGAIN = 30.0  # seconds
 
     def __init__(self, only: str | None = None) -> None:
         self.damaged: frozenset[str] = frozenset()
         self._where = {} if only is None else {"experiment_id": only}
         self._lock = Lock()
         self._states: tuple[str, ...] = ()
+        self._until = (
+            math.inf
+        )  # monotonic seconds: when what is found is read again though the tables are as they were
         self._found: dict[str, Newest] = {}
         self._of_file: dict[str, tuple[Newest, ...]] = {}
         self._effects: dict[_Of, _Effects] = {}
@@ -118,7 +125,8 @@ class NewestDecisions:
             return {}
         states = (decisions.metadata_location, results.metadata_location)
         with self._lock:
-            if states != self._states:
+            if states != self._states or monotonic() >= self._until:
+                self._until = math.inf
                 decided = self._newest(catalog, decisions)
                 give_memory_back()
                 self._found = self._with_effects(catalog, results, decided)
@@ -127,7 +135,7 @@ class NewestDecisions:
             return self._found
 
     def _newest(self, catalog: Catalog, decisions: Table) -> dict[str, Newest]:
-        scan = decisions.scan(selection(self._where), there(decisions, _DECISION))
+        scan = decisions.scan(selection(self._where), _there(decisions, _DECISION))
         with naming_damage(catalog, "decisions"):
             tasks = newest_files(scan)
         # What delete files leave of a file is no matter of the file alone
@@ -146,6 +154,7 @@ class NewestDecisions:
                     raise
                 damaged.add(str(task.file.partition[0]))
         self._of_file, self.damaged = of_file, frozenset(damaged)
+        self._try_again(len(damaged))
         by_day = sorted((one for found in of_file.values() for one in found), key=lambda one: one.as_of_date)
         return {one.experiment_id: one for one in by_day}
 
@@ -155,11 +164,17 @@ class NewestDecisions:
         unread = {key: one for key, one in wanted.items() if key not in effects}
         if unread:
             effects |= self._read_effects(catalog, results, unread)
-        self._effects = effects
+        self._effects = {key: found for key, found in effects.items() if not found.damaged}
+        self._try_again(len(effects) - len(self._effects))
         return {
             id: replace(one, effect=effects[_key(one)].reported, measured=tuple(effects[_key(one)].measured))
             for id, one in newest.items()
         }
+
+    def _try_again(self, damaged: int) -> None:
+        """Read again after a while, where something is damaged."""
+        if damaged:
+            self._until = monotonic() + self.TRY_AGAIN
 
     def _read_effects(
         self, catalog: Catalog, results: Table, wanted: dict[_Of, Newest]
@@ -167,15 +182,18 @@ class NewestDecisions:
         """What their result rows say; of one whose file is damaged nothing."""
         where = {**self._where, "segment": ALL, "status": "OK", "method": [UNADJUSTED, *ADJUSTED, DECISIVE]}
         columns = dict.fromkeys((*_KEY, *_EFFECT, *MEASURED))
-        scan = results.scan(selection(where), there(results, tuple(columns)))
+        scan = results.scan(selection(where), _there(results, tuple(columns)))
         with naming_damage(catalog, RESULTS):
             by_id = {one.experiment_id: one for one in wanted.values()}
-            tasks = [task for task in scan.plan_files() if may_hold(scan, task, by_id)]
+            tasks = [task for task in scan.plan_files() if _may_hold(scan, task, by_id)]
         found = {key: _Effects() for key in wanted}
-        for row in rows_of_all(scan, results, tasks):
+        damaged: set[str] = set()
+        for row in _rows_of_all(scan, results, tasks, damaged):
             key = row["experiment_id"], row["run_id"], row["as_of_date"]
             if key in wanted:
                 found[key].add(row, wanted[key])
+        for id in damaged:
+            found[_key(by_id[id])].damaged = True
         return found
 
 
@@ -185,6 +203,7 @@ class _Effects:
 
     reported: Effect | None = None
     measured: list[Measured] = field(default_factory=list)
+    damaged: bool = False  # not all of its rows could be read
 
     def add(self, row: dict[str, Any], one: Newest) -> None:
         """Take what counts of a row of the run that decided."""
@@ -196,24 +215,23 @@ class _Effects:
             self.reported = Effect(**{name: row[name] for name in _EFFECT})
 
 
-def rows_of_all(scan: DataScan, of: Table, tasks: list[FileScanTask]) -> Iterator[dict[str, Any]]:
-    """The rows of the files that can be read: a list goes without the picture of an experiment whose file is damaged."""
+def _rows_of_all(
+    scan: DataScan, of: Table, tasks: list[FileScanTask], damaged: set[str]
+) -> Iterator[dict[str, Any]]:
+    """The rows of the files that can be read; to `damaged` the experiments of the others are added, which go without a picture."""
     read: set[str] = set()
     for rows in _at_once(scan, of, tasks):
         read.update(rows)
         yield from (row for found in rows.values() for row in found)
     for task in tasks:
-        if task.file.file_path not in read:
-            yield from _readable(scan, of, task)
-
-
-def _readable(scan: DataScan, of: Table, task: FileScanTask) -> list[dict[str, Any]]:
-    try:
-        return _rows(scan, of, [task])
-    except Exception as error:
-        if is_no_damage(error) and not isinstance(error, DamagedTableError):
-            raise
-        return []
+        if task.file.file_path in read:
+            continue
+        try:
+            yield from _rows(scan, of, [task])
+        except Exception as error:
+            if is_no_damage(error) and not isinstance(error, DamagedTableError):
+                raise
+            damaged.add(str(task.file.partition[0]))
 
 
 def _at_once(
@@ -226,7 +244,7 @@ def _at_once(
             yield rows_by_file(scan, of.io, whole[at : at + _AT_ONCE])
 
 
-def there(found: Table, columns: tuple[str, ...]) -> tuple[str, ...]:
+def _there(found: Table, columns: tuple[str, ...]) -> tuple[str, ...]:
     """Those of the columns that the table has: one of an older version may lack some."""
     return tuple(name for name in columns if name in found.schema().column_names)
 
@@ -236,7 +254,7 @@ def _rows(scan: DataScan, of: Table, tasks: list[FileScanTask]) -> list[dict[str
     return rows
 
 
-def may_hold(scan: DataScan, task: FileScanTask, wanted: dict[str, Newest]) -> bool:
+def _may_hold(scan: DataScan, task: FileScanTask, wanted: dict[str, Newest]) -> bool:
     """Whether a file may hold rows of a wanted run, by its experiment and the bounds of its days."""
     one = wanted.get(task.file.partition[0])
     column = scan.table_metadata.schema().find_field("as_of_date")

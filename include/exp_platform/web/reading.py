@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from threading import Lock
+from typing import Any
 
 from fastapi import HTTPException, Request
+from pydantic import TypeAdapter, ValidationError
 
 from exp_platform.code_version import code_version, wording_version
 from exp_platform.config.asset import dag_id_of
@@ -86,10 +89,11 @@ class Reports:
         if day is None or day not in runs:
             return None
         run = frozen(experiment_id, runs[day])
-        experiment = run.experiment if run else SPECS.one(experiment_id) or last_frozen(experiment_id)
+        registered = stored.registered(experiment_id) or {}
+        experiment = run.experiment if run else _spec_without_run(experiment_id, registered)
         if experiment is None:
             raise HTTPException(404)
-        deleted = (stored.registered(experiment_id) or {}).get("user_level_deleted_on")
+        deleted = registered.get("user_level_deleted_on")
         key = tag(experiment_id, day, sorted(runs.items()), deleted, _words(experiment), wording_version())
         with self._lock:
             if key in self._kept:
@@ -97,6 +101,8 @@ class Reports:
                 return self._kept[key], key
         report = load_report(stored, experiment, day, state=run.state if run else NOTHING_READ)
         give_memory_back()
+        if report.stored.run_id != runs[day]:  # a run has ended meanwhile, whose spec may be another one
+            return self.read(experiment_id, as_of)
         if report.unreadable:  # until somebody has mended it
             return replace(report, unreadable=(_damaged(len(report.unreadable)),)), tag(
                 key, report.unreadable
@@ -114,6 +120,15 @@ REPORTS = Reports()
 def tag(*parts: object) -> str:
     """An entity tag: equal parts, equal tag, in any worker of the same version."""
     return hashlib.sha256(repr((*parts, code_version(), pages_version())).encode()).hexdigest()[:24]
+
+
+def _spec_without_run(experiment_id: str, registered: Mapping[str, Any]) -> Experiment | None:
+    """The spec of results whose run's folder is gone: as it is now, else as it ran last, else as it was published."""
+    found = SPECS.one(experiment_id) or last_frozen(experiment_id)
+    try:
+        return found or TypeAdapter(Experiment).validate_json(registered["spec"])
+    except (KeyError, ValidationError):  # nothing is published, or an older version's, whose specs are others
+        return None
 
 
 def _damaged(files: int) -> str:
