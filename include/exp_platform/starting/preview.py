@@ -158,7 +158,14 @@ def _ingested(
     registered = Results(environment).registered(experiment.id)
     privacy = privacy_of(experiment, environment, registered)
     writers = {
-        name: Writer(PyArrowFileIO(), f"{folder}/{name}", arrow_schema(name), experiment.id, "preview")
+        name: Writer(
+            PyArrowFileIO(),
+            f"{folder}/{name}",
+            arrow_schema(name),
+            experiment.id,
+            "preview",
+            TABLES[name].once,
+        )
         for name in TABLES
     }
     clean = partial(
