@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from exp_platform.config import loading, spec_file
+from exp_platform.config import loading
 from exp_platform.config.environment import project_root
 from exp_platform.config.loading import (
     load_all,
@@ -375,34 +375,3 @@ def test_loading_imports_nothing_heavy() -> None:
     )
 
     assert told.stdout.strip() == "[]"
-
-
-def test_of_hundreds_of_files_one_document_is_in_memory_at_a_time(
-    configs: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A server that lists 500 experiments would keep what was free for a moment: each file that is read is checked at once."""
-    alive: set[int] = set()
-    most: list[int] = []
-
-    class Counted(spec_file.Document):
-        def __init__(self, text: bytes) -> None:
-            super().__init__(text)
-            alive.add(id(self))
-            most.append(len(alive))
-
-        def __del__(self) -> None:
-            alive.discard(id(self))
-
-    monkeypatch.setattr(spec_file, "Document", Counted)
-    for number in range(20):
-        write(configs, f"many_{number}", good(f"many_{number}"))
-    write(configs, "twice", good("many_3"))
-    write(configs, "wrong", good("wrong") + "nonsense: 1\n")
-
-    loaded = load_all(configs)
-
-    assert len(loaded.experiments) == 25
-    assert [error.line is not None for error in loaded.errors] == [True, True]
-    assert len(most) == 26  # dev.yaml, those of `configs` and these
-    assert max(most) <= 2  # the one that is read next, before the last is let go
-    assert not alive
