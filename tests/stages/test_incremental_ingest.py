@@ -18,8 +18,11 @@ from exp_platform.config.experiment import Experiment
 from exp_platform.config.metrics import DayWindow, Measure
 from exp_platform.config.sources import EventsSource
 from exp_platform.errors import DataError
+from exp_platform.kernels import duplicates, hashing
+from exp_platform.kernels.sql import query
 from exp_platform.results.reader import Results
 from exp_platform.stages import ingest, plan_files, publish, rounds, workers
+from exp_platform.stages.shards import read_and_split
 from exp_platform.tables import maintenance
 from exp_platform.tables.catalog import open_catalog, table
 from exp_platform.tables.files import BucketFiles, plan_buckets
@@ -204,6 +207,38 @@ def test_what_happens_to_a_file_that_was_read_makes_the_refresh_full(
     assert told["why"].endswith(f"day-0.parquet {why}")
     require_as_if_read_at_once(environment, shop, "r1")
     assert run_once(environment, shop, "r2")["kind"] == "incremental"
+
+
+def test_another_version_of_duckdb_that_hashes_otherwise_is_no_way_to_be_counted_twice(
+    environment: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its buckets would be others than those in which the rows of before lie."""
+    monkeypatch.setattr(rounds, "BUCKET_USERS", 20)
+    shop = events_experiment(tmp_path)
+    deliver_day(tmp_path, 0)
+    run_once(environment, shop, "r0")
+    deliver_day(tmp_path, 1)
+    monkeypatch.setattr(
+        hashing, "query", lambda sql, table: query(sql.replace("hash(id)", "hash('v3' || id)"), table)
+    )
+    duplicates.told_apart_by.cache_clear()
+    try:
+        told = run_once(environment, shop, "r1")
+        assert told == {
+            "kind": "full",
+            "why": "by other versions of DuckDB or PyArrow users and rows are told apart",
+        }
+        require_as_if_read_at_once(environment, shop, "r1")
+        assert run_once(environment, shop, "r2")["kind"] == "incremental"
+    finally:
+        duplicates.told_apart_by.cache_clear()
+
+
+def test_a_worker_that_hashes_otherwise_deals_no_row_out() -> None:
+    with pytest.raises(
+        DataError, match=r"a worker has another version of DuckDB .*install the same packages"
+    ):
+        list(read_and_split([], 3, by="otherwise"))
 
 
 def test_a_day_that_comes_twice_under_two_names_and_an_empty_file_count_as_when_read_at_once(

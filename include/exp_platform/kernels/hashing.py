@@ -21,7 +21,7 @@ _SLOTS = 8  # for each string: so one in 16 meets another one
 
 
 def hashes(strings: Any) -> Hashes:
-    """A hash of each string, shape (rows,), the same in every process."""
+    """A hash of each string, shape (rows,), the same in every process with the same version of DuckDB."""
     return np.asarray(
         query("SELECT hash(id) AS hash FROM found", pa.table({"id": strings}))["hash"].to_numpy()
     )

@@ -40,6 +40,7 @@ from exp_platform.stages.source_files import file_system, found_at
 from exp_platform.stages.sources import Plan, plan_reading, readings
 from exp_platform.stages.start import default_as_of
 from exp_platform.tables.files import Writer
+from exp_platform.tables.schemas import TABLES as DEFINITIONS
 from exp_platform.tables.schemas import arrow_schema
 
 MOST_ROWS = 5_000_000  # that one process reads for a look
@@ -164,7 +165,7 @@ def _ingested(
             arrow_schema(name),
             experiment.id,
             "preview",
-            TABLES[name].once,
+            DEFINITIONS[name].once,
         )
         for name in TABLES
     }
