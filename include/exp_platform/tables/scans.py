@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
     from pyiceberg.types import PrimitiveType
 
+_NEAR = "file"  # the scheme of places that answer at once
 _REQUESTS = 16  # to an object store at a time
 
 
@@ -55,7 +56,7 @@ def rows_by_file(scan: DataScan, io: FileIO, tasks: list[FileScanTask]) -> dict[
     files, table = io.fs_by_scheme(scheme, netloc), scan.table_metadata.schema()
     columns = schema_to_pyarrow(scan.projection(), include_field_ids=False)
     where = expression_to_pyarrow(bind(table, scan.row_filter, case_sensitive=True), table)
-    remote = scheme != "file"
+    remote = scheme != _NEAR
 
     def read(path: str) -> list[dict[str, Any]]:
         place = io.parse_location(path, properties)[2]
@@ -64,7 +65,9 @@ def rows_by_file(scan: DataScan, io: FileIO, tasks: list[FileScanTask]) -> dict[
         )
         return found
 
-    with ThreadPoolExecutor(_REQUESTS if remote else 1) as readers:
+    if not remote:
+        return {path: read(path) for path in paths}
+    with ThreadPoolExecutor(_REQUESTS) as readers:
         return dict(zip(paths, readers.map(read, paths), strict=True))
 
 
