@@ -274,8 +274,11 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The page of these lines and effects."""
 
     def lay(found: list[Line], effects: dict[str, tuple[Measured, ...]]) -> None:
-        monkeypatch.setattr(portfolio, "lines", lambda *_: found)
-        monkeypatch.setattr(portfolio._MEASURED, "read", lambda *_: effects)
+        measured = [
+            replace(line, newest=line.newest and replace(line.newest, measured=effects[line.id]))
+            for line in found
+        ]
+        monkeypatch.setattr(portfolio, "lines", lambda *_: measured)
 
     return lay
 

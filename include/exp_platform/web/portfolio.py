@@ -16,7 +16,6 @@ from pydantic import BaseModel, Field
 from exp_platform.analyses.srm import ALPHA
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.sources import EventsSource, UnitsSource
-from exp_platform.results.measured import MeasuredEffects
 from exp_platform.results.newest import Effect
 from exp_platform.stats.shrinkage import FEWEST
 from exp_platform.tables.overlaps import Overlaps, counted_overlaps
@@ -34,7 +33,6 @@ from exp_platform.web.specs import environment
 router = APIRouter(default_response_class=HTMLResponse)
 
 MONTHS = 6
-_MEASURED = MeasuredEffects()
 
 
 class Month(BaseModel):
@@ -82,7 +80,7 @@ def portfolio(request: Request, readable: Readable) -> Portfolio:
         for line in found
         if line.newest is not None
     ]
-    told = impacts(decided, _MEASURED.read(environment(), newest))
+    told = impacts(decided, {id: one.measured for id, one in newest.items()})
     return numbers(found, told, datetime.now(UTC).date(), counted_overlaps(environment()))
 
 
