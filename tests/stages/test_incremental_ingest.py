@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pyarrow as pa
 import pytest
@@ -18,23 +17,18 @@ from exp_platform.config.experiment import Experiment
 from exp_platform.config.metrics import DayWindow, Measure
 from exp_platform.config.sources import EventsSource
 from exp_platform.errors import DataError
-from exp_platform.kernels import duplicates, hashing
-from exp_platform.kernels.sql import query
 from exp_platform.results.reader import Results
-from exp_platform.stages import ingest, plan_files, publish, rounds, workers
-from exp_platform.stages.shards import read_and_split
+from exp_platform.stages import plan_files, rounds, workers
 from exp_platform.tables import maintenance
 from exp_platform.tables.catalog import open_catalog, table
 from exp_platform.tables.files import BucketFiles, plan_buckets
 from exp_platform.tables.maintenance import maintain
-from exp_platform.tables.schemas import arrow_schema
 from exp_platform.tables.selection import selection
 from exp_platform.tables.write import delete_rows
+from stages.days import DAYS, deliver_day, of_day, require_as_if_read_at_once, run_once, stands
 from stages.raw_data import (
-    Rows,
     events_experiment,
     exposures,
-    frozen,
     metric,
     outcomes,
     units,
@@ -42,53 +36,6 @@ from stages.raw_data import (
     write_csv,
     write_parquet,
 )
-
-DAYS = 4
-
-
-def of_day(rows: Rows, day: int) -> Rows:
-    """A quarter of the rows."""
-    return {name: values[day::DAYS] for name, values in rows.items()}
-
-
-def deliver_day(folder: Path, day: int, name: str | None = None) -> None:
-    """Exposures and outcomes of a day: of users of other days too, so that exposures come late."""
-    for what, rows in (("exposures", exposures()), ("outcomes", outcomes())):
-        write_parquet(folder / what / f"{name or f'day-{day}'}.parquet", of_day(rows, day))
-
-
-def run_once(place: Environment, experiment: Experiment, run_id: str, **asked: Any) -> dict[str, str]:
-    """Ingest and publish; gives the refresh that was made."""
-    run = replace(frozen(place, experiment, run_id), **asked)
-    ingest.run(run)
-    return dict(publish.run(run).details["refresh"])
-
-
-def stands(place: Environment, experiment: Experiment, run_id: str) -> dict[str, Any]:
-    """All that is published and measured, in an order of its own, without what says which files it is in."""
-    (row,) = [row for row in Results(place).experiments() if row["experiment_id"] == experiment.id]
-    found: dict[str, Any] = {}
-    for name in ("exposures", "outcomes", "outcomes_seen"):
-        columns = [c for c in arrow_schema(name).names if c not in ("experiment_id", "bucket")]
-        plan = plan_buckets(place, name, experiment.id, row[f"{name}_snapshot"], columns)
-        found[name] = sorted(repr(one) for files in plan.values() for one in files.read().to_pylist())
-    ingested = json.loads((place.runs_dir / experiment.id / run_id / "ingest.json").read_text())
-    measured = ingested["measured"] | {"examples": {}}
-    return found | {"measured": without_nothing(measured)}
-
-
-def without_nothing(value: Any) -> Any:
-    """Without what is empty or zero, which a bucket that was never asked does not have."""
-    if isinstance(value, dict):
-        return {key: kept for key, inner in value.items() if (kept := without_nothing(inner))}
-    return value
-
-
-def require_as_if_read_at_once(place: Environment, experiment: Experiment, run_id: str) -> None:
-    """What stands is what another experiment has that reads the same files for the first time."""
-    other = replace(experiment, id=f"{experiment.id}_{run_id}_whole")
-    assert run_once(place, other, run_id)["kind"] == "full"
-    assert stands(place, experiment, run_id) == stands(place, other, run_id)
 
 
 @pytest.fixture
@@ -207,38 +154,6 @@ def test_what_happens_to_a_file_that_was_read_makes_the_refresh_full(
     assert told["why"].endswith(f"day-0.parquet {why}")
     require_as_if_read_at_once(environment, shop, "r1")
     assert run_once(environment, shop, "r2")["kind"] == "incremental"
-
-
-def test_another_version_of_duckdb_that_hashes_otherwise_is_no_way_to_be_counted_twice(
-    environment: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its buckets would be others than those in which the rows of before lie."""
-    monkeypatch.setattr(rounds, "BUCKET_USERS", 20)
-    shop = events_experiment(tmp_path)
-    deliver_day(tmp_path, 0)
-    run_once(environment, shop, "r0")
-    deliver_day(tmp_path, 1)
-    monkeypatch.setattr(
-        hashing, "query", lambda sql, table: query(sql.replace("hash(id)", "hash('v3' || id)"), table)
-    )
-    duplicates.told_apart_by.cache_clear()
-    try:
-        told = run_once(environment, shop, "r1")
-        assert told == {
-            "kind": "full",
-            "why": "by other versions of DuckDB or PyArrow users and rows are told apart",
-        }
-        require_as_if_read_at_once(environment, shop, "r1")
-        assert run_once(environment, shop, "r2")["kind"] == "incremental"
-    finally:
-        duplicates.told_apart_by.cache_clear()
-
-
-def test_a_worker_that_hashes_otherwise_deals_no_row_out() -> None:
-    with pytest.raises(
-        DataError, match=r"a worker has another version of DuckDB .*install the same packages"
-    ):
-        list(read_and_split([], 3, by="otherwise"))
 
 
 def test_a_day_that_comes_twice_under_two_names_and_an_empty_file_count_as_when_read_at_once(

@@ -25,7 +25,7 @@ from exp_platform.stages.pieces import FilePiece, FileState, IcebergPiece, Piece
 _NOT_INGESTED = (*NOT_HASHED, "metrics", "behaviours", "quality", "analyses", "decision")
 _CHANGED = {  # part of the ingest key -> what is told where it is another one
     "code": "another version of the platform wrote them",
-    "libraries": "by other versions of DuckDB or PyArrow users and rows are told apart",
+    "libraries": "another version of DuckDB or PyArrow hashes or writes values otherwise",
     "spec": "source, window, variants or segments of the spec were edited",
     "reach": "the spec reads another history",
     "pseudonyms": "user ids are replaced by another key",
