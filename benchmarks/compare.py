@@ -41,6 +41,12 @@ GROUPS = {
     "aggregates": "aggregates",
     "memo": "memo",
 }
+# What is added to the spec one after another, once the window is over
+EDITS = {
+    "of an event that is read": "  - {id: purchases, type: count, event: purchase}\n",
+    "of such an event, over another window": "  - {id: revenue_14, type: mean, event: purchase, window: {to_day: 14}}\n",
+    "of an event that was not read": "  - {id: carts, type: count, event: add_to_cart}\n",
+}
 
 
 def main() -> None:
@@ -170,12 +176,7 @@ def _first(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
                 f"round {number}, {name}: {found['cpu']:.1f} s CPU, {found['wall']:.1f} s, {found['peak_mb']:,.0f} MB",
                 flush=True,
             )
-        rounds.append(
-            {
-                name: {key: value for key, value in one.items() if key != "answer"}
-                for name, one in took.items()
-            }
-        )
+        rounds.append(_without_answers(took))
     measured_rounds = {"rounds": rounds[1:] or rounds, "absent": absent}
     found = {"kind": "first", **_circumstances(asked, data), **measured_rounds}
     print("\n".join(first_table(found)))
@@ -229,20 +230,45 @@ def _growth(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
             state = folder / "states" / name
             if name == "full":  # also of a version that knows no other refresh
                 shutil.rmtree(state, ignore_errors=True)
-            found = ask(engine, Asked(lake, day, asked.threads, asked.dedupe == "event_id", state))
-            assert not isinstance(found, str), found
-            took[name] = found
+            found = took[name] = _answered(asked, engine, lake, day, state)
             print(
                 f"day {day + 1}, {name}: {found['cpu']:.1f} s CPU, {found['wall']:.1f} s {found.get('refresh', '')}",
                 flush=True,
             )
         for name, found in took.items():
             _checked(name, found, took["daily"]["answer"], False)
-        kept = {
-            name: {key: value for key, value in one.items() if key != "answer"} for name, one in took.items()
-        }
-        days.append({"day": day + 1, **kept})
-    return {"kind": "growth", **_circumstances(asked, data), "days": days}
+        days.append({"day": day + 1, **_without_answers(took)})
+    edits = _edited(asked, folder, lake)
+    return {"kind": "growth", **_circumstances(asked, data), "days": days, "edits": edits}
+
+
+def _edited(asked: argparse.Namespace, folder: Path, lake: Path) -> dict[str, dict[str, Any]]:
+    """A run of the last day after each edit of the spec, and a full one beside it."""
+    edits, more = {}, ""
+    for told, line in EDITS.items():
+        more += line
+        spec = compare_data.write_spec(lake, asked.days, asked.dedupe, more)
+        shutil.rmtree(folder / "states" / "full", ignore_errors=True)
+        shutil.copy(spec, folder / "states" / "daily" / "configs")
+        took = {}
+        for name in ("daily", "full"):
+            took[name] = _answered(asked, "ours", lake, asked.days - 1, folder / "states" / name)
+        _checked(told, took["daily"], took["full"]["answer"], False)
+        edits[told] = _without_answers(took)
+        print(
+            f"a metric {told}: {took['daily']['cpu']:.1f} s CPU, full {took['full']['cpu']:.1f} s", flush=True
+        )
+    return edits
+
+
+def _answered(asked: argparse.Namespace, engine: str, lake: Path, day: int, state: Path) -> dict[str, Any]:
+    found = ask(engine, Asked(lake, day, asked.threads, asked.dedupe == "event_id", state))
+    assert not isinstance(found, str), found
+    return found
+
+
+def _without_answers(took: dict[str, Any]) -> dict[str, Any]:
+    return {name: {key: value for key, value in one.items() if key != "answer"} for name, one in took.items()}
 
 
 def _deliver(data: Path, lake: Path, day: int) -> None:

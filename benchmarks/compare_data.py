@@ -91,12 +91,12 @@ def make(
     return rows
 
 
-def write_spec(out: Path, days: int, dedupe: str) -> Path:
-    """Write the spec of the data in a folder; its path."""
+def write_spec(out: Path, days: int, dedupe: str, more: str = "") -> Path:
+    """Write the spec of the data in a folder, with lines of more metrics; its path."""
     event_id = ", columns: {event_id: event_id}" if dedupe == "event_id" else ""
     path = out / f"{ID}.yaml"
     path.write_text(
-        SPEC.format(id=ID, start=START, days=days, out=out.resolve(), dedupe=dedupe, event_id=event_id)
+        SPEC.format(id=ID, start=START, days=days, out=out.resolve(), dedupe=dedupe, event_id=event_id) + more
     )
     return path
 

@@ -287,7 +287,8 @@ def moments(run: Path) -> Answer:
             found = block["moments"]
             n = found["n"]
             cov = [[m / max(n - 1, 1) for m in row] for row in found["m2"]]
-            answer[block["metric_id"]][block["variant_id"]] = {"n": n, "mean": found["mean"], "cov": cov}
+            of_metric = answer.setdefault(block["metric_id"], {})
+            of_metric[block["variant_id"]] = {"n": n, "mean": found["mean"], "cov": cov}
     return answer
 
 

@@ -103,16 +103,26 @@ def growth_table(found: dict[str, Any]) -> list[str]:
     lines = [
         _told(found),
         "",
-        "| as of day | the daily run is | daily run, CPU s | full refresh, CPU s | DuckDB's query, CPU s | daily / full |",
+        "| as of day | the daily run is | daily run, CPU s | full refresh, CPU s | DuckDB's query, CPU s | daily / full | daily / DuckDB |",
     ]
-    lines.append("|---:|---|---:|---:|---:|---:|")
+    lines.append("|---:|---|---:|---:|---:|---:|---:|")
     for one in found["days"]:
         if "full" in one:
             daily, full, query = (one[name]["cpu"] for name in ("daily", "full", "duckdb"))
             kind = (one["daily"].get("refresh") or {"kind": "full"})["kind"]
             lines.append(
-                f"| {one['day']} | {kind} | {daily:.1f} | {full:.1f} | {query:.1f} | {daily / full:.2f} |"
+                f"| {one['day']} | {kind} | {daily:.1f} | {full:.1f} | {query:.1f} | {daily / full:.2f} | {daily / query:.2f} |"
             )
+    if not found.get("edits"):
+        return lines
+    lines += [
+        "",
+        "| after the last day a metric is added | the run, CPU s | full refresh, CPU s | run / full |",
+    ]
+    lines.append("|---|---:|---:|---:|")
+    for told, one in found["edits"].items():
+        run, full = one["daily"]["cpu"], one["full"]["cpu"]
+        lines.append(f"| {told} | {run:.1f} | {full:.1f} | {run / full:.2f} |")
     return lines
 
 

@@ -1,4 +1,4 @@
-"""What the pages cost: the list of 500 experiments, a page of 28 days, 10 metrics and 3 arms, memory, and the import of the plugin.
+"""What the pages cost: the list of 500 experiments and their portfolio, a page of 28 days, 10 metrics and 3 arms, memory, and the import of the plugin.
 
 Run with `. scripts/airflow-env.sh && .venv/bin/python benchmarks/pages.py`, about five minutes; an Airflow of its own, nothing
 of yours is touched. A request goes through Airflow's whole application with its login, in one process without a socket. What a
@@ -60,7 +60,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         _prepare(Path(folder))
         subprocess.run([sys.executable, __file__, "import"], check=True)
-        for what in ("list", "page"):
+        for what in ("list", "portfolio", "page"):
             _tell([_in_a_process(what) for _ in range(PROCESSES)])
 
 
@@ -184,6 +184,7 @@ def _time(client: Any, grown_from: float, what: str, path: str) -> dict[str, Any
 
 
 def _memory() -> float:
+    """The most that the process has had at a time, in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
 
 
@@ -200,14 +201,25 @@ def _import() -> None:
 
 
 def _list() -> None:
-    """The list first, and a page after it: as a server is used whose worker has met nothing yet."""
+    """The list first, a page and the portfolio after it: as a server is used whose worker has met nothing yet."""
     client = _ready()
     before = _memory()
     told = [
         _time(client, before, f"list of {EXPERIMENTS}, first of its process", "/experiments/"),
         _time(client, before, "and a page after it", f"/experiments/e/{PAGE}"),
+        _time(client, before, "and the portfolio after both", "/experiments/portfolio"),
     ]
     print(json.dumps(told))
+
+
+def _portfolio() -> None:
+    """The portfolio alone, which reads what the list reads."""
+    client = _ready()
+    before = _memory()
+    told = _time(
+        client, before, f"portfolio of {EXPERIMENTS}, first of its process", "/experiments/portfolio"
+    )
+    print(json.dumps([told]))
 
 
 def _page() -> None:
@@ -232,4 +244,4 @@ def _ready() -> Any:
 
 
 if __name__ == "__main__":
-    {"import": _import, "list": _list, "page": _page}.get(sys.argv[-1], main)()
+    {"import": _import, "list": _list, "portfolio": _portfolio, "page": _page}.get(sys.argv[-1], main)()

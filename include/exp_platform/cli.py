@@ -300,7 +300,7 @@ def plan(
         console.print(plan_table(experiment, plans, width=console.width))
         for made in plans:
             if made.durations and (metric is not None or made.metric.role == "primary"):
-                console.print(durations_table(made))
+                console.print(durations_table(experiment, made))
         for line in plan_lines(experiment, plans):
             console.print(terminal(line), highlight=False)
         if arrivals is None:

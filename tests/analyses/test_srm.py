@@ -41,7 +41,7 @@ def test_assigned_and_analysed_users_against_the_plan_and_crossovers_against_the
         assert row.p_value == pytest.approx(expected[value].pvalue, rel=1e-9, abs=0)
         assert (row.degrees_of_freedom, row.verdict, row.alpha) == (2, "ok", 0.001)
     assert (rows["assigned"].n_control, rows["assigned"].n_treatment) == (5030, 4970)
-    assert "control: 5,030 (50.30%, expected 50.00%)" in str(rows["assigned"].message)
+    assert "control: 5,030 (50.30 %, expected 50.00 %)" in str(rows["assigned"].message)
 
 
 def test_the_e_value_is_the_bayes_factor_of_a_uniform_prior() -> None:
@@ -100,7 +100,7 @@ def test_a_ramp_raises_no_alarm_though_pooled_counts_are_far_from_any_share() ->
     assert row.statistic == pytest.approx(first + second, rel=1e-9, abs=0)
     assert row.p_value == pytest.approx(stats.chi2.sf(first + second, 2), rel=1e-9, abs=0)
     assert (row.verdict, row.degrees_of_freedom) == ("ok", 2)
-    assert "control: 10,987 (78.48%, expected 78.57%)" in str(row.message)
+    assert "control: 10,987 (78.48 %, expected 78.57 %)" in str(row.message)
     part = rows["allocation_period × users", "2025-03-01 × assigned"]
     assert part.statistic == pytest.approx(first, rel=1e-9, abs=0)
     assert part.verdict is None  # it says where, the joint test says whether
@@ -143,7 +143,7 @@ def test_an_assignment_that_depends_on_a_segment_is_found_though_all_together_ar
     assert row.statistic == pytest.approx(expected, rel=1e-9, abs=0)
     assert (row.segment_value, row.degrees_of_freedom, row.verdict) == ("all", 3, "mismatch")
     assert (row.n_control, row.n_treatment) == (10_030, 10_050)
-    assert "furthest from the plan is phone: control: 3,000 (30.00%, expected 50.00%)" in str(row.message)
+    assert "furthest from the plan is phone: control: 3,000 (30.00 %, expected 50.00 %)" in str(row.message)
 
 
 def test_segments_share_the_level() -> None:

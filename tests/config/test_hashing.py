@@ -46,6 +46,7 @@ WORDS: dict[str, Any] = {
     "source_file": "sources/shop.yaml",
     "retention_days": 30,
     "provenance": {"kept": Provenance("someone", "Whoever came back.", "configs/metrics/shop.yaml")},
+    "units": {"kept": "EUR"},
     "notify": (Notify("slack", ("srm",), {"slack_webhook_conn_id": "team"}),),
 }
 NUMBERS: list[tuple[str, Any]] = [

@@ -323,11 +323,14 @@ def test_an_edit_of_a_definition_is_told_by_the_metrics_name_and_words_are_none(
     before = only(configs(tmp_path, spec()))
     published = {"edits": None, "spec": json.dumps(asdict(before), default=str)}
     edited = METRICS.replace("[shoes]", "[boots]").replace("owner: growth", "owner: nobody")
+    edited = edited.replace("type: mean, ", "type: mean, unit: EUR, ")
     source = SOURCE.replace("props.quantity", "props.pieces")
     now = only(configs(tmp_path, source=source, metrics=edited))
 
     (edit,) = edits_since(published, now, date(2026, 3, 9))
     shoes, boots = (f"orders.revenue where category is {name}" for name in ("shoes", "boots"))
+    assert before.units == {}
+    assert now.units == {"shoe_revenue": "EUR", "items": "EUR"}
     assert [(c.key, c.before, c.now) for c in edit.changes] == [
         ("source.facts.orders.table.columns.value.items", "props.quantity", "props.pieces"),
         ("metrics.shoe_revenue.numerator.event", shoes, boots),

@@ -128,6 +128,7 @@ def test_every_key_of_an_events_spec_reaches_the_experiment(tmp_path: Path) -> N
         "30 5 * * mon-fri", 5, True, 3, ("s3://lake/{as_of}/_SUCCESS",), 2.5
     )
     assert experiment.retention_days == 30
+    assert experiment.units == {"revenue": "EUR"}, "of those that declare one"
     assert experiment.tags == ("checkout", "wallet")
     assert experiment.description == "Checkout with one page (b) and with a wallet (c)."
 

@@ -271,7 +271,7 @@ def test_missing_ids_and_attributes_are_no_user_and_no_segment_called_nan(place:
     """40 of 2,000 rows have no user, 400 no age: refused, and where allowed left out and `unknown`."""
     case = Case(place, "nan_ids")
     message = refused(case)
-    assert "40 rows of exposures.user_id (2.00%) are null" in message
+    assert "40 rows of exposures.user_id (2.00 %) are null" in message
     assert "5 rows of outcomes.user_id" in message
     case.spec["quality"] = {"max_null_share": 0.05}
     case.run()
@@ -291,7 +291,7 @@ def test_a_word_that_many_share_is_nobody(place: Installation, word: str) -> Non
     ids = pa.array([word if i < 300 else str(user) for i, user in enumerate(users)])
     case.deliver(exposures=changed(case.exposures, "user_id", ids))
     message = refused(case)
-    assert "300 rows of exposures.user_id (15.00%) are null" in message
+    assert "300 rows of exposures.user_id (15.00 %) are null" in message
     assert word.strip() in message
 
 
@@ -339,7 +339,7 @@ def test_sentinels_as_timestamps_are_malformed_too(place: Installation, unit: st
     case.deliver(exposures=rows)
     if unit == "us":
         pq.write_table(rows, case.spec["source"]["exposures"]["path"], use_deprecated_int96_timestamps=True)
-    assert "4 rows of exposures.exposed_at (0.20%) cannot be read" in refused(case)
+    assert "4 rows of exposures.exposed_at (0.20 %) cannot be read" in refused(case)
 
 
 def test_one_huge_value_takes_its_metric_and_no_other(place: Installation) -> None:

@@ -46,13 +46,13 @@ def of_kind(events: Iterable[Event], kind: str) -> list[Event]:
 def test_a_decision_is_a_sentence_with_the_numbers_of_the_metric_that_decides() -> None:
     (decided,) = of_kind(events_of(report()), "decision_changed")
     assert decided.sentence.startswith(
-        "exp_test as of 2025-03-14: ship t1. buys went from 10.00% to 15.00% (+50.0 % ["
+        "exp_test as of 2025-03-14: ship t1. buys went from 10.00 % to 15.00 % (+50.0 % ["
     )
     told = dict(decided.numbers)
     assert (told["metric"], told["control"], told["t1"], told["users"]) == (
         "buys",
-        "10.00%",
-        "15.00%",
+        "10.00 %",
+        "15.00 %",
         "8,000",
     )
     assert told["relative effect (97.75 % interval)"].startswith("+50.0 % [")

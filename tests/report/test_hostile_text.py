@@ -113,6 +113,7 @@ def attacked(attacks: Attacks) -> Report:
         behaviours=(Behaviour(next(attacks), Measure(next(attacks), "sum"), 0.1, None),),
         metrics=tuple(replace(m, numerator=Measure(next(attacks), "sum")) for m in made.experiment.metrics),
         source=source,
+        units={m.id: next(attacks) for m in made.experiment.metrics},
     )
     return replace(
         made,
@@ -304,7 +305,7 @@ def test_a_plan_on_a_terminal_obeys_nothing(hostile: Report) -> None:
     ]
     console.print(plan_table(hostile.experiment, plans, width=3000))
     for plan in plans:
-        console.print(durations_table(plan))
+        console.print(durations_table(hostile.experiment, plan))
     assert plan_lines(hostile.experiment, plans)
     assert r"[/x] \x1b[31m.csv" in out.getvalue()
 

@@ -83,8 +83,8 @@ def test_a_row_shows_levels_effects_interval_and_reading() -> None:
     (row,) = [r for r in made.of_method("ab") if (r.metric_id, r.treatment_id) == ("buys", "t1")]
     words = Page(block(made, "scorecard").html).words
     for told in (
-        "10.00%",
-        "14.00%",
+        "10.00 %",
+        "14.00 %",
         "+40.0 %",
         numbers.percent_interval(row.relative_low, row.relative_high),
         "+4.00 pp",

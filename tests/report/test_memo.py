@@ -42,7 +42,7 @@ def test_the_decision_comes_first_with_its_reasons() -> None:
     assert text.startswith("# exp_test: ship t1\n")
     assert "| Users | control 4,000, t1 4,000 |" in text
     assert "| buys (primary) | t1 |" in text
-    assert "buys went from 10.00% to 15.00% (+50.0 %" in text.split("## Key lifts")[0]
+    assert "buys went from 10.00 % to 15.00 % (+50.0 %" in text.split("## Key lifts")[0]
     assert "`SIGNIFICANTLY_BETTER`" in text.split("## Key lifts")[0]
 
 
@@ -183,8 +183,8 @@ def test_a_bayesian_reading_is_there_only_for_who_asked() -> None:
     )
     page = appendix(replace(plain, experiment=asked, rows=(*plain.rows, belief)))
     assert page.index("## Bayesian reading") < page.index("## Data quality")
-    assert "| buys | t1 | 3.00% | +5.00 pp" in page
-    assert "| 97.3 % | 0.04% / 5.00% |" in page
+    assert "| buys | t1 | 3.00 % | +5.00 pp" in page
+    assert "| 97.3 % | 0.04 % / 5.00 % |" in page
     assert wording.reading(belief) == "better with a chance of 97.3 %"
 
 

@@ -41,12 +41,12 @@ def shown(*printed: object, width: int = 80) -> str:
 
 def test_a_plan_fits_eighty_columns_with_nothing_cut_off() -> None:
     made = plans()
-    text = shown(plan_table(SPEC, made), durations_table(made[0]))
+    text = shown(plan_table(SPEC, made), durations_table(SPEC, made[0]))
     assert "…" not in text
     assert max(len(line) for line in text.splitlines()) <= 80
     row = next(line for line in text.splitlines() if line.strip().startswith("buys_in_a_week "))
     assert f"{made[0].required_users:,}" in row
-    assert "10.00%" in row
+    assert "10.00 %" in row
     assert "margin 5.0 %" in text
 
 
@@ -54,7 +54,7 @@ def test_every_number_of_a_duration_is_shown() -> None:
     made = plans()[0]
     row = made.durations[1]
     assert (row.days, row.users) == (14, 28_000)
-    (line,) = (x for x in shown(durations_table(made)).splitlines() if x.strip().startswith("14 "))
+    (line,) = (x for x in shown(durations_table(SPEC, made)).splitlines() if x.strip().startswith("14 "))
     assert str(row.read_on) in line
     assert f"{100 * row.finds.smallest_effect:+.2f} pp" in line
     assert f"{100 * row.finds.smallest_always_valid:+.2f} pp" in line
@@ -72,7 +72,7 @@ def test_what_adjusting_gains_and_looking_costs_stands_below() -> None:
     lines = plan_lines(SPEC, made)
     needed = made[0].required_by_estimate["cuped"]
     assert (
-        f"buys_in_a_week: cuped takes 25% off the variance, so {needed:,} users are needed where it decides"
+        f"buys_in_a_week: cuped takes 25 % off the variance, so {needed:,} users are needed where it decides"
         in lines
     )
     assert any("always-valid evidence alone would need" in line for line in lines)

@@ -49,7 +49,7 @@ def test_an_effect_over_days_stands_beside_its_interval_and_days() -> None:
 def test_no_number_is_cut_at_80_columns() -> None:
     out = io.StringIO()
     Console(file=out, width=80).print(results_table(report()))
-    assert "10.00%" in out.getvalue()
+    assert "10.00 %" in out.getvalue()
     assert "+50.0 %" in out.getvalue()
     assert "…" not in out.getvalue().replace("always-vali…", "")
 

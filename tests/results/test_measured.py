@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import pytest
 
 from exp_platform.analyses.rows import ResultRow
+from exp_platform.config.analyses import RESULTS
 from exp_platform.config.environment import Environment
 from exp_platform.results import newest
-from exp_platform.results.measured import MeasuredEffects
 from exp_platform.results.newest import NewestDecisions
 from exp_platform.results.reader import Results
 from stages.frozen_runs import D1, D2, D3, a_run, an_experiment, carry_out
@@ -20,8 +21,7 @@ def test_it_has_what_the_rows_that_decide_have_of_every_metric_on_the_newest_day
 ) -> None:
     carry_out(a_run(environment, "r1", (D1, D2)))
     carry_out(a_run(environment, "s1", (D3,), of=an_experiment("exp_b"), seed=4))
-    decided = NewestDecisions().read(environment)
-    found = MeasuredEffects().read(environment, decided)
+    found = {id: one.measured for id, one in NewestDecisions().read(environment).items()}
     assert set(found) == {"exp_a", "exp_b"}
     for id, day in (("exp_a", D2), ("exp_b", D3)):
         rows = [
@@ -34,32 +34,23 @@ def test_it_has_what_the_rows_that_decide_have_of_every_metric_on_the_newest_day
             (one,) = (
                 m for m in found[id] if (m.metric_id, m.treatment_id) == (row.metric_id, row.treatment_id)
             )
-            assert all(getattr(row, name) == value for name, value in vars(one).items())
+            assert all(getattr(row, name) == value for name, value in asdict(one).items())
             assert one.relative is not None
 
 
-def test_a_decision_that_was_met_is_not_read_again_and_a_new_one_is(
+def test_effects_that_were_met_are_not_read_again_and_new_ones_are(
     environment: Environment, opened: list[str]
 ) -> None:
     for id in ("exp_a", "exp_b"):
         carry_out(a_run(environment, f"run_{id}", (D1,), of=an_experiment(id)))
-    decisions, effects = NewestDecisions(), MeasuredEffects()
-    first = effects.read(environment, decisions.read(environment))
-    opened.clear()
-    assert effects.read(environment, decisions.read(environment)) == first
-    assert opened == []
+    decisions = NewestDecisions()
+    first = decisions.read(environment)
     carry_out(a_run(environment, "again", (D2,), of=an_experiment("exp_b"), seed=9))
-    asked = decisions.read(environment)
     opened.clear()
-    later = effects.read(environment, asked)
-    assert len(opened) == 1
-    assert later["exp_a"] == first["exp_a"]
-    assert later["exp_b"] != first["exp_b"]
-    assert effects.read(environment, {"exp_a": asked["exp_a"]}) == {"exp_a": first["exp_a"]}
-
-
-def test_where_nothing_is_stored_nothing_is_measured(environment: Environment) -> None:
-    assert MeasuredEffects().read(environment, {}) == {}
+    later = decisions.read(environment)
+    assert len([path for path in opened if RESULTS in path]) == 1
+    assert later["exp_a"].measured == first["exp_a"].measured != ()
+    assert later["exp_b"].measured != first["exp_b"].measured
 
 
 def test_the_newest_decision_says_when_it_was_decided_and_whether_the_split_held(

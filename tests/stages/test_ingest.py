@@ -245,7 +245,7 @@ BROKEN: dict[str, tuple[Break, str, str]] = {
     "users are null": (
         events(changed(exposures(), "uid", lambda i, user: None if i == 3 else user)),
         "nulls",
-        "1 rows of exposures.user_id (0.83%)",
+        "1 rows of exposures.user_id (0.83 %)",
     ),
     "summed values are null": (
         events(None, changed(outcomes(), "amount", lambda i, _: None)),
@@ -255,14 +255,14 @@ BROKEN: dict[str, tuple[Break, str, str]] = {
     "values are text": (
         events(None, changed(outcomes(), "amount", lambda i, _: "ten" if i == 9 else "1")),
         "malformed",
-        "1 rows of outcomes.value (0.28%) cannot be read (such as 'ten')",
+        "1 rows of outcomes.value (0.28 %) cannot be read (such as 'ten')",
     ),
     "times are American": (csv_times, "malformed", "exposures.exposed_at"),
     "lines are broken": (broken_lines, "malformed", "units.(whole row)"),
     "events are repeated": (
         events(None, {name: [*values, *values[:4]] for name, values in outcomes().items()}),
         "duplicates",
-        "4 rows of outcomes (1.10%)",
+        "4 rows of outcomes (1.10 %)",
     ),
     "a variant is unknown": (
         events(changed(exposures(), "arm", lambda i, arm: "Treatment" if i == 1 else arm)),
@@ -278,22 +278,22 @@ BROKEN: dict[str, tuple[Break, str, str]] = {
         events(changed(exposures(), "seen", lambda i, _: exposures()["seen"][0] + timedelta(days=13)),
                changed(outcomes(), "at", lambda i, _: exposures()["seen"][0] + timedelta(minutes=30 * i))),
         "time_order",
-        "(100.00%)",
+        "(100.00 %)",
     ),
     "rows of the future": (
         events(changed(exposures(), "seen", lambda i, at: at.replace(year=2095) if i == 5 else at)),
         "future_dates",
-        "1 rows of exposures (0.83%)",
+        "1 rows of exposures (0.83 %)",
     ),
     "a unit twice": (
         mailing({**units(), "customer": [i // 2 if i < 2 else i for i in range(USERS)]}, user_id="customer"),
         "duplicates",
-        "1 rows of units (0.83%) repeat a user_id",
+        "1 rows of units (0.83 %) repeat a user_id",
     ),
     "a unit without its outcome": (
         mailing(changed(units(), "visited", lambda i, v: None if i == 4 else v)),
         "missing_values",
-        "1 rows of units.visited (0.83%)",
+        "1 rows of units.visited (0.83 %)",
     ),
     "a unit of an unknown variant": (
         mailing(changed(units(), "arm", lambda i, arm: "C" if i == 4 else arm)),

@@ -94,14 +94,14 @@ FAULTS: dict[str, tuple[str, dict[str, Any], float | None, str]] = {
     # name: check, what is measured, observed, a piece of the message
     "no rows": ("empty", {"rows_in": {"exposures": 1000, "outcomes": 0}}, None, "no rows in outcomes"),
     "nobody in the window": ("empty", {"users": {}}, 0, "window, time zone or variants"),
-    "nulls": ("nulls", {"nulls": {"exposures.user_id": 20, "outcomes.event": 50}}, 0.02, "20 rows of exposures.user_id (2.00%)"),
+    "nulls": ("nulls", {"nulls": {"exposures.user_id": 20, "outcomes.event": 50}}, 0.02, "20 rows of exposures.user_id (2.00 %)"),
     "malformed": (
         "malformed",
         {"malformed": {"outcomes.value": 5}, "examples": {"outcomes.value": ["1,5"]}},
         0.001,
         "such as '1,5'",
     ),
-    "duplicates": ("duplicates", {"duplicates": {"exposures": 11, "outcomes": 0}}, 0.011, "allowed 1.00%"),
+    "duplicates": ("duplicates", {"duplicates": {"exposures": 11, "outcomes": 0}}, 0.011, "allowed 1.00 %"),
     "unknown": ("unknown_variants", {"unknown_variants": {"Treatment": 7}}, 7, "'Treatment' (7): the spec has control, treatment"),
     "one arm": ("missing_arm", {"users": {START.isoformat(): {"control": 50}}}, 1, "no users in treatment, 50 in the others"),
     "all before": ("time_order", {"outcomes": {START.isoformat(): {"before": 40}}}, 1.0, "clocks and time zones"),
@@ -110,9 +110,9 @@ FAULTS: dict[str, tuple[str, dict[str, Any], float | None, str]] = {
         "dominant_user",
         {"heaviest": {"outcomes": {"bot": 700}}, "squared_rows": {"outcomes": 700**2 + 900 * 36}},
         0.14,
-        "'bot' has 700 of 5,000 outcomes (14.00%), far beyond any other user: find out",
+        "'bot' has 700 of 5,000 outcomes (14.00 %), far beyond any other user: find out",
     ),
-    "srm": ("srm", {"users": {START.isoformat(): {"control": 600, "treatment": 400}}}, 2.5396e-10, "60.00%"),
+    "srm": ("srm", {"users": {START.isoformat(): {"control": 600, "treatment": 400}}}, 2.5396e-10, "60.00 %"),
     "stale": ("freshness", {"newest": {"exposures": "2025-04-02", "outcomes": "2025-04-04"}}, 2, "2 days before 2025-04-06"),
     "future": ("future_dates", {"future": {"exposures": 1, "outcomes": 0}}, 0.001, "more than a day after the run began"),
 }  # fmt: skip
@@ -162,7 +162,7 @@ def test_nulls_say_which_words_stand_for_them() -> None:
         GOOD, nulls={"exposures.user_id": 20}, null_words={"exposures.user_id": {"nan": 4, "undefined": 15}}
     )
     message = judged(said)["nulls"].message
-    assert "20 rows of exposures.user_id (2.00%) are null (of them 'undefined' 15, 'nan' 4)" in message
+    assert "20 rows of exposures.user_id (2.00 %) are null (of them 'undefined' 15, 'nan' 4)" in message
 
 
 def of_users(rows: Any) -> Measured:
@@ -282,15 +282,19 @@ def test_srm_asks_for_more_evidence_while_users_arrive() -> None:
 
 
 UNIT_FAULTS: list[tuple[str, dict[str, Any], str]] = [
-    ("duplicates", {"duplicates": {"units": 1}}, "repeat a user_id, allowed 0.00%: deliver one row per user"),
-    ("missing_values", {"nulls": {"units.visited": 1}}, "1 rows of units.visited (0.10%) are null"),
+    (
+        "duplicates",
+        {"duplicates": {"units": 1}},
+        "repeat a user_id, allowed 0.00 %: deliver one row per user",
+    ),
+    ("missing_values", {"nulls": {"units.visited": 1}}, "1 rows of units.visited (0.10 %) are null"),
     ("nulls", {"nulls": {"units.user_id": 1}}, "units.user_id"),
     ("empty", {"rows_in": {"units": 0}}, "no rows in units"),
     ("malformed", {"malformed": {"units.spent": 1}}, "units.spent"),
     (
         "outside_window",
         {"outside": {"before": 1, "after": 500}},
-        "501 of 1,000 (50.10%) users were exposed outside the window",
+        "501 of 1,000 (50.10 %) users were exposed outside the window",
     ),
 ]
 

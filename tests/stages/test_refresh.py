@@ -15,6 +15,7 @@ from exp_platform.config.experiment import Experiment
 from exp_platform.config.privacy import Key
 from exp_platform.config.sources import EventsSource, Fact, TableSource, UnitsSource
 from exp_platform.kernels.privacy import Privacy
+from exp_platform.stages import refresh
 from exp_platform.stages.pieces import FileState, IcebergPiece, JsonPiece, Piece
 from exp_platform.stages.reading import Layout, Reading
 from exp_platform.stages.refresh import Base, InputFile, Refresh, files_of, ingest_key, refresh_of
@@ -147,13 +148,19 @@ def test_a_table_of_users_is_added_to_by_files() -> None:
     assert decided(A, B, base=base_of(A), of=replace(EXPERIMENT, source=UNITS)).kind == "incremental"
 
 
-def test_the_ingest_key_is_of_what_staged_rows_depend_on_and_of_no_metric() -> None:
+def test_the_ingest_key_is_of_what_staged_rows_depend_on_and_of_no_metric(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     more = replace(EXPERIMENT, metrics=(*EXPERIMENT.metrics, metric("other")), owner="somebody else")
     assert ingest_key(more, Privacy()) == KEY
     window = replace(EXPERIMENT.window, end=date(2030, 1, 1))
     further = replace(EXPERIMENT.analyses, pre_period_days=EXPERIMENT.analyses.pre_period_days + 5)
     key = Key(b"0" * 32)
+    monkeypatch.setattr(refresh, "told_apart_by", lambda: "otherwise")
+    other = ingest_key(EXPERIMENT, Privacy())
+    monkeypatch.undo()
     for part, changed in {
+        "libraries": other,
         "spec": ingest_key(replace(EXPERIMENT, window=window), Privacy()),
         "reach": ingest_key(replace(EXPERIMENT, analyses=further), Privacy()),
         "pseudonyms": ingest_key(EXPERIMENT, Privacy(pseudonyms=key)),

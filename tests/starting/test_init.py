@@ -95,7 +95,7 @@ def test_what_is_said_is_taken_and_what_fits_nothing_is_told(init: Init, tmp_pat
 def test_a_split_that_is_not_even_is_said_and_refuses_nothing(init: Init, tmp_path: Path) -> None:
     split = ["control"] * 300 + ["new"] * 100
     path = table(tmp_path / "t.parquet", user_id=users(), arm=split, converted=[0, 1] * 200)
-    assert "not split evenly (control 75.0%, new 25.0%" in told(init(path))
+    assert "not split evenly (control 75.0 %, new 25.0 %" in told(init(path))
 
 
 def test_three_groups_and_rows_without_one(init: Init, tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_three_groups_and_rows_without_one(init: Init, tmp_path: Path) -> None:
     experiment = load_experiment("t")
     assert sorted(v.id for v in experiment.variants) == ["g0", "g1", "g2"]
     assert experiment.quality.max_null_share == pytest.approx(0.0555, abs=0.001)
-    assert "5.00% of the rows have no variant in group" in told(written)
+    assert "5.00 % of the rows have no variant in group" in told(written)
 
 
 def test_zero_and_one_are_control_and_treatment(init: Init, tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ def test_what_a_check_finds_of_single_arms_is_left_to_a_run(configs: Path, tmp_p
     told = printed(found)
     assert "outcomes_found: what was found is of single arms, so a run tells it" in told
     assert "437 of" not in told
-    assert "87.40%" not in told
+    assert "87.40 %" not in told
 
 
 def test_only_the_beginnings_of_ids_are_shown(users: pd.DataFrame) -> None:
@@ -160,8 +160,8 @@ def test_nulls_unknown_variants_and_refusals_are_told(
     broken.to_csv(tmp_path / "users.csv", index=False)
     found = seen()
     told = printed(found)
-    assert "units.spend: 10 of 1,000 (1.00%) are null" in told
-    assert "units.spend: 5 of 1,000 (0.50%) are unreadable" in told
+    assert "units.spend: 10 of 1,000 (1.00 %) are null" in told
+    assert "units.spend: 5 of 1,000 (0.50 %) are unreadable" in told
     assert "variants that the spec does not have: 3 of 1,000 exposures: 'newer' (3)" in told
     assert "a run would refuse the data: unknown_variants" in told
     assert found.refused

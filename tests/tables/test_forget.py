@@ -37,7 +37,7 @@ def state_with_history(environment: Environment) -> None:
         "status": "failed",
         "observed": 0.9,
         "threshold": 0.1,
-        "message": f"'{GONE}' has 9 of 10 exposures (90.00%), far beyond any other user",
+        "message": f"'{GONE}' has 9 of 10 exposures (90.00 %), far beyond any other user",
     }
     write_json(run.path / "quality.json", [check])
     carry_out(run)

@@ -127,7 +127,7 @@ def test_maintenance_stops_where_it_would_remove_too_large_a_share(
     monkeypatch.setattr(maintenance, "MAX_UNNAMED", 3)
     before = everything(environment)
     with pytest.raises(
-        DataError, match=r"8 of 10 data files of exposures.*20%.*exp doctor.*`exp maintain --force`"
+        DataError, match=r"8 of 10 data files of exposures.*20 %.*exp doctor.*`exp maintain --force`"
     ):
         maintain(environment, now=in_days(4))
     assert everything(environment) == before  # nor is a snapshot expired

@@ -99,7 +99,7 @@ def named_user(environment: Environment) -> None:
     """An experiment published twice, with a message that names a user, and a staged file of a run that died."""
     carry_out(a_run(environment, "r1", (D3,)), "publish")
     run = a_run(environment, "r2", (D3,))
-    message = "'r2-b' has 9 of 10 exposures (90.00%), far beyond any other user"
+    message = "'r2-b' has 9 of 10 exposures (90.00 %), far beyond any other user"
     check = {"as_of_date": str(D3), "check": "dominant_user", "severity": "warning", "status": "failed"}
     write_json(run.path / "quality.json", [{**check, "observed": 0.9, "threshold": 0.1, "message": message}])
     carry_out(run)

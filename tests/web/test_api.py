@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ from exp_platform.analyses.rows import ResultRow
 from exp_platform.config.analyses import METHODS, RESULTS
 from exp_platform.config.environment import load_environment
 from exp_platform.results.reader import Results
-from stages.frozen_runs import D2, D3
+from exp_platform.web.api_types import plan
+from stages.frozen_runs import D2, D3, an_experiment
 from web.conftest import Reader
 
 ROOT = "/experiments/api/v1/experiments"
@@ -63,6 +65,14 @@ def test_one_experiment_tells_its_plan_and_the_days_that_are_stored(reader: Read
     assert told["days"] == [D2.isoformat(), D3.isoformat()]
     assert [v["control"] for v in told["variants"]] == [True, False]
     assert told["hypothesis"] == "A green button sells."
+    assert {m["unit"] for m in told["metrics"]} == {None}
+
+
+def test_a_metric_names_the_unit_that_its_definition_declares() -> None:
+    spec = an_experiment()
+    first = spec.metrics[0].id
+    metrics = plan(replace(spec, units={first: "EUR"}))["metrics"]
+    assert [m.unit for m in metrics] == ["EUR", *[None] * (len(metrics) - 1)]
 
 
 @pytest.mark.parametrize("method", [None, *METHODS])

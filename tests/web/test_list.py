@@ -48,7 +48,7 @@ def newest(**more: Any) -> Newest:
     [
         ("2025-02-28", None, State.NOT_STARTED, "starts on 2025-03-01"),
         ("2025-03-01", None, State.RUNNING, "running, day 1 of 14"),
-        ("2025-03-09", newest(final=False), State.RUNNING, "running, day 9 of 14"),
+        ("2025-03-09", newest(final=False), State.RUNNING, "running, day 9 of 14, decided early"),
         ("2025-03-14", None, State.RUNNING, "running, day 14 of 14"),
         ("2025-03-15", None, State.ENDED, "ended on 2025-03-14, not decided"),
         ("2025-03-15", newest(), State.DECIDED, "decided as of 2025-03-14"),

@@ -35,7 +35,7 @@ def test_importing_the_plugin_loads_no_page_and_takes_next_to_nothing() -> None:
         "exp_platform.web",
         "exp_platform.web.lazy",
     }
-    heavy = ("fastapi", "pyarrow", "pyiceberg", "numpy", "jinja2", "airflow.api_fastapi")
+    heavy = ("fastapi", "pyarrow", "pyiceberg", "numpy", "scipy", "yaml", "jinja2", "airflow.api_fastapi")
     assert not [name for name in loaded if name.startswith(heavy)]
     assert seconds < 0.05
     assert prefix == "/experiments"

@@ -213,6 +213,25 @@ def test_numbers_are_what_they_say() -> None:
     assert (told.splits_tested, told.splits_failed) == (4, ["e2"])
 
 
+def test_what_is_decided_early_runs_on_until_somebody_ends_it() -> None:
+    """By always-valid evidence: a word to people. Its experiment goes on, and counts as running, not as decided."""
+    early = {"final": False, "decided_on": None}
+    found = [
+        a_line("e0", decision(0, action="ship", winning_variant="t1", **early), "2025-03-10"),
+        a_line("e1", decision(1, action="stop", winning_variant=None, **early), "2025-03-10"),
+        a_line("e2", decision(2, action="extend", winning_variant=None, **early), "2025-03-10"),
+        a_line("e3", decision(3, action="ship", winning_variant="t1", **early), "2025-03-20"),
+    ]
+    told = numbers(found, [], date(2025, 3, 20))
+    assert (told.running, told.decided, told.decidable) == (3, 0, ["e0", "e1"])
+    assert [line.told for line in found] == [
+        "running, day 10 of 14, decided early",
+        "running, day 10 of 14, decided early",
+        "running, day 10 of 14",
+        "ended on 2025-03-14, no run has decided at its planned date",
+    ]
+
+
 def test_nothing_at_all_is_no_fault() -> None:
     told = numbers([], [], date(2025, 1, 31))
     assert (told.median_days_to_decision, told.decided, told.splits_tested) == (None, 0, 0)
@@ -246,7 +265,8 @@ def test_without_a_shared_metric_the_page_says_how_there_is_one(reader: Reader) 
     page = reader("vera").get(PAGE).text
     assert "No metric is shared yet" in page
     assert "configs/metrics/" in page
-    assert "not stored" in page
+    assert "not counted yet" in page
+    assert 'id="shared-users"' not in page
 
 
 @pytest.fixture
@@ -254,8 +274,11 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The page of these lines and effects."""
 
     def lay(found: list[Line], effects: dict[str, tuple[Measured, ...]]) -> None:
-        monkeypatch.setattr(portfolio, "lines", lambda *_: found)
-        monkeypatch.setattr(portfolio._MEASURED, "read", lambda *_: effects)
+        measured = [
+            replace(line, newest=line.newest and replace(line.newest, measured=effects[line.id]))
+            for line in found
+        ]
+        monkeypatch.setattr(portfolio, "lines", lambda *_: measured)
 
     return lay
 

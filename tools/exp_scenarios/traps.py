@@ -173,7 +173,7 @@ def _power_users(said: Sequence[Said], folder: Path) -> str:
     share = [float(power[arm].mean()) for arm in (~treated, treated)]
     return (
         f"*It hurts our best users*: of visitors with 8 pageviews or more, conversion {among}. And everybody else: {rest}. Both groups look "
-        f"worse although nobody bought less: the treatment has made {share[1]:.0%} of its visitors *power users*, the control {share[0]:.0%}, and those "
+        f"worse although nobody bought less: the treatment has made {numbers.share(share[1], 0)} of its visitors *power users*, the control {numbers.share(share[0], 0)}, and those "
         "who were moved up buy less than the ones who were there already, and more than those they left."
     )
 
@@ -224,7 +224,7 @@ def _differences(said: Sequence[Said], _: Path) -> str:
     (did,) = (r for r in said[-1].report.of(DidRow) if r.metric_id == "pageviews")
     share = (did.estimate or 0) / (did.post_mean_control or 1)
     return (
-        f"*Pageviews rise by {share:.0%}* (p = {numbers.p_value(did.p_value, did.log10_p)}), from after against before in both arms. What grew before "
+        f"*Pageviews rise by {numbers.share(share, 0)}* (p = {numbers.p_value(did.p_value, did.log10_p)}), from after against before in both arms. What grew before "
         "exposure anyway is taken for the effect."
     )
 

@@ -10,6 +10,7 @@ from itertools import product
 
 import numpy as np
 
+from exp_platform import numbers
 from exp_platform.aggregates import ALL, Aggregates, Block
 from exp_platform.analyses import guardrails, segments
 from exp_platform.analyses.interaction import TEST as INTERACTION
@@ -71,7 +72,11 @@ class Guarded:
     @property
     def name(self) -> str:
         """The cell's name."""
-        margin = f"{self.margin.value:g}" if self.margin.scale == "absolute" else f"{self.margin.value:.0%}"
+        margin = (
+            f"{self.margin.value:g}"
+            if self.margin.scale == "absolute"
+            else numbers.share(self.margin.value, 0)
+        )
         daily = f"{self.daily[0]:,} and {self.daily[1]:,} a day"
         return f"guardrail at its margin: {self.population_name}, margin {margin}, {daily}, {LOOKS} looks"
 

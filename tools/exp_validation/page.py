@@ -10,6 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
+from exp_platform import numbers
 from exp_platform.report.charts import small_png
 from exp_validation import figures
 from exp_validation.bands import ERROR, UNIFORMITY, Check, judged
@@ -154,7 +155,7 @@ def _how(found: Findings) -> list[str]:
         "|---|---|",
         f"| command | `{_command(found)}` |",
         f"| replicates | {found.replicates:,} a cell of drawn Moments (fewer where a table says so), {found.pipeline_replicates:,} a setting of the pipeline |",
-        f"| judged | {found.judged} rates. All bands together hold with {1 - ERROR:.0%} where every promise is kept: exact binomial "
+        f"| judged | {found.judged} rates. All bands together hold with {numbers.share(1 - ERROR, 0)} where every promise is kept: exact binomial "
         "(Kolmogorov's law for uniformity), Bonferroni over the rates, one-sided for methods that promise *at most* |",
         f"| seed | {SEED}, with a stream of its own for each cell: the same versions give the same digits |",
         f"| versions | Python {platform.python_version()}, {versions} |",
@@ -178,7 +179,9 @@ def _misses(found: Findings) -> list[str]:
         if missed:
             rates = ", ".join(f"{c.measure} {_number(c)}" for c in missed)
             readings = ", ".join(dict.fromkeys(_meaning(c) for c in missed))
-            warned = next((f"{c.rate:.0%}" for c in outcome.checks if c.measure.startswith("warned")), "")
+            warned = next(
+                (numbers.share(c.rate, 0) for c in outcome.checks if c.measure.startswith("warned")), ""
+            )
             lines.append(f"| {outcome.name} | {rates} | {readings} | {warned} |")
     return lines
 

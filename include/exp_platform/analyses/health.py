@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from exp_platform import numbers
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.metrics import Metric
 from exp_platform.stats.moments import Moments
@@ -53,13 +54,13 @@ def health(
     if gain <= -SMALL_GAIN:
         words.append("harmful")
         notes.append(
-            f"the adjustment makes the variance {-gain:.0%} larger: effects differ along the covariates or strata; "
+            f"the adjustment makes the variance {numbers.share(-gain, 0)} larger: effects differ along the covariates or strata; "
             "see `slopes`, and the unadjusted effect"
         )
     elif gain < SMALL_GAIN:
         words.append("unrelated")
         notes.append(
-            f"the adjustment explains about nothing of the metric: it gains {gain:.2%} of the variance"
+            f"the adjustment explains about nothing of the metric: it gains {numbers.share(gain, 2)} of the variance"
         )
     if covariates and experiment.source.kind == "units" and any(c.until is None for c in metric.covariates):
         words.append("undated")

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from exp_platform import numbers
 from exp_platform.aggregates import ALL, Aggregates, Arrivals
 from exp_platform.analyses.rows import (
     ANALYSED,
@@ -309,6 +310,6 @@ def _told(experiment: Experiment, counts: Sequence[Sequence[int]], shares: Seque
     ]
     users = [sum(of_arm) for of_arm in zip(*counts, strict=True)]
     return "; ".join(
-        f"{v.id}: {count:,} ({count / total:.2%}, expected {share:.2%})"
+        f"{v.id}: {count:,} ({numbers.share(count / total, 2)}, expected {numbers.share(share, 2)})"
         for v, count, share in zip(experiment.variants, users, expected, strict=True)
     )

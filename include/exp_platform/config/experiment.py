@@ -15,6 +15,7 @@ from exp_platform.config.allocation import Allocation
 from exp_platform.config.metrics import (
     Behaviour,
     Metric,
+    MetricScale,
     Provenance,
     Role,
 )
@@ -109,6 +110,9 @@ class Experiment:
     )
     trigger: Trigger | None = None  # None: users count from first exposure on
     provenance: dict[str, Provenance] = field(default_factory=dict)  # of metrics that say it, by their ids
+    units: dict[str, str] = field(
+        default_factory=dict
+    )  # of metrics that declare one, by their ids; for people
     notify: tuple[Notify, ...] | None = (
         None  # who is told when something changes; None: whom the environment tells
     )
@@ -147,6 +151,10 @@ class Experiment:
     def metric(self, metric_id: str) -> Metric:
         """The metric of that id. Raises KeyError."""
         return {m.id: m for m in self.metrics}[metric_id]
+
+    def scale(self, metric_id: str, kind: str = "") -> MetricScale:
+        """On what numbers of a metric of that kind are written; also of one that the spec no longer has."""
+        return MetricScale(kind, self.units.get(metric_id, ""))
 
     @property
     def family(self) -> tuple[Metric, ...]:

@@ -22,6 +22,7 @@ NOT_HASHED = (
     "source_file",
     "retention_days",
     "provenance",
+    "units",
     "notify",
 )
 

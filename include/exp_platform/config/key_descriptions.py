@@ -167,6 +167,7 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
         "denominator": "Of a ratio.",
         "role": "Primary metrics decide; informational ones are only shown.",
         "direction": "Which of them is good.",
+        "unit": "What its numbers are in, for people: EUR, min, orders; it changes no number.",
         "q": "Which quantile, of a quantile: 0.9 is what nine of ten users stay below.",
         "window": "24-hour days since first exposure; absent: to the end of the experiment.",
         "winsorise": "Caps at quantiles of the users' values.",

@@ -48,9 +48,8 @@ class MetricKind:
         """Of the spec's keys that only some kinds take (`REFUSED`) those of this one."""
         measured = [] if self.agg is None else ["event", "column", "of", "where"]
         measured += ["value"] * (self.agg in VALUED) + ["at_least"] * self.threshold
-        return frozenset(
-            (*self.requires, *measured, *["winsorise"] * self.winsorised, *["covariates"] * self.adjusted)
-        )
+        measured += ["winsorise"] * self.winsorised + ["covariates"] * self.adjusted
+        return frozenset((*self.requires, *measured, *["unit"] * (not self.share)))
 
 
 _SIDE = "it, such as {sum: purchase} or {count: purchase}"
@@ -131,6 +130,7 @@ REFUSED: dict[str, tuple[str | None, str]] = {
     "at_least": (None, "only a proportion has a threshold, never a {kind}"),
     "q": (None, "only a quantile has one"),
     "winsorise": ("a cap", "a {kind} is not winsorised: leave it out"),
+    "unit": (None, "a {kind} is a share of users, written per cent: leave the unit out"),
     "covariates": ("covariates", "CUPED does not adjust a {kind}: leave the covariates out"),
 }
 IN_UNITS = (

@@ -12,15 +12,17 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from exp_platform.config.entries import FOLDER, ID_REMEDY, Entry, entries_of, is_id, resolve
 from exp_platform.config.environment import config_dir as default_config_dir
 from exp_platform.config.experiment import Experiment
-from exp_platform.config.faults import Fault, SpecError, one_line, render_found, suggest
+from exp_platform.config.faults import Fault, Key, SpecError, one_line, render_found, suggest
 from exp_platform.config.library import NO_LIBRARY, Library, library_files, read_library
 from exp_platform.config.locations import current_rules, variable_faults
+from exp_platform.config.source_rules import SourceRules
 from exp_platform.config.spec_file import SpecFile, unread, yaml_files
 from exp_platform.config.yaml_file import Document, read_bounded
 from exp_platform.errors import ConfigError
@@ -61,11 +63,18 @@ def load_experiment(experiment_id: str, config: Path | None = None) -> Experimen
         )
     main = config or default_config_dir() / MAIN_FILE
     environment = _environment_of(config) if config else None
-    if is_id(experiment_id) and (own := _entry_of(experiment_id, main)):
-        loaded = _check([own], _library_of(main), environment)
-        if experiment_id in loaded.experiments:
-            return loaded.experiments[experiment_id]
-    return _pick(experiment_id, _load(main, environment))  # what is wrong is told as of all files
+    found = _find(experiment_id, main, environment)
+    return found or _pick(experiment_id, _load(main, environment))  # what is wrong is told as of all files
+
+
+def find_experiment(experiment_id: str) -> Experiment | None:
+    """The same, and None where it is unknown or has a fault: why, which takes reading all files, is not asked."""
+    return _find(experiment_id, default_config_dir() / MAIN_FILE)
+
+
+def _find(experiment_id: str, main: Path, environment: str | None = None) -> Experiment | None:
+    own = _entry_of(experiment_id, main) if is_id(experiment_id) else None
+    return _check([own], _library_of(main), environment).experiments.get(experiment_id) if own else None
 
 
 def named_environment(config: Path) -> str | None:
@@ -126,18 +135,8 @@ def _library_of(main: Path) -> Callable[[], Library]:
 
 def _load(main: Path, environment: str | None = None) -> Loaded:
     paths, library = _files(main), _library_of(main)
-    entries: list[Entry] = []
     errors: list[SpecError] = []
-    for path in paths:
-        try:
-            text = read_bounded(path)
-        except OSError as error:
-            errors.append(SpecFile(path).error(unread(path, error)))
-            continue
-        found_entries, faults = entries_of(path, text)
-        entries += found_entries
-        errors += faults
-    loaded = _check(entries, library, environment)
+    loaded = _check(_entries(paths, errors), library, environment)
     errors += (*loaded.errors, *library().errors)
     every = (*paths, *library_files(library().folder))
     order = {SpecFile(path).name: position for position, path in enumerate(every)}
@@ -145,36 +144,75 @@ def _load(main: Path, environment: str | None = None) -> Loaded:
     return Loaded(loaded.experiments, tuple(in_order), loaded.broken, library())
 
 
+def _entries(paths: Iterable[Path], errors: list[SpecError]) -> Iterator[Entry]:
+    """The entries of the files, one file after another; what is wrong with a file around them is added to `errors`."""
+    for path in paths:
+        try:
+            text = read_bounded(path)
+        except OSError as error:
+            errors.append(SpecFile(path).error(unread(path, error)))
+            continue
+        entries, faults = entries_of(path, text)
+        errors += faults
+        yield from entries
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """What is kept of an entry: not its document, as those of 500 files are 30 MB, through which the garbage collector walks."""
+
+    file: SpecFile
+    id: Any
+    place: Key  # of the id
+    line: int | None
+    experiment: Experiment | None  # None: something is wrong with it
+    errors: tuple[SpecError, ...]
+    active: bool
+
+
 def _check(
     entries: Iterable[Entry], library: Callable[[], Library], environment: str | None = None
 ) -> Loaded:
     """Check every entry; of several with one id, the file named after it has it, else the first."""
-    entries = [replace(entry, library=library) for entry in entries]
-    owners: dict[str, Entry] = {}
-    for entry in sorted(entries, key=lambda entry: entry.file.path.stem != entry.id):
-        if isinstance(entry.id, str):
-            owners.setdefault(entry.id, entry)
+    rules = cache(lambda: current_rules(environment))
+    checked = [_checked(replace(entry, library=library), rules) for entry in entries]
+    owners: dict[str, _Checked] = {}
+    for one in sorted(checked, key=lambda one: one.file.path.stem != one.id):
+        if isinstance(one.id, str):
+            owners.setdefault(one.id, one)
     experiments: dict[str, Experiment] = {}
     errors: list[SpecError] = []
     broken: dict[str, bool] = {}
-    rules = cache(lambda: current_rules(environment))
-    for entry in entries:
-        owner = owners.get(entry.id, entry) if isinstance(entry.id, str) else entry
-        if owner is not entry:
+    for one in checked:
+        owner = owners.get(one.id, one) if isinstance(one.id, str) else one
+        if owner is not one:
             remedy = f"this id is taken by {owner.file.name}: ids are unique over all files"
-            errors += entry.errors([Fault(("id",) if entry.key == () else (), entry.id, remedy)])
+            errors.append(one.file.error_at(one.line, Fault(one.place, one.id, remedy), one.id))
             continue
-        result = resolve(entry)
-        if isinstance(result, Experiment):
-            faults = [entry.used.placed(fault) for fault in variable_faults(result, rules)]
-            if not faults:
-                experiments[result.id] = result
-        else:
-            faults = result
-        errors += entry.errors(faults)
-        if faults and isinstance(entry.id, str) and is_id(entry.id):
-            broken[entry.id] = _is_active(entry)
+        errors += one.errors
+        if one.experiment is not None:
+            experiments[one.experiment.id] = one.experiment
+        elif isinstance(one.id, str) and is_id(one.id):
+            broken[one.id] = one.active
     return Loaded(experiments, tuple(errors), broken)
+
+
+def _checked(entry: Entry, rules: Callable[[], SourceRules]) -> _Checked:
+    result = resolve(entry)
+    if isinstance(result, Experiment):
+        faults = [entry.used.placed(fault) for fault in variable_faults(result, rules)]
+    else:
+        faults = result
+    place = entry.key or ("id",)
+    return _Checked(
+        file=SpecFile(entry.file.path),
+        id=entry.id,
+        place=place,
+        line=entry.file.line(place),
+        experiment=result if isinstance(result, Experiment) and not faults else None,
+        errors=tuple(entry.errors(faults)),
+        active=_is_active(entry),
+    )
 
 
 def _is_active(entry: Entry) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from exp_platform.config.kinds import KINDS, Agg, MetricKind, Test
 
@@ -112,6 +112,13 @@ class Provenance:
     owner: str = ""
     description: str = ""
     file: str = ""  # empty: the spec's own
+
+
+class MetricScale(NamedTuple):
+    """What a metric's numbers are written on: its kind, and the unit that its definition declares."""
+
+    kind: str = ""
+    unit: str = ""
 
 
 @dataclass(frozen=True)

@@ -192,6 +192,7 @@ class ExperimentSpec(Spec):
                 for m in self.metrics
                 if m.owner or m.description or m.id in shared
             },
+            units={m.id: m.unit for m in self.metrics if m.unit},
             notify=None if self.notify is None else tuple(one.resolve() for one in self.notify),
             source_file=source_file,
             spec_file=spec_file,

@@ -24,6 +24,7 @@ from exp_platform.config.metrics import Effect
 
 ID_PATTERN = r"^[a-z0-9_]{1,64}$"
 LONGEST_OWNER, LONGEST_TAG = 500, 100  # characters: as long as Airflow stores them
+LONGEST_UNIT = 16  # characters: it stands behind every number of a table
 LARGEST_SIZE = 1e60  # `stats.rounding.LARGEST`, which would import NumPy here
 
 T = TypeVar("T")
@@ -98,6 +99,13 @@ def _as_texts(value: Any) -> Any:
     return [as_text(one) for one in value] if isinstance(value, list | tuple) else [as_text(value)]
 
 
+def _plain_unit(unit: str) -> str:
+    """Nothing that would change how the number before it reads, or the line that both stand on."""
+    if not unit.isprintable() or unit != unit.strip() or unit[:1].isdigit():
+        refuse([Fault((), unit, "allowed: a word or sign such as EUR, min or orders, on one line")])
+    return unit
+
+
 # What JSON Schemas say of values that are read in a way of their own (`json_schema`)
 PERCENT = {"type": "string", "pattern": r"^\+?([0-9]+\.?[0-9]*|\.[0-9]+) ?%$"}
 _SIZE = {"type": "number", "exclusiveMinimum": 0}
@@ -128,6 +136,7 @@ Text = Annotated[str, Field(min_length=1, max_length=2000)]  # a name or a locat
 Prose = Annotated[str, Field(min_length=1)]
 Owner = Annotated[str, Field(min_length=1, max_length=LONGEST_OWNER)]
 Tag = Annotated[str, Field(min_length=1, max_length=LONGEST_TAG)]
+Unit = Annotated[str, Field(min_length=1, max_length=LONGEST_UNIT), AfterValidator(_plain_unit)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Day = Annotated[date, BeforeValidator(_as_date)]
 TimeZone = Annotated[str, AfterValidator(_known_timezone)]

@@ -11,7 +11,7 @@ from exp_platform.config.faults import NOTHING, Fault, Words, one_of, refuse
 from exp_platform.config.kinds import KINDS, REFUSED, Agg, MetricKind, Test
 from exp_platform.config.metrics import Covariate, DayWindow, Guardrail, Measure, Metric, Role, Winsorise
 from exp_platform.config.sources import DAY, Series
-from exp_platform.config.spec_base import Day, EffectSize, Id, Items, Owner, Spec, Text
+from exp_platform.config.spec_base import Day, EffectSize, Id, Items, Owner, Spec, Text, Unit
 from exp_platform.config.where import FORM, Condition, conditions
 
 Missing = Literal["error", "zero", "exclude"]
@@ -199,6 +199,7 @@ class MetricSpec(OfFact):
     denominator: MeasureSpec | None = None
     role: RoleName = "secondary"
     direction: Literal["increase", "decrease"] = "increase"  # which of them is good
+    unit: Unit | None = None  # of its numbers, for people: a currency, min, orders
     q: Quantile | None = None  # which quantile; `quantile` only
     window: DayWindowSpec | None = None
     winsorise: WinsoriseSpec | None = None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from exp_platform import numbers
 from exp_platform.analyses.rows import ResultRow, Status
 from exp_platform.config.analyses import GUARDING
+from exp_platform.config.metrics import MetricScale
 from exp_platform.decision.findings import Case
 from exp_platform.decision.model import Reason
 
@@ -43,7 +44,8 @@ def guardrails(case: Case) -> Guardrails:
             if row is None:
                 untested.append(_untested(metric.id, treatment.id))
                 continue
-            reasons += _reasons(row, guardrail.severity)
+            scale = case.experiment.scale(metric.id, row.metric_kind)
+            reasons += _reasons(row, guardrail.severity, scale)
             if guardrail.severity != "critical":
                 continue
             if row.status is not Status.OK:
@@ -68,7 +70,7 @@ def _taken_out(metric_id: str) -> Reason:
     return Reason("GUARDRAIL_NOT_TESTED", text, {"metric_id": metric_id})
 
 
-def _reasons(row: ResultRow, severity: str) -> list[Reason]:
+def _reasons(row: ResultRow, severity: str, scale: MetricScale) -> list[Reason]:
     data = {
         "metric_id": row.metric_id,
         "treatment_id": row.treatment_id,
@@ -84,13 +86,13 @@ def _reasons(row: ResultRow, severity: str) -> list[Reason]:
     if row.verdict not in _WORDS:
         return []
     code, words = _WORDS[row.verdict]
-    found, margin = _written(row)
+    found, margin = _written(row, scale)
     text = f"The {severity} guardrail {row.metric_id} {words} for {row.treatment_id}: {found} against a margin of {margin}."
     return [Reason(code, text, data)]
 
 
-def _written(row: ResultRow) -> tuple[str, str]:
+def _written(row: ResultRow, scale: MetricScale) -> tuple[str, str]:
     """The effect and its margin on the scale that the margin was given on."""
     if row.margin_relative is not None and row.relative is not None:
         return numbers.percent(row.relative), numbers.percent(row.margin_relative)
-    return numbers.change(row.estimate, row.metric_kind), numbers.change(row.margin, row.metric_kind)
+    return numbers.change(row.estimate, *scale), numbers.change(row.margin, *scale)

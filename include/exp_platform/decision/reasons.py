@@ -21,7 +21,7 @@ _CODES = {
 
 def of_treatment(case: Case, standing: Standing) -> list[Reason]:
     """What each primary metric says of one treatment."""
-    reasons = [_of_finding(f) for f in standing.findings]
+    reasons = [_of_finding(case, f) for f in standing.findings]
     reasons += [
         _fallback(f)
         for f in standing.findings
@@ -34,7 +34,7 @@ def of_treatment(case: Case, standing: Standing) -> list[Reason]:
     return reasons
 
 
-def _of_finding(f: Finding) -> Reason:
+def _of_finding(case: Case, f: Finding) -> Reason:
     data = {"metric_id": f.metric.id, "treatment_id": f.treatment_id}
     if f.row is None or f.row.status is not Status.OK:
         status, why = ("ABSENT", "no result") if f.row is None else (str(f.row.status), f.row.message)
@@ -42,7 +42,8 @@ def _of_finding(f: Finding) -> Reason:
         return Reason("NO_ESTIMATE", text, data | {"status": status})
     code, words = _CODES[f.outcome]
     relative = f.row.relative
-    effect = numbers.change(f.effect, f.row.metric_kind) if relative is None else numbers.percent(relative)
+    scale = case.experiment.scale(f.metric.id, f.row.metric_kind)
+    effect = numbers.change(f.effect, *scale) if relative is None else numbers.percent(relative)
     text = f"{f.treatment_id} is {words} on {f.metric.id} ({effect})."
     found = {"effect": f.effect, "lift": f.lift, "p_adjusted": f.row.p_adjusted, "confidence": f.confidence}
     return Reason(code, text, data | found)
@@ -62,7 +63,7 @@ def _caution(f: Finding) -> Reason:
 def of_secondaries(case: Case) -> list[Reason]:
     """Secondary metrics that are significantly worse: they do not decide, and whoever ships should know."""
     return [
-        replace(_of_finding(f), code="SECONDARY_WORSE")
+        replace(_of_finding(case, f), code="SECONDARY_WORSE")
         for f in findings(case, case.secondaries)
         if f.outcome == "worse"
     ]

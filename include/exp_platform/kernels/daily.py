@@ -28,7 +28,7 @@ def daily_rows(now: Snapshot) -> Iterator[DailyRow]:
     for metric in now.experiment.metrics:
         rows = [now.in_window(measure, metric.window) for measure in metric.measures]
         sums = [_sums(now, r, measure) for r, measure in zip(rows, metric.measures, strict=True)]
-        active = np.sort(np.concatenate([_pairs(r) for r in rows]))
+        active = np.sort(np.concatenate([_pairs(r) for r in rows]), kind="stable")  # merges what is in order
         active = active[np.flatnonzero(np.diff(active, prepend=-1))]
         active_users = _by_date(now, active >> _DATE_BITS, active & ((1 << _DATE_BITS) - 1))
         for (v, day), new in np.ndenumerate(new_users):

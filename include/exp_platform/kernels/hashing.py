@@ -21,7 +21,7 @@ _SLOTS = 8  # for each string: so one in 16 meets another one
 
 
 def hashes(strings: Any) -> Hashes:
-    """A hash of each string, shape (rows,), the same in every process."""
+    """A hash of each string, shape (rows,), the same in every process with the same version of DuckDB."""
     return np.asarray(
         query("SELECT hash(id) AS hash FROM found", pa.table({"id": strings}))["hash"].to_numpy()
     )
@@ -49,11 +49,11 @@ def first_places(strings: Any) -> Positions:
     """Where each of some strings stands first among them, shape (rows,); none is null. The same saving."""
     slots = _Slots.of(strings)
     at = slots.first_of_each.astype(np.int64)
-    others = np.flatnonzero(at != np.arange(len(at)))
+    other = at != np.arange(len(at))
+    others = np.flatnonzero(other)
     alike = others[slots.hashes[others] == slots.hashes[at[others]]]
-    left = np.setdiff1d(
-        others, alike[~_differ(strings, alike, strings, at[alike])]
-    )  # of another string in their slot
+    other[alike] = _differ(strings, alike, strings, at[alike])
+    left = np.flatnonzero(other)  # of another string in their slot
     once = strings.take(pa.array(left)).dictionary_encode()
     code = once.indices.to_numpy()
     first = np.zeros(len(once.dictionary), dtype=np.int64)

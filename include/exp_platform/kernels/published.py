@@ -58,7 +58,7 @@ class Published:
     waiting: pa.Table
     positions: Positions  # of the waiting rows among those that lie aside: others have come to count
     lying: int  # rows that lie aside
-    users: Users  # by whose first exposures its outcomes were judged
+    came: NDArray[np.bool_]  # who of `ids` has new exposures
 
     @staticmethod
     def beside(
@@ -80,8 +80,10 @@ class Published:
         positions = np.flatnonzero(waits.to_numpy())
         waiting = aside if len(positions) == len(aside) else aside.filter(waits)
         ids = Coded.of(next(iter(users.values()))).values
-        users_before = assigned(exposures, experiment)
-        return Published(base, ids, exposures, waiting, positions, len(aside), users_before), every
+        came = np.zeros(len(ids), dtype=np.bool_)
+        for name in tables.keys() - {"outcomes"}:
+            came[Coded.of(every[name]["user_id"]).codes] = True
+        return Published(base, ids, exposures, waiting, positions, len(aside), came), every
 
     @cached_property
     def outcomes(self) -> pa.Table:
@@ -109,31 +111,37 @@ class Published:
         known = None if stored is None else Sightings.stored(*stored, experiment, latest(now))
         if known is None:
             return Sightings.none(self.ids), self.outcomes
-        known, moved = known.placed(self.ids), self._moved(users)
+        known, moved = known.placed(self.ids), self._moved(users, experiment)
         moved = moved[known.rows[moved] > 0]
         if not len(moved):
             return known, outcomes_of(_NOTHING).select(_HAPPENED)
-        rows = self._outcomes_of(moved)
-        return known.without(moved, counts_of(rows, self.ids, self.users, experiment)), rows
+        rows = self._rows_of(moved, self.outcomes)
+        then = self._users(moved, experiment)
+        return known.without(moved, counts_of(rows, self.ids, then, experiment)), rows
 
     def and_new(self, again: pa.Table, outcomes: pa.Table) -> pa.Table:
         """Some of its outcomes, then `waiting_and` new ones."""
         return self._and(again, outcomes, _HAPPENED)
 
-    def _outcomes_of(self, users: Codes) -> pa.Table:
-        """Of users by their positions."""
+    def _users(self, who: Codes, experiment: Experiment) -> Users:
+        """Who stands at some positions, by the first exposures by which their outcomes were judged."""
+        return assigned(self._rows_of(who, self.exposures), experiment)
+
+    def _rows_of(self, users: Codes, table: pa.Table) -> pa.Table:
+        """Those of a table that users have, by their positions."""
         wanted = np.zeros(len(self.ids) + 1, dtype=np.bool_)
         wanted[users] = True
-        user = codes_in(self.outcomes["user_id"], self.ids)
+        user = codes_in(table["user_id"], self.ids)
         rows = np.flatnonzero(wanted[user])
-        return _with_users(self.outcomes.take(pa.array(rows)), Coded(user[rows], self.ids).column)
+        return _with_users(table.take(pa.array(rows)), Coded(user[rows], self.ids).column)
 
-    def _moved(self, now: Users) -> Codes:
+    def _moved(self, now: Users, experiment: Experiment) -> Codes:
         """Positions of the users whose first exposure is another one, or none any more, and of those who had none."""
         at, arm = np.full((2, len(self.ids)), NEVER), np.full((2, len(self.ids)), -1)
-        for i, users in enumerate((self.users, now)):
+        then = self._users(np.flatnonzero(self.came), experiment)
+        for i, users in enumerate((then, now)):
             at[i, users.codes], arm[i, users.codes] = users.exposed_at, users.variants
-        return np.flatnonzero((at[0] != at[1]) | (arm[0] != arm[1]))
+        return np.flatnonzero(self.came & ((at[0] != at[1]) | (arm[0] != arm[1])))
 
     def _and(self, rows: pa.Table, new: pa.Table, columns: tuple[str, ...]) -> pa.Table:
         if self.base is None:
@@ -149,6 +157,7 @@ class Published:
         if not len(positions):
             return outcomes_of(_NOTHING)
         found = outcomes_of(self.base.read(ASIDE, _ALL).take(positions))
+        found = _with_users(found, self.waiting["user_id"].filter(rows))
         return found.set_column(
             found.column_names.index("occurred_at"), "occurred_at", occurred_at.filter(rows)
         )
@@ -204,7 +213,8 @@ class Published:
         assert self.base is not None
         grain = {n: c for n, c in self.base.counts.measured.grain.items() if n.partition(".")[0] == name}
         mine_rows, base_rows = new.take(pa.array(mine)), known(pa.array(theirs))
-        same, after = later(mine_rows, base_rows, self.users, grain, experiment)
+        then = self._users(codes_in(mine_rows["user_id"], self.ids), experiment)
+        same, after = later(mine_rows, base_rows, then, grain, experiment)
         if not (same | after).all():
             raise NotExactError(f"a row of {name} came that is earlier than a published one of the same key")
         if same.any() and getattr(experiment.source, "dedupe", None) != "whole_row":
@@ -249,8 +259,9 @@ class Published:
         grain = self.base.counts.measured.grain
         if not any(n["local"] or n["utc"] for name, n in grain.items() if name.startswith(OF_EVENT)):
             return
-        moved = self._moved(now)
-        if len(moved) and shifted(self._outcomes_of(moved), self.users, now, experiment):
+        moved = self._moved(now, experiment)
+        then = self._users(moved, experiment)
+        if len(moved) and shifted(self._rows_of(moved, self.outcomes), then, now, experiment):
             raise NotExactError("exposures came before those by which dates of outcomes were placed")
 
 

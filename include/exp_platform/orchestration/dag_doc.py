@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from exp_platform import numbers
 from exp_platform.config.awaited import Awaited
 from exp_platform.config.experiment import Experiment
-from exp_platform.config.metrics import Effect, Metric, Provenance
+from exp_platform.config.metrics import Effect, Metric, MetricScale, Provenance
 from exp_platform.errors import shortened
 from exp_platform.escaping import Markdown, code, markdown, paragraphs
 from exp_platform.stages.graph import Stage
@@ -96,7 +97,7 @@ def _variants(experiment: Experiment) -> list[tuple[str, str, str]]:
     control = experiment.control.id
     shares = zip(*(allocation.shares for allocation in experiment.allocations), strict=True)
     return [
-        (v.id, " → ".join(f"{share:.1%}" for share in of_arm), "control" if v.id == control else "")
+        (v.id, " → ".join(numbers.share(share) for share in of_arm), "control" if v.id == control else "")
         for v, of_arm in zip(experiment.variants, shares, strict=True)
     ]
 
@@ -105,20 +106,22 @@ def _metrics(experiment: Experiment) -> list[tuple[str, ...]]:
     return [
         (
             m.id,
-            _role(m),
+            _role(m, experiment.scale(m.id, m.kind)),
             m.definition,
             "more" if m.direction > 0 else "less",
-            _effect(m.min_practical_effect),
+            _effect(m.min_practical_effect, experiment.scale(m.id, m.kind)),
             _whose(experiment.provenance.get(m.id)),
         )
         for m in experiment.metrics
     ]
 
 
-def _role(metric: Metric) -> str:
+def _role(metric: Metric, scale: MetricScale) -> str:
     if metric.guardrail is None:
         return metric.role.value
-    return f"{metric.role.value} ({metric.guardrail.severity}, margin {_effect(metric.guardrail.margin)})"
+    return (
+        f"{metric.role.value} ({metric.guardrail.severity}, margin {_effect(metric.guardrail.margin, scale)})"
+    )
 
 
 def _whose(found: Provenance | None) -> str:
@@ -129,10 +132,12 @@ def _whose(found: Provenance | None) -> str:
     return "; ".join(part for part in said if part)
 
 
-def _effect(effect: Effect | None) -> str:
+def _effect(effect: Effect | None, scale: MetricScale) -> str:
     if effect is None:
         return ""
-    return f"{effect.value:.3g}" if effect.scale == "absolute" else f"{effect.value:.3g} of control"
+    if effect.scale == "absolute":
+        return numbers.size(effect.value, *scale)
+    return f"{numbers.share(effect.value)} of control"
 
 
 def _stages(stages: Sequence[Stage]) -> list[tuple[str, str, str]]:

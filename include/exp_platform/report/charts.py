@@ -46,7 +46,10 @@ def effects(rows: Sequence[ResultRow], directions: Mapping[str, int]) -> Chart |
         "y": _nominal("label", sort=None),
         "color": _nominal("reading", scale=colours),
     }
-    bars = shared | {"x": _number("low", title=title, axis={"format": "+.1%"}), "x2": {"field": "high"}}
+    bars = shared | {
+        "x": _number("low", title=title, axis={"labelExpr": "format(100 * datum.value, '+.1~f') + ' %'"}),
+        "x2": {"field": "high"},
+    }
     return _layered(
         data,
         _line(x="zero"),
@@ -56,8 +59,10 @@ def effects(rows: Sequence[ResultRow], directions: Mapping[str, int]) -> Chart |
     )
 
 
-def effect_over_time(rows: Sequence[ResultRow], planned_end: date | None = None) -> Chart | None:
-    """The absolute effect of one metric by as_of date; None below two dates.
+def effect_over_time(
+    rows: Sequence[ResultRow], planned_end: date | None = None, unit: str = ""
+) -> Chart | None:
+    """The absolute effect of one metric by as_of date, in its unit where it has one; None below two dates.
 
     With the always-valid band, or, of a group-sequential test, the interval at each of its looks; and the planned end.
     """
@@ -84,20 +89,23 @@ def effect_over_time(rows: Sequence[ResultRow], planned_end: date | None = None)
     }
     arms = _arms("treatment", rows)
     shared = {"x": x, "color": arms}
-    band = shared | {"y": _number("low", title=None), "y2": {"field": "high"}}
-    looks = shared | {"y": _number("look_low", title=None), "y2": {"field": "look_high"}}
-    title, evidence = "effect", list[Chart]()  # a layer without marks says nothing to who hears the picture
+    title, evidence = (
+        _in_unit("effect", unit),
+        list[Chart](),
+    )  # a layer without marks says nothing to who hears the picture
     if any(d["look_low"] is not None for d in data):
-        title = "effect and its interval at each look"
+        title = _in_unit("effect and its interval at each look", unit)
+        looks = shared | {"y": _number("look_low", title=title), "y2": {"field": "look_high"}}
         evidence = [_layer({"type": "rule", "strokeWidth": 2.5}, looks, "isValid(datum.look_low)")]
     elif any(d["low"] is not None and d["high"] is not None for d in data):
-        title = "effect and always-valid band"
+        title = _in_unit("effect and always-valid band", unit)
+        band = shared | {"y": _number("low", title=title), "y2": {"field": "high"}}
         both = "isValid(datum.low) && isValid(datum.high)"
         evidence = [_layer({"type": "area", "opacity": 0.18}, band, both)]
     told = [
         _nominal("treatment", title="treatment"),
         _told("as_of", "as of"),
-        *(_number(f, format="+.4~g") for f in ("estimate", "low", "high")),
+        *(_number(f, title=_in_unit(f, unit), format="+.4~g") for f in ("estimate", "low", "high")),
     ]
     y = _number("estimate", title=title, axis=_axis(rows[0].metric_kind))
     estimate = shared | {"y": y, "tooltip": told}
@@ -142,17 +150,17 @@ def users_by_day(rows: Sequence[DailyRow], planned: Mapping[str, float]) -> Char
     )
 
 
-def pretrends(rows: Sequence[PretrendDeltaRow]) -> Chart | None:
+def pretrends(rows: Sequence[PretrendDeltaRow], unit: str = "") -> Chart | None:
     """Daily differences before exposure against the reference day; None where there are none."""
     data = [
         _of_day(r.day, r.delta_from_reference, r)
         for r in rows
         if r.status == Status.OK and r.delta_from_reference is not None
     ]
-    return _layered(data, _line(y="zero"), *_by_day("difference from reference day", rows))
+    return _layered(data, _line(y="zero"), *_by_day(_in_unit("difference from reference day", unit), rows))
 
 
-def event_study(rows: Sequence[EventStudyRow]) -> Chart | None:
+def event_study(rows: Sequence[EventStudyRow], unit: str = "") -> Chart | None:
     """The gap between the arms on each day around first exposure against the day before it; None where there is none."""
     data = [
         _of_day(r.first_day, r.estimate, r)
@@ -161,18 +169,18 @@ def event_study(rows: Sequence[EventStudyRow]) -> Chart | None:
     ]
     exposure = {"mark": {"type": "rule", "color": "#888"}, "encoding": {"x": _number("exposure")}}
     between = {"data": {"values": [{"exposure": -0.5}]}}  # the day before and the day of it
-    by_day = _by_day("gap against day −1", rows, continuous=True)
+    by_day = _by_day(_in_unit("gap against day −1", unit), rows, continuous=True)
     return _layered(data, _line(y="zero"), exposure | between, *by_day)
 
 
-def effect_by_day(rows: Sequence[ResultRow]) -> Chart | None:
+def effect_by_day(rows: Sequence[ResultRow], unit: str = "") -> Chart | None:
     """The effect on each day since exposure, of the same users throughout; None where there is none."""
     data = [
         _of_day(int(r.segment_value), r.estimate, r)
         for r in rows
         if r.status == Status.OK and r.segment == DAY and r.segment_value != TREND
     ]
-    return _layered(data, _line(y="zero"), *_by_day("effect of that day", rows))
+    return _layered(data, _line(y="zero"), *_by_day(_in_unit("effect of that day", unit), rows))
 
 
 def png(chart: Chart, scale: float = 2) -> bytes:
@@ -253,6 +261,10 @@ def _axis(kind: str) -> Chart:
     if is_share(kind):
         return {"labelExpr": "format(100 * datum.value, '+.3~g') + ' pp'"}
     return {"format": "+,.4~g"}
+
+
+def _in_unit(title: str, unit: str) -> str:
+    return f"{title}, {unit}" if unit else title
 
 
 def _arms(field: str, rows: Sequence[Any]) -> Chart:

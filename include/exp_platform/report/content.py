@@ -12,6 +12,7 @@ from exp_platform.analyses.rows import ResultRow, Row, Status
 from exp_platform.checks import CheckResult
 from exp_platform.config.analyses import METHODS, RESULTS, SPLIT, UNADJUSTED
 from exp_platform.config.experiment import Experiment
+from exp_platform.config.metrics import MetricScale
 from exp_platform.config.readings import NOTHING_READ, RunState
 from exp_platform.decision import Decision
 from exp_platform.errors import ExpPlatformError
@@ -54,6 +55,10 @@ class Report:
     def as_of_date(self) -> date:
         """The day the results are about."""
         return self.stored.as_of_date
+
+    def scale(self, row: Row) -> MetricScale:
+        """On what a row's numbers are written; those of other tables than `analysis_results` name no kind."""
+        return self.experiment.scale(row.metric_id, getattr(row, "metric_kind", ""))
 
     def of(self, row_type: type[RowT]) -> tuple[RowT, ...]:
         """The rows of one type."""

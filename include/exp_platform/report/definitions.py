@@ -55,6 +55,7 @@ class Listed:
     owner: str
     description: str
     file: str
+    unit: str = ""
     uses: tuple[Use, ...] = ()
 
 
@@ -66,18 +67,19 @@ def listed(loaded: Loaded, stored: Stored) -> list[Listed]:
             file = experiment.provenance.get(metric.id, Provenance()).file
             uses.setdefault((metric.id, file or experiment.spec_file), []).append((experiment, metric))
     found = [
-        _listed(metric, whose, [_use(e, m, stored) for e, m in uses.pop((metric.id, whose.file), ())])
-        for metric, whose in _of_library(loaded.library)
+        _listed(metric, whose, unit, [_use(e, m, stored) for e, m in uses.pop((metric.id, whose.file), ())])
+        for metric, whose, unit in _of_library(loaded.library)
     ]
     for (id, file), own in sorted(uses.items(), key=lambda item: item[0]):
         experiment, metric = own[0]
         whose = experiment.provenance.get(id, Provenance(experiment.owner))
         whose = Provenance(whose.owner or experiment.owner, whose.description, file)
-        found.append(_listed(metric, whose, [_use(e, m, stored) for e, m in own]))
+        unit = experiment.units.get(id, "")
+        found.append(_listed(metric, whose, unit, [_use(e, m, stored) for e, m in own]))
     return found
 
 
-def _of_library(library: Library) -> Iterable[tuple[Metric, Provenance]]:
+def _of_library(library: Library) -> Iterable[tuple[Metric, Provenance, str]]:
     for id in sorted(library.metrics):
         found = library.metrics[id]
         if found.fault is None:
@@ -85,11 +87,12 @@ def _of_library(library: Library) -> Iterable[tuple[Metric, Provenance]]:
             yield (
                 spec.resolve((), spec.missing or "zero", None),
                 Provenance(spec.owner or "", spec.description, found.file.name),
+                spec.unit or "",
             )
 
 
-def _listed(metric: Metric, whose: Provenance, uses: list[Use]) -> Listed:
-    said = (metric.id, metric.kind, metric.definition, whose.owner, whose.description, whose.file)
+def _listed(metric: Metric, whose: Provenance, unit: str, uses: list[Use]) -> Listed:
+    said = (metric.id, metric.kind, metric.definition, whose.owner, whose.description, whose.file, unit)
     return Listed(*said, tuple(sorted(uses, key=lambda use: use.experiment_id)))
 
 
@@ -134,7 +137,9 @@ def uses_table(metric: Listed) -> Table:
 
 
 def _head(metric: Listed) -> str:
-    whose = ", ".join(part for part in (metric.owner, metric.file) if part)
+    whose = ", ".join(
+        part for part in (metric.unit and f"in {metric.unit}", metric.owner, metric.file) if part
+    )
     about = f"\n{metric.description}" if metric.description else ""
     return f"{metric.id}: {metric.definition} ({whose}){about}"
 

@@ -16,23 +16,28 @@ RowT = TypeVar("RowT", bound=Row)
 
 def drawings(report: Report) -> dict[str, charts.Chart | None]:
     """Each chart by its name, or None where there is nothing to draw."""
+    unit = report.experiment.scale(first(report)).unit
     directions = {m.id: m.direction for m in report.experiment.metrics}
     return {
         "effects": charts.effects(report.of_method(UNADJUSTED), directions),
         "over_time": charts.effect_over_time(
-            of_first(report, report.series), planned_end=report.experiment.decision_date
+            of_first(report, report.series), report.experiment.decision_date, unit
         ),
         "users": charts.users_by_day(report.daily, planned_by_day(report)),
-        pretrends.METHOD: charts.pretrends(of_first(report, report.of(PretrendDeltaRow))),
-        stability.METHOD: charts.effect_by_day(of_first(report, report.of_method(stability.METHOD))),
-        "event_study": charts.event_study(of_first(report, report.of(EventStudyRow))),
+        pretrends.METHOD: charts.pretrends(of_first(report, report.of(PretrendDeltaRow)), unit),
+        stability.METHOD: charts.effect_by_day(of_first(report, report.of_method(stability.METHOD)), unit),
+        "event_study": charts.event_study(of_first(report, report.of(EventStudyRow)), unit),
     }
 
 
+def first(report: Report) -> str:
+    """The metric that decides or, failing that, the spec's first: charts of one metric are of it."""
+    return report.decision.decisive_metric or report.experiment.metrics[0].id
+
+
 def of_first(report: Report, rows: Iterable[RowT]) -> list[RowT]:
-    """The rows of the metric that decides or, failing that, of the spec's first."""
-    first = report.decision.decisive_metric or report.experiment.metrics[0].id
-    return [row for row in rows if row.metric_id == first]
+    """The rows of the first metric."""
+    return [row for row in rows if row.metric_id == first(report)]
 
 
 def planned_by_day(report: Report) -> dict[str, float]:

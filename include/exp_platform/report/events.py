@@ -60,10 +60,10 @@ def _effect(report: Report) -> Iterator[tuple[str, str]]:
     row = wording.decisive_row(report)
     if row is not None and not _stands(report):
         yield "metric", row.metric_id
-        yield row.control_id, numbers.level(row.mean_control, row.metric_kind)
-        yield row.treatment_id, numbers.level(row.mean_treatment, row.metric_kind)
+        yield row.control_id, numbers.level(row.mean_control, *report.scale(row))
+        yield row.treatment_id, numbers.level(row.mean_treatment, *report.scale(row))
         yield f"relative effect{_level(row)}", wording.relative(row)
-        yield f"absolute effect{_level(row)}", wording.effect(row)
+        yield f"absolute effect{_level(row)}", wording.effect(report, row)
 
 
 def _level(row: ResultRow) -> str:
@@ -94,14 +94,13 @@ def _breaches(report: Report) -> Iterator[Event]:
     """Of critical guardrails that are proven to be beyond their margin."""
     for row in report.of_method(GUARDING):
         if (row.severity, row.verdict) == ("critical", "proven_breach"):
-            went = f"{numbers.level(row.mean_control, row.metric_kind)} to {numbers.level(row.mean_treatment, row.metric_kind)}"
             text = (
                 f"the critical guardrail {row.metric_id} is proven to be beyond its margin with {row.treatment_id}: it went from "
-                f"{went} ({wording.relative(row)})."
+                f"{wording.went(report, row)} ({wording.relative(row)})."
             )
             measured = (
-                (f"absolute effect{_level(row)}", wording.effect(row)),
-                ("margin", _margin(row)),
+                (f"absolute effect{_level(row)}", wording.effect(report, row)),
+                ("margin", _margin(report, row)),
             )
             about = f"{row.metric_id} of {row.treatment_id}"
             yield Event(
@@ -109,10 +108,12 @@ def _breaches(report: Report) -> Iterator[Event]:
             )
 
 
-def _margin(row: ResultRow) -> str:
+def _margin(report: Report, row: ResultRow) -> str:
     """As it was given: relative, or in the metric's unit."""
     relative = row.margin_relative
-    return numbers.change(row.margin, row.metric_kind) if relative is None else numbers.percent(relative)
+    return (
+        numbers.percent(relative) if relative is not None else numbers.change(row.margin, *report.scale(row))
+    )
 
 
 def _of_codes(report: Report, kind: EventKind, codes: Collection[str], about: str) -> Iterator[Event]:

@@ -82,6 +82,7 @@ def as_json(report: Report) -> dict[str, Any]:
             if method.twin_key is not None
         },
         "data_quality": _plain(report.checks),
+        "units": report.experiment.units,
         "pooled": pooled_to_json(report.stored.pooled),
         "rows": {table: asdict(account) for table, account in report.stored.rows.items()},
         "refresh": report.stored.refresh,

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from exp_platform import numbers
 from exp_platform.config.experiment import Experiment
+from exp_platform.config.metrics import MetricScale
 from exp_platform.config.readings import NOTHING_READ
 from exp_platform.escaping import line
 from exp_platform.planning.metric_plan import MetricPlan
@@ -20,24 +21,26 @@ def plan_table(experiment: Experiment, plans: Sequence[MetricPlan], *, width: in
     """One row for each planned metric; below 120 columns without standard deviations, levels and sources."""
     wide = width >= 120
     users = next((plan.users for plan in plans if plan.users is not None), None)
-    title = f"{experiment.id}: users of all arms for a power of {experiment.decision.power:.0%}"
+    title = f"{experiment.id}: users of all arms for a power of {numbers.share(experiment.decision.power, 0)}"
     if users is not None:
         title += f"; what {users:,} find"
     table = _table(title)
     extra = ("SD", "Alpha", "From") if wide else ()
     found = () if users is None else ("Finds", "Power")
     for name in ("Metric", "Baseline", *extra, "MDE", "Users", "Days", *found):
-        table.add_column(name, justify="left" if name == "Metric" else "right", no_wrap=True)
+        # Numbers keep their line; a margin with its unit gives way where the terminal is narrow
+        table.add_column(name, justify="left" if name == "Metric" else "right", no_wrap=name != "MDE")
     for plan in plans:
-        kind = plan.metric.kind
-        source = Text(line(plan.source))
-        more = (numbers.level(plan.expected.sd), f"{plan.alpha:.4f}", source) if wide else ()
-        power = (numbers.change(plan.finds.smallest_effect, kind), numbers.share(plan.finds.power))
-        table.add_row(
+        scale = experiment.scale(plan.metric.id, plan.metric.kind)
+        sd = numbers.level(plan.expected.sd, unit=scale.unit)
+        more = (sd, f"{plan.alpha:.4f}", plan.source) if wide else ()
+        power = (numbers.change(plan.finds.smallest_effect, *scale), numbers.share(plan.finds.power))
+        _add(
+            table,
             plan.metric.id,
-            numbers.level(plan.expected.mean, kind),
+            numbers.level(plan.expected.mean, *scale),
             *more,
-            _wanted(plan),
+            _wanted(plan, scale),
             numbers.count(plan.required_users),
             numbers.count(plan.required_days),
             *(power if found else ()),
@@ -45,9 +48,9 @@ def plan_table(experiment: Experiment, plans: Sequence[MetricPlan], *, width: in
     return table
 
 
-def durations_table(plan: MetricPlan) -> Table:
+def durations_table(experiment: Experiment, plan: MetricPlan) -> Table:
     """What one metric finds after so many days of exposure."""
-    kind, mean = plan.metric.kind, plan.expected.mean
+    scale, mean = experiment.scale(plan.metric.id, plan.metric.kind), plan.expected.mean
     table = _table(f"{plan.metric.id}, by days of exposure")
     always = plan.sequential_alpha > 0
     for name in (
@@ -64,14 +67,15 @@ def durations_table(plan: MetricPlan) -> Table:
         relative = (
             None if row.finds.smallest_effect is None or not mean else row.finds.smallest_effect / abs(mean)
         )
-        table.add_row(
+        _add(
+            table,
             numbers.count(row.days),
             str(row.read_on),
             numbers.count(row.users),
-            numbers.change(row.finds.smallest_effect, kind),
+            numbers.change(row.finds.smallest_effect, *scale),
             numbers.percent(relative),
             numbers.share(row.finds.power),
-            *((numbers.change(row.finds.smallest_always_valid, kind),) if always else ()),
+            *((numbers.change(row.finds.smallest_always_valid, *scale),) if always else ()),
         )
     return table
 
@@ -105,16 +109,17 @@ def plan_json(experiment: Experiment, plans: Sequence[MetricPlan]) -> dict[str, 
         "power": experiment.decision.power,
         "correction": experiment.decision.correction,
         "estimate": experiment.decision.estimate,
-        "metrics": [_as_json(plan) for plan in plans],
+        "metrics": [_as_json(experiment, plan) for plan in plans],
     }
 
 
-def _as_json(plan: MetricPlan) -> dict[str, Any]:
+def _as_json(experiment: Experiment, plan: MetricPlan) -> dict[str, Any]:
     told = ("metric", "expected", "finds", "durations")
     same = {key: value for key, value in vars(plan).items() if key not in told}
     return {
         "metric_id": plan.metric.id,
         "metric_kind": plan.metric.kind,
+        "unit": experiment.units.get(plan.metric.id),
         "role": str(plan.metric.role),
         "baseline": plan.expected.mean,
         "sd": plan.expected.sd,
@@ -136,7 +141,7 @@ def _costs(experiment: Experiment, plan: MetricPlan) -> list[str]:
     for method, gain in plan.gains.items():
         needed = plan.required_by_estimate.get(method)
         users = "" if needed is None else f", so {needed:,} users are needed where it decides"
-        lines.append(f"{method} takes {gain:.0%} off the variance{users}")
+        lines.append(f"{method} takes {numbers.share(gain, 0)} off the variance{users}")
     if plan.required_always_valid is not None:
         lines.append(
             f"always-valid evidence alone would need {plan.required_always_valid:,} users at one look"
@@ -144,18 +149,19 @@ def _costs(experiment: Experiment, plan: MetricPlan) -> list[str]:
     return lines
 
 
-def _wanted(plan: MetricPlan) -> str:
+def _wanted(plan: MetricPlan, scale: MetricScale) -> str:
     """The mde as the spec writes it, or the margin of a guardrail that has none."""
     guardrail = plan.metric.guardrail
     size = plan.metric.mde if plan.metric.mde is not None or guardrail is None else guardrail.margin
     if size is None:
         return numbers.DASH
-    said = (
-        numbers.share(size.value)
-        if size.scale == "relative"
-        else numbers.change(size.value, plan.metric.kind)
-    )
+    said = numbers.share(size.value) if size.scale == "relative" else numbers.size(size.value, *scale)
     return f"margin {said}" if plan.target == "margin" else said
+
+
+def _add(table: Table, *cells: str) -> None:
+    """A row of cells as they are: a source's name or a unit such as `[/a]` is no markup."""
+    table.add_row(*(Text(line(cell)) for cell in cells))
 
 
 def _table(title: str) -> Table:

@@ -306,9 +306,9 @@ def level_of(rows: Sequence[Any]) -> str:
     return shown[0] if len(shown) == 1 else f"{shown[0]} to {shown[-1]}" if shown else ""
 
 
-def margin_told(line: Line) -> str:
+def margin_told(report: Report, line: Line) -> str:
     """A guardrail's margin as it was given: relative or in the metric's unit."""
     row = line.row
     if row.margin_relative is not None:
         return numbers.percent(row.margin_relative)
-    return numbers.change(row.margin, row.metric_kind)
+    return numbers.change(row.margin, *report.scale(row))

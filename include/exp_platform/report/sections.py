@@ -55,6 +55,7 @@ FILTERS = {
     "count": numbers.count,
 }
 WORDS = {name: words for name, words in vars(wording).items() if isfunction(words)} | {
+    "size": numbers.size,
     "interval": numbers.interval,
     "with_interval": numbers.with_interval,
     "p_value": numbers.p_value,
@@ -150,7 +151,7 @@ def lasting(rows: Sequence[ResultRow]) -> list[tuple[ResultRow, ResultRow]]:
     return [pair for pair in pairs if any(r.status != Status.NOT_APPLICABLE for r in pair)]
 
 
-def distributions(ab: list[ResultRow]) -> list[dict[str, Any]]:
+def distributions(report: Report, ab: list[ResultRow]) -> list[dict[str, Any]]:
     """One entry for each metric and variant: control once, then each treatment."""
     entries: dict[tuple[str, str], dict[str, Any]] = {}
     for row in ab:
@@ -162,7 +163,7 @@ def distributions(ab: list[ResultRow]) -> list[dict[str, Any]]:
                 {
                     "metric": row.metric_id,
                     "variant": variant,
-                    "kind": row.metric_kind,
+                    "scale": report.scale(row),
                     "n": getattr(row, f"n_{side}"),
                     "mean": getattr(row, f"mean_{side}"),
                     "low": getattr(row, f"mean_{side}_low"),

@@ -56,7 +56,7 @@ def results_table(report: Report, method: str = UNADJUSTED, *, width: int = 80) 
     """
     every = report.of_method(method)
     found = clearest(every, ON_A_TERMINAL)
-    cells = [_cells(row, report.experiment.control.id) for row in found]
+    cells = [_of_result(report, r) if isinstance(r, ResultRow) else _of_days(report, r) for r in found]
     told = {name for of_row in cells for name, cell in of_row.items() if cell not in ("", numbers.DASH)}
     related = (METHODS[method].table == RESULTS and any(row.treatment_id for row in every)) or not every
     wide = width >= 120 or not related
@@ -121,53 +121,52 @@ def _text(cell: str) -> Text:
     return Text(terminal(shortened(cell)))
 
 
-def _cells(row: Row, control_id: str) -> dict[str, str]:
-    return _of_result(row, control_id) if isinstance(row, ResultRow) else _of_days(row)
-
-
-def _of_days(row: Row) -> dict[str, str]:
+def _of_days(report: Report, row: Row) -> dict[str, str]:
     """A row of another table, such as DiD's or that of planned sizes: its effect is per user and day, if it has one."""
     effect = getattr(row, "delta_from_reference", getattr(row, "estimate", None))
     interval = (getattr(row, "ci_low", None), getattr(row, "ci_high", None))
-    level = {side: numbers.level(getattr(row, f"mean_{side}", None)) for side in ("control", "treatment")}
+    unit = report.scale(row).unit
+    told = {
+        side: numbers.level(getattr(row, f"mean_{side}", None), unit=unit)
+        for side in ("control", "treatment")
+    }
     if isinstance(row, DidRow) and row.estimate is not None:
-        level = {
-            side: "\nto ".join(numbers.level(getattr(row, f"{when}_mean_{side}")) for when in ("pre", "post"))
-            for side in level
+        both = ("pre", "post")
+        told = {
+            side: "\nto ".join(numbers.level(getattr(row, f"{when}_mean_{side}"), unit=unit) for when in both)
+            for side in told
         }
     return {
         "Metric": row.metric_id,
         "Treatment": row.variant_id if isinstance(row, LateRow) else getattr(row, "treatment_id", ""),
         "Of": period(row),
-        "Control": level["control"],
-        "Treated": level["treatment"],
-        "Effect": numbers.with_interval(effect, *interval).replace(" ", "\n", 1),
+        "Control": told["control"],
+        "Treated": told["treatment"],
+        "Effect": numbers.with_interval(effect, *interval, unit=unit).replace(" [", "\n[", 1),
         "Relative effect": numbers.DASH,
         "p": numbers.p_value(getattr(row, "p_value", None), getattr(row, "log10_p", None)),
         "Adj. p": numbers.DASH,
-        "Reading": reading_of_days(row),
+        "Reading": reading_of_days(report, row),
     }
 
 
-def _of_result(row: ResultRow, control_id: str) -> dict[str, str]:
-    kind = row.metric_kind
+def _of_result(report: Report, row: ResultRow) -> dict[str, str]:
+    scale = report.scale(row)
     relative = [numbers.percent(row.relative)]
     if row.relative_low is not None:
         relative.append(numbers.percent_interval(row.relative_low, row.relative_high))
     if row.relative_kind == Kind.APPROXIMATE:
         relative.append("approximate")
-    effect = [numbers.change(row.estimate, kind)]
-    if row.estimate is not None:
-        effect.append(numbers.interval(row.ci_low, row.ci_high, kind))
+    effect = numbers.with_interval(row.estimate, row.ci_low, row.ci_high, *scale)
     return {
         "Metric": row.metric_id,
         "Treatment": row.treatment_id
-        if row.control_id == control_id
+        if row.control_id == report.experiment.control.id
         else f"{row.treatment_id}\nagainst {row.control_id}",
         "Of": "" if row.segment == ALL else segment(row),
-        "Control": numbers.level(row.mean_control, kind),
-        "Treated": numbers.level(row.mean_treatment, kind),
-        "Effect": "\n".join(effect),
+        "Control": numbers.level(row.mean_control, *scale),
+        "Treated": numbers.level(row.mean_treatment, *scale),
+        "Effect": effect.replace(" [", "\n[", 1),
         "Relative effect": "\n".join(relative),
         "p": numbers.p_value(row.p_value, row.log10_p),
         "Adj. p": numbers.p_value(row.p_adjusted),

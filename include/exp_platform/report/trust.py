@@ -74,7 +74,7 @@ def items(report: Report) -> list[Item]:
     """All items: the split, late rows, the checks in their order, what was skipped or damaged."""
     return [
         *_split(report),
-        *map(_late, report.of(LateRow)),
+        *(_late(report, row) for row in report.of(LateRow)),
         *_checks(report),
         *_of_reasons(report),
         *_skipped(report),
@@ -158,11 +158,11 @@ def _state_of(row: ResultRow) -> State:
     return State.FAILED if row.verdict == "mismatch" else State.OK
 
 
-def _late(row: LateRow) -> Item:
+def _late(report: Report, row: LateRow) -> Item:
     return Item(
         f"Late rows of {row.variant_id}",
         State.FAILED,
-        f"{row.metric_id} since {row.since}: {wording.reading_of_days(row)}",
+        f"{row.metric_id} since {row.since}: {wording.reading_of_days(report, row)}",
         "Rows of an arm that are still to come look like an effect.",
         "Wait for the missing rows and run again.",
     )

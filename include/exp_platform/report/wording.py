@@ -84,15 +84,17 @@ def why(report: Report) -> str:
     row = decisive_row(report)
     if row is None or row.estimate is None:
         return f"No effect could be estimated as of {report.as_of_date}."
-    found = (
-        f"{row.metric_id} went from {numbers.level(row.mean_control, row.metric_kind)} to "
-        f"{numbers.level(row.mean_treatment, row.metric_kind)} ({relative(row)}) with {row.treatment_id}"
-    )
+    found = f"{row.metric_id} went from {went(report, row)} ({relative(row)}) with {row.treatment_id}"
     if decision.trust != "ok":
         return f"{found}, but the data cannot be trusted: nothing follows from it yet."
     if decision.action == "ship":
         return f"{found}: significantly better."
     return f"{found}."
+
+
+def went(report: Report, row: ResultRow) -> str:
+    """From which level to which: control's and the treatment's."""
+    return " to ".join(numbers.level(n, *report.scale(row)) for n in (row.mean_control, row.mean_treatment))
 
 
 def _of_final(decision: Decision, stands: Reason) -> str:
@@ -118,12 +120,10 @@ def decisive_row(report: Report) -> ResultRow | None:
     )
 
 
-def effect(row: ResultRow | None) -> str:
+def effect(report: Report, row: ResultRow | None) -> str:
     """The absolute effect with its interval; a dash where there is no row or no number."""
-    if row is None or row.estimate is None:
-        return numbers.DASH
-    interval = numbers.interval(row.ci_low, row.ci_high, row.metric_kind)
-    return f"{numbers.change(row.estimate, row.metric_kind)} {interval}"
+    found = row and numbers.with_interval(row.estimate, row.ci_low, row.ci_high, *report.scale(row))
+    return found or numbers.DASH
 
 
 def adjusted_by(row: ResultRow) -> str:
@@ -213,14 +213,14 @@ def sensitive(row: DidSensitivityRow) -> str:
     return f"told from 0 while steps stay below {row.breakdown:.2g} times the largest before"
 
 
-def reading_of_days(row: Row) -> str:
+def reading_of_days(report: Report, row: Row) -> str:
     """What may be concluded from a row that is none of `analysis_results`."""
     if isinstance(row, PretrendTestRow):
         return trend(row)
     if isinstance(row, DidSensitivityRow):
         return sensitive(row)
     if isinstance(row, SizeRow):
-        return adequacy(row)
+        return adequacy(report, row)
     if isinstance(row, LateRow):
         return f"{row.arm:,.0f} active users per day after {row.arm_before:,.0f}; in the other arms {row.others:,.0f} after {row.others_before:,.0f}"
     message = getattr(row, "message", None)
@@ -242,14 +242,17 @@ def period(row: Row) -> str:
     return ""
 
 
-def adequacy(size: Adequacy | SizeRow) -> str:
+def adequacy(report: Report, size: Adequacy | SizeRow) -> str:
     """How many of the planned users are observed; how many days are left is said where the plan is known (`advice.standing`)."""
     if size.required_users is None:
         return f"{numbers.count(size.current_users)} users observed; no size was planned, so the window stands for it"
     of = f"{numbers.count(size.current_users)} of {numbers.count(size.required_users)} planned users observed"
-    found = "" if size.power is None else f", which so many find with {size.power:.0%}"
-    basis = "" if size.mde is None else f" (to find an effect of {size.mde:.4g} on {size.metric_id}{found})"
-    return of + basis
+    found = "" if size.power is None else f", which so many find with {numbers.share(size.power, 0)}"
+    if size.mde is None:
+        return of
+    kinds = {metric.id: metric.kind for metric in report.experiment.metrics}
+    scale = report.experiment.scale(size.metric_id, kinds.get(size.metric_id, ""))
+    return f"{of} (to find an effect of {numbers.size(size.mde, *scale)} on {size.metric_id}{found})"
 
 
 def significance(report: Report) -> str:
@@ -259,9 +262,9 @@ def significance(report: Report) -> str:
     levels = sorted(
         {r.ci_level for r in report.of_method(UNADJUSTED) if r.ci_level is not None and r.role != "guardrail"}
     )
-    shown = " and ".join(f"{level:.2%}" for level in levels)
+    shown = " and ".join(numbers.share(level, 2) for level in levels)
     if len(levels) > 2:
-        shown = f"{levels[0]:.2%} to {levels[-1]:.2%}"
+        shown = f"{numbers.share(levels[0], 2)} to {numbers.share(levels[-1], 2)}"
     name, covered = _CORRECTIONS[experiment.decision.correction]
     corrected = (
         f"{size} comparisons are corrected together ({name})"
@@ -315,7 +318,7 @@ def _looks(report: Report) -> str:
         return plan
     passed = "none can be" if row.boundary is None else f"|z| above {row.boundary:.3f} is"
     return (
-        f"{plan} This is look {row.look}, at {row.information_fraction or 0:.0%} of the plan: {passed} significant on "
+        f"{plan} This is look {row.look}, at {numbers.share(row.information_fraction or 0, 0)} of the plan: {passed} significant on "
         f"{row.metric_id}, and {row.alpha_spent:.2g} of its alpha is spent."
     )
 

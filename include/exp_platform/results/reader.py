@@ -285,7 +285,7 @@ class Results:
                 scan = stored.scan(row_filter=where, selected_fields=chosen)
                 try:
                     which, whole = (repr(where), chosen, files), (repr(where), ("*",), planned)
-                    found = rows_once(
+                    found: list[dict[str, Any]] = rows_once(
                         stored, which, lambda: rows_of(scan, stored.io, files(scan)), among=whole
                     ).to_pylist()
                 except Exception as error:
@@ -303,8 +303,12 @@ class Results:
             self._told([str(error)])
             return []
         # The next run adds columns that a table of an older version of the platform lacks; till then they are null.
-        known = dict.fromkeys(name for name, _ in TABLES[name].columns)
-        return [known | row for row in found]
+        lacking = dict.fromkeys(
+            column for column, _ in TABLES[name].columns if found and column not in found[0]
+        )
+        for row in found:
+            row |= lacking
+        return found
 
     def _told(self, faults: Iterable[str]) -> None:
         self.unreadable += [fault for fault in faults if fault not in self.unreadable]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
+from exp_platform import numbers
 from exp_platform.aggregates import LeftOut
 from exp_platform.checks import CheckResult
 from exp_platform.config.sources import EventsSource
@@ -86,7 +87,7 @@ def _outcomes_found(e: Evidence) -> Iterator[CheckResult]:
 
 def _of(counts: Counts, users: Counts, variant: str) -> str:
     n, total = counts.get(variant, 0), users.get(variant, 0)
-    return f"{n:,} of {total:,} ({n / total if total else 0:.2%})"
+    return f"{n:,} of {total:,} ({numbers.share(n / total if total else 0, 2)})"
 
 
 def _spelled(e: Evidence, users: int) -> str | None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from datetime import date, timedelta
 
+from exp_platform import numbers
 from exp_platform.aggregates import Aggregates, Arrivals
 from exp_platform.analyses import srm
 from exp_platform.analyses.rows import ResultRow
@@ -152,11 +153,11 @@ def _dominant_user(e: Evidence) -> Iterator[CheckResult]:
         for user, n in users.items():
             largest = max(largest, n / rows)
             if n > border and n >= DOMINANT_SHARE * rows:
-                told.append(f"{user!r} has {n:,} of {rows:,} {table} ({n / rows:.2%})")
+                told.append(f"{user!r} has {n:,} of {rows:,} {table} ({numbers.share(n / rows, 2)})")
     found = (
         f"{', '.join(told[:3])}, far beyond any other user"
         if told
-        else f"no user has an absurd share of the rows (at most {largest:.2%})"
+        else f"no user has an absurd share of the rows (at most {numbers.share(largest, 2)})"
     )
     remedy = "find out whether many people or a machine share the id, and leave its rows out of the delivery"
     yield e.result(
@@ -208,7 +209,7 @@ def _srm(e: Evidence) -> Iterator[CheckResult]:
 def _row_drop(e: Evidence) -> Iterator[CheckResult]:
     rows, before = e.measured.rows_out.get("exposures", 0), e.published_rows or 0
     drop = max(0.0, 1 - rows / before) if before else 0.0
-    found = f"{rows:,} exposures, {before:,} in the last publication ({drop:.1%} fewer)"
+    found = f"{rows:,} exposures, {before:,} in the last publication ({numbers.share(drop)} fewer)"
     if not drop:  # a rerun says what the first run said, which had no publication before it
         found = "no fewer exposures than in a publication of this source before"
     remedy = "deliver the data in full, or raise quality.max_row_drop for this run"

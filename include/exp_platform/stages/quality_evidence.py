@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Literal
 
+from exp_platform import numbers
 from exp_platform.aggregates import LeftOut
 from exp_platform.checks import CheckResult
 from exp_platform.config.experiment import Experiment
@@ -98,10 +99,10 @@ def worst_share(
     shares = {key: n / read.get(key, read[key.split(".")[0]]) for key, n in counts.items() if n}
     worst = max(shares.values(), default=0.0)
     told = [
-        f"{counts[key]:,} rows of {key} ({of_rows:.2%}) {found}{(more or {}).get(key, '')}"
+        f"{counts[key]:,} rows of {key} ({numbers.share(of_rows, 2)}) {found}{(more or {}).get(key, '')}"
         for key, of_rows in sorted(shares.items())
     ]
-    text = f"{', '.join(told)}, allowed {limit:.2%}" if told else "none"
+    text = f"{', '.join(told)}, allowed {numbers.share(limit, 2)}" if told else "none"
     return e.result(check, text, remedy, failed=worst > limit, observed=worst, threshold=limit)
 
 
@@ -119,7 +120,7 @@ def share(
 ) -> CheckResult:
     """A check on one share."""
     observed = n / total if total else 0.0
-    text = f"{n:,} of {total:,} ({observed:.2%}) {found}, allowed {limit:.2%}"
+    text = f"{n:,} of {total:,} ({numbers.share(observed, 2)}) {found}, allowed {numbers.share(limit, 2)}"
     return e.result(
         check,
         text,

@@ -16,6 +16,7 @@ from exp_platform.code_version import code_version
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.hashing import NOT_HASHED, canonical
 from exp_platform.config.sources import EventsSource, UnitsSource
+from exp_platform.kernels.duplicates import told_apart_by
 from exp_platform.kernels.privacy import Privacy
 from exp_platform.kernels.unit_days import horizon
 from exp_platform.stages.pieces import FilePiece, FileState, IcebergPiece, Piece
@@ -24,6 +25,7 @@ from exp_platform.stages.pieces import FilePiece, FileState, IcebergPiece, Piece
 _NOT_INGESTED = (*NOT_HASHED, "metrics", "behaviours", "quality", "analyses", "decision")
 _CHANGED = {  # part of the ingest key -> what is told where it is another one
     "code": "another version of the platform wrote them",
+    "libraries": "another version of DuckDB or PyArrow hashes or writes values otherwise",
     "spec": "source, window, variants or segments of the spec were edited",
     "reach": "the spec reads another history",
     "pseudonyms": "user ids are replaced by another key",
@@ -148,6 +150,7 @@ def ingest_key(experiment: Experiment, privacy: Privacy) -> dict[str, str]:
     listed = [*sorted(privacy.forgotten), privacy.forgotten_by.fingerprint if privacy.forgotten_by else ""]
     return {
         "code": code_version(),
+        "libraries": told_apart_by(),
         "spec": _hash(canonical(content)),
         "reach": str(horizon(experiment)),
         "pseudonyms": privacy.pseudonyms.fingerprint if privacy.pseudonyms else "",

@@ -18,6 +18,7 @@ import pyarrow as pa
 from exp_platform.config.environment import Environment
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.sources import EventsSource
+from exp_platform.kernels.duplicates import told_apart_by
 from exp_platform.kernels.hashing import Hashes, hashes
 from exp_platform.kernels.matching import plain
 from exp_platform.kernels.measured import MAX_EXAMPLES, SPELLED, Measured
@@ -94,7 +95,7 @@ def _in_one_round(
 ) -> Ingested:
     """Pieces are read and split by user, then each bucket is cleaned and written."""
     buckets = 1 if here else base.buckets if base else buckets_of(plan)
-    deal = partial(read_and_split, buckets=buckets, show_ids=privacy.shows_lines)
+    deal = partial(read_and_split, buckets=buckets, show_ids=privacy.shows_lines, by=told_apart_by())
     done = tasks.exchange([list(enumerate(plan.pieces))], deal, clean, buckets)
     if base and all(part.counts for part in done):
         cleaned = {bucket for part in done for bucket in part.counts}
@@ -141,7 +142,7 @@ def _in_two_rounds(
     rest, looked = tasks.read(others, partial(read, intake=intake), _spelled)
     told = told.merge(_spellings([one for _, one in looked], privacy))
     buckets = 1 if here else bucket_count(sum(one.rows for one in found), sum(n for n, _ in looked))
-    deal = partial(split, buckets=buckets, identities=identities)
+    deal = partial(split, buckets=buckets, identities=identities, by=told_apart_by())
     return buckets, [], [Staged({}, measured=told), *tasks.exchange([exposures, rest], deal, clean, buckets)]
 
 

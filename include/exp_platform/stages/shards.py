@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from exp_platform.errors import DataError, NotExactError
 from exp_platform.kernels.base import ASIDE, Base, RowCounts, may_grow, no_rows
 from exp_platform.kernels.behaviour import distributions
 from exp_platform.kernels.clean import clean_bucket
+from exp_platform.kernels.duplicates import told_apart_by
 from exp_platform.kernels.hashing import hashes
 from exp_platform.kernels.measured import Measured
 from exp_platform.kernels.members import Identities, Spelled
@@ -87,13 +89,13 @@ class Staged:
 
 
 def read_and_split(
-    pieces: Iterable[Numbered], buckets: int, show_ids: bool = True
+    pieces: Iterable[Numbered], buckets: int, show_ids: bool = True, by: str = ""
 ) -> Iterator[tuple[int, Shard]]:
     """Read pieces and deal their rows out to buckets; a piece that is not readable becomes a problem.
 
-    Without `show_ids` no problem quotes an id.
+    Without `show_ids` no problem quotes an id; `by`: see `split`.
     """
-    return split(read(pieces, Intake(show_ids=show_ids)), buckets)
+    return split(read(pieces, Intake(show_ids=show_ids)), buckets, by=by)
 
 
 def read(pieces: Iterable[Numbered], intake: Intake = AS_FOUND) -> Iterator[Shard]:
@@ -108,9 +110,17 @@ def read(pieces: Iterable[Numbered], intake: Intake = AS_FOUND) -> Iterator[Shar
 
 
 def split(
-    shards: Iterable[Shard], buckets: int, identities: Identities | None = None
+    shards: Iterable[Shard], buckets: int, identities: Identities | None = None, by: str = ""
 ) -> Iterator[tuple[int, Shard]]:
-    """Deal the rows of whole shards out to buckets; ids of another space are replaced by those of their users."""
+    """Deal the rows of whole shards out to buckets; ids of another space are replaced by those of their users.
+
+    `by` is what tells users and rows apart where the run began (`told_apart_by`): raises DataError in a process that has something else.
+    """
+    if by and by != told_apart_by():
+        raise DataError(
+            f"a worker has another version of DuckDB ({version('duckdb')}) or PyArrow ({pa.__version__}) than the process that began the run, "
+            "and would deal users out to other buckets: install the same packages on all workers"
+        )
     for shard in _gathered(_owned(shard, identities) for shard in shards):
         if shard.problem or buckets == 1:
             yield 0, shard

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from exp_platform import numbers
 from exp_platform.errors import DataError
 from exp_platform.starting.looked import slug
 from exp_platform.stats.srm import mismatch
@@ -88,7 +89,7 @@ def uneven(arms: Sequence[Arm]) -> str | None:
     if found.p >= 0.001:
         return None
     total = sum(arm.users for arm in arms)
-    shares = ", ".join(f"{arm.id} {arm.users / total:.1%}" for arm in arms)
+    shares = ", ".join(f"{arm.id} {numbers.share(arm.users / total)}" for arm in arms)
     return (
         f"the arms are not split evenly ({shares}; p = {found.p:.1g}): if another split was planned, say `share` for "
         "each variant; else users are missing, and the run will say so"

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from exp_platform import numbers
 from exp_platform.starting.columns import Column
 
 UNDATED_DAYS = 14  # of the window of data without dates
@@ -48,7 +49,7 @@ def span_of(times: Any) -> tuple[Span, str] | None:
     most = Span(_day(inner[0]), _day(inner[1]))
     if whole.days <= 2 * most.days:
         return whole, ""
-    told = f"without strays from {whole.first} to {whole.last}, less than {2 * _STRAY:.1%} of the rows"
+    told = f"without strays from {whole.first} to {whole.last}, less than {numbers.share(2 * _STRAY)} of the rows"
     return most, told
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
+from exp_platform import numbers
 from exp_platform.errors import ConfigError
 from exp_platform.starting.arms import Arm, arms_of, control_of, uneven
 from exp_platform.starting.columns import Column
@@ -153,7 +154,7 @@ def missing_variants(
         return (), ()
     share = texts.null_count / len(texts)
     limit = min(1.0, float(f"{share * 1.1 + 0.0005:.2g}"))
-    why = f"{share:.2%} of the rows have no variant in {column.path} and are left out; without this line they are refused"
+    why = f"{numbers.share(share, 2)} of the rows have no variant in {column.path} and are left out; without this line they are refused"
     return (("quality", Line({"max_null_share": limit}, why)),), (why,)
 
 

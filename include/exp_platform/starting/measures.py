@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from exp_platform import numbers
 from exp_platform.config.sources import DAY
 from exp_platform.kernels.conform import number
 from exp_platform.starting.columns import Column
@@ -262,7 +263,7 @@ def _of_column(column: Column) -> Proposed:
             keys["winsorise"] = {"upper": cap}
     if column.nulls > 0:
         keys["missing"] = "exclude"
-        why += f"; {column.nulls:.1%} are missing: say zero where that means none"
+        why += f"; {numbers.share(column.nulls)} are missing: say zero where that means none"
     return Proposed(_directed(keys, column.words), why, _rank(column.words, flag=column.kind == "flag"))
 
 

@@ -40,6 +40,7 @@ from exp_platform.stages.source_files import file_system, found_at
 from exp_platform.stages.sources import Plan, plan_reading, readings
 from exp_platform.stages.start import default_as_of
 from exp_platform.tables.files import Writer
+from exp_platform.tables.schemas import TABLES as DEFINITIONS
 from exp_platform.tables.schemas import arrow_schema
 
 MOST_ROWS = 5_000_000  # that one process reads for a look
@@ -158,7 +159,14 @@ def _ingested(
     registered = Results(environment).registered(experiment.id)
     privacy = privacy_of(experiment, environment, registered)
     writers = {
-        name: Writer(PyArrowFileIO(), f"{folder}/{name}", arrow_schema(name), experiment.id, "preview")
+        name: Writer(
+            PyArrowFileIO(),
+            f"{folder}/{name}",
+            arrow_schema(name),
+            experiment.id,
+            "preview",
+            DEFINITIONS[name].once,
+        )
         for name in TABLES
     }
     clean = partial(

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
+from exp_platform import numbers
 from exp_platform.escaping import line
 from exp_platform.starting.preview import MOST_ROWS, Preview
 
@@ -62,7 +63,7 @@ def _faults(found: Preview) -> Iterator[str]:
         for column, n in sorted(counts.items()):
             total = found.measured.rows_in.get(column.split(".")[0], 0)
             if n and total:
-                yield line(f"{column}: {n:,} of {total:,} ({n / total:.2%}) are {what}")
+                yield line(f"{column}: {n:,} of {total:,} ({numbers.share(n / total, 2)}) are {what}")
     unknown = found.measured.unknown_variants
     if unknown:
         total = found.measured.rows_out.get("exposures", 0)

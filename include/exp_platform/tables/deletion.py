@@ -16,6 +16,7 @@ from exp_platform.tables.holders import this_process
 from exp_platform.tables.last_runs import last_runs
 from exp_platform.tables.lease import held_lease
 from exp_platform.tables.maintenance import KEEP
+from exp_platform.tables.overlaps import forget_overlaps
 from exp_platform.tables.schemas import TABLES
 from exp_platform.tables.selection import selection
 from exp_platform.tables.status import forget_status
@@ -48,6 +49,7 @@ def delete_experiment(environment: Environment, experiment_id: str) -> list[str]
         (last_runs(environment) / experiment_id).unlink(missing_ok=True)
         forget_told(environment, experiment_id)
         forget_status(environment, experiment_id)
+        forget_overlaps(environment, experiment_id)
         told += _delete_memo(environment, experiment_id)
         if told:
             record(environment, "deleted", experiment_id=experiment_id, details={"what": told})

@@ -26,7 +26,7 @@ from exp_platform.errors import DataError, require_all
 from exp_platform.kernels.coded import CODED, is_coded, with_used_values
 from exp_platform.private_files import keep_private
 from exp_platform.tables.damage import DamagedTableError, damaged_file, is_no_damage, naming_damage
-from exp_platform.tables.schemas import arrow_schema
+from exp_platform.tables.schemas import TABLES, arrow_schema
 from exp_platform.tables.selection import selection
 
 NO_FOOTER: Mapping[str, str] = {}
@@ -43,6 +43,7 @@ class Writer:
     schema: pa.Schema  # the table's columns with their Iceberg field ids
     experiment_id: str
     run_id: str
+    once: tuple[str, ...] = ()  # columns of which hardly two rows of a file have the same value
 
     def write(self, bucket: int, rows: pa.Table, footer: Mapping[str, str] = NO_FOOTER) -> str:
         """Write one bucket's rows as one Parquet file and return its path, which no other attempt shares.
@@ -63,7 +64,7 @@ class Writer:
                     stream,
                     rows.schema,
                     compression="zstd",
-                    use_dictionary=[leaf for f in self.schema if _repeats(f) for leaf in _leaves(f)],
+                    use_dictionary=[leaf for f in self.schema if self._repeats(f) for leaf in _leaves(f)],
                     # A bucket has one dictionary of its users: a smaller one would end in plain strings
                     dictionary_pagesize_limit=1 << 30,
                     write_statistics=[
@@ -79,6 +80,11 @@ class Writer:
                 self.io.delete(path)  # on a full disk its room is needed
             raise
         return path
+
+    def _repeats(self, field: pa.Field) -> bool:
+        """Whether a column's values stand many times in a file: a dictionary of others would be as long as the column."""
+        once = pa.types.is_timestamp(field.type) or pa.types.is_floating(field.type)
+        return not once and field.name not in self.once
 
     def _with_constants(self, bucket: int, rows: pa.Table) -> pa.Table:
         constants = (("experiment_id", self.experiment_id), ("bucket", bucket), ("row_key", None))
@@ -106,12 +112,6 @@ def _as_used(rows: pa.Table) -> pa.Table:
     return pa.table({name: with_used_values(c) if is_coded(c) else c for name, c in columns.items()})
 
 
-def _repeats(field: pa.Field) -> bool:
-    """Whether a column's values stand many times in a file: a dictionary of others would be as long as the column."""
-    once = pa.types.is_timestamp(field.type) or pa.types.is_floating(field.type)
-    return not once and field.name not in ("event_id", "properties", "row_key")
-
-
 def _leaves(field: pa.Field) -> list[str]:
     """What of a column has values, as a Parquet file names it."""
     if pa.types.is_map(field.type):
@@ -136,6 +136,7 @@ def writer_of(target: Table, experiment_id: str, run_id: str) -> Writer:
         schema=_file_schema(target.name()[-1], target.schema()),
         experiment_id=experiment_id,
         run_id=run_id,
+        once=TABLES[target.name()[-1]].once,
     )
 
 

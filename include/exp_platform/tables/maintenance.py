@@ -18,6 +18,7 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Snapshot
 
+from exp_platform import numbers
 from exp_platform.config.environment import Environment, load_environment
 from exp_platform.errors import DataError, LeaseError
 from exp_platform.tables.catalog import open_catalog, table
@@ -36,6 +37,7 @@ from exp_platform.tables.quarantine import delete_old, named_files, own_files, p
 from exp_platform.tables.retention import AGED, delete_aged
 from exp_platform.tables.schemas import NAMED, RESULT_TABLES, TABLES
 from exp_platform.tables.selection import selection
+from exp_platform.tables.shared_users import count_overlaps
 from exp_platform.tables.superseded import delete_superseded
 from exp_platform.tables.write import ChangedMeanwhileError, again, replace_files, replace_rows
 
@@ -59,6 +61,7 @@ class Maintained:
     put_back: int = 0  # of those that an earlier maintenance had quarantined, and that are named after all
     removed_files: int = 0  # that had been in quarantine for `keep`
     removed_runs: int = 0
+    compared: int = 0  # pairs of experiments whose common users are counted
     leftovers: int = 0  # files and folders that killed processes left half-written
     aged: tuple[str, ...] = ()  # experiments whose rows of single users went by the rule of retention
     busy: tuple[str, ...] = ()
@@ -131,6 +134,7 @@ def maintain(
         put_back=sum(one.put_back for one in cleared),
         removed_files=sum(one.removed for one in cleared),
         removed_runs=_remove_runs(environment, before),
+        compared=len(count_overlaps(environment, registry(catalog), now).pairs),
         leftovers=remove_leftovers(environment, before),
         aged=aged.deleted,
         busy=tuple(dict.fromkeys(busy)),
@@ -215,7 +219,7 @@ def _refuse_a_doubtful_catalog(environment: Environment, catalog: Catalog, befor
     if faults:
         raise DataError(
             f"an older or another catalog seems to be in use, so nothing was expired or moved: {'; '.join(faults)} (allowed "
-            f"are {MAX_UNNAMED} files or {MAX_UNNAMED_SHARE:.0%}). See `exp doctor` and `exp repair`; if those files are "
+            f"are {MAX_UNNAMED} files or {numbers.share(MAX_UNNAMED_SHARE, 0)}). See `exp doctor` and `exp repair`; if those files are "
             "really of no use, as of many runs that failed, `exp maintain --force`"
         )
 

@@ -38,11 +38,15 @@ STRINGS = pa.map_(pa.string(), pa.string())
 
 @dataclass(frozen=True)
 class TableDefinition:
-    """One table: columns in order as Arrow types, and the columns whose identity partitions it."""
+    """One table: columns in order as Arrow types, and the columns whose identity partitions it.
+
+    `once` are the columns of which hardly two rows have the same value, so that a dictionary in its files would be as long as they are.
+    """
 
     name: str
     columns: tuple[tuple[str, pa.DataType], ...]
     partition_by: tuple[str, ...] = ("experiment_id",)
+    once: tuple[str, ...] = ()
 
     @property
     def arrow_schema(self) -> pa.Schema:
@@ -52,6 +56,7 @@ class TableDefinition:
 
 _USER = (("experiment_id", STRING), ("bucket", INT), ("user_id", STRING))
 _BY_BUCKET = ("experiment_id", "bucket")
+_OF_A_ROW = ("event_id", "properties", "row_key")
 _RUN = (("experiment_id", STRING), ("run_id", STRING), ("computed_at", INSTANT))
 
 _EXPOSURES = TableDefinition(
@@ -68,6 +73,7 @@ _EXPOSURES = TableDefinition(
         ),  # a hash of what makes a row a duplicate of another of its user; null: nothing does
     ),
     _BY_BUCKET,
+    _OF_A_ROW,
 )
 _OUTCOMES = TableDefinition(
     "outcomes",
@@ -82,9 +88,10 @@ _OUTCOMES = TableDefinition(
         ("row_key", LONG),
     ),
     _BY_BUCKET,
+    _OF_A_ROW,
 )
 # Complete outcomes that do not count now and may yet: of users without any exposure so far, or from before what is read.
-_ASIDE = TableDefinition("outcomes_aside", _OUTCOMES.columns, _BY_BUCKET)
+_ASIDE = TableDefinition("outcomes_aside", _OUTCOMES.columns, _BY_BUCKET, _OF_A_ROW)
 # What quality found of published outcomes, by user: see `kernels.sightings`. Its files' footers have what it counted of all.
 _SEEN = TableDefinition(
     "outcomes_seen",
@@ -94,6 +101,7 @@ _SEEN = TableDefinition(
         ("marks", LONG),  # bits
     ),
     _BY_BUCKET,
+    ("user_id",),
 )
 # What the published rows were read from: one row per file of the source, or data file of an Iceberg table.
 _INGESTED = TableDefinition(

@@ -103,6 +103,9 @@ class MetricOf(BaseModel):
     kind: str
     role: str
     definition: str
+    unit: str | None = Field(
+        description="of its levels and absolute effects, where the definition declares one; of shares they are fractions"
+    )
 
 
 class ExperimentDetail(ExperimentSummary):
@@ -194,7 +197,13 @@ def plan(experiment: Experiment | None) -> dict[str, Any]:
         "planned_decision_date": experiment.decision_date,
         "variants": [VariantOf(id=v.id, share=v.share, control=v.id == control) for v in experiment.variants],
         "metrics": [
-            MetricOf(id=m.id, kind=m.kind, role=m.role.value, definition=m.definition)
+            MetricOf(
+                id=m.id,
+                kind=m.kind,
+                role=m.role.value,
+                definition=m.definition,
+                unit=experiment.units.get(m.id),
+            )
             for m in experiment.metrics
         ],
     }

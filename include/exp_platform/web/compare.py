@@ -53,7 +53,7 @@ def compare_page(
     last: Annotated[date | None, Query(alias="to")] = None,
 ) -> Response:
     """Two days side by side; by default the newest and the one before it."""
-    days = sorted({row.as_of_date for row in _newest(experiment_id).series})
+    days = [decided.as_of_date for decided in _newest(experiment_id).history]
     last = last or days[-1]
     first = first or max((day for day in days if day < last), default=last)
     (before, _), (after, _) = found = _read(experiment_id, first), _read(experiment_id, last)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -15,6 +16,7 @@ from exp_platform.config.asset import dag_id_of, experiment_of
 from exp_platform.errors import ConfigError
 from exp_platform.report.content import Report
 from exp_platform.report.html import body
+from exp_platform.tables.damage import DamagedTableError
 from exp_platform.web.access import DagId, ExperimentId, may_see_runs
 from exp_platform.web.answers import tagged, unchanged
 from exp_platform.web.content import contents
@@ -24,6 +26,7 @@ from exp_platform.web.reading import REPORTS, one_line, results, tag
 from exp_platform.web.rendering import render
 from exp_platform.web.run_folders import newest_progress, progress_of
 from exp_platform.web.waiting import (
+    DAMAGED,
     Notice,
     another_under_way,
     last_run_failed,
@@ -33,6 +36,7 @@ from exp_platform.web.waiting import (
     stopped,
 )
 
+log = logging.getLogger(__name__)
 router = APIRouter(default_response_class=HTMLResponse)
 
 
@@ -104,7 +108,11 @@ def _default_day(line: Line, run: AskedRun) -> date | None:
 
 def _page(request: Request, line: Line, as_of: date | None, around: Around) -> Response:
     days = sorted(results().runs(line.id)) if line.newest else []
-    found = REPORTS.read(line.id, as_of) if days else None
+    try:
+        found = REPORTS.read(line.id, as_of) if days else None
+    except DamagedTableError:
+        log.exception("the results of %s cannot be read", line.id)
+        found, around = None, replace(around, notice=DAMAGED)
     report, key = found or (None, "")
     running = {"may_run": _may_run(request, line.id), "paused": paused(dag_id_of(line.id))}
     notice = _notice(line, report, days, as_of, around)

@@ -59,6 +59,11 @@ class Line:
         return self.newest.action if self.newest else ""
 
     @property
+    def early(self) -> bool:
+        """Whether it is decided before its planned date, by evidence that may be looked at every day: a word to people, who end it."""
+        return is_early(self.newest)
+
+    @property
     def lift(self) -> float | None:
         """The relative effect that the decision reports; None where there is none, or it cannot be trusted."""
         return self.newest.lift if self.newest and self.newest.trust == "ok" else None
@@ -136,6 +141,11 @@ def line_of(
     return Line(id, experiment, newest, last_run, state, told, damaged)
 
 
+def is_early(newest: Newest | None) -> bool:
+    """Whether a newest decision is to ship or to stop, and not final."""
+    return newest is not None and not newest.final and newest.action in ("ship", "stop")
+
+
 def _state(experiment: Experiment | None, newest: Newest | None, now: datetime) -> tuple[State, str]:
     if newest is not None and newest.final and newest.action in ("ship", "stop"):
         return State.DECIDED, f"decided as of {newest.as_of_date}"
@@ -145,13 +155,12 @@ def _state(experiment: Experiment | None, newest: Newest | None, now: datetime) 
     if today < window.start:
         return State.NOT_STARTED, f"starts on {window.start}"
     if today <= window.end:
-        return (
-            State.RUNNING,
-            f"running, day {_days(window.start, today)} of {_days(window.start, window.end)}",
-        )
+        told = f"running, day {_days(window.start, today)} of {_days(window.start, window.end)}"
+        return State.RUNNING, f"{told}, decided early" if is_early(newest) else told
     if today <= experiment.decision_date:
         return State.ENDED, f"ended, last outcomes count until {experiment.decision_date}"
-    return State.ENDED, f"ended on {window.end}, not decided"
+    decided = "no run has decided at its planned date" if is_early(newest) else "not decided"
+    return State.ENDED, f"ended on {window.end}, {decided}"
 
 
 def _days(first: date, last: date) -> int:

@@ -16,9 +16,9 @@ from pydantic import BaseModel, Field
 from exp_platform.analyses.srm import ALPHA
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.sources import EventsSource, UnitsSource
-from exp_platform.results.measured import MeasuredEffects
 from exp_platform.results.newest import Effect
 from exp_platform.stats.shrinkage import FEWEST
+from exp_platform.tables.overlaps import Overlaps, counted_overlaps
 from exp_platform.web import drawing
 from exp_platform.web.access import Readable
 from exp_platform.web.answers import tagged, unchanged
@@ -27,12 +27,12 @@ from exp_platform.web.listing import Line, State
 from exp_platform.web.reading import lines, tag
 from exp_platform.web.rendering import render
 from exp_platform.web.run_folders import frozen
+from exp_platform.web.shared_users import LARGE, SharedUsers, shared_users
 from exp_platform.web.specs import environment
 
 router = APIRouter(default_response_class=HTMLResponse)
 
 MONTHS = 6
-_MEASURED = MeasuredEffects()
 
 
 class Month(BaseModel):
@@ -48,6 +48,9 @@ class Portfolio(BaseModel):
 
     experiments: int
     running: int = Field(description="by their windows, and not decided")
+    decidable: list[str] = Field(
+        description="running ones whose newest decision is ship or stop before the planned date: somebody may end them"
+    )
     with_results: int
     decided: int = Field(description="their planned decision date has come and the decision is ship or stop")
     shipped: int = Field(description="of the decided ones those that a treatment has won")
@@ -58,8 +61,10 @@ class Portfolio(BaseModel):
     splits_tested: int = Field(description="experiments whose newest decision tested how users were split")
     splits_failed: list[str] = Field(description="those of them whose users were not split as planned")
     share_users: int = Field(
-        description="running experiments that read their users from the same place as another running one; how many users are in "
-        "both is not stored"
+        description="running experiments that read their users from the same place as another running one, by their specs"
+    )
+    shared_users: SharedUsers | None = Field(
+        description="how many users pairs of experiments have in common; null before maintenance has counted them"
     )
     impacts: list[Impact] = Field(
         description="of metrics of the library that two experiments at least measured"
@@ -75,8 +80,8 @@ def portfolio(request: Request, readable: Readable) -> Portfolio:
         for line in found
         if line.newest is not None
     ]
-    told = impacts(decided, _MEASURED.read(environment(), newest))
-    return numbers(found, told, datetime.now(UTC).date())
+    told = impacts(decided, {id: one.measured for id, one in newest.items()})
+    return numbers(found, told, datetime.now(UTC).date(), counted_overlaps(environment()))
 
 
 AskedPortfolio = Annotated[Portfolio, Depends(portfolio)]
@@ -103,11 +108,14 @@ def portfolio_page(request: Request, asked: AskedPortfolio) -> Response:
         "chance": ALPHA,
         "level": LEVEL,
         "needed": FEWEST,
+        "large": LARGE,
     }
     return HTMLResponse(render(request, "portfolio.html.j2", **context), headers=tagged(told))
 
 
-def numbers(found: Sequence[Line], told: list[Impact], today: date) -> Portfolio:
+def numbers(
+    found: Sequence[Line], told: list[Impact], today: date, overlaps: Overlaps | None = None
+) -> Portfolio:
     """The portfolio of these lines as of a day."""
     decided = [line for line in found if line.state is State.DECIDED and line.newest is not None]
     days = [days for line in decided if (days := _days(line)) is not None]
@@ -115,6 +123,7 @@ def numbers(found: Sequence[Line], told: list[Impact], today: date) -> Portfolio
     return Portfolio(
         experiments=len(found),
         running=sum(line.state is State.RUNNING for line in found),
+        decidable=[line.id for line in found if line.state is State.RUNNING and line.early],
         with_results=sum(line.newest is not None for line in found),
         decided=len(decided),
         shipped=sum(line.decision == "ship" for line in decided),
@@ -125,6 +134,7 @@ def numbers(found: Sequence[Line], told: list[Impact], today: date) -> Portfolio
             line.id for line in tested if line.newest is not None and line.newest.split == "mismatch"
         ],
         share_users=_share_users(found),
+        shared_users=shared_users(overlaps, {line.id for line in found}),
         impacts=told,
     )
 

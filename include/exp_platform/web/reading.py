@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from threading import Lock
+from typing import Any
 
 from fastapi import HTTPException, Request
+from pydantic import TypeAdapter, ValidationError
 
 from exp_platform.code_version import code_version, wording_version
 from exp_platform.config.asset import dag_id_of
@@ -17,6 +20,7 @@ from exp_platform.config.readings import NOTHING_READ
 from exp_platform.report.content import Report, load_report
 from exp_platform.results.newest import NewestDecisions
 from exp_platform.results.reader import Results
+from exp_platform.tables.scans import give_memory_back
 from exp_platform.web.access import may_see_runs
 from exp_platform.web.last_runs import LastRun, last_runs
 from exp_platform.web.listing import Line, line_of
@@ -71,7 +75,7 @@ def last_run(request: Request, experiment_id: str) -> LastRun | None:
 class Reports:
     """Reports that were read, by the runs whose rows they are made of: any worker sees a new run by its id."""
 
-    MOST = 40
+    MOST = 8  # one of 28 days, 10 metrics and 3 arms is 5 MB
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -85,16 +89,20 @@ class Reports:
         if day is None or day not in runs:
             return None
         run = frozen(experiment_id, runs[day])
-        experiment = run.experiment if run else SPECS.one(experiment_id) or last_frozen(experiment_id)
+        registered = stored.registered(experiment_id) or {}
+        experiment = run.experiment if run else _spec_without_run(experiment_id, registered)
         if experiment is None:
             raise HTTPException(404)
-        deleted = (stored.registered(experiment_id) or {}).get("user_level_deleted_on")
+        deleted = registered.get("user_level_deleted_on")
         key = tag(experiment_id, day, sorted(runs.items()), deleted, _words(experiment), wording_version())
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key], key
         report = load_report(stored, experiment, day, state=run.state if run else NOTHING_READ)
+        give_memory_back()
+        if report.stored.run_id != runs[day]:  # a run has ended meanwhile, whose spec may be another one
+            return self.read(experiment_id, as_of)
         if report.unreadable:  # until somebody has mended it
             return replace(report, unreadable=(_damaged(len(report.unreadable)),)), tag(
                 key, report.unreadable
@@ -112,6 +120,15 @@ REPORTS = Reports()
 def tag(*parts: object) -> str:
     """An entity tag: equal parts, equal tag, in any worker of the same version."""
     return hashlib.sha256(repr((*parts, code_version(), pages_version())).encode()).hexdigest()[:24]
+
+
+def _spec_without_run(experiment_id: str, registered: Mapping[str, Any]) -> Experiment | None:
+    """The spec of results whose run's folder is gone: as it is now, else as it ran last, else as it was published."""
+    found = SPECS.one(experiment_id) or last_frozen(experiment_id)
+    try:
+        return found or TypeAdapter(Experiment).validate_json(registered["spec"])
+    except (KeyError, ValidationError):  # nothing is published, or an older version's, whose specs are others
+        return None
 
 
 def _damaged(files: int) -> str:

@@ -39,7 +39,7 @@ def _templates() -> Environment:
     )
     made.filters["unbroken"] = _unbroken
     made.filters["moment"] = _moment
-    for write in (numbers.percent, numbers.share, numbers.count, numbers.percent_interval):
+    for write in (numbers.percent, numbers.share, numbers.count, numbers.about, numbers.percent_interval):
         made.filters[write.__name__] = write
     return made
 

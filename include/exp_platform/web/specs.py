@@ -9,8 +9,7 @@ from threading import Lock
 from exp_platform.config.environment import Environment, config_dir, load_environment
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.library import library_files
-from exp_platform.config.loading import Loaded, load_all, load_experiment, spec_files
-from exp_platform.errors import ConfigError
+from exp_platform.config.loading import Loaded, find_experiment, load_all, spec_files
 
 _State = tuple[tuple[str, int, int, int], ...]
 
@@ -35,10 +34,7 @@ class Specs:
         """One spec as it is now; None where there is none that can be used."""
         if self._loaded is not None and _state() == self._state:
             return self._loaded.experiments.get(experiment_id)
-        try:
-            return load_experiment(experiment_id)  # reads no more files than it takes
-        except ConfigError:
-            return None
+        return find_experiment(experiment_id)  # reads no more files than it takes
 
 
 SPECS = Specs()

@@ -30,7 +30,7 @@ def nothing_stored(line: Line, progress: Progress | None) -> Notice:
     """Why an experiment has no result at all."""
     run = line.last_run
     if line.damaged:
-        return Notice("Its stored results cannot be read", (_DAMAGED,), bad=True)
+        return DAMAGED
     if run and run.state in UNDER_WAY:
         stages = progress.ended if progress else {}
         return Notice("It is running for the first time", (_FIRST_TIME,), stages=stages)
@@ -128,7 +128,7 @@ def _is_of(progress: Progress, run: LastRun) -> bool:
     return progress.run.started_by.endswith(f"by Airflow, {run.run_id}")
 
 
-_DAMAGED = "A file of them is missing or damaged. exp doctor names it and says what to do; whoever looks after Airflow can run it."
+_TOLD_OF_DAMAGE = "A file of them is missing or damaged. exp doctor names it and says what to do; whoever looks after Airflow can run it."
 _FIRST_TIME = "Its results appear here when the stage decision has ended. Reload the page then."
 _FAILED_EARLY = (
     "The log of the task check says why: most often the spec is broken, or another run holds the experiment."
@@ -147,3 +147,5 @@ _ENDED_EARLY = (
     "not done, with all after it."
 )
 _STAGE = "the log of that task ends with the cause and the remedy."
+
+DAMAGED = Notice("Its stored results cannot be read", (_TOLD_OF_DAMAGE,), bad=True)
