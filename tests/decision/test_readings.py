@@ -213,6 +213,23 @@ def test_a_later_reading_may_take_back_and_confirm_what_the_first_found() -> Non
     assert diary.read(treated=-SMALL, data="turned").action != "ship"
 
 
+def test_what_a_first_reading_found_of_a_secondary_metric_stands_when_late_rows_come() -> None:
+    """That it got worse is told on every later day: who ships by the second reading must know it too."""
+    spec = experiment(metric("orders"), metric("visits", role=Role.SECONDARY))
+    diary = Diary()
+    assert "SECONDARY_WORSE" in codes(diary.read(spec, -SMALL))
+    assert "SECONDARY_WORSE" in codes(diary.read(spec, -SMALL, data="late rows"))
+    back = diary.read(spec, NOTHING, data="more late rows")
+    assert "SECONDARY_WORSE" not in codes(back)
+    assert "taken back: orders of t1, visits of t1" in told(back, "FIXED_HORIZON_READ")
+
+    other = Diary()
+    other.read(spec, NOTHING)
+    late = other.read(spec, -SMALL, data="late rows")
+    assert "SECONDARY_WORSE" not in codes(late), "a second reading adds nothing"
+    assert "not counted: orders of t1, visits of t1" in told(late, "FIXED_HORIZON_READ")
+
+
 def test_the_same_data_give_the_same_decision_however_often_they_are_read() -> None:
     diary = Diary()
     first = diary.read(treated=SMALL)

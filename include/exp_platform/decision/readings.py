@@ -123,9 +123,9 @@ def _data(reading: Reading) -> dict[str, Any]:
 
 
 def _significant(case: Case) -> dict[tuple[str, ...], str]:
-    """Claims that the primary rows make by p alone -> their words."""
+    """Claims that the rows of metrics that share alpha make by p alone -> their words."""
     claims = {}
-    for metric in case.primaries:
+    for metric in case.experiment.family:
         for treatment in case.experiment.treatments:
             row = case.estimate(metric, treatment.id)
             if (
@@ -147,11 +147,11 @@ def _not_added(case: Case, before: Reading) -> list[str]:
 
 def _taken_back(case: Case, before: Reading) -> list[str]:
     now = _significant(case)
-    primary = {case.state.name(metric.id) for metric in case.primaries}
+    family = {case.state.name(metric.id) for metric in case.experiment.family}
     return [
         f"{claim[1]} of {claim[2]}"
         for claim in before.found
-        if claim[0] == "decision" and claim[1] in primary and tuple(map(str, claim)) not in now
+        if claim[0] == "decision" and claim[1] in family and tuple(map(str, claim)) not in now
     ]
 
 

@@ -9,7 +9,7 @@ from datetime import date
 from exp_platform.config.analyses import GUARDING
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.readings import Claim, FirstLook, Memory, Reading, Refused, Verdict
-from exp_platform.decision.findings import Case, Finding
+from exp_platform.decision.findings import Case, Finding, findings
 from exp_platform.decision.model import Trust
 
 _CLAIMS = {"non_inferior": 1, "proven_breach": -1}
@@ -34,7 +34,7 @@ def remember(case: Case, found: Sequence[Finding], trust: Trust, verdict: Verdic
         return replace(memory, refused=refused)
     earlier = case.state
     reading = Reading(
-        ended, case.as_of_date, day, earlier.data, _claims(case, found), verdict, len(earlier.edits)
+        ended, case.as_of_date, day, earlier.data, _claims(case), verdict, len(earlier.edits)
     )
     return _with(case, memory, reading)
 
@@ -67,8 +67,9 @@ def _is_interim_look(case: Case, memory: Memory) -> bool:
     return case.as_of_date.isoformat() in memory.first.plan["looks"]
 
 
-def _claims(case: Case, found: Sequence[Finding]) -> tuple[Claim, ...]:
-    """What is significant by today's test, and what guardrails prove."""
+def _claims(case: Case) -> tuple[Claim, ...]:
+    """What is significant by today's test, of all metrics that share alpha, and what guardrails prove."""
+    found = findings(case, case.experiment.family)
     claims = [case.claim(f.metric, f.treatment_id, f.row) for f in found if f.tested and f.row is not None]
     guards = (
         case.row(GUARDING, metric.id, treatment.id)
