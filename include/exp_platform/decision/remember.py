@@ -33,9 +33,7 @@ def remember(case: Case, found: Sequence[Finding], trust: Trust, verdict: Verdic
         refused = memory.refused or Refused(case.as_of_date, day, asdict(case.experiment.quality))
         return replace(memory, refused=refused)
     earlier = case.state
-    reading = Reading(
-        ended, case.as_of_date, day, earlier.data, _claims(case), verdict, len(earlier.edits)
-    )
+    reading = Reading(ended, case.as_of_date, day, earlier.data, _claims(case), verdict, len(earlier.edits))
     return _with(case, memory, reading)
 
 
