@@ -51,7 +51,26 @@ def test_no_number_is_cut_at_80_columns() -> None:
     Console(file=out, width=80).print(results_table(report()))
     assert "10.00 %" in out.getvalue()
     assert "+50.0 %" in out.getvalue()
-    assert "…" not in out.getvalue().replace("always-vali…", "")
+    assert "…" not in out.getvalue()
+
+
+def test_what_several_treatments_come_to_can_be_read_at_80_columns() -> None:
+    """Beside the names of arms two letters were left of each reading."""
+    made, name = report(), "free_delivery"
+    first = made.experiment.treatments[0]
+    other = replace(first, id=name)
+    both = replace(made.experiment, variants=(*made.experiment.variants, other))
+    rows = [row for row in made.rows if row.treatment_id == first.id]
+    more = tuple(replace(row, treatment_id=name) for row in rows)
+    out = io.StringIO()
+    Console(file=out, width=80).print(
+        results_table(replace(made, experiment=both, rows=(*made.rows, *more)), width=80)
+    )
+    assert "…" not in out.getvalue()
+    readings = [line.split()[-1] for line in out.getvalue().splitlines() if " %  " in line]
+    assert readings
+    assert all(word.startswith(("significant", "not")) for word in readings), readings
+    assert out.getvalue().count(name) == out.getvalue().count(f" {first.id} ") > 0
 
 
 @pytest.mark.parametrize("value", ["[/nope]", "[bold red]x", "[link=http://x]a[/link]", ":smile:", "a\\[b]"])

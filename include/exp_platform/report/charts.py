@@ -15,6 +15,7 @@ from exp_platform.aggregates import DailyRow
 from exp_platform.analyses.rows import EventStudyRow, PretrendDeltaRow, ResultRow, Status
 from exp_platform.analyses.stability import DAY, TREND
 from exp_platform.config.kinds import is_share
+from exp_platform.escaping import terminal
 from exp_platform.stats.relative import Kind
 
 Chart = dict[str, Any]
@@ -200,8 +201,17 @@ def svg(chart: Chart) -> str:
     """A Vega-Lite specification as SVG, drawn offline on white."""
     import vl_convert
 
-    drawn: str = vl_convert.vegalite_to_svg(themed(chart), vl_version=_VEGA_LITE)
+    drawn: str = vl_convert.vegalite_to_svg(_printable(themed(chart)), vl_version=_VEGA_LITE)
     return drawn
+
+
+def _printable(part: Any) -> Any:
+    """The same with all texts as a terminal shows them: at a control character, which XML has no way to write, the renderer ends the process."""
+    if isinstance(part, str):
+        return terminal(part)
+    if isinstance(part, dict):
+        return {key: _printable(value) for key, value in part.items()}
+    return [_printable(one) for one in part] if isinstance(part, list) else part
 
 
 def themed(chart: Chart) -> Chart:

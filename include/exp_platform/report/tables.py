@@ -32,6 +32,8 @@ from exp_platform.stats.relative import Kind
 
 _COLOUR = {"ship": "green", "stop": "red", "investigate": "yellow", "extend": "cyan"}
 
+_LEAST = {"Metric": 8, "Reading": len("significant")}  # letters of a line
+
 
 def decision_panel(report: Report) -> Panel:
     """The decision with its reasons."""
@@ -59,10 +61,15 @@ def results_table(report: Report, method: str = UNADJUSTED, *, width: int = 80) 
     cells = [_of_result(report, r) if isinstance(r, ResultRow) else _of_days(report, r) for r in found]
     told = {name for of_row in cells for name, cell in of_row.items() if cell not in ("", numbers.DASH)}
     related = (METHODS[method].table == RESULTS and any(row.treatment_id for row in every)) or not every
-    wide = width >= 120 or not related
+    broad = width >= 120
+    wide = broad or not related
+    several = len(report.experiment.treatments) > 1
+    if several and not broad:  # a row has two lines anyway, for the interval
+        for of_row in cells:
+            of_row["Metric"] += f"\n{of_row['Treatment']}"
     shown = {
         "Metric": True,
-        "Treatment": len(report.experiment.treatments) > 1,
+        "Treatment": several and broad,
         "Of": "Of" in told,
         "Control": True,
         "Treated": True,
@@ -85,9 +92,15 @@ def results_table(report: Report, method: str = UNADJUSTED, *, width: int = 80) 
     columns = [name for name, wanted in shown.items() if wanted and (related or name in told)]
     for name in columns:
         # Numbers keep their line; words give way where the terminal is narrow.
-        gives_way = name in ("Of", "Reading")
+        gives_way = name in ("Metric", "Of", "Reading")
         justify: Literal["left", "right"] = "left" if name in words else "right"
-        table.add_column(name, justify=justify, no_wrap=not gives_way)
+        table.add_column(
+            name,
+            justify=justify,
+            no_wrap=not gives_way,
+            overflow="fold",
+            min_width=_LEAST.get(name) if related else None,
+        )
     for of_row in cells:
         table.add_row(*(_text(of_row[name]) for name in columns))
     return table
