@@ -64,6 +64,18 @@ def test_users_of_two_experiments_are_told_to_who_may_see_both(reader: Reader) -
     assert "gone" not in page
 
 
+@pytest.mark.usefixtures("counted")
+def test_that_nothing_could_be_compared_is_no_zero(reader: Reader) -> None:
+    note_overlaps(
+        load_environment("embedded"), Overlaps(COUNTED.counted_at, {}, (), {"exp_a": "its users are made up"})
+    )
+    page = reader("vera").get(PAGE).text
+    assert "none to compare" in page
+    assert "0 pairs" not in page
+    assert "No two experiments can be compared" in page
+    assert "exp_a (its users are made up)" in page
+
+
 def test_few_users_in_common_are_no_warning_and_none_are_said_so() -> None:
     """A tenth of either is much: 99 of 1,000 are not, 100 are."""
 
