@@ -90,10 +90,8 @@ def effect_over_time(
     }
     arms = _arms("treatment", rows)
     shared = {"x": x, "color": arms}
-    title, evidence = (
-        _in_unit("effect", unit),
-        list[Chart](),
-    )  # a layer without marks says nothing to who hears the picture
+    title = _in_unit("effect", unit)
+    evidence = list[Chart]()  # a layer without marks says nothing to who hears the picture
     if any(d["look_low"] is not None for d in data):
         title = _in_unit("effect and its interval at each look", unit)
         looks = shared | {"y": _number("look_low", title=title), "y2": {"field": "look_high"}}
@@ -211,7 +209,7 @@ def _printable(part: Any) -> Any:
         return terminal(part)
     if isinstance(part, dict):
         return {key: _printable(value) for key, value in part.items()}
-    return [_printable(one) for one in part] if isinstance(part, list) else part
+    return [_printable(one) for one in part] if isinstance(part, (list, tuple)) else part
 
 
 def themed(chart: Chart) -> Chart:
