@@ -6,43 +6,16 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from pyiceberg.types import StringType
 
 from exp_platform.analyses.rows import ResultRow
 from exp_platform.config.analyses import RESULTS
 from exp_platform.config.environment import Environment
 from exp_platform.results.newest import Newest, NewestDecisions
 from exp_platform.results.reader import Results
-from exp_platform.tables import scans
 from exp_platform.tables.catalog import open_catalog, table
 from exp_platform.tables.maintenance import maintain
-from exp_platform.tables.scans import planned, rows_by_file, rows_of
 from exp_platform.tables.selection import selection
 from stages.frozen_runs import D1, D2, D3, a_run, an_experiment, carry_out
-
-
-@pytest.mark.parametrize("near", ["file", "elsewhere"])
-def test_files_that_are_opened_together_hold_what_pyiceberg_reads_of_each(
-    environment: Environment, near: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With a filter, over several files of several runs, one of them of a version that knew fewer columns; one after another, and
-    many at a time, as of an object store.
-    """
-    monkeypatch.setattr(scans, "_NEAR", near)
-    for run_id, day, id in (("r1", D1, "exp_a"), ("r2", D2, "exp_a"), ("s1", D1, "exp_b")):
-        carry_out(a_run(environment, run_id, (day,), of=an_experiment(id)))
-    stored = table(open_catalog(environment), RESULTS)
-    with stored.update_schema() as change:
-        change.add_column("of_a_later_version", StringType())
-    stored.refresh()
-    for where in ({}, {"method": ["ab", "srm"], "segment": "all"}):
-        scan = stored.scan(selection(where))
-        tasks = planned(scan)
-        assert len(tasks) == 3
-        found = rows_by_file(scan, stored.io, tasks)
-        for task in tasks:
-            wanted = rows_of(scan, stored.io, [task]).to_pylist()
-            assert sorted(found[task.file.file_path], key=str) == sorted(wanted, key=str) != []
 
 
 def days(found: dict[str, Newest]) -> dict[str, tuple[date, str]]:

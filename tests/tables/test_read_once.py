@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.sql import FromInputFile
-from pyiceberg.io.pyarrow import ArrowScan
 
 from exp_platform.config.environment import Environment
 from exp_platform.report.content import load_report
 from exp_platform.results.reader import Results
+from exp_platform.tables import scans
 from exp_platform.tables.catalog import open_catalog, table
 from exp_platform.tables.damage import DamagedTableError
 from exp_platform.tables.read_once import read_once
@@ -93,22 +93,22 @@ def test_another_process_commits_and_is_seen_and_built_upon(catalog: Catalog) ->
 def test_a_report_is_read_once_and_anew_once_it_was_superseded(
     environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = ArrowScan.to_table
-    scans: list[int] = []
+    read = scans._columns_of
+    opened: list[str] = []
 
-    def reading(self: ArrowScan, tasks: Any) -> Any:
-        scans.append(1)
-        return read(self, tasks)
+    def reading(files: Any, path: str, *of: Any, **more: Any) -> Any:
+        opened.append(path)
+        return read(files, path, *of, **more)
 
     carry_out(a_run(environment, "r1", (D3,)))
-    monkeypatch.setattr(ArrowScan, "to_table", reading)
+    monkeypatch.setattr(scans, "_columns_of", reading)
     experiment = a_run(environment, "r1", (D3,)).experiment
     with read_once():
         first = load_report(Results(environment), experiment)
-        n = len(scans)
+        n = len(opened)
         assert n > 3
         assert load_report(Results(environment), experiment) == first
-        assert len(scans) == n
+        assert len(opened) == n
         with read_once():
             carry_out(a_run(environment, "r2", (D3,)))
         second = load_report(Results(environment), experiment)

@@ -26,6 +26,7 @@ from exp_platform.errors import DataError, require_all
 from exp_platform.kernels.coded import CODED, is_coded, with_used_values
 from exp_platform.private_files import keep_private
 from exp_platform.tables.damage import DamagedTableError, damaged_file, is_no_damage, naming_damage
+from exp_platform.tables.scans import planned
 from exp_platform.tables.schemas import TABLES, arrow_schema
 from exp_platform.tables.selection import selection
 
@@ -301,8 +302,8 @@ def plan_buckets(
     by_bucket: dict[int, list[FileScanTask]] = defaultdict(list)
     position = [field.name for field in source.spec().fields].index("bucket")
     with naming_damage(catalog, table_name, scan.row_filter, snapshot_id):
-        planned = list(scan.plan_files())
-    for task in planned:
+        tasks_of_all = planned(scan)
+    for task in tasks_of_all:
         by_bucket[task.file.partition[position]].append(task)
     known = arrow_schema(table_name)
     # A reader of planned files needs no history, which would make every task carry hundreds of snapshots.

@@ -12,6 +12,7 @@ from pyiceberg.table import DataScan
 from exp_platform.errors import DataError
 from exp_platform.tables.catalog import table
 from exp_platform.tables.damage import naming_damage
+from exp_platform.tables.scans import planned
 from exp_platform.tables.schemas import NAMED
 from exp_platform.tables.selection import selection
 
@@ -35,7 +36,7 @@ def files_at(
 ) -> list[str]:
     """The paths of one experiment's files at a snapshot, but for those of some buckets. Raises DataError where it has expired."""
     with naming_damage(catalog, name, _mine(experiment_id), snapshot_id):
-        found = list(_scan(catalog, name, experiment_id, snapshot_id).plan_files())
+        found = planned(_scan(catalog, name, experiment_id, snapshot_id))
     bucket = [field.name for field in table(catalog, name).spec().fields].index("bucket")
     return [task.file.file_path for task in found if task.file.partition[bucket] not in but]
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from pyiceberg.catalog import Catalog
     from pyiceberg.table import Table
     from pyiceberg.table.metadata import TableMetadata
+
+FoundT = TypeVar("FoundT")
 
 
 @dataclass
@@ -28,17 +30,28 @@ class _State:
 
 
 _STATES: dict[str, _State] | None = None  # folder of metadata files -> the newest that was met
+_FOUND: dict[Hashable, Any] | None = None  # what never changes
 
 
 @contextmanager
 def read_once() -> Iterator[None]:
-    """Remember for the length of a `with` block, of each table its newest state."""
-    global _STATES
-    before, _STATES = _STATES, {}
+    """Remember for the length of a `with` block, of each table its newest state, and what is found of any snapshot."""
+    global _STATES, _FOUND
+    before, _STATES, _FOUND = (_STATES, _FOUND), {}, {}
     try:
         yield
     finally:
-        _STATES = before
+        _STATES, _FOUND = before
+
+
+def once(which: Hashable, find: Callable[[], FoundT]) -> FoundT:
+    """What `find` gives, which is the same whenever it is asked; `which` tells it from anything else."""
+    if _FOUND is None:
+        return find()
+    if which not in _FOUND:
+        _FOUND[which] = find()
+    found: FoundT = _FOUND[which]
+    return found
 
 
 def load_from_memory(catalog: Catalog) -> None:

@@ -25,6 +25,7 @@ from exp_platform.tables.catalog import stays, table
 from exp_platform.tables.damage import naming_damage
 from exp_platform.tables.files import writer_of
 from exp_platform.tables.read_once import remember
+from exp_platform.tables.scans import planned
 from exp_platform.tables.schemas import arrow_schema
 from exp_platform.tables.selection import selection
 
@@ -94,7 +95,7 @@ def rows_at(catalog: Catalog, table_name: str, experiment_id: str, snapshot_id: 
     where = selection({"experiment_id": experiment_id})
     scan = table(catalog, table_name).scan(where, snapshot_id=snapshot_id)
     with naming_damage(catalog, table_name, where, snapshot_id):
-        return sum(task.file.record_count for task in scan.plan_files())
+        return sum(task.file.record_count for task in planned(scan))
 
 
 def delete_rows(catalog: Catalog, table_name: str, where: BooleanExpression, run_id: str) -> None:
@@ -104,7 +105,7 @@ def delete_rows(catalog: Catalog, table_name: str, where: BooleanExpression, run
     def attempt() -> None:
         target = table(catalog, table_name)
         with naming_damage(catalog, table_name, where):
-            if any(True for _ in target.scan(where).plan_files()):
+            if planned(target.scan(where)):
                 with _Transaction(target) as change:
                     change.delete(where, snapshot_properties={"run_id": run_id})
 
@@ -133,7 +134,7 @@ def _replace(
     target = table(catalog, table_name)
     head, properties = target.current_snapshot(), {"run_id": run_id}
     with naming_damage(catalog, table_name, where):
-        there = {task.file.file_path for task in target.scan(where).plan_files()}
+        there = {task.file.file_path for task in planned(target.scan(where))}
     if instead_of is not None and there != set(instead_of):
         raise ChangedMeanwhileError(
             f"{table_name} has other files of the experiment than those that were read"
