@@ -8,13 +8,10 @@ from pathlib import Path
 import pytest
 
 from exp_platform.analyses.rows import ResultRow
-from exp_platform.config.analyses import RESULTS
 from exp_platform.config.environment import Environment
 from exp_platform.results.newest import Newest, NewestDecisions
 from exp_platform.results.reader import Results
-from exp_platform.tables.catalog import open_catalog, table
 from exp_platform.tables.maintenance import maintain
-from exp_platform.tables.selection import selection
 from stages.frozen_runs import D1, D2, D3, a_run, an_experiment, carry_out
 
 

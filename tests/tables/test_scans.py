@@ -45,7 +45,9 @@ def same(found: list[dict[str, Any]], scan: DataScan) -> bool:
 
 @pytest.mark.parametrize("near", ["file", "elsewhere"])
 @pytest.mark.parametrize("fields", [("*",), ("metric_id", "as_of_date", "of_a_later_version")])
-@pytest.mark.parametrize("where", [{}, {"method": ["ab", "srm"], "segment": "all"}, {"experiment_id": "exp_a"}])
+@pytest.mark.parametrize(
+    "where", [{}, {"method": ["ab", "srm"], "segment": "all"}, {"experiment_id": "exp_a"}]
+)
 def test_one_by_one_or_many_at_a_time_with_and_without_a_condition(
     stored: Table, near: str, fields: tuple[str, ...], where: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -83,9 +83,9 @@ class _Reader:
         self._io, table = io, scan.table_metadata.schema()
         self._asked = [field.name for field in scan.projection().fields]
         condition = bind(table, scan.row_filter, case_sensitive=True)
-        by_condition = {table.find_column_name(number) for number in extract_field_ids(condition)}
-        read = table.select(*self._asked, *by_condition)
-        self._columns = schema_to_pyarrow(read, include_field_ids=False)
+        by_condition = extract_field_ids(condition)
+        columns = [f.name for f in table.fields if f.name in self._asked or f.field_id in by_condition]
+        self._columns = schema_to_pyarrow(table.select(*columns), include_field_ids=False)
         self._where = expression_to_pyarrow(condition, table)
 
     @property
