@@ -21,7 +21,7 @@ EVENTS = ("view", "order", "wait", "unread")
 QUALITY = {
     "max_null_share": 0.5,
     "max_duplicate_share": 0.9,
-    "max_row_drop": 0.9,
+    "max_row_drop": 1,
 }  # judged, but never refused
 
 Row = dict[str, Any]

@@ -224,7 +224,7 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
         "max_just_before_share": "Of users with an outcome just before their exposure.",
         "max_outside_share": "Of a table of users: of those exposed outside the window.",
         "max_crossover_share": "Of users who met several arms.",
-        "max_row_drop": "By how much rows may have become fewer since the last run.",
+        "max_row_drop": "By how much rows, in all or of a day, may have become fewer since the last run.",
         "max_stale_days": "Days that the newest row may lie behind.",
     },
     "AnalysesSpec": {

@@ -105,6 +105,12 @@ class Measured:
         """Those of them who have an outcome before their exposure."""
         return _between(self.found_before, first, last)
 
+    def by_day(self) -> dict[str, Counts]:
+        """Users by the date of their first exposure, and outcomes after it by that from which both are known. Rows that come late never make what is known by the end of a day fewer."""
+        users = {day: sum(of_day.values()) for day, of_day in self.users.items()}
+        outcomes = {day: n for day, of_day in self.outcomes.items() if (n := of_day.get("after", 0))}
+        return {"users": users, "outcomes": outcomes}
+
     def crossovers_at(self, as_of: date) -> Counts:
         """First variant -> users who have seen another one by the end of `as_of`."""
         return _until(self.crossovers, as_of)

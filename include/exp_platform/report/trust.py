@@ -49,7 +49,10 @@ _ASKS = {
         "Split between the arms",
         "Whether the arms hold the planned shares of users. Otherwise they hold different people.",
     ),
-    "row_drop": ("Rows that went", "Fewer rows than at the last run mean that something was lost."),
+    "row_drop": (
+        "Rows that went",
+        "Fewer rows than at the last run, in all or of a day, mean that something was lost.",
+    ),
     "freshness": ("Freshness", "Whether the data reach up to the day that they are read for."),
     "future_dates": ("Dates to come", "Rows from the future tell of a clock or zone that is wrong."),
     "outside_window": ("Outside of the window", "Users exposed outside of the planned window do not count."),

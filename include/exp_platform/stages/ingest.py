@@ -12,8 +12,6 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from exp_platform.aggregates import Threshold
 from exp_platform.config.environment import Environment, load_environment
 from exp_platform.config.experiment import Experiment
@@ -28,6 +26,7 @@ from exp_platform.kernels.quantiles import Distribution
 from exp_platform.results.reader import Results
 from exp_platform.stages.bases import bases_of
 from exp_platform.stages.jdbc_pieces import JdbcPiece
+from exp_platform.stages.last_publication import published_days, published_rows
 from exp_platform.stages.pieces import IcebergPiece, StandingPiece
 from exp_platform.stages.privacy import privacy_of
 from exp_platform.stages.quality import failures_of, refuse
@@ -119,6 +118,7 @@ def run(run: Run) -> StageResult:
             "buckets": buckets,
             "started_at": now.isoformat(),
             "published_rows": published_rows(run.experiment, registered),
+            "published_days": published_days(run.experiment, registered),
             "thresholds": [t.to_json() for t in (*before, *_frozen(run, done, unfrozen))],
             "tables": {
                 piece.place: {"location": piece.metadata.location, "snapshot": piece.snapshot}
@@ -179,29 +179,6 @@ def _for_later(refresh: Refresh, key: Mapping[str, str], done: Sequence[Staged])
         "anew": {name: [b for part in done if name in part.anew for b in part.counts] for name in TABLES},
         "counts": {str(bucket): found.to_json() for bucket, found in counts.items()},
     }
-
-
-def published_rows(experiment: Experiment, registered: Mapping[str, Any] | None) -> int | None:
-    """Exposures of the last publication; None where there is none, or it had another source."""
-    if registered is None:
-        return None
-    source = TypeAdapter(Experiment).dump_python(experiment, mode="json")["source"]
-    stored = json.loads(registered["spec"])["source"]
-    # What an older version did not know of was not said of any source.
-    if _said(stored) != _said(source):
-        return None
-    return int(registered["exposures_rows"])
-
-
-def _said(source: Any) -> Any:
-    """A source as JSON without what is null or empty, and without what follows from metrics and has no exposures."""
-    if isinstance(source, dict):
-        return {
-            key: _said(value)
-            for key, value in source.items()
-            if value not in (None, {}, []) and key not in ("facts", "series")
-        }
-    return source
 
 
 def _frozen(run: Run, done: Sequence[Staged], unfrozen: Sequence[Behaviour]) -> list[Threshold]:

@@ -38,7 +38,15 @@ def run(run: Run) -> StageResult:
     checks = [
         check
         for as_of in run.as_of_dates
-        for check in judge(Evidence(run.experiment, as_of, measured, ingested["published_rows"]))
+        for check in judge(
+            Evidence(
+                run.experiment,
+                as_of,
+                measured,
+                ingested["published_rows"],
+                ingested.get("published_days", {}),  # of an older version's `ingest` unknown
+            )
+        )
     ]
     failed = [c for c in checks if c.status == "failed" and c.as_of_date == run.as_of_date]
     if any(check.severity == "error" for check in failed):

@@ -22,6 +22,8 @@ from exp_platform.stages.quality_evidence import WHOLE_ROW, Evidence, share, wor
 DOMINANT_SHARE = 0.02
 DOMINANT_DEVIATIONS = 100
 FEWEST_OTHERS = 20  # users, of whom that can be said
+MOST_DAYS = 3  # that a message names
+FEWEST_LOST = 20  # users or outcomes of a day: fewer may be single people who were taken out
 CHANCE_OF_AN_EMPTY_ARM = 0.001  # below it, an arm without users is no accident
 
 
@@ -208,13 +210,36 @@ def _srm(e: Evidence) -> Iterator[CheckResult]:
 
 def _row_drop(e: Evidence) -> Iterator[CheckResult]:
     rows, before = e.measured.rows_out.get("exposures", 0), e.published_rows or 0
-    drop = max(0.0, 1 - rows / before) if before else 0.0
-    found = f"{rows:,} exposures, {before:,} in the last publication ({numbers.share(drop)} fewer)"
-    if not drop:  # a rerun says what the first run said, which had no publication before it
-        found = "no fewer exposures than in a publication of this source before"
+    drop, limit = max(0.0, 1 - rows / before) if before else 0.0, e.limits.max_row_drop
+    lost = _lost_days(e)
+    found = [f"{rows:,} exposures, {before:,} in the last publication ({numbers.share(drop)} fewer)"] * (
+        drop > 0
+    )
+    found += [f"{day} lost {gone:,} of {had:,} {what}" for what, day, gone, had in lost[:MOST_DAYS]]
+    found += [f"and {len(lost) - MOST_DAYS:,} more such days"] * (len(lost) > MOST_DAYS)
+    # A rerun says what the first run said, which had no publication before it
+    told = "; ".join(found) or "no fewer exposures than in a publication of this source before"
     remedy = "deliver the data in full, or raise quality.max_row_drop for this run"
-    limit = e.limits.max_row_drop
-    yield e.result("row_drop", found, remedy, failed=drop > limit, observed=drop, threshold=limit)
+    worst = max([drop, *(gone / had for _, _, gone, had in lost)])
+    yield e.result("row_drop", told, remedy, failed=worst > limit, observed=worst, threshold=limit)
+
+
+def _lost_days(e: Evidence) -> list[tuple[str, str, int, int]]:
+    """What went of which day, how much, and of how much: where it is too much, whatever came for other days.
+
+    By how many are known up to a day's end, which rows that come late never make fewer: they may only move users to earlier days.
+    """
+    found = []
+    for what, now in e.measured.by_day().items():
+        before = e.published_days.get(what, {})
+        lacking = balance = 0
+        for day in sorted({*before, *now}):
+            had = before.get(day, 0)
+            balance += had - now.get(day, 0)
+            gone, lacking = max(balance, 0) - lacking, max(balance, 0)
+            if gone >= FEWEST_LOST and gone > e.limits.max_row_drop * had:
+                found.append((what, day, gone, had))
+    return found
 
 
 def _freshness(e: Evidence) -> Iterator[CheckResult]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Literal
 
@@ -29,6 +29,8 @@ class Evidence:
     as_of: date
     measured: Measured
     published_rows: int | None  # exposures of the last publication of the same source
+    # Of that, where its days are those of this spec: see `Measured.by_day`
+    published_days: Mapping[str, Counts] = field(default_factory=dict)
 
     @property
     def limits(self) -> QualityThresholds:
