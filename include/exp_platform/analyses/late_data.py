@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import NamedTuple
 
-from exp_platform.aggregates import Aggregates, DailyRow
+from exp_platform.aggregates import Aggregates
+from exp_platform.analyses.daily_series import Series, last_open_day
 from exp_platform.analyses.rows import LateRow, Status
 from exp_platform.config.experiment import Experiment
-from exp_platform.config.metrics import Metric, Role
+from exp_platform.config.metrics import Role
 from exp_platform.config.readings import RunState
 from exp_platform.config.sources import UnitsSource
 from exp_platform.stats import special
@@ -24,13 +25,6 @@ CHANCE = 1e-6  # below it, what was counted is no accident; it is asked for agai
 LOWEST = 1e-3  # the arm's part before is known only so well: it is taken at this quantile
 
 
-class _Days(NamedTuple):
-    """An average day of a span: users with an event, and users whose metric window is open."""
-
-    active: float
-    open: float
-
-
 def late_days(experiment: Experiment, aggregates: Aggregates, state: RunState) -> list[LateRow]:
     """The arms that hardly have any active users on the last days, though they did before: a row per metric and arm.
 
@@ -42,8 +36,8 @@ def late_days(experiment: Experiment, aggregates: Aggregates, state: RunState) -
     for metric in experiment.metrics:
         if metric.role is not Role.PRIMARY and state.guardrail_of(metric) is None:
             continue
-        last = _last_day(experiment, aggregates.as_of_date, metric)
-        series = {v.id: _Series(aggregates, metric, v.id) for v in experiment.variants}
+        last = last_open_day(experiment, aggregates.as_of_date, metric)
+        series = {v.id: Series(aggregates, metric, v.id) for v in experiment.variants}
         for variant in experiment.variants:
             others = [series[v.id] for v in experiment.variants if v is not variant]
             missing = _missing(experiment.window.start, last, series[variant.id], others)
@@ -72,7 +66,7 @@ class _Missing(NamedTuple):
     ratio: float  # of the arm's share to what it should be by the days before
 
 
-def _missing(start: date, last: date, arm: _Series, others: Sequence[_Series]) -> _Missing | None:
+def _missing(start: date, last: date, arm: Series, others: Sequence[Series]) -> _Missing | None:
     """The span of last days that lacks most, the longest of several; None where none does."""
     spans = (
         _span(start, last - timedelta(days=days - 1), last, arm, others) for days in range(LATEST_DAYS, 0, -1)
@@ -80,7 +74,7 @@ def _missing(start: date, last: date, arm: _Series, others: Sequence[_Series]) -
     return min((span for span in spans if span), key=lambda span: span.ratio, default=None)
 
 
-def _span(start: date, since: date, last: date, arm: _Series, others: Sequence[_Series]) -> _Missing | None:
+def _span(start: date, since: date, last: date, arm: Series, others: Sequence[Series]) -> _Missing | None:
     """What a span of days lacks against those before it; None where it does not.
 
     Rows that are not there yet end at once, so the days just before the span tell the same as all before it: an effect that
@@ -118,40 +112,10 @@ class _Odds(NamedTuple):
         return self.arm / self.others / self.opened
 
 
-def _odds(arm: _Series, others: Sequence[_Series], days: tuple[date, date]) -> _Odds | None:
+def _odds(arm: Series, others: Sequence[Series], days: tuple[date, date]) -> _Odds | None:
     """None where nobody's window is open in the arm, or the others have no active users."""
     if days[0] > days[1]:
         return None
     own, rest = arm.mean(*days), [series.mean(*days) for series in others]
     active, opened = sum(d.active for d in rest), sum(d.open for d in rest)
     return _Odds(own.active, active, own.open / opened) if active and opened and own.open else None
-
-
-def _last_day(experiment: Experiment, as_of_date: date, metric: Metric) -> date:
-    """The last day on which somebody's window is open."""
-    end = experiment.window.end
-    return min(as_of_date, end if metric.window.end is None else end + timedelta(days=metric.window.end))
-
-
-class _Series:
-    """One arm's users by day: those with an event, and those whose window is open."""
-
-    def __init__(self, aggregates: Aggregates, metric: Metric, variant_id: str) -> None:
-        self._rows: dict[date, DailyRow] = {
-            row.local_date: row
-            for row in aggregates.daily
-            if (row.metric_id, row.variant_id) == (metric.id, variant_id)
-        }
-        self._window = metric.window
-
-    def mean(self, first: date, last: date) -> _Days:
-        """An average day from `first` to `last`."""
-        days = (last - first).days + 1
-        dates = [first + timedelta(days=i) for i in range(days)]
-        active = sum(self._rows[d].active_users for d in dates if d in self._rows)
-        return _Days(active / days, sum(map(self._open, dates)) / days)
-
-    def _open(self, day: date) -> int:
-        latest = day - timedelta(days=self._window.start)
-        earliest = date.min if self._window.end is None else day - timedelta(days=self._window.end)
-        return sum(row.new_users for on, row in self._rows.items() if earliest <= on <= latest)

@@ -226,6 +226,7 @@ DESCRIPTIONS: dict[str, dict[str, str]] = {
         "max_crossover_share": "Of users who met several arms.",
         "max_row_drop": "By how much rows, in all or of a day, may have become fewer since the last run.",
         "max_stale_days": "Days that the newest row may lie behind.",
+        "max_missing_days": "Days that may lack their rows though the days around them have theirs: when there was nothing to be had.",
     },
     "AnalysesSpec": {
         **{analysis.name: analysis.doc for analysis in ANALYSES},

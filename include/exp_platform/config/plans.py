@@ -31,6 +31,7 @@ class QualityThresholds:
     max_crossover_share: float = 0.01  # warning
     max_row_drop: float = 0.2  # against the last published run, error
     max_stale_days: int = 1  # newest row against as_of, warning
+    max_missing_days: int = 0  # that lack their rows though the days around them have theirs, warning
 
 
 @dataclass(frozen=True)

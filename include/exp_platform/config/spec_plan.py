@@ -138,6 +138,7 @@ class QualitySpec(Spec):
     max_crossover_share: Share = _QUALITY.max_crossover_share
     max_row_drop: Share = _QUALITY.max_row_drop
     max_stale_days: int = Field(default=_QUALITY.max_stale_days, ge=0)
+    max_missing_days: int = Field(default=_QUALITY.max_missing_days, ge=0)
 
     def resolve(self) -> QualityThresholds:
         """The same, resolved."""

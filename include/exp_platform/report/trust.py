@@ -53,6 +53,7 @@ _ASKS = {
         "Rows that went",
         "Fewer rows than at the last run, in all or of a day, mean that something was lost.",
     ),
+    "missing_days": ("Missing days", "What was done on a day whose rows are not there counts for nobody."),
     "freshness": ("Freshness", "Whether the data reach up to the day that they are read for."),
     "future_dates": ("Dates to come", "Rows from the future tell of a clock or zone that is wrong."),
     "outside_window": ("Outside of the window", "Users exposed outside of the planned window do not count."),

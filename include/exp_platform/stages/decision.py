@@ -17,6 +17,7 @@ from typing import Any
 from pyiceberg.catalog import Catalog
 
 from exp_platform.aggregates import Aggregates, Block, pooled_to_json, read_aggregates
+from exp_platform.analyses.missing_days import missing_days
 from exp_platform.analyses.readings import plan_of, remembering
 from exp_platform.analyses.row_codec import as_columns, read_rows
 from exp_platform.analyses.rows import Row
@@ -45,7 +46,7 @@ def run(run: Run) -> StageResult:
     Raises DataError when a required analysis left no rows file; a best-effort one is a warning.
     """
     days = read_aggregates(run.path / "aggregates.json")
-    checks = read_checks(run.path / "quality.json")
+    checks = _checks(run, days)
     rows, warnings = _analysed(run)
     decisions = decided(run, rows, checks)
     results = _table_rows(days, rows, checks)
@@ -81,6 +82,12 @@ def run(run: Run) -> StageResult:
             "as_of_date": last.as_of_date.isoformat(),
         },
     )
+
+
+def _checks(run: Run, days: Sequence[Aggregates]) -> list[CheckResult]:
+    """What `quality` found, and of each day what its series tell, which were not there yet; nothing where it was skipped."""
+    checks = read_checks(run.path / "quality.json")
+    return [*checks, *(missing_days(run.experiment, day) for day in days)] if checks else checks
 
 
 def decided(run: Run, rows: Sequence[Row], checks: Sequence[CheckResult]) -> list[Decision]:
