@@ -24,7 +24,6 @@ from exp_platform.stages.quality import read_checks
 from exp_platform.stages.run import Run
 from exp_platform.tables.catalog import open_catalog, table
 from stages.raw_data import (
-    START,
     USERS,
     Rows,
     changed,
@@ -359,34 +358,6 @@ def test_fewer_rows_than_were_published_are_refused(
         taken_in(run)
     deliver(folder)
     assert published()[0] == registry
-
-
-def test_a_day_that_is_gone_is_refused_while_more_rows_come_for_others(
-    place: Environment, tmp_path: Path
-) -> None:
-    """As where a lake keeps files for so many days: each night one goes and another comes. One that comes late is no loss."""
-    seen, happened = exposures(600), outcomes(600)
-    first = min(seen["seen"]) + timedelta(days=1)
-    keep = [at >= first for at in seen["seen"]]
-    later = {name: [v for v, kept in zip(values, keep, strict=True) if kept] for name, values in seen.items()}
-    more = {
-        **later,
-        "uid": [f"more {i}" for i in range(len(later["uid"]))],
-        "id": [f"m{i}" for i in range(len(later["uid"]))],
-    }
-    grown = {name: [*values, *more[name]] for name, values in later.items()}
-
-    experiment = replace(events_experiment(tmp_path), id="lake")
-    for run_id, rows in (("without", later), ("late", seen)):
-        deliver(tmp_path, rows, happened)
-        run = frozen(place, experiment, run_id)
-        taken_in(run)
-        publish.run(run)
-    deliver(tmp_path, grown, happened)
-    with pytest.raises(DataError, match=f"row_drop: .*{START} lost 47 of 47 users"):
-        taken_in(frozen(place, experiment, "gone"))
-    window = replace(experiment.window, start=START + timedelta(days=1))
-    taken_in(frozen(place, replace(experiment, window=window), "narrower"))
 
 
 def test_rows_of_the_last_publication_count_though_an_older_version_knew_fewer_keys(tmp_path: Path) -> None:

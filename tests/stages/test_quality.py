@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -20,7 +19,7 @@ from exp_platform.config.metrics import DayWindow
 from exp_platform.config.plans import QualityThresholds
 from exp_platform.errors import DataError
 from exp_platform.json_file import write_json
-from exp_platform.kernels.measured import HEAVY_ROWS, Counts, Measured, heaviest
+from exp_platform.kernels.measured import HEAVY_ROWS, Measured, heaviest
 from exp_platform.stages import quality
 from exp_platform.stages.quality import failures_of, read_checks, refuse
 from exp_platform.stages.quality_checks import judge
@@ -62,9 +61,8 @@ def judged(
     experiment: Experiment = EVENTS,
     as_of: date = END,
     published: int | None = None,
-    days: Mapping[str, Counts] | None = None,
 ) -> dict[str, CheckResult]:
-    checks = judge(Evidence(experiment, as_of, measured, published, days or {}))
+    checks = judge(Evidence(experiment, as_of, measured, published))
     assert len({check.check for check in checks}) == len(checks)
     return {check.check: check for check in checks}
 
@@ -262,61 +260,6 @@ def test_row_drop_says_the_same_at_the_first_run_and_at_a_rerun() -> None:
     first, again = (judged(GOOD, published=rows)["row_drop"] for rows in (None, GOOD.rows_out["exposures"]))
     assert first == again
     assert first.status == "passed"
-
-
-FIRST, SECOND, THIRD = (day.isoformat() for day in (START, START + DAY, START + 2 * DAY))
-
-
-def of_days(users: Counts, outcomes: Counts) -> Measured:
-    arms = {day: {"control": n // 2, "treatment": n - n // 2} for day, n in users.items()}
-    return replace(GOOD, users=arms, outcomes={day: {"after": n, "before": 7} for day, n in outcomes.items()})
-
-
-@pytest.mark.parametrize(
-    ("users", "outcomes", "told"),
-    [
-        ({FIRST: 100, SECOND: 100}, {FIRST: 300, SECOND: 300}, None),
-        # As many come as go
-        ({SECOND: 100, THIRD: 100}, {FIRST: 300, SECOND: 300}, f"{FIRST} lost 100 of 100 users"),
-        (
-            {FIRST: 100, SECOND: 100, THIRD: 300},
-            {FIRST: 300, THIRD: 900},
-            f"{SECOND} lost 300 of 300 outcomes",
-        ),
-        # Who is seen each day is first seen on the next one, where the first day's rows are gone
-        ({SECOND: 200}, {FIRST: 300, SECOND: 300}, f"{FIRST} lost 100 of 100 users"),
-        ({FIRST: 80, SECOND: 80}, {FIRST: 240, SECOND: 240}, None),
-        ({FIRST: 79, SECOND: 100}, {FIRST: 300, SECOND: 300}, f"{FIRST} lost 21 of 100 users"),
-        # Rows that came late move users to earlier days, and outcomes come to count
-        ({FIRST: 190, SECOND: 10}, {FIRST: 600, SECOND: 30}, None),
-        ({FIRST: 100, SECOND: 100, THIRD: 50}, {FIRST: 300, SECOND: 310, THIRD: 10}, None),
-    ],
-)
-def test_a_day_that_lost_its_rows_is_told_whatever_came_for_others(
-    users: Counts, outcomes: Counts, told: str | None
-) -> None:
-    before = of_days({FIRST: 100, SECOND: 100}, {FIRST: 300, SECOND: 300}).by_day()
-    check = judged(of_days(users, outcomes), published=1000, days=before)["row_drop"]
-    assert check.status == ("failed" if told else "passed")
-    assert told is None or told in check.message
-
-
-def test_single_people_who_were_taken_out_of_a_small_day_are_no_loss() -> None:
-    before = of_days({FIRST: 25}, {FIRST: 30}).by_day()
-    assert (
-        judged(of_days({FIRST: 6}, {FIRST: 11}), published=1000, days=before)["row_drop"].status == "passed"
-    )
-
-
-def test_of_many_days_three_are_named_and_a_higher_limit_lets_them_go() -> None:
-    days = {(START + i * DAY).isoformat(): 50 for i in range(9)}
-    before = of_days(days, {}).by_day()
-    check = judged(of_days({}, {}), published=1000, days=before)["row_drop"]
-    assert (check.status, check.observed) == ("failed", 1.0)
-    assert f"{START} lost 50 of 50 users" in check.message
-    assert "and 6 more such days: " in check.message
-    may_go = judged(of_days({}, {}), allowing(max_row_drop=1), published=1000, days=before)["row_drop"]
-    assert may_go.status == "passed"
 
 
 def test_what_happened_after_the_day_does_not_count() -> None:
