@@ -86,7 +86,7 @@ def test_the_decision_row_carries_what_its_numbers_can_be_traced_by(environment:
     assert {name: row[name] for name in same} == {name: decided[name] for name in same}
     assert json.loads(row["reasons"]) == decided["reasons"]
     assert json.loads(row["decision"]) == decided
-    assert [check["check"] for check in json.loads(row["checks"])] == ["duplicates"]
+    assert [check["check"] for check in json.loads(row["checks"])] == ["duplicates", "missing_days"]
     published = json.loads((run.path / "publish.json").read_text())["snapshots"]
     assert (row["exposures_snapshot"], row["outcomes_snapshot"]) == (
         published["exposures"],
