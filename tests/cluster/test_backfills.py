@@ -100,6 +100,7 @@ def test_reprocessed_runs_recompute_once_and_the_next_goes_on_where_the_first_is
     assert states == {run: "failed" if run == stopped else "success" for run in runs}
     after = _computed(installation)
     again = {day for day in after if after[day] != before[day]}
-    assert len(again) == DAYS - 1
+    # Whoever goes on may have asked whose turn it is before the stopped run was called failed
+    assert after.keys() - again <= {sorted(after)[sorted(runs).index(stopped)]}
     assert len({after[day] for day in again}) == 1
     assert len(_ingested(installation) - set(before.values())) <= 2  # the stopped one's, and one

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from exp_platform.aggregates import LeftOut
 from exp_platform.checks import CheckResult
 from exp_platform.config.environment import Environment
 from exp_platform.config.experiment import Experiment
@@ -69,6 +70,17 @@ def test_a_day_that_lost_its_rows_is_told_whatever_came_for_others(
 def test_single_people_who_were_taken_out_of_a_small_day_are_no_loss() -> None:
     before = of_days({FIRST: 25}, {FIRST: 30}).by_day()
     assert judged(of_days({FIRST: 6}, {FIRST: 11}), before).status == "passed"
+
+
+def test_rows_of_whoever_is_to_be_forgotten_are_not_missed() -> None:
+    """A crawler had most of a day's outcomes."""
+    before = of_days({FIRST: 100}, {FIRST: 900}).by_day()
+    now = of_days({FIRST: 99}, {FIRST: 300})
+    assert judged(now, before).status == "failed"
+    left_out = {"outcomes": {LeftOut.FORGOTTEN.value: 600}, "exposures": {LeftOut.FORGOTTEN.value: 1}}
+    assert judged(replace(now, left_out=left_out), before).status == "passed"
+    few = {"outcomes": {LeftOut.FORGOTTEN.value: 60}}
+    assert judged(replace(now, left_out=few), before).status == "failed"
 
 
 def test_of_many_days_three_are_named_and_a_higher_limit_lets_them_go() -> None:

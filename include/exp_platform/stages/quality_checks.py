@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import date, timedelta
 
 from exp_platform import numbers
-from exp_platform.aggregates import Aggregates, Arrivals
+from exp_platform.aggregates import Aggregates, Arrivals, LeftOut
 from exp_platform.analyses import srm
 from exp_platform.analyses.rows import ResultRow
 from exp_platform.checks import CheckResult
@@ -228,8 +228,10 @@ def _lost_days(e: Evidence) -> list[tuple[str, str, int, int]]:
     """What went of which day, how much, and of how much: where it is too much, whatever came for other days.
 
     By how many are known up to a day's end, which rows that come late never make fewer: they may only move users to earlier days.
+    What may be those who are to be forgotten is not missed: of them nothing but the number of their rows is known.
     """
     found = []
+    forgotten = sum(of.get(LeftOut.FORGOTTEN.value, 0) for of in e.measured.left_out.values())
     for what, now in e.measured.by_day().items():
         before = e.published_days.get(what, {})
         lacking = balance = 0
@@ -237,7 +239,7 @@ def _lost_days(e: Evidence) -> list[tuple[str, str, int, int]]:
             had = before.get(day, 0)
             balance += had - now.get(day, 0)
             gone, lacking = max(balance, 0) - lacking, max(balance, 0)
-            if gone >= FEWEST_LOST and gone > e.limits.max_row_drop * had:
+            if gone >= FEWEST_LOST + forgotten and gone > e.limits.max_row_drop * had:
                 found.append((what, day, gone, had))
     return found
 
