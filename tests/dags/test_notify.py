@@ -4,25 +4,42 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+import structlog
+from airflow.callbacks.callback_requests import DagCallbackRequest
+from airflow.dag_processing.bundles.manager import DagBundlesManager
+from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
+from airflow.dag_processing.processor import _execute_dag_callbacks
+from airflow.jobs.job import Job
+from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
+from airflow.models.dagrun import DagRun
+from airflow.models.serialized_dag import SerializedDagModel
+from airflow.utils.session import create_session
+from airflow.utils.state import DagRunState
+from airflow.utils.types import DagRunTriggeredByType, DagRunType
+from sqlalchemy import delete
 
 from exp_platform.checks import CheckResult
 from exp_platform.config.environment import load_environment
 from exp_platform.errors import DataError
 from exp_platform.orchestration import notify
+from exp_platform.orchestration.run_end import tell_timeout
 from exp_platform.report.event import Event
 from exp_platform.stages import execute, start
 from exp_platform.stages.quality import write_checks
 from exp_platform.stages.run import Run, StageResult
 from exp_platform.tables.told import told_of
+from orchestration.airflow_home import ROOT
 from orchestration.deployment import EXPERIMENT, SPEC, DagRunOutcome, Deployment
 from orchestration.notifiers import HEARD
 from orchestration.receivers import http_receiver, smtp_receiver
 
 pytestmark = pytest.mark.e2e  # with Airflow's own tasks: longer than a unit test may take
 
+DAG_ID = f"exp__{EXPERIMENT}"
 HERE = "orchestration.notifiers"
 LISTED = [
     *(f"{HERE}.{name}" for name in ("Keeps", "Raises", "Exits", "Hangs", "NoNotifier", "Absent")),
@@ -310,3 +327,64 @@ def test_a_run_that_failed_before_it_was_frozen_is_told_by_whom_the_environment_
     monkeypatch.setattr(start, "start_run", gone)
     assert nights.run().state == "failed"
     assert heard() == [("run_failed", "check")]
+
+
+def test_a_spec_that_breaks_after_a_run_is_told_to_whom_that_run_named(nights: Nights) -> None:
+    nights.listen(KEEPS)
+    nights.run(SHIP)
+    nights.deployment.specs({EXPERIMENT: SPEC | {"notify": [KEEPS], "n_user": 3}})
+    HEARD.clear()
+    assert nights.deployment.test_dag(broken=True).state == "failed"
+    assert heard() == [("run_failed", "check")]
+    assert "n_user: found an unknown key" in HEARD[0][0]
+    nights.listen(KEEPS)
+    assert (nights.run(SHIP).state, HEARD) == ("success", [])
+
+
+def test_a_run_that_airflow_ends_for_its_time_is_told_though_no_task_of_it_is_left(nights: Nights) -> None:
+    nights.listen(KEEPS)
+    HEARD.clear()
+    bag = DagBag(ROOT / "dags")
+    DagBundlesManager().sync_bundles_to_db()
+    sync_bag_to_db(bag, "dags-folder", None)
+    limit = bag.dags[DAG_ID].dagrun_timeout
+    assert limit is not None
+    for began, words in ((datetime.now(UTC) - limit, 1), (datetime.now(UTC), 0)):
+        request = ended_by_the_scheduler(began)
+        assert (request is not None) == bool(words)
+        if request is not None:
+            _execute_dag_callbacks(bag, request, structlog.get_logger())
+            ((text, event),) = HEARD
+            assert f"the run had not ended within {limit.total_seconds() / 3600:g} hours" in text
+            assert (event["kind"], event["experiment_id"]) == ("run_failed", EXPERIMENT)
+            _execute_dag_callbacks(bag, request, structlog.get_logger())
+            assert len(HEARD) == 1, "it is told once"
+
+
+def test_any_other_run_that_failed_is_told_by_its_own_tasks_alone(nights: Nights) -> None:
+    nights.listen(KEEPS)
+    HEARD.clear()
+    for reason in ("task_failure", "all_tasks_deadlocked", None):
+        tell_timeout({"reason": reason}, EXPERIMENT)  # type: ignore[typeddict-item]
+    assert HEARD == []
+
+
+def ended_by_the_scheduler(began: datetime) -> DagCallbackRequest | None:
+    """What Airflow's scheduler asks a DAG processor for when it comes to a run that began then."""
+    with create_session() as session:
+        dag = SerializedDagModel.get_dag(DAG_ID, session=session)
+        assert dag is not None
+        run = dag.create_dagrun(
+            run_id=began.isoformat(),
+            run_after=began,
+            run_type=DagRunType.MANUAL,
+            triggered_by=DagRunTriggeredByType.TEST,
+            state=DagRunState.RUNNING,
+            start_date=began,
+            session=session,
+        )
+        session.commit()
+        request = SchedulerJobRunner(Job())._schedule_dag_run(run, session)
+        session.commit()
+        session.execute(delete(DagRun).where(DagRun.dag_id == DAG_ID))
+    return request

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import NamedTuple
 
 import attrs
 from airflow.providers.standard.operators.empty import EmptyOperator
-from airflow.sdk import DAG, Asset, BaseOperator, TaskGroup, TriggerRule
+from airflow.sdk import DAG, Asset, BaseOperator, Context, TaskGroup, TriggerRule
 from airflow.sdk.definitions.param import ParamsDict
 
 from exp_platform.config.analyses import NAMES
@@ -120,6 +121,7 @@ def build_dag(
             catchup=False,
             max_active_runs=1,
             dagrun_timeout=run_timeout(experiment, waits_for_data=bool(waits_for)),
+            on_failure_callback=partial(_tell_timeout, experiment_id=experiment.id),
             is_paused_upon_creation=not experiment.schedule.active,
             default_args={
                 "owner": line(experiment.owner)[:LONGEST_OWNER],
@@ -170,6 +172,12 @@ def build_dag(
     with attrs.validators.disabled():
         dag.params = ParamsDict(PARAMS)
     return dag
+
+
+def _tell_timeout(context: Context, experiment_id: str) -> None:
+    from exp_platform.orchestration.run_end import tell_timeout  # which no parse needs
+
+    tell_timeout(context, experiment_id)
 
 
 def _wait_task(experiment: Experiment, waits_for: Sequence[Awaited]) -> BaseOperator:

@@ -76,9 +76,19 @@ def _tell(
         now = (remembered(told) - unheard) | {key for key in told if key[0] in kinds}
         some = {key: names for key, names in {**heard, **outcome}.items() if names and key in now}
         if (now, some) != (told, heard):
-            note_told(environment, experiment_id, now, some)
+            _remember(environment, experiment_id, now, some)
     except Exception as error:  # of whatever kind: no word is worth a run
         log.warning("nobody was told what changed: %s", bounded(f"{type(error).__name__}: {error}"))
+
+
+def _remember(
+    environment: Environment, experiment_id: str, told: Told, heard: Mapping[Key, frozenset[str]]
+) -> None:
+    try:
+        note_told(environment, experiment_id, told, heard)
+    except OSError as error:  # such as of a DAG processor, which may only read
+        why = bounded(f"{type(error).__name__}: {error}")
+        log.warning("what was told cannot be remembered, so it may be told again: %s", why)
 
 
 def _send(

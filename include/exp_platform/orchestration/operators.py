@@ -24,6 +24,8 @@ from pydantic import TypeAdapter
 from exp_platform.config.environment import Environment, load_environment
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.loading import load_experiment
+from exp_platform.errors import bounded
+from exp_platform.escaping import line
 from exp_platform.orchestration import metrics
 from exp_platform.orchestration.after_asset import out_of_season
 from exp_platform.orchestration.asked import PARAMS, as_of_dates, refuse_unknown, started_by, under_dags_test
@@ -73,35 +75,45 @@ class RetryAtOnceUnderTest(RetryPolicy):
 class CheckOperator(OperatorUnderLease, SkipMixin):
     """Starts a run: resolves the spec, takes the lease, freezes the run; ends it as a success if nothing changed.
 
-    Returns a manifest with `run_path`, `as_of_dates`, `up_to_date` and `message`. Bad specs and dates are not retried;
-    a lease that another run holds is waited for.
+    Returns a manifest with `run_path`, `as_of_dates`, `up_to_date` and `message`; of a failed try the XCom is one without
+    these. Bad specs and dates are not retried; a lease that another run holds is waited for.
     """
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Start the run, and skip the tasks that it has nothing for: all but the teardown where all is up to date."""
         began, clock = datetime.now(UTC), time.monotonic()
-        with told_plainly():
-            refuse_unknown(context, PARAMS)
-            experiment = load_experiment(self.experiment_id)
-            use_object_store(load_environment(), experiment)
-            use_databases(experiment)
-            note_run(load_environment(), self.experiment_id)  # first, as the lease may be waited for
-            lease = self.take_lease(context)
-            run, message = self._start(context, experiment, lease.holder)
-            if run is None:
-                lease.release()  # at once, as others may wait for it
+
+        def manifest(run: Run | None, error: str | None = None) -> Manifest:
+            return Manifest(
+                run_id=run.run_id if run else "",
+                experiment_id=self.experiment_id,
+                stage=CHECK,
+                try_number=context["ti"].try_number,
+                status="failed" if error else "success",
+                started_at=began.isoformat(),
+                seconds=round(time.monotonic() - clock, 3),
+                error=error,
+            )
+
+        try:
+            with told_plainly():
+                refuse_unknown(context, PARAMS)
+                experiment = load_experiment(self.experiment_id)
+                use_object_store(load_environment(), experiment)
+                use_databases(experiment)
+                note_run(load_environment(), self.experiment_id)  # first, as the lease may be waited for
+                lease = self.take_lease(context)
+                run, message = self._start(context, experiment, lease.holder)
+                if run is None:
+                    lease.release()  # at once, as others may wait for it
+        except AirflowException as error:  # `release` tells it
+            why = bounded(line(str(error)))
+            context["ti"].xcom_push("return_value", manifest(None, why).to_json())
+            raise
         self.log.info("%s", message)
-        manifest = Manifest(
-            run_id=run.run_id if run else "",
-            experiment_id=self.experiment_id,
-            stage=CHECK,
-            try_number=context["ti"].try_number,
-            status="success",
-            started_at=began.isoformat(),
-            seconds=round(time.monotonic() - clock, 3),
-        )
-        metrics.send(self.experiment_id, metrics.of_manifest(manifest))
-        result = manifest.to_json() | {
+        well = manifest(run)
+        metrics.send(self.experiment_id, metrics.of_manifest(well))
+        result = well.to_json() | {
             "up_to_date": run is None,
             "message": message,
             "run_path": str(run.path / "run.json") if run else None,
@@ -110,7 +122,7 @@ class CheckOperator(OperatorUnderLease, SkipMixin):
         if run is None:
             metrics.send(self.experiment_id, metrics.up_to_date())
         else:
-            manifest.save(run)
+            well.save(run)
             note_run(lease.environment, self.experiment_id, str(run.path / "run.json"))
         if run is None or run.memo_only:
             context["ti"].xcom_push("return_value", result)  # skipping others ends this task without a return
@@ -279,8 +291,8 @@ class StageOperator(OperatorUnderLease):
             message = f"{self.stage} failed, and the run goes on without it (best effort): {manifest.error}"
             self.log.warning("%s", message)
             raise AirflowSkipException(message)
-        for line in refused(run, self.stage):
-            self.log.error("%s", line)
+        for check in refused(run, self.stage):
+            self.log.error("%s", check)
         message = f"{self.stage} failed: {manifest.error}"
         if not manifest.retryable:
             raise AirflowFailException(f"{message} (not retried: it would fail again)")
@@ -290,8 +302,8 @@ class StageOperator(OperatorUnderLease):
         """Say what was decided where people look: at the end of the log, and to whoever the asset starts."""
         ti = context["ti"]
         page = result_page(ti.dag_id, ti.run_id)
-        for line in told(manifest.details, page):
-            self.log.info("%s", line)
+        for sentence in told(manifest.details, page):
+            self.log.info("%s", sentence)
         for asset in self.outlets:
             # What this run decided, of whatever day; a run of the memo alone decided nothing, and tells what the memo is of
             decided = ti.xcom_pull(task_ids=DECISION) or manifest.to_json()

@@ -1,4 +1,7 @@
-"""How a DAG run ended, as its task `release` finds it: stopped by a person, failed and in which task, or well."""
+"""How a DAG run ended, as its task `release` finds it: stopped by a person, failed and in which task, or well.
+
+Or as Airflow finds it: a run that takes too long it ends with all its tasks, `release` too.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,15 @@ from typing import Any
 
 from airflow.sdk import Context
 
-from exp_platform.config.environment import Environment
+from exp_platform.config.environment import Environment, load_environment
 from exp_platform.config.loading import load_experiment
 from exp_platform.config.notify import Notify
 from exp_platform.errors import ConfigError
+from exp_platform.orchestration.limits import hours
 from exp_platform.orchestration.notify import tell_failure
 from exp_platform.orchestration.priority import CHECK, ENDED, RELEASE, WAIT
 from exp_platform.orchestration.shown import refusing
-from exp_platform.report.event import Event, event_of_waiting, events_of_failure
+from exp_platform.report.event import Event, event_of_timeout, event_of_waiting, events_of_failure
 from exp_platform.stages.graph import STAGES
 from exp_platform.stages.run import Run
 from exp_platform.tables.last_runs import run_json_of
@@ -45,6 +49,16 @@ def tell_end(context: Context, environment: Environment, experiment_id: str, run
     failed = [name for name in _ORDER if name in _failed(context)]
     events = _events(context, experiment_id, failed[0], run) if failed else []
     tell_failure(context, environment, experiment_id, _listeners(environment, experiment_id, run), events)
+
+
+def tell_timeout(context: Context, experiment_id: str) -> None:
+    """Airflow calls it, in a DAG processor, after each run that failed: tell of one whose time was over, as no task could."""
+    if context.get("reason") != "timed_out":
+        return
+    environment, limit = load_environment(), context["dag"].dagrun_timeout
+    assert limit is not None
+    event = event_of_timeout(experiment_id, hours(limit.total_seconds()))
+    tell_failure(context, environment, experiment_id, _listeners(environment, experiment_id, None), [event])
 
 
 def _events(context: Context, experiment_id: str, task: str, run: Run | None) -> list[Event]:

@@ -1,7 +1,8 @@
 """The DAG of an experiment whose spec is broken or gone: so that its runs end, with a reason, and give the lease back.
 
 Airflow passes over the runs of a DAG that no file makes any more: they stay `running` for ever. A run that `check` has frozen
-goes on as it began; in any other one task fails and says what is wrong.
+goes on as it began; in any other one task fails and says what is wrong. An experiment that is broken has such a run whenever it
+is due: else it would stop to be analysed, and nobody would be told.
 """
 
 from __future__ import annotations
@@ -34,8 +35,11 @@ def dags_without_spec(loaded: Loaded, failures: dict[str, Exception]) -> list[DA
         gone = [id for id in ids_run(load_environment()) if id not in loaded.experiments]
     except ConfigError:  # every task tells what is wrong with the environment
         gone = []
-    ids = dict.fromkeys([*loaded.broken, *failures, *gone])
-    return [dag_without_spec(id, active=loaded.broken.get(id, False)) for id in ids]
+    broken = dict.fromkeys([*loaded.broken, *failures])
+    return [
+        *(dag_without_spec(id, scheduled=True, active=loaded.broken.get(id, False)) for id in broken),
+        *(dag_without_spec(id, scheduled=False) for id in gone if id not in broken),
+    ]
 
 
 def dag_of_task(experiment_id: str, task_id: str | None) -> DAG:
@@ -55,17 +59,20 @@ def dag_of_task(experiment_id: str, task_id: str | None) -> DAG:
     return dag if task_id in (None, *dag.task_ids) else _kept(experiment_id) or dag
 
 
-def dag_without_spec(experiment_id: str, *, active: bool = False) -> DAG:
-    """The experiment's DAG as its last run was frozen, without a schedule; else one of a single task that fails."""
-    return _kept(experiment_id) or _single_task(experiment_id, active=active)
+def dag_without_spec(experiment_id: str, *, scheduled: bool, active: bool = False) -> DAG:
+    """The experiment's DAG as its last run was frozen; else one of a single task that fails.
+
+    `scheduled`: with its schedule, so that somebody sees, and is told, that the spec keeps it from its daily run.
+    """
+    return _kept(experiment_id, scheduled=scheduled) or _single_task(experiment_id, active=active)
 
 
-def _kept(experiment_id: str) -> DAG | None:
+def _kept(experiment_id: str, *, scheduled: bool = False) -> DAG | None:
     try:
         run_json = run_json_of(load_environment(), experiment_id)
         if not run_json:
             return None
-        dag = build_dag(Run.load(run_json).experiment, scheduled=False)
+        dag = build_dag(Run.load(run_json).experiment, scheduled=scheduled)
     except Exception:  # it was removed, or is of another version; or as with a DAG that is made of a spec
         return None
     dag.tags.add(_TAG)

@@ -18,6 +18,7 @@ from exp_platform.config.notify import EventKind
 Told = frozenset[tuple[str, str]]
 
 WAITED = "the source"  # what `data_late` is about where a run waited in vain
+TOO_LONG = "its time"  # what `run_failed` is about where a run took too much of it
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,14 @@ def events_of_failure(
     why = error or "its log says why"
     sentence = f"{experiment_id}: the run failed in {task}: {ended(why)} The last good results stay."
     return [Event("run_failed", task, sentence)]
+
+
+def event_of_timeout(experiment_id: str, hours: str) -> Event:
+    """The event of a run that Airflow ended as it took longer than any may."""
+    sentence = (
+        f"{experiment_id}: the run had not ended within {hours}, and was ended. The last good results stay."
+    )
+    return Event("run_failed", TOO_LONG, sentence, next_step="See in Airflow what its tasks waited for.")
 
 
 def event_of_waiting(experiment_id: str) -> Event:
