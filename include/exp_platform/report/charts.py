@@ -199,7 +199,8 @@ def svg(chart: Chart) -> str:
     """A Vega-Lite specification as SVG, drawn offline on white."""
     import vl_convert
 
-    drawn: str = vl_convert.vegalite_to_svg(_printable(themed(chart)), vl_version=_VEGA_LITE)
+    roomy = themed(chart) | {"padding": _PADDING}
+    drawn: str = vl_convert.vegalite_to_svg(_printable(roomy), vl_version=_VEGA_LITE)
     return drawn
 
 
@@ -236,6 +237,8 @@ def small_png(chart: Chart) -> bytes:
 
 
 _WIDE = 760  # of what runs over the days
+# Legends stand at the right: in a page's own font their texts may be wider than they were measured
+_PADDING: Chart = {"left": 5, "top": 5, "right": 30, "bottom": 5}
 _POINT: Chart = {"type": "point", "filled": True, "opacity": 1}
 
 

@@ -16,7 +16,7 @@ from exp_platform.escaping import terminal
 from exp_platform.report import advice, trust, wording
 from exp_platform.report.charts import Chart
 from exp_platform.report.content import Report
-from exp_platform.report.drawings import drawings
+from exp_platform.report.drawings import drawings, planned_by_day
 from exp_platform.report.html.templates import environment
 from exp_platform.report.scorecard import Line, scorecard
 from exp_platform.report.sections import against_another
@@ -156,6 +156,7 @@ def _context(report: Report, draw: Draw) -> dict[str, Any]:
         "standing": advice.standing(report),
         "next_steps": advice.next_steps(report),
         "trusted": trust.items(report),
+        "planned_by_day": planned_by_day(report),
         "has_chart": lambda name: charts.get(name) is not None,
         "chart": chart,
         "adjusted_methods": tuple(ADJUSTED),
