@@ -37,7 +37,7 @@ def late_days(experiment: Experiment, aggregates: Aggregates, state: RunState) -
         if metric.role is not Role.PRIMARY and state.guardrail_of(metric) is None:
             continue
         last = last_open_day(experiment, aggregates.as_of_date, metric)
-        series = {v.id: Series(aggregates, metric, v.id) for v in experiment.variants}
+        series = {v.id: Series(aggregates.daily, metric, v.id) for v in experiment.variants}
         for variant in experiment.variants:
             others = [series[v.id] for v in experiment.variants if v is not variant]
             missing = _missing(experiment.window.start, last, series[variant.id], others)
