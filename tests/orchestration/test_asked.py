@@ -17,7 +17,11 @@ from exp_platform.orchestration.trigger import RunExperimentOperator
 
 def _asked(conf: Any, dag_id: str = "exp__x", run_type: str = "manual", user: str | None = None) -> Any:
     run = SimpleNamespace(dag_id=dag_id, conf=conf, run_type=run_type, run_id="r1", triggering_user_name=user)
-    return {"params": conf, "dag_run": run, "ti": SimpleNamespace(try_number=1)}
+    return {
+        "params": conf,
+        "dag_run": run,
+        "ti": SimpleNamespace(try_number=1, xcom_push=lambda key, value: None),
+    }
 
 
 @pytest.mark.parametrize("conf", [None, {}, {"as_of": "2026-01-06", "force": True}])
