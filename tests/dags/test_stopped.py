@@ -93,7 +93,7 @@ def stopped(
 
 def run_what_is_left(run: DagRun, dag: DAG, session: Session) -> None:
     """As the scheduler does until the run has ended."""
-    while due := run.update_state(session=session)[0]:
+    while due := run.update_state(session=session, execute_callbacks=False)[0]:
         for ti in due:
             ti.try_number, ti.state = 1, TaskInstanceState.SCHEDULED
             session.commit()

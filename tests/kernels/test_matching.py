@@ -108,3 +108,4 @@ def test_outcomes_are_counted_by_span_around_exposure() -> None:
     assert [counts[f"after, {s}"] for s in spans] == [2, 3, 4, 4]
     assert [counts[f"users before, {s}"] for s in spans] == [1, 1, 1, 1]
     assert (counts["first day"], counts["earlier"]) == (5, 2)
+    assert found.after == {"control": {"purchase": 6}}

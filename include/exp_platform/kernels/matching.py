@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.kinds import COUNTING
 from exp_platform.kernels.coded import Coded, Codes, Mask
-from exp_platform.kernels.local_days import DAY, Ints, by_date
+from exp_platform.kernels.local_days import DAY, Ints, by_date, instant
 from exp_platform.kernels.measured import MAX_EXAMPLES, SPELLED, Counts, Measured
 from exp_platform.kernels.users import Users
 
@@ -82,18 +82,23 @@ def matched(found: Mask, others: Any, users: Users, experiment: Experiment) -> M
     )
 
 
-def rows_around(rows: Rows, users: Users, experiment: Experiment) -> Around:
-    """Variant -> event -> rows just before and just after exposure, of conversions."""
+def rows_around(rows: Rows, users: Users, experiment: Experiment) -> tuple[Around, dict[str, Counts]]:
+    """Of conversions: variant -> event -> rows just before and just after exposure; and variant -> event -> rows from exposure to the window's end."""
     known = rows.user >= 0
     user = rows.user[known]
     lag, arm = rows.at[known] - users.exposed_at[user], users.variants[user]
+    inside = rows.at[known] < instant(experiment.window.cutoff(experiment.window.end))
     around: Around = {}
+    after: dict[str, Counts] = {}
     for event in conversions(experiment):
         of_event = (rows.events.positions(pa.array([event])) == 0)[known]
         mine, whose = lag[of_event], arm[of_event]
         for code, variant in enumerate(experiment.variants):
-            around.setdefault(variant.id, {})[event] = _near(mine[whose == code])
-    return around
+            of_arm = whose == code
+            around.setdefault(variant.id, {})[event] = _near(mine[of_arm])
+            if n := int((of_arm & (mine >= 0) & inside[of_event]).sum()):
+                after.setdefault(variant.id, {})[event] = n
+    return around, after
 
 
 def _spelled(without: Any, others: Any) -> list[str]:

@@ -54,7 +54,7 @@ def measure(
     found = Measured.merge_all([of_exposures, times, *size, seen.counts, others])
     kept = seen.where(of_each > 0)
     if isinstance(experiment.source, UnitsSource):  # the outcomes are the users' own rows
-        return replace(found, around={}), kept
+        return replace(found, around={}, after={}), kept
     strangers = seen.ids.take(pa.array(_in_order(user[rows.stranger])))
     found = found.merge(matched(marked, strangers, users, experiment))
     return replace(found, around=_with_any(found.around)), kept
@@ -111,7 +111,8 @@ def _rows(outcomes: pa.Table, user: Codes, stranger: Mask, users: Users, ids: in
 
 def _counts(rows: Rows, users: Users, experiment: Experiment) -> Measured:
     """What adds up over outcomes while their users' first exposures stay what they are."""
-    return Measured(outcomes=_outcomes(rows, users, experiment), around=rows_around(rows, users, experiment))
+    around, after = rows_around(rows, users, experiment)
+    return Measured(outcomes=_outcomes(rows, users, experiment), around=around, after=after)
 
 
 def _outcomes(rows: Rows, users: Users, experiment: Experiment) -> dict[str, Counts]:

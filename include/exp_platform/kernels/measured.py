@@ -57,6 +57,9 @@ class Measured:
     strangers: Counts = field(default_factory=dict)
     # Variant -> event -> outcomes by time from first exposure; see `kernels.matching`
     around: dict[str, dict[str, Counts]] = field(default_factory=dict)
+    after: dict[str, Counts] = field(
+        default_factory=dict
+    )  # variant -> conversion -> outcomes from first exposure to the window's end
     # Table -> local date of its newest row, future ones left out; fact -> that of its newest row in a series
     newest: dict[str, str] = field(default_factory=dict)
 
@@ -111,6 +114,12 @@ class Measured:
         outcomes = {day: n for day, of_day in self.outcomes.items() if (n := of_day.get("after", 0))}
         return {"users": users, "outcomes": outcomes}
 
+    def by_event(self) -> Counts:
+        """Conversions from exposure on, by event and arm as messages name them; rows that come late never make them fewer."""
+        return {
+            event_of_arm(event, variant): n for variant, of in self.after.items() for event, n in of.items()
+        }
+
     def crossovers_at(self, as_of: date) -> Counts:
         """First variant -> users who have seen another one by the end of `as_of`."""
         return _until(self.crossovers, as_of)
@@ -124,10 +133,18 @@ class Measured:
         return _until(self.outcomes, as_of)
 
 
+def event_of_arm(event: str, variant: str) -> str:
+    """Outcomes of an event in an arm, as `by_event` has them and messages name them."""
+    return f"{event!r} of {variant}"
+
+
 def less(whole: Measured, part: Measured) -> Measured:
-    """The counts of `around` and `outcomes` without those of a part of the rows; all else as it is."""
+    """The counts of `around`, `after` and `outcomes` without those of a part of the rows; all else as it is."""
     return replace(
-        whole, outcomes=_less(whole.outcomes, part.outcomes), around=_less(whole.around, part.around)
+        whole,
+        outcomes=_less(whole.outcomes, part.outcomes),
+        around=_less(whole.around, part.around),
+        after=_less(whole.after, part.after),
     )
 
 

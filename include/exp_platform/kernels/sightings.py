@@ -37,7 +37,7 @@ class Sightings:
     ids: Any  # pa.Array of strings, each once
     rows: Ints  # shape of ids
     marks: Ints  # `matching.marks` as bits, shape of ids
-    counts: Measured = field(default_factory=Measured)  # outcomes, and of `around` the rows
+    counts: Measured = field(default_factory=Measured)  # outcomes, after, and of `around` the rows
     last: int = NO_INSTANT  # when the newest outcome was
 
     @staticmethod

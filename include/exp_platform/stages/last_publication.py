@@ -10,8 +10,9 @@ from pydantic import TypeAdapter
 
 from exp_platform.config.experiment import Experiment
 from exp_platform.config.sources import EventsSource
-from exp_platform.kernels.measured import Counts
+from exp_platform.kernels.measured import Counts, Measured
 
+EVENTS = "events"
 _EXPERIMENT = TypeAdapter(Experiment)
 _OF_METRICS = ("facts", "series")  # keys of a source that follow from metrics, and have no exposures
 
@@ -23,8 +24,13 @@ def published_rows(experiment: Experiment, registered: Mapping[str, Any] | None)
     return int(registered["exposures_rows"])
 
 
+def known(measured: Measured) -> dict[str, Counts]:
+    """What a publication leaves for the next one to be compared with: users and outcomes by day, conversions by event and arm."""
+    return measured.by_day() | {EVENTS: measured.by_event()}
+
+
 def published_days(experiment: Experiment, registered: Mapping[str, Any] | None) -> dict[str, Counts]:
-    """Users and outcomes of the last publication by day, as far as rows of the same source and spec would be of the same days.
+    """What was `known` of the last publication, as far as rows of the same source and spec would be of the same days now.
 
     Nothing where it had another source, window or variants, and of an identity map, by which users become one; no outcomes
     where other ones follow from other metrics.
@@ -39,8 +45,12 @@ def published_days(experiment: Experiment, registered: Mapping[str, Any] | None)
         return {}
     if {v["id"] for v in stored["variants"]} - {v["id"] for v in now["variants"]}:
         return {}
-    days: dict[str, Counts] = json.loads(registered["days"])
-    return days if _said(stored["source"], ()) == _said(now["source"], ()) else {"users": days["users"]}
+    found: dict[str, Counts] = json.loads(registered["days"])
+    if _said(stored["source"], ()) != _said(now["source"], ()):
+        return {"users": found["users"]}
+    # Where metrics' windows are shorter now, no rows are of later days
+    last = experiment.last_as_of.isoformat()
+    return found | {"outcomes": {day: n for day, n in found["outcomes"].items() if day <= last}}
 
 
 def _same_source(experiment: Experiment, registered: Mapping[str, Any]) -> bool:

@@ -20,6 +20,7 @@ from exp_platform.config.experiment import Experiment
 from exp_platform.errors import require_all
 from exp_platform.json_file import write_json
 from exp_platform.kernels.measured import Measured
+from exp_platform.stages.last_publication import known
 from exp_platform.stages.run import Run, StageResult
 from exp_platform.tables.catalog import open_catalog
 from exp_platform.tables.published import INGESTED, NO_BASE, files_at, ingested_at
@@ -119,5 +120,5 @@ def _registry_row(
         "ingested_files_snapshot": snapshots.get(INGESTED),
         "ingest_key": json.dumps(ingested["ingest_key"]),
         "measured": json.dumps(ingested["counts"]) if INGESTED in snapshots else None,
-        "days": json.dumps(Measured.from_json(ingested["measured"]).by_day()),
+        "days": json.dumps(known(Measured.from_json(ingested["measured"]))),
     }

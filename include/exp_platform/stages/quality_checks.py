@@ -13,7 +13,9 @@ from exp_platform.analyses.rows import ResultRow
 from exp_platform.checks import CheckResult
 from exp_platform.config.experiment import Variant
 from exp_platform.config.sources import EventsSource, UnitsSource
-from exp_platform.kernels.measured import Measured, most_frequent
+from exp_platform.kernels.matching import conversions
+from exp_platform.kernels.measured import Measured, event_of_arm, most_frequent
+from exp_platform.stages.last_publication import EVENTS
 from exp_platform.stages.matching_checks import CHANCE, MATCHING
 from exp_platform.stages.quality_evidence import WHOLE_ROW, Evidence, share, worst_share
 
@@ -217,10 +219,12 @@ def _row_drop(e: Evidence) -> Iterator[CheckResult]:
     )
     found += [f"{day} lost {gone:,} of {had:,} {what}" for what, day, gone, had in lost[:MOST_DAYS]]
     found += [f"and {len(lost) - MOST_DAYS:,} more such days"] * (len(lost) > MOST_DAYS)
+    events = _lost_events(e)
+    found += [f"{event} lost {gone:,} of {had:,} from exposure on" for event, gone, had in events]
     # A rerun says what the first run said, which had no publication before it
     told = "; ".join(found) or "no fewer exposures than in a publication of this source before"
     remedy = "deliver the data in full, or raise quality.max_row_drop for this run"
-    worst = max([drop, *(gone / had for _, _, gone, had in lost)])
+    worst = max([drop, *(gone / had for *_, gone, had in (*lost, *events))])
     yield e.result("row_drop", told, remedy, failed=worst > limit, observed=worst, threshold=limit)
 
 
@@ -231,7 +235,6 @@ def _lost_days(e: Evidence) -> list[tuple[str, str, int, int]]:
     What may be those who are to be forgotten is not missed: of them nothing but the number of their rows is known.
     """
     found = []
-    forgotten = sum(of.get(LeftOut.FORGOTTEN.value, 0) for of in e.measured.left_out.values())
     for what, now in e.measured.by_day().items():
         before = e.published_days.get(what, {})
         lacking = balance = 0
@@ -239,9 +242,23 @@ def _lost_days(e: Evidence) -> list[tuple[str, str, int, int]]:
             had = before.get(day, 0)
             balance += had - now.get(day, 0)
             gone, lacking = max(balance, 0) - lacking, max(balance, 0)
-            if gone >= FEWEST_LOST + forgotten and gone > e.limits.max_row_drop * had:
+            if _is_loss(e, gone, had):
                 found.append((what, day, gone, had))
     return found
+
+
+def _lost_events(e: Evidence) -> list[tuple[str, int, int]]:
+    """The same of conversions, in one arm too, which may be few among all outcomes: those that are measured still."""
+    before, now = e.published_days.get(EVENTS, {}), e.measured.by_event()
+    arms = [variant.id for variant in e.experiment.variants]
+    asked = [event_of_arm(event, arm) for event in conversions(e.experiment) for arm in arms]
+    lost = [(event, before[event] - now.get(event, 0), before[event]) for event in asked if event in before]
+    return [(event, gone, had) for event, gone, had in lost if _is_loss(e, gone, had)]
+
+
+def _is_loss(e: Evidence, gone: int, had: int) -> bool:
+    forgotten = sum(of.get(LeftOut.FORGOTTEN.value, 0) for of in e.measured.left_out.values())
+    return gone >= FEWEST_LOST + forgotten and gone > e.limits.max_row_drop * had
 
 
 def _freshness(e: Evidence) -> Iterator[CheckResult]:

@@ -29,7 +29,7 @@ class Evidence:
     as_of: date
     measured: Measured
     published_rows: int | None  # exposures of the last publication of the same source
-    # Of that, where its days are those of this spec: see `Measured.by_day`
+    # What was known of that, where its days are those of this spec: see `last_publication`
     published_days: Mapping[str, Counts] = field(default_factory=dict)
 
     @property

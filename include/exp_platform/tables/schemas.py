@@ -168,7 +168,8 @@ _REGISTRY = TableDefinition(
             "measured",
             STRING,
         ),  # JSON: what adds up over files of what was measured, without examples of values
-        ("days", STRING),  # JSON: how many users and outcomes were of each local date; see `Measured.by_day`
+        # JSON: users and outcomes by local date, conversions by event and arm; see `stages.last_publication.known`
+        ("days", STRING),
     ),
 )
 # Who is to be left out of every later ingest: keyed hashes of ids, for one experiment or (EVERY_EXPERIMENT) all of them.
