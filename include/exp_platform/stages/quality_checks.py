@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from datetime import date, timedelta
+from itertools import product
+from typing import NamedTuple
 
 from exp_platform import numbers
 from exp_platform.aggregates import Aggregates, Arrivals, LeftOut
@@ -213,23 +215,29 @@ def _srm(e: Evidence) -> Iterator[CheckResult]:
 def _row_drop(e: Evidence) -> Iterator[CheckResult]:
     rows, before = e.measured.rows_out.get("exposures", 0), e.published_rows or 0
     drop, limit = max(0.0, 1 - rows / before) if before else 0.0, e.limits.max_row_drop
-    lost = _lost_days(e)
+    days, events = _lost_days(e), _lost_events(e)
     found = [f"{rows:,} exposures, {before:,} in the last publication ({numbers.share(drop)} fewer)"] * (
         drop > 0
     )
-    found += [f"{day} lost {gone:,} of {had:,} {what}" for what, day, gone, had in lost[:MOST_DAYS]]
-    found += [f"and {len(lost) - MOST_DAYS:,} more such days"] * (len(lost) > MOST_DAYS)
-    events = _lost_events(e)
-    found += [f"{event} lost {gone:,} of {had:,} from exposure on" for event, gone, had in events]
+    found += [loss.words for loss in days[:MOST_DAYS]]
+    found += [f"and {len(days) - MOST_DAYS:,} more such days"] * (len(days) > MOST_DAYS)
+    found += [loss.words for loss in events]
     # A rerun says what the first run said, which had no publication before it
     told = "; ".join(found) or "no fewer exposures than in a publication of this source before"
     remedy = "deliver the data in full, or raise quality.max_row_drop for this run"
-    worst = max([drop, *(gone / had for *_, gone, had in (*lost, *events))])
+    worst = max([drop, *(loss.share for loss in (*days, *events))])
     yield e.result("row_drop", told, remedy, failed=worst > limit, observed=worst, threshold=limit)
 
 
-def _lost_days(e: Evidence) -> list[tuple[str, str, int, int]]:
-    """What went of which day, how much, and of how much: where it is too much, whatever came for other days.
+class _Loss(NamedTuple):
+    """What went since the last publication, in words, and which share of it."""
+
+    words: str
+    share: float
+
+
+def _lost_days(e: Evidence) -> list[_Loss]:
+    """What went of a day, where it is too much, whatever came for other days.
 
     By how many are known up to a day's end, which rows that come late never make fewer: they may only move users to earlier days.
     What may be those who are to be forgotten is not missed: of them nothing but the number of their rows is known.
@@ -243,17 +251,20 @@ def _lost_days(e: Evidence) -> list[tuple[str, str, int, int]]:
             balance += had - now.get(day, 0)
             gone, lacking = max(balance, 0) - lacking, max(balance, 0)
             if _is_loss(e, gone, had):
-                found.append((what, day, gone, had))
+                found.append(_Loss(f"{day} lost {gone:,} of {had:,} {what}", gone / had))
     return found
 
 
-def _lost_events(e: Evidence) -> list[tuple[str, int, int]]:
-    """The same of conversions, in one arm too, which may be few among all outcomes: those that are measured still."""
+def _lost_events(e: Evidence) -> list[_Loss]:
+    """The same of a conversion in an arm, which may be few among all outcomes: of those that are measured still."""
     before, now = e.published_days.get(EVENTS, {}), e.measured.by_event()
-    arms = [variant.id for variant in e.experiment.variants]
-    asked = [event_of_arm(event, arm) for event in conversions(e.experiment) for arm in arms]
-    lost = [(event, before[event] - now.get(event, 0), before[event]) for event in asked if event in before]
-    return [(event, gone, had) for event, gone, had in lost if _is_loss(e, gone, had)]
+    found = []
+    for event, arm in product(conversions(e.experiment), e.experiment.variants):
+        name = event_of_arm(event, arm.id)
+        had = before.get(name, 0)
+        if _is_loss(e, gone := had - now.get(name, 0), had):
+            found.append(_Loss(f"{name} lost {gone:,} of {had:,} from exposure on", gone / had))
+    return found
 
 
 def _is_loss(e: Evidence, gone: int, had: int) -> bool:
