@@ -32,6 +32,11 @@ def plain(day: np.ndarray) -> np.ndarray:
     return np.ones(len(day))
 
 
+def falling_to(rest: float) -> PerDay:
+    """So much less from the fifteenth day on."""
+    return lambda day: np.where(day >= 14, rest, 1.0)
+
+
 def without(*days: int) -> PerDay:
     """Nothing on these days."""
     return lambda day: np.where(np.isin(day, days), 0.0, 1.0)
@@ -158,8 +163,7 @@ def test_what_stops_though_users_come_is_told_from_the_third_day_on(rest: float,
 
 
 def test_what_stops_with_the_exposures_or_after_a_few_days_is_no_loss() -> None:
-    stops: PerDay = lambda day: np.where(day >= 14, 0.0, 1.0)  # noqa: E731
-    hardly: PerDay = lambda day: np.where(day >= 14, 0.01, 1.0)  # noqa: E731
+    stops, hardly = falling_to(0.0), falling_to(0.01)
     for came, active in ((stops, plain), (hardly, plain), (stops, stops), (hardly, hardly)):
         for days in range(1, DAYS + 1):
             check = judged(came=came, active=active, days=days, users=20_000)
@@ -184,6 +188,13 @@ def test_a_day_that_all_arms_lack_is_told_once() -> None:
     assert check.message.count(str(on(12))) == 1
 
 
+def test_a_day_of_the_last_week_stays_told_after_the_end_when_nobody_comes() -> None:
+    after = range(DAYS, DAYS + 10)
+    for days in (DAYS - 2, DAYS, DAYS + 5, DAYS + 10):
+        assert judged(came=without(DAYS - 4, *after), days=days).observed == 1, days
+        assert judged(came=without(*after), days=days).observed == 0, days
+
+
 def test_few_users_are_no_evidence() -> None:
     assert judged(active=without(12), users=60).status == "passed"
 
@@ -192,6 +203,12 @@ def test_days_of_which_no_window_is_open_are_not_expected() -> None:
     (orders,) = SPEC.metrics
     spec = replace(SPEC, metrics=(replace(orders, window=DayWindow(0, 2)),))
     assert judged(came=lambda day: np.where(day >= 10, 0.0, 1.0), spec=spec).status == "passed"
+
+
+def test_stored_days_of_a_metric_that_the_spec_has_no_more_are_passed_over() -> None:
+    (orders,) = SPEC.metrics
+    renamed = replace(SPEC, metrics=(replace(orders, id="purchases"),))
+    assert judged(active=without(12), spec=renamed).status == "passed"  # none of its own
 
 
 def test_a_table_of_users_has_no_days(tmp_path: Path) -> None:

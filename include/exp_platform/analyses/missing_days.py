@@ -5,6 +5,7 @@ Or the last days of what a metric reads, though users come as before.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from typing import NamedTuple
@@ -72,23 +73,25 @@ def _series(experiment: Experiment, aggregates: Aggregates) -> Iterator[tuple[st
     """What days lack, of all users together, and of each arm where the others have it."""
     arms, first = [v.id for v in experiment.variants], experiment.metrics[0]
     start, as_of = experiment.window.start, aggregates.as_of_date
-    daily: dict[str, list[DailyRow]] = {metric.id: [] for metric in experiment.metrics}
+    until = min(as_of, experiment.window.end)  # nobody is first exposed later, which says nothing of the days before
+    daily: defaultdict[str, list[DailyRow]] = defaultdict(list)  # stored ones may have metrics that the spec has no more
     for row in aggregates.daily:
         daily[row.metric_id].append(row)
     whole = Series(daily[first.id], first)
-    found = _lost(start, _exposed(whole, start, as_of))
+    found = _lost(start, _exposed(whole, start, until))
     yield "users first exposed", found
     # A ramp may give an arm nobody for a time
     for arm in arms if not experiment.ramp else ():
         of_arm = Series(daily[first.id], first, arm)
-        yield f"users first exposed to {arm}", _others(_lost(start, _exposed(of_arm, start, as_of)), found)
+        yield f"users first exposed to {arm}", _others(_lost(start, _exposed(of_arm, start, until)), found)
     for metric in experiment.metrics:
         events = " or ".join(dict.fromkeys(repr(measure.event) for measure in metric.measures))
         dates = _dates(start, last_open_day(experiment, as_of, metric))
         series = Series(daily[metric.id], metric)
         days = [series.mean(day, day) for day in dates]
         came = [series.new[day - timedelta(days=metric.window.start)] for day in dates]
-        found = [*_lost(start, days), *_silent(start, days, came)]
+        lost = _lost(start, days)
+        found = [*lost, *_others(_silent(start, days, came), lost)]
         yield f"users with {events}", found
         for arm in arms:
             of_arm = Series(daily[metric.id], metric, arm)
@@ -106,7 +109,8 @@ def _exposed(series: Series, first: date, last: date) -> list[Days]:
 
 def _others(found: Sequence[_Missing], known: Sequence[_Missing]) -> list[_Missing]:
     """Those of days that are not known already."""
-    return [missing for missing in found if missing.day not in {k.day for k in known}]
+    days = {missing.day for missing in known}
+    return [missing for missing in found if missing.day not in days]
 
 
 def _rates(days: Sequence[Days], least: float = 0.0) -> list[float]:

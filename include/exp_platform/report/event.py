@@ -18,7 +18,7 @@ from exp_platform.config.notify import EventKind
 Told = frozenset[tuple[str, str]]
 
 WAITED = "the source"  # what `data_late` is about where a run waited in vain
-TOO_LONG = "its time"  # what `run_failed` is about where a run took too much of it
+TOO_LONG = "it took too long"  # what `run_failed` is about where no task failed
 
 
 @dataclass(frozen=True)
