@@ -73,8 +73,12 @@ def _series(experiment: Experiment, aggregates: Aggregates) -> Iterator[tuple[st
     """What days lack, of all users together, and of each arm where the others have it."""
     arms, first = [v.id for v in experiment.variants], experiment.metrics[0]
     start, as_of = experiment.window.start, aggregates.as_of_date
-    until = min(as_of, experiment.window.end)  # nobody is first exposed later, which says nothing of the days before
-    daily: defaultdict[str, list[DailyRow]] = defaultdict(list)  # stored ones may have metrics that the spec has no more
+    until = min(
+        as_of, experiment.window.end
+    )  # nobody is first exposed later, which says nothing of the days before
+    daily: defaultdict[str, list[DailyRow]] = defaultdict(
+        list
+    )  # stored ones may have metrics that the spec has no more
     for row in aggregates.daily:
         daily[row.metric_id].append(row)
     whole = Series(daily[first.id], first)
