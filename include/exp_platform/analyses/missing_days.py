@@ -73,12 +73,10 @@ def _series(experiment: Experiment, aggregates: Aggregates) -> Iterator[tuple[st
     """What days lack, of all users together, and of each arm where the others have it."""
     arms, first = [v.id for v in experiment.variants], experiment.metrics[0]
     start, as_of = experiment.window.start, aggregates.as_of_date
-    until = min(
-        as_of, experiment.window.end
-    )  # nobody is first exposed later, which says nothing of the days before
-    daily: defaultdict[str, list[DailyRow]] = defaultdict(
-        list
-    )  # stored ones may have metrics that the spec has no more
+    # Nobody is first exposed after the end, which says nothing of the days before it
+    until = min(as_of, experiment.window.end)
+    # Stored aggregates may have metrics that the spec has no more
+    daily: defaultdict[str, list[DailyRow]] = defaultdict(list)
     for row in aggregates.daily:
         daily[row.metric_id].append(row)
     whole = Series(daily[first.id], first)
